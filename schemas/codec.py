@@ -1,0 +1,240 @@
+"""Events to bytes and back: Confluent wire format, CloudEvents headers, nothing accepted by halves.
+
+Value: byte 0, schema id (4 bytes, big-endian), Avro body. The ids are fixed in `manifest.json` and never reused, so
+a message can be read in twenty years with this folder alone. Headers carry the CloudEvents attributes and the SHA-256
+of the schema file, so a message explains itself without a registry.
+
+The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro is given the schemas
+without them and this module converts, because fastavro would take a naive time as local time, and is slower.
+"""
+
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import fastavro
+from pydantic import ValidationError
+
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.errors import ContractError
+from schemas.feed_status import FeedStatus
+from schemas.types import from_milliseconds, rfc3339, to_milliseconds
+
+Event = CountUpdate | ContestDefined | FeedStatus
+Headers = list[tuple[str, bytes]]
+
+MAGIC = 0
+_PREFIX = struct.Struct(">BI")
+_MODELS: dict[str, type[CountUpdate] | type[ContestDefined] | type[FeedStatus]] = {
+    "CountUpdate": CountUpdate,
+    "ContestDefined": ContestDefined,
+    "FeedStatus": FeedStatus,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to Kafka: key (the contest id, so that a contest lives in one partition), value, headers."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One released schema: its id on the wire, its file, and the hash by which anyone can check the file."""
+
+    id: int
+    path: Path
+    record: str
+    sha256: str
+    avro: dict[str, Any] = field(repr=False)
+    wire: Any = field(repr=False)
+    to_wire: Callable[[Any], Any] = field(repr=False)
+    from_wire: Callable[[Any], Any] = field(repr=False)
+    headers: tuple[tuple[str, bytes], ...] = field(repr=False)
+
+
+def encode(event: Event) -> Message:
+    """Bytes and headers of an event. Raises ContractError when the schema does not take it."""
+    schema = _BY_RECORD[type(event).__name__]
+    body = io.BytesIO()
+    body.write(_PREFIX.pack(MAGIC, schema.id))
+    try:
+        fastavro.schemaless_writer(body, schema.wire, schema.to_wire(event), strict=True)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ContractError(f"{type(event).__name__} {event.event_id} does not fit {schema.path.name}: {error}") from error
+    if isinstance(event, CountUpdate):
+        subject, time = str(event.unit), event.observed_at
+    elif isinstance(event, ContestDefined):
+        subject, time = f"contest/{event.contest_id}", event.effective_at
+    else:
+        subject, time = f"{event.unit_type}/{event.unit_id}", event.observed_at
+    return Message(
+        key=event.contest_id.encode(),
+        value=body.getvalue(),
+        headers=[
+            *schema.headers,
+            ("ce_id", str(event.event_id).encode()),
+            ("ce_source", f"urn:escrutinio:contest:{event.contest_id}".encode()),
+            ("ce_subject", subject.encode()),
+            ("ce_time", rfc3339(time).encode()),
+        ],
+    )
+
+
+def decode(value: bytes | None, headers: Iterable[tuple[str, bytes]] = ()) -> Event:
+    """The event in a message's value. Raises ContractError, saying what is wrong, for anything else.
+
+    The headers are optional (a log exported without them is still a log), but where they name a schema it must be
+    the one the value names.
+    """
+    if value is None or len(value) < _PREFIX.size:
+        raise ContractError(f"a value of {len(value or b'')} bytes is too short to name a schema")
+    magic, schema_id = _PREFIX.unpack_from(value)
+    if magic != MAGIC:
+        raise ContractError(f"first byte is {magic}, not {MAGIC}: not the Confluent wire format")
+    schema = SCHEMAS.get(schema_id)
+    if schema is None:
+        known = ", ".join(str(i) for i in SCHEMAS)
+        raise ContractError(f"schema id {schema_id} is not in the manifest (known: {known})")
+    for name, content in headers:
+        if name == "schema_sha256" and content != schema.sha256.encode():
+            raise ContractError(f"header names schema {content[:16]!r}…, id {schema_id} is {schema.sha256[:16]}…")
+    body = io.BytesIO(value)
+    body.seek(_PREFIX.size)
+    try:
+        plain = fastavro.schemaless_reader(body, schema.wire, None)
+    except Exception as error:  # fastavro raises whatever the corrupt bytes lead it to
+        raise ContractError(f"not a {schema.record}: {type(error).__name__}: {error}") from error
+    if body.tell() != len(value):
+        raise ContractError(f"{len(value) - body.tell()} bytes left over after a {schema.record}")
+    try:
+        # Avro has already fixed the types; strict mode would refuse the strings that stand for UUIDs and enums.
+        return _MODELS[schema.record].model_validate(schema.from_wire(plain), strict=False)
+    except (ValidationError, ValueError) as error:
+        raise ContractError(f"not a {schema.record}: {_first_fault(error)}") from error
+
+
+def _first_fault(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(p) for p in fault["loc"])
+    return f"{place + ': ' if place else ''}{fault['msg']} (got {str(fault['input'])[:80]!r})"
+
+
+def _load(directory: Path) -> dict[int, Schema]:
+    """The released schemas. A file that was edited after its release is refused."""
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    schemas = {}
+    for entry in manifest["schemas"]:
+        path = directory / entry["file"]
+        raw = path.read_bytes()
+        sha256 = hashlib.sha256(raw).hexdigest()
+        if sha256 != entry["sha256"]:
+            raise ContractError(f"{path} is not the released file: SHA-256 {sha256}, released {entry['sha256']}")
+        avro = json.loads(raw)
+        schemas[entry["id"]] = Schema(
+            id=entry["id"],
+            path=path,
+            record=avro["name"],
+            sha256=sha256,
+            avro=avro,
+            wire=fastavro.parse_schema(_plain(avro)),
+            to_wire=_to_wire(avro),
+            from_wire=_from_wire(avro) or (lambda value: value),
+            headers=(
+                ("ce_specversion", b"1.0"),
+                ("ce_type", f"escrutinio.{avro['name']}".encode()),
+                ("content-type", b"application/avro"),
+                ("schema_sha256", sha256.encode()),
+            ),
+        )
+    return schemas
+
+
+def _plain(schema: Any) -> Any:
+    """The schema without logical types."""
+    if isinstance(schema, list):
+        return [_plain(s) for s in schema]
+    if isinstance(schema, dict):
+        return {k: _plain(v) if k in ("type", "items", "values", "fields") else v for k, v in schema.items() if k != "logicalType"}
+    return schema
+
+
+def _branch(schema: Any) -> Any:
+    """The other branch of a union with null; the schema itself where it is none."""
+    if isinstance(schema, list):
+        (schema,) = (s for s in schema if s != "null")
+    return schema
+
+
+def _to_wire(schema: Any) -> Callable[[Any], Any]:
+    """A function from a model's value to what fastavro writes under `schema`, built once per schema."""
+    kind = schema if isinstance(schema, str) else schema.get("type")
+    if not isinstance(schema, str):
+        if schema.get("logicalType") == "uuid":
+            return str
+        if schema.get("logicalType") == "timestamp-millis":
+            return to_milliseconds
+        if kind == "record":
+            fields = []
+            for f in schema["fields"]:
+                convert = _to_wire(_branch(f["type"]))
+                fields.append((f["name"], None if convert is _same else convert))
+
+            def record(value: Any) -> dict[str, Any]:
+                wire = {}
+                for name, convert in fields:
+                    item = getattr(value, name)
+                    wire[name] = item if convert is None or item is None else convert(item)
+                return wire
+
+            return record
+        if kind == "array":
+            convert = _to_wire(schema["items"])
+            return list if convert is _same else lambda value: [convert(item) for item in value]
+    return _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
+    """Turns, in place, the milliseconds in a decoded record into times; None where there are none."""
+    if isinstance(schema, dict):
+        if schema.get("logicalType") == "timestamp-millis":
+            return from_milliseconds
+        if schema.get("logicalType") == "uuid":
+            return UUID
+        if schema.get("type") == "record":
+            fields = [(f["name"], c) for f in schema["fields"] if (c := _from_wire(_branch(f["type"])))]
+            if not fields:
+                return None
+
+            def record(value: dict[str, Any]) -> dict[str, Any]:
+                for name, convert in fields:
+                    if value[name] is not None:
+                        value[name] = convert(value[name])
+                return value
+
+            return record
+        if schema.get("type") == "array" and (convert := _from_wire(schema["items"])):
+            return lambda value: [convert(item) for item in value]
+    return None
+
+
+SCHEMAS = _load(Path(__file__).parent)
+"""Every released schema by its id on the wire."""
+
+_BY_RECORD = {schema.record: schema for schema in SCHEMAS.values()}  # the newest of each record: ids only grow

@@ -1,0 +1,127 @@
+"""`ContestDefined`: what is being counted, by whom, over which areas, at which level."""
+
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Annotated, Self
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, model_validator
+
+from schemas.types import Count, Frozen, Instant, ReportingUnitType
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Selection(Frozen):
+    """One thing a voter can choose (NIST ContestSelection)."""
+
+    selection_id: NonEmpty
+    candidate: str
+    party: str
+    ballot_order: Annotated[int, Field(ge=1)]
+    external_id: str | None
+    """The authority's own code: ONPE's C_CODI_AGRUPOL."""
+
+
+class Area(Frozen):
+    """One area of the contest. `parent_id` is null for the outermost alone."""
+
+    area_id: NonEmpty
+    name: str
+    type: ReportingUnitType
+    parent_id: str | None
+
+
+class ContestDefined(Frozen):
+    """The first event of a contest; a later revision replaces it from its place in the log on.
+
+    `counting_level` names the reporting unit type whose updates are added up; statements about larger areas are
+    kept and compared. A revision may move it, but must not take away a selection or an area.
+    """
+
+    event_id: UUID
+    contest_id: NonEmpty
+    revision: Annotated[int, Field(ge=1)]
+    previous_event_id: UUID | None
+    name: NonEmpty
+    election_name: NonEmpty
+    election_date: NonEmpty
+    authority: NonEmpty
+    time_zone: NonEmpty
+    effective_at: Instant
+    selections: tuple[Selection, ...]
+    areas: tuple[Area, ...]
+    counting_level: ReportingUnitType
+    expected_units: Count
+    registered_voters: Count | None
+    is_test: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        date.fromisoformat(self.election_date)
+        try:
+            self.zone  # noqa: B018  an unknown zone must be refused here, not on election night
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{self.time_zone!r} is not an IANA time zone") from error
+        for what, ids in (
+            ("selection_id", [s.selection_id for s in self.selections]),
+            ("area_id", [a.area_id for a in self.areas]),
+        ):
+            if twice := {i for i in ids if ids.count(i) > 1} if len(set(ids)) != len(ids) else set():
+                raise ValueError(f"{what} given twice: {', '.join(sorted(twice))}")
+        roots = [a.area_id for a in self.areas if a.parent_id is None]
+        if len(roots) != 1:
+            raise ValueError(f"exactly one area has no parent; found {roots}")
+        known = {a.area_id for a in self.areas}
+        if orphans := [a.area_id for a in self.areas if a.parent_id is not None and a.parent_id not in known]:
+            raise ValueError(f"areas whose parent is not defined: {', '.join(orphans[:5])}")
+        if (self.revision == 1) != (self.previous_event_id is None):
+            raise ValueError("previous_event_id is given from revision 2 on, and only then")
+        return self
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """Where the office is: for showing times to people."""
+        return ZoneInfo(self.time_zone)
+
+    @cached_property
+    def starts_at(self) -> datetime:
+        """Midnight of election day in the contest's own time zone: nothing is counted before it."""
+        day = date.fromisoformat(self.election_date)
+        return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC)
+
+    @cached_property
+    def selection_ids(self) -> tuple[str, ...]:
+        """In ballot order."""
+        return tuple(s.selection_id for s in sorted(self.selections, key=lambda s: s.ballot_order))
+
+    @cached_property
+    def by_external_id(self) -> dict[str, Selection]:
+        """Selections by the authority's code."""
+        return {s.external_id: s for s in self.selections if s.external_id is not None}
+
+    @cached_property
+    def areas_by_id(self) -> dict[str, Area]:
+        """Areas by id."""
+        return {a.area_id: a for a in self.areas}
+
+    @cached_property
+    def root(self) -> Area:
+        """The outermost area: the whole contest."""
+        return next(a for a in self.areas if a.parent_id is None)
+
+    @cached_property
+    def area_paths(self) -> dict[str, tuple[str, ...]]:
+        """For each area, the ids from the outermost area down to it, itself included."""
+        paths: dict[str, tuple[str, ...]] = {}
+
+        def path(area_id: str) -> tuple[str, ...]:
+            if area_id not in paths:
+                parent = self.areas_by_id[area_id].parent_id
+                paths[area_id] = (*(path(parent) if parent is not None else ()), area_id)
+            return paths[area_id]
+
+        for area in self.areas:
+            path(area.area_id)
+        return paths

@@ -1,0 +1,154 @@
+"""`CountUpdate`: one official statement about one reporting unit. Field docs stand in `count_update.v1.avsc`."""
+
+from datetime import datetime
+from functools import cached_property
+from typing import Annotated, NamedTuple, Self
+from uuid import UUID
+
+from pydantic import Field, StringConstraints, model_validator
+
+from schemas.types import (
+    CorrectionBasis,
+    Count,
+    CountStatus,
+    Frozen,
+    Instant,
+    ReportingUnitType,
+    ResultStage,
+    ReviewReason,
+    UpdateKind,
+)
+
+Percent = Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d+)?$")]
+
+
+class UnitKey(NamedTuple):
+    """Names a reporting unit within a contest. The id alone does not: mesa `010101` and district `010101` differ."""
+
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.id}"
+
+
+class ReportingUnit(Frozen):
+    """What the statement is about."""
+
+    id: Annotated[str, Field(min_length=1)]
+    type: ReportingUnitType
+    name: str | None
+    area_path: tuple[str, ...]
+
+
+class Correction(Frozen):
+    """Why an update replaces what the unit said before."""
+
+    reason: str
+    basis: CorrectionBasis
+    authority: str
+    replaces_event_id: UUID
+
+
+class Counts(Frozen):
+    """Votes, ballots and people. None means not stated, which is not zero."""
+
+    votes: dict[str, Count | None]
+    ballots_cast: Count | None  # votos emitidos
+    valid_votes: Count | None  # votos válidos
+    blank_votes: Count | None  # votos en blanco
+    invalid_votes: Count | None  # votos nulos
+    challenged_votes: Count | None  # votos impugnados
+    registered_voters: Count | None  # electores hábiles of a sheet: the roll
+    registered_voters_counted: Count | None  # electores hábiles of a bulletin: the roll of counted sheets only
+
+
+class SubUnits(Frozen):
+    """Tally sheets by state, as a unit that sums others states them."""
+
+    total: Count | None  # mesas hábiles
+    processed: Count | None  # actas procesadas = counted + under_review
+    counted: Count | None  # contabilizadas = counted_normal + annulled + not_installed: "precincts reporting"
+    counted_normal: Count | None  # contabilizadas normales
+    annulled: Count | None  # contabilizadas anuladas
+    not_installed: Count | None  # mesas no instaladas
+    under_review: Count | None  # enviadas al JEE
+    under_review_by_reason: dict[str, Count]
+    to_be_processed: Count | None  # por procesar
+    pending: Count | None  # pendientes: not yet arrived; the rest of to_be_processed is being typed in
+
+
+class PublishedPercentages(Frozen):
+    """The office's own percentages, kept as evidence beside ours."""
+
+    valid_votes_share: dict[str, Percent]
+    sub_units_processed: Percent | None
+    sub_units_counted: Percent | None
+    turnout: Percent | None
+
+
+class Document(Frozen):
+    """A place in an archived document."""
+
+    uri: str
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    place: str
+
+
+class Source(Frozen):
+    """Where a statement comes from."""
+
+    name: str
+    snapshot_id: str
+    part: Annotated[int, Field(ge=1)]
+    parts: Annotated[int, Field(ge=1)]
+    documents: tuple[Document, ...]
+
+
+class CountUpdate(Frozen):
+    """One official statement about one reporting unit."""
+
+    event_id: UUID
+    contest_id: Annotated[str, Field(min_length=1)]
+    reporting_unit: ReportingUnit
+    sequence: Annotated[int, Field(ge=1)]
+    previous_event_id: UUID | None
+    kind: UpdateKind
+    correction: Correction | None
+    reported_at: Instant | None
+    observed_at: Instant
+    count_status: CountStatus
+    source_status: str | None
+    review_reason: ReviewReason | None
+    result_stage: ResultStage
+    counts: Counts | None
+    sub_units: SubUnits | None
+    published_percentages: PublishedPercentages | None
+    source: Source
+    is_test: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kind is UpdateKind.REPORTED) != (self.correction is None):
+            raise ValueError("correction is given for CORRECTED and RETRACTED, and only then")
+        if (self.sequence == 1) != (self.previous_event_id is None):
+            raise ValueError("previous_event_id is given from sequence 2 on, and only then")
+        return self
+
+    @property
+    def unit(self) -> UnitKey:
+        """The unit's name within its contest."""
+        return UnitKey(self.reporting_unit.type.value, self.reporting_unit.id)
+
+    @cached_property
+    def stated_at(self) -> datetime:
+        """The time that orders a unit's statements: the office's own, or where it states none, when we fetched it."""
+        return self.reported_at or self.observed_at
+
+    @property
+    def counting_areas(self) -> tuple[str, ...]:
+        """The areas this unit's figures belong to, outermost first; an area contains itself."""
+        unit = self.reporting_unit
+        if unit.type in (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE):
+            return unit.area_path
+        return (*unit.area_path, unit.id)

@@ -1,0 +1,21 @@
+"""`FeedStatus`: a heartbeat, so that "alive, nothing new" differs from "dead" and from "we are behind"."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from schemas.types import Frozen, Instant
+
+
+class FeedStatus(Frozen):
+    """The office repeated a unit's figures, under a new time or in a new document."""
+
+    event_id: UUID
+    contest_id: Annotated[str, Field(min_length=1)]
+    unit_type: str
+    unit_id: str
+    reported_at: Instant | None
+    observed_at: Instant
+    last_event_id: UUID
+    document_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -1,0 +1,107 @@
+"""What an event is called, and the hash that stands for what it says.
+
+`statement(update)` is the canonical text of what is stated: JSON in the form of RFC 8785 (keys sorted, no
+spaces, integers only), UTF-8. It holds everything that can change a count or its order, and the id of the event
+before it, so an event's id commits to the unit's whole history. It leaves out provenance (`observed_at` where the
+office states a time, `source`, `published_percentages`, the unit's display name): reading the same statement from
+a second copy of the document gives the same id.
+
+`event_id` is the UUIDv5 of that text, `leaf` its SHA-256; a contest's state digest is built from leaves (docs/contract.md).
+"""
+
+import hashlib
+import json
+from typing import Any, TypeVar
+from uuid import UUID, uuid5
+
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.feed_status import FeedStatus
+from schemas.types import rfc3339
+
+E = TypeVar("E", CountUpdate, ContestDefined, FeedStatus)
+
+NAMESPACE = UUID("6f1c43a2-97d0-5e0b-8c1e-2b6f0c9d3a51")
+"""UUIDv5 namespace of this project's events. Never changes."""
+
+NIL = UUID(int=0)
+"""Stands in an event while its own id is being computed."""
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785 JSON of strings, integers, booleans, nulls, lists and maps with ASCII keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def statement(update: CountUpdate) -> bytes:
+    """The canonical text of what `update` states; see the module's docstring."""
+    unit, counts, sub, correction = (
+        update.reporting_unit,
+        update.counts,
+        update.sub_units,
+        update.correction,
+    )
+    return canonical(
+        {
+            "area_path": unit.area_path,
+            "contest_id": update.contest_id,
+            "correction": None
+            if correction is None
+            else {
+                "authority": correction.authority,
+                "basis": correction.basis,
+                "reason": correction.reason,
+                "replaces_event_id": str(correction.replaces_event_id),
+            },
+            "count_status": update.count_status,
+            "counts": None if counts is None else counts.__dict__,
+            "is_test": update.is_test,
+            "kind": update.kind,
+            "previous_event_id": None
+            if update.previous_event_id is None
+            else str(update.previous_event_id),
+            "reported_at": None if update.reported_at is None else rfc3339(update.reported_at),
+            "result_stage": update.result_stage,
+            "review_reason": update.review_reason,
+            "sequence": update.sequence,
+            "source_status": update.source_status,
+            "stated_at": rfc3339(update.stated_at),
+            "sub_units": None if sub is None else sub.__dict__,
+            "unit_id": unit.id,
+            "unit_type": unit.type,
+        }
+    )
+
+
+def definition_text(definition: ContestDefined) -> bytes:
+    """The canonical text of a contest's definition: all of it but its own id."""
+    return canonical(definition.model_dump(mode="json", exclude={"event_id"}))
+
+
+def text_of(event: CountUpdate | ContestDefined | FeedStatus) -> bytes:
+    """The canonical text that names `event`."""
+    if isinstance(event, CountUpdate):
+        return statement(event)
+    if isinstance(event, ContestDefined):
+        return definition_text(event)
+    return canonical(event.model_dump(mode="json", exclude={"event_id"}))
+
+
+def name_text(text: bytes) -> UUID:
+    """The id of the event whose canonical text is `text`."""
+    return uuid5(NAMESPACE, text.decode())
+
+
+def leaf(text: bytes) -> bytes:
+    """SHA-256 (32 bytes) of a canonical text."""
+    return hashlib.sha256(text).digest()
+
+
+def named(event: E) -> E:
+    """`event` with its `event_id` computed. Use it as the last step of making one."""
+    return event.model_copy(update={"event_id": name_text(text_of(event))})
+
+
+def is_named_right(event: CountUpdate | ContestDefined | FeedStatus) -> bool:
+    """Whether the event's id is the one its content gives: false for a forged or altered event."""
+    return event.event_id == name_text(text_of(event))

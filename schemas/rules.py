@@ -1,0 +1,155 @@
+"""What can be wrong with a statement, as values: a `Finding` has a code, and each code its rule in prose.
+
+Three families. F1xx: the figures contradict each other; the statement is published all the same, because the office
+said so, and the finding is shown beside it. F2xx: not a statement at all; the row is rejected. F3xx: it does not
+belong to the contest; rejected. F4xx: the chain of a unit's updates; found by whoever reads the log.
+
+An observed sheet is under review *because* its figures contradict each other, and its votes do not count, so F1xx
+are not checked on it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from schemas.contest import ContestDefined
+from schemas.count_update import Counts, CountUpdate, SubUnits
+from schemas.types import CountStatus, ReportingUnitType, rfc3339
+
+RULES = {
+    "F101": "processed = counted + under review",
+    "F102": "processed + to be processed = total",
+    "F103": "counted = normal + annulled + not installed",
+    "F104": "under review = the sum of its reasons",
+    "F105": "ballots cast = valid + blank + invalid + challenged votes",
+    "F106": "valid votes = the sum of the selections' votes",
+    "F107": "no figure of votes exceeds ballots cast",
+    "F108": "ballots cast do not exceed the registered voters they were cast by",
+    "F109": "a counted unit states its votes and its ballots cast",
+    "F110": "an annulled unit has no votes for a selection, and as many invalid votes as ballots cast",
+    "F201": "a count is a non-negative whole number",
+    "F202": "an identifier has the form its kind has",
+    "F203": "a unit is stated once in a document",
+    "F204": "a status is one of those the source is known to use",
+    "F205": "an update is complete: every table of it is there",
+    "F206": "a time is stated with its zone, in a known form",
+    "F207": "a document has the columns, the encoding and the length of its kind",
+    "F301": "every selection is one of the contest's",
+    "F302": "a unit's area path leads from the contest's outermost area through defined areas",
+    "F303": "a unit that is an area is defined in the contest, with that type",
+    "F304": "nothing is counted before election day begins",
+    "F305": "nothing is stated by the office after it was observed",
+    "F306": "an update says whether it is a test as its contest does",
+    "F401": "a unit's first update has sequence 1, and each later one the next",
+    "F402": "an update stands on the log once",
+    "F403": "an update names the event it follows",
+    "F404": "an event's id is the one its content gives",
+    "F405": "an update's contest is defined before it",
+}
+"""The rule behind each code. A finding says that it does not hold."""
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that does not hold, and where."""
+
+    code: str
+    message: str
+
+    @property
+    def rule(self) -> str:
+        """The rule in prose."""
+        return RULES[self.code]
+
+    @property
+    def rejects(self) -> bool:
+        """Whether a statement with this finding is not published."""
+        return self.code[1] in "23"
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.message}"
+
+
+def check(update: CountUpdate, contest: ContestDefined) -> tuple[Finding, ...]:
+    """Every rule a single update breaks, in the order of their codes. Pure; the chain (F4xx) is the fold's."""
+    findings: list[Finding] = []
+    if update.sub_units is not None:
+        findings.extend(_sub_units(update.sub_units))
+    if update.count_status is not CountStatus.UNDER_REVIEW:
+        if update.counts is not None:
+            findings.extend(_counts(update.counts))
+        findings.extend(_settled(update))
+    findings.extend(_belongs(update, contest))
+    return tuple(findings)
+
+
+def _sub_units(s: SubUnits) -> Iterator[Finding]:
+    def equation(code: str, left: int | None, *right: int | None) -> Iterator[Finding]:
+        if left is None or None in right:
+            return
+        total = sum(r for r in right if r is not None)
+        if left != total:
+            yield Finding(code, f"{RULES[code]}: {left} ≠ {' + '.join(str(r) for r in right)} = {total}")
+
+    yield from equation("F101", s.processed, s.counted, s.under_review)
+    if s.total is not None and s.processed is not None and s.to_be_processed is not None:
+        yield from equation("F102", s.total, s.processed, s.to_be_processed)
+    yield from equation("F103", s.counted, s.counted_normal, s.annulled, s.not_installed)
+    if s.under_review_by_reason:
+        yield from equation("F104", s.under_review, *s.under_review_by_reason.values())
+
+
+def _counts(c: Counts) -> Iterator[Finding]:
+    cast, stated = c.ballots_cast, [v for v in c.votes.values() if v is not None]
+    whole = len(stated) == len(c.votes) and bool(stated)
+    if c.valid_votes is not None and whole and c.valid_votes != sum(stated):
+        yield Finding("F106", f"{RULES['F106']}: {c.valid_votes} ≠ {sum(stated)}")
+    if cast is None:
+        return
+    valid = c.valid_votes if c.valid_votes is not None else sum(stated) if whole else None
+    if valid is not None and c.blank_votes is not None and c.invalid_votes is not None:
+        total = valid + c.blank_votes + c.invalid_votes + (c.challenged_votes or 0)
+        if cast != total:
+            yield Finding("F105", f"{RULES['F105']}: {cast} ≠ {total}")
+    for name, value in (*c.votes.items(), ("valid votes", c.valid_votes), ("blank votes", c.blank_votes), ("invalid votes", c.invalid_votes)):
+        if value is not None and value > cast:
+            yield Finding("F107", f"{name} {value} exceed ballots cast {cast}")
+    voters = c.registered_voters_counted if c.registered_voters_counted is not None else c.registered_voters
+    if voters is not None and cast > voters:
+        yield Finding("F108", f"ballots cast {cast} exceed registered voters {voters}")
+
+
+def _settled(update: CountUpdate) -> Iterator[Finding]:
+    counts = update.counts
+    if update.count_status is CountStatus.COUNTED and (
+        counts is None or counts.ballots_cast is None or not counts.votes or None in counts.votes.values()
+    ):
+        yield Finding("F109", f"{update.unit} is counted, but not every figure is stated")
+    if update.count_status is CountStatus.ANNULLED and counts is not None and (
+        any(counts.votes.values()) or counts.invalid_votes != counts.ballots_cast
+    ):
+        yield Finding("F110", f"{update.unit} is annulled, but states {counts.votes} and {counts.invalid_votes} invalid of {counts.ballots_cast} cast")
+
+
+def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
+    if update.counts is not None and not set(contest.selection_ids).issuperset(update.counts.votes):
+        unknown = sorted(set(update.counts.votes) - set(contest.selection_ids))
+        yield Finding("F301", f"unknown selection {', '.join(unknown)}; the contest has {', '.join(contest.selection_ids)}")
+    unit = update.reporting_unit
+    is_area = unit.type not in (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE)
+    if is_area:
+        area = contest.areas_by_id.get(unit.id)
+        if area is None or area.type is not unit.type:
+            yield Finding("F303", f"the contest defines no {unit.type} {unit.id}")
+        elif contest.area_paths[unit.id][:-1] != unit.area_path:
+            yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is not the contest's {'/'.join(contest.area_paths[unit.id][:-1])}")
+    elif not unit.area_path or contest.area_paths.get(unit.area_path[-1]) != unit.area_path:
+        yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is unknown to the contest")
+    if update.stated_at < contest.starts_at:
+        yield Finding("F304", f"stated at {rfc3339(update.stated_at)}, before {contest.election_date} begins in {contest.time_zone}")
+    if update.reported_at is not None and update.reported_at > update.observed_at + CLOCK_TOLERANCE:
+        yield Finding("F305", f"stated for {rfc3339(update.reported_at)}, but observed at {rfc3339(update.observed_at)}")
+    if update.is_test != contest.is_test:
+        yield Finding("F306", f"is_test is {update.is_test}, the contest's is {contest.is_test}")

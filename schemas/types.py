@@ -1,0 +1,114 @@
+"""Words shared by the models: the enumerations of the contract and the instant they are timed by.
+
+Names follow NIST SP 1500-100 and the AP's feed; ONPE's own words stand beside each.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """Root of every contract model: immutable, strict about types, closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ReportingUnitType(StrEnum):
+    """Kinds of area and of reporting unit, outermost first."""
+
+    COUNTRY = "country"
+    STATE = "state"  # departamento; a continent for votes from abroad
+    COUNTY = "county"  # provincia; a country for votes from abroad
+    MUNICIPALITY = "municipality"  # distrito; a city for votes from abroad
+    POLLING_PLACE = "polling-place"  # local
+    PRECINCT = "precinct"  # mesa, whose tally sheet is the acta
+
+
+class UpdateKind(StrEnum):
+    """What an update does to the unit's earlier statement."""
+
+    REPORTED = "REPORTED"
+    CORRECTED = "CORRECTED"
+    RETRACTED = "RETRACTED"
+
+
+class CorrectionBasis(StrEnum):
+    """How we know that an update corrects."""
+
+    SOURCE_DECLARED = "SOURCE_DECLARED"
+    INFERRED = "INFERRED"  # a figure that only grows in a count fell
+    OPERATOR = "OPERATOR"
+
+
+class CountStatus(StrEnum):
+    """Where a unit stands in the count. Only COUNTED adds votes; ANNULLED adds its ballots to the null votes."""
+
+    PENDING = "PENDING"  # pendiente, por procesar
+    IN_PROCESS = "IN_PROCESS"  # en digitación: being typed in
+    COUNTED = "COUNTED"  # contabilizada
+    UNDER_REVIEW = "UNDER_REVIEW"  # observada, enviada al JEE (the electoral jury)
+    ANNULLED = "ANNULLED"  # anulada
+    NOT_INSTALLED = "NOT_INSTALLED"  # mesa no instalada
+    LOST = "LOST"  # extraviada, siniestrada
+
+
+class ReviewReason(StrEnum):
+    """Why a sheet went to the electoral jury."""
+
+    CHALLENGED_VOTES = "CHALLENGED_VOTES"  # votos impugnados
+    MATERIAL_ERROR = "MATERIAL_ERROR"  # error material: the sheet's sums do not add up
+    NULLITY_REQUEST = "NULLITY_REQUEST"  # solicitud de nulidad
+    ILLEGIBLE = "ILLEGIBLE"  # ilegibilidad
+    INCOMPLETE = "INCOMPLETE"  # incompleta
+    MISSING_SIGNATURES = "MISSING_SIGNATURES"  # acta sin firmas
+    LOST = "LOST"  # extraviada
+    DESTROYED = "DESTROYED"  # siniestrada
+    OTHER = "OTHER"  # otras observaciones
+
+
+class ResultStage(StrEnum):
+    """Whose word a figure is."""
+
+    PROVISIONAL = "PROVISIONAL"  # ONPE, the office that counts
+    ADJUDICATED = "ADJUDICATED"  # JEE, the electoral juries
+    PROCLAIMED = "PROCLAIMED"  # JNE, the court that proclaims
+
+
+def _utc_milliseconds(value: datetime) -> datetime:
+    if value.microsecond % 1000:
+        raise ValueError("finer than a millisecond, which the wire cannot carry")
+    return value.astimezone(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_utc_milliseconds)]
+"""A moment in UTC, in whole milliseconds. Naive times are refused."""
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number of votes, ballots, people or sheets."""
+
+
+def rfc3339(value: datetime) -> str:
+    """`2021-06-08T00:23:00.000Z`: the one way this project writes an instant."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+
+
+def to_milliseconds(value: datetime) -> int:
+    """Milliseconds since 1970-01-01T00:00Z, exactly (no floating point)."""
+    delta = value - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+def from_milliseconds(value: Any) -> datetime:
+    """The inverse of `to_milliseconds`. Raises ValueError for anything but an int in range."""
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is not a number of milliseconds")
+    try:
+        return datetime.fromtimestamp(value // 1000, UTC).replace(microsecond=value % 1000 * 1000)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{value} milliseconds is out of range") from error
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
