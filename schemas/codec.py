@@ -71,7 +71,9 @@ def encode(event: Event) -> Message:
     try:
         fastavro.schemaless_writer(body, schema.wire, schema.to_wire(event), strict=True)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ContractError(f"{type(event).__name__} {event.event_id} does not fit {schema.path.name}: {error}") from error
+        raise ContractError(
+            f"{type(event).__name__} {event.event_id} does not fit {schema.path.name}: {error}"
+        ) from error
     if isinstance(event, CountUpdate):
         subject, time = str(event.unit), event.observed_at
     elif isinstance(event, ContestDefined):
@@ -167,7 +169,11 @@ def _plain(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_plain(s) for s in schema]
     if isinstance(schema, dict):
-        return {k: _plain(v) if k in ("type", "items", "values", "fields") else v for k, v in schema.items() if k != "logicalType"}
+        return {
+            k: _plain(v) if k in ("type", "items", "values", "fields") else v
+            for k, v in schema.items()
+            if k != "logicalType"
+        }
     return schema
 
 

@@ -57,9 +57,7 @@ def statement(update: CountUpdate) -> bytes:
             "counts": None if counts is None else counts.__dict__,
             "is_test": update.is_test,
             "kind": update.kind,
-            "previous_event_id": None
-            if update.previous_event_id is None
-            else str(update.previous_event_id),
+            "previous_event_id": None if update.previous_event_id is None else str(update.previous_event_id),
             "reported_at": None if update.reported_at is None else rfc3339(update.reported_at),
             "result_stage": update.result_stage,
             "review_reason": update.review_reason,

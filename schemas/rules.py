@@ -45,6 +45,7 @@ RULES = {
     "F403": "an update names the event it follows",
     "F404": "an event's id is the one its content gives",
     "F405": "an update's contest is defined before it",
+    "F406": "an update arrives in the order in which the office states it",
 }
 """The rule behind each code. A finding says that it does not hold."""
 
@@ -113,7 +114,12 @@ def _counts(c: Counts) -> Iterator[Finding]:
         total = valid + c.blank_votes + c.invalid_votes + (c.challenged_votes or 0)
         if cast != total:
             yield Finding("F105", f"{RULES['F105']}: {cast} ≠ {total}")
-    for name, value in (*c.votes.items(), ("valid votes", c.valid_votes), ("blank votes", c.blank_votes), ("invalid votes", c.invalid_votes)):
+    for name, value in (
+        *c.votes.items(),
+        ("valid votes", c.valid_votes),
+        ("blank votes", c.blank_votes),
+        ("invalid votes", c.invalid_votes),
+    ):
         if value is not None and value > cast:
             yield Finding("F107", f"{name} {value} exceed ballots cast {cast}")
     voters = c.registered_voters_counted if c.registered_voters_counted is not None else c.registered_voters
@@ -127,16 +133,24 @@ def _settled(update: CountUpdate) -> Iterator[Finding]:
         counts is None or counts.ballots_cast is None or not counts.votes or None in counts.votes.values()
     ):
         yield Finding("F109", f"{update.unit} is counted, but not every figure is stated")
-    if update.count_status is CountStatus.ANNULLED and counts is not None and (
-        any(counts.votes.values()) or counts.invalid_votes != counts.ballots_cast
+    if (
+        update.count_status is CountStatus.ANNULLED
+        and counts is not None
+        and (any(counts.votes.values()) or counts.invalid_votes != counts.ballots_cast)
     ):
-        yield Finding("F110", f"{update.unit} is annulled, but states {counts.votes} and {counts.invalid_votes} invalid of {counts.ballots_cast} cast")
+        yield Finding(
+            "F110",
+            f"{update.unit} is annulled, but states {counts.votes} and {counts.invalid_votes} invalid of {counts.ballots_cast} cast",
+        )
 
 
 def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
     if update.counts is not None and not set(contest.selection_ids).issuperset(update.counts.votes):
         unknown = sorted(set(update.counts.votes) - set(contest.selection_ids))
-        yield Finding("F301", f"unknown selection {', '.join(unknown)}; the contest has {', '.join(contest.selection_ids)}")
+        yield Finding(
+            "F301",
+            f"unknown selection {', '.join(unknown)}; the contest has {', '.join(contest.selection_ids)}",
+        )
     unit = update.reporting_unit
     is_area = unit.type not in (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE)
     if is_area:
@@ -144,12 +158,20 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
         if area is None or area.type is not unit.type:
             yield Finding("F303", f"the contest defines no {unit.type} {unit.id}")
         elif contest.area_paths[unit.id][:-1] != unit.area_path:
-            yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is not the contest's {'/'.join(contest.area_paths[unit.id][:-1])}")
+            yield Finding(
+                "F302",
+                f"area path {'/'.join(unit.area_path)} of {update.unit} is not the contest's {'/'.join(contest.area_paths[unit.id][:-1])}",
+            )
     elif not unit.area_path or contest.area_paths.get(unit.area_path[-1]) != unit.area_path:
         yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is unknown to the contest")
     if update.stated_at < contest.starts_at:
-        yield Finding("F304", f"stated at {rfc3339(update.stated_at)}, before {contest.election_date} begins in {contest.time_zone}")
+        yield Finding(
+            "F304",
+            f"stated at {rfc3339(update.stated_at)}, before {contest.election_date} begins in {contest.time_zone}",
+        )
     if update.reported_at is not None and update.reported_at > update.observed_at + CLOCK_TOLERANCE:
-        yield Finding("F305", f"stated for {rfc3339(update.reported_at)}, but observed at {rfc3339(update.observed_at)}")
+        yield Finding(
+            "F305", f"stated for {rfc3339(update.reported_at)}, but observed at {rfc3339(update.observed_at)}"
+        )
     if update.is_test != contest.is_test:
         yield Finding("F306", f"is_test is {update.is_test}, the contest's is {contest.is_test}")

@@ -1,0 +1,374 @@
+"""`escrutinio-aggregator`: one command per question. Alone reads configuration; exit codes are 0 done and true, 1 a
+negative answer, 2 wrong use or something that cannot be read or reached.
+"""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from aggregator import consume, render
+from aggregator import replay as replaying
+from aggregator.count import NothingCounted, find_area, of_state
+from aggregator.explain import changes, snapshot_changes
+from aggregator.log import Log, LogError, last_heartbeat
+from aggregator.migrate import migrate as run_migrations
+from aggregator.rows import recorded_of
+from aggregator.settings import Settings, load
+from aggregator.views import Views, area_key
+from schemas.codec import decode
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate, UnitKey
+from schemas.errors import EscrutinioError
+from schemas.feed_status import FeedStatus
+from schemas.topics import TopicNames
+from schemas.types import ReportingUnitType, rfc3339
+
+F = TypeVar("F", bound=Callable[..., Any])
+_errors = Console(stderr=True, highlight=False)
+
+
+class _Command(click.Command):
+    """Turns our errors into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NothingCounted as error:
+            _errors.print(f"[red]no answer:[/] {error}")
+            ctx.exit(1)
+        except EscrutinioError as error:
+            _errors.print(f"[red]{type(error).__name__}:[/] {error}")
+            ctx.exit(2)
+
+
+def _option(name: str, env: str, text: str) -> Callable[[F], F]:
+    return click.option(name, default=None, help=f"{text} [env: ESCRUTINIO_{env}; file: {env.lower()}]")
+
+
+_bootstrap = _option("--bootstrap-servers", "BOOTSTRAP_SERVERS", "Kafka, host:port.")
+_reader = _option("--reader-url", "READER_URL", "PostgreSQL as a reader.")
+_writer = _option("--writer-url", "WRITER_URL", "PostgreSQL as the writer.")
+_prefix = _option("--topic-prefix", "TOPIC_PREFIX", "Put before the topics' names, in a rehearsal.")
+_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with the event's field names.")
+
+
+def _need(settings: Settings, name: str) -> str:
+    value = getattr(settings, name)
+    if value is None:
+        flag = "--" + name.replace("_", "-")
+        raise click.UsageError(
+            f"{flag} is not known. Give it, set ESCRUTINIO_{name.upper()}, or start the local stack: make demo"
+        )
+    return str(value)
+
+
+def _instant(_context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is not an ISO 8601 time such as 2021-06-08T00:23Z", param=parameter
+        ) from error
+    if at.tzinfo is None:
+        raise click.BadParameter(
+            f"{value!r} has no zone; write 2021-06-08T00:23Z or 2021-06-07T19:23-05:00", param=parameter
+        )
+    return at
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="escrutinio")
+def main() -> None:
+    """Adds the official updates on the log up into running totals, and explains every one.
+
+    \b
+    Example: escrutinio-aggregator show pe-2021-president-runoff
+    """
+
+
+@main.command(cls=_Command)
+@_option("--owner-url", "OWNER_URL", "PostgreSQL as the owner of the database.")
+def migrate(owner_url: str | None) -> None:
+    """Bring the database to what this release needs. Safe to run again.
+
+    \b
+    Example: escrutinio-aggregator migrate
+    """
+    applied = run_migrations(_need(load(owner_url=owner_url), "owner_url"))
+    for migration in applied:
+        click.echo(f"applied {migration.name}")
+    click.echo(f"{len(applied)} migrations applied; the database is up to date")
+
+
+@main.command(cls=_Command)
+@_bootstrap
+@_writer
+@_prefix
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 100_000),
+    default=20_000,
+    show_default=True,
+    help="Events per transaction, at most.",
+)
+@click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached.")
+@click.option("--health-file", type=click.Path(path_type=Path), help="Touched whenever the log was read and committed.")
+def run(
+    bootstrap_servers: str | None,
+    writer_url: str | None,
+    topic_prefix: str | None,
+    batch_size: int,
+    until_caught_up: bool,
+    health_file: Path | None,
+) -> None:
+    """Aggregate for ever. SIGTERM or Ctrl-C stops after the batch in hand.
+
+    \b
+    Example: escrutinio-aggregator run --until-caught-up
+    """
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
+    settings = load(bootstrap_servers=bootstrap_servers, writer_url=writer_url, topic_prefix=topic_prefix)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _progress() as bar:
+        tasks: dict[int, Any] = {}
+
+        def on_progress(p: consume.Progress) -> None:
+            if bar.disable:
+                logging.getLogger("aggregator").info(
+                    "%d: offset %d of %d, %.0f events/s", p.partition, p.offset, p.end, p.rate
+                )
+            else:
+                task = tasks.setdefault(p.partition, None) or bar.add_task("events")
+                tasks[p.partition] = task
+                bar.update(task, completed=p.offset, total=p.end, rate=f"{p.rate:,.0f}/s")
+
+        consume.run(
+            _need(settings, "writer_url"),
+            _need(settings, "bootstrap_servers"),
+            TopicNames(settings.topic_prefix).events,
+            stop,
+            batch_size=batch_size,
+            until_caught_up=until_caught_up,
+            on_progress=on_progress,
+            on_alive=health_file.touch if health_file is not None else lambda: None,
+        )
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=False,
+    )
+
+
+@main.command(cls=_Command)
+@_bootstrap
+@_reader
+@_prefix
+@click.option(
+    "--max-lag", type=click.IntRange(0), default=None, help="Exit 1 when more events than this are not aggregated yet."
+)
+@_json
+def status(
+    bootstrap_servers: str | None, reader_url: str | None, topic_prefix: str | None, max_lag: int | None, as_json: bool
+) -> None:
+    """Position, lag, last official time, findings. Exit 1 when a contest is blocked, or the lag is above --max-lag.
+
+    \b
+    Example: escrutinio-aggregator status --max-lag 1000
+    """
+    settings = load(bootstrap_servers=bootstrap_servers, reader_url=reader_url, topic_prefix=topic_prefix)
+    names = TopicNames(settings.topic_prefix)
+    with Views(_need(settings, "reader_url")) as views:
+        answer: dict[str, Any] = {
+            "partitions": [c for c in views.cursors() if c["topic"] == names.events],
+            "contests": views.status(),
+            "unattributed": views.unattributed(),
+        }
+    ends: dict[int, int] = {}
+    heartbeat = None
+    try:
+        servers = _need(settings, "bootstrap_servers")
+        with Log(servers, names.events) as log:
+            ends = {p: log.end_offset(p) for p in log.partitions()}
+        if (raw := last_heartbeat(servers, names.feed_status)) is not None:
+            heartbeat = decode(raw.value, raw.headers)
+    except LogError as error:
+        _errors.print(f"[yellow]{error}[/]")
+    for p in answer["partitions"]:
+        p["end_offset"] = ends.get(p["partition"])
+        p["lag"] = None if p["end_offset"] is None else p["end_offset"] - p["next_offset"]
+    answer["heartbeat"] = (
+        {
+            "contest_id": heartbeat.contest_id,
+            "unit": f"{heartbeat.unit_type}/{heartbeat.unit_id}",
+            "reported_at": rfc3339(heartbeat.reported_at) if heartbeat.reported_at else None,
+            "observed_at": rfc3339(heartbeat.observed_at),
+        }
+        if isinstance(heartbeat, FeedStatus)
+        else None
+    )
+    if as_json:
+        click.echo(json.dumps(answer, indent=2, default=str))
+    else:
+        render.out().print(render.status(answer))
+    behind = max_lag is not None and (
+        not answer["partitions"] or any(p["lag"] is None or p["lag"] > max_lag for p in answer["partitions"])
+    )
+    if behind or answer["unattributed"] or any(c["blocked"] for c in answer["contests"]):
+        sys.exit(1)
+
+
+@main.command(cls=_Command)
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA]", required=False)
+@_reader
+@_json
+def show(contest_id: str, area_id: str | None, reader_url: str | None, as_json: bool) -> None:
+    """The count of a contest, or of one of its areas, now.
+
+    \b
+    Example: escrutinio-aggregator show pe-2021-president-runoff 010101
+    """
+    with Views(_need(load(reader_url=reader_url), "reader_url")) as views:
+        answer = views.count(contest_id, area_id)
+    _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
+
+
+@main.command(cls=_Command)
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA]", required=False)
+@_bootstrap
+@_prefix
+@click.option("--to-offset", type=click.IntRange(0), help="Up to this place on the log, inclusive.")
+@click.option(
+    "--to-time", callback=_instant, metavar="TIME", help="Up to what was recorded by then (the broker's time)."
+)
+@click.option(
+    "--to-reported", callback=_instant, metavar="TIME", help="What the office had stated by then (its own time)."
+)
+@_json
+def replay(
+    contest_id: str,
+    area_id: str | None,
+    bootstrap_servers: str | None,
+    topic_prefix: str | None,
+    to_offset: int | None,
+    to_time: datetime | None,
+    to_reported: datetime | None,
+    as_json: bool,
+) -> None:
+    """The count of any past moment, folded anew from the log. Reads Kafka only; the live totals are not touched.
+
+    \b
+    Example: escrutinio-aggregator replay pe-2021-president-runoff --to-reported 2021-06-08T00:23Z
+    """
+    settings = load(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix)
+    with _progress() as bar:
+        task = bar.add_task("events", total=None, rate="")
+        state = replaying.replay(
+            _need(settings, "bootstrap_servers"),
+            TopicNames(settings.topic_prefix).events,
+            contest_id,
+            replaying.Until(to_offset, to_time, to_reported),
+            lambda done, end: bar.update(task, completed=done, total=end),
+        )
+    answer = of_state(state, area_id, state.digest.root())
+    _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
+
+
+@main.command(cls=_Command)
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA | UNIT]", required=False)
+@_reader
+@_json
+def explain(contest_id: str, area_id: str | None, reader_url: str | None, as_json: bool) -> None:
+    """What changed, update by update, and why.
+
+    For an area: each of the office's statements about it, and what each publication changed among its tally sheets.
+    For one sheet: its whole history.
+
+    \b
+    Examples: escrutinio-aggregator explain pe-2021-president-runoff
+              escrutinio-aggregator explain pe-2021-president-runoff precinct/001972
+    """
+    with Views(_need(load(reader_url=reader_url), "reader_url")) as views:
+        contest, _ = views.contest(contest_id)
+        unit, is_area = _unit(contest, area_id)
+        rows = []
+        for row in views.history(contest_id, unit):
+            event = recorded_of(row).event
+            assert isinstance(event, CountUpdate)
+            rows.append((row["log_offset"], event, row["change"]))
+        found: dict[int, list[str]] = defaultdict(list)
+        for finding in views.findings(contest_id, unit):
+            found[finding["log_offset"]].append(f"{finding['code']} {finding['message']}")
+        statements = changes(contest, rows, found)
+        publications = (
+            snapshot_changes(contest, views.snapshots(contest_id, unit.id, ReportingUnitType.PRECINCT.value))
+            if is_area
+            else []
+        )
+    if not statements and not publications:
+        raise NothingCounted(f"nothing has been stated about {unit}")
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "contest_id": contest_id,
+                    "unit": str(unit),
+                    "statements": [s.model_dump(mode="json") for s in statements],
+                    "publications": [s.model_dump(mode="json") for s in publications],
+                },
+                indent=2,
+            )
+        )
+        return
+    console = render.out()
+    if statements:
+        console.print(render.explain(statements, contest.time_zone))
+    if publications:
+        console.print("\nAmong its tally sheets, publication by publication:", style="bold")
+        console.print(render.snapshots(publications, contest.time_zone))
+
+
+def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:
+    """An area by its id, or a unit as `type/id`; six digits that are no area are a tally sheet."""
+    if name is None or name in contest.areas_by_id:
+        return area_key(find_area(contest, name)), True
+    kind, slash, unit_id = name.partition("/")
+    if not slash:
+        return UnitKey(ReportingUnitType.PRECINCT.value, name), False
+    if kind not in set(ReportingUnitType):
+        raise click.BadParameter(f"{kind!r} is no reporting unit type; one of {', '.join(ReportingUnitType)}")
+    return UnitKey(kind, unit_id), unit_id in contest.areas_by_id and contest.areas_by_id[unit_id].type == kind
+
+
+def _tell(answer: Any, drawn: Callable[[], Any]) -> None:
+    if answer is not None:
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        render.out().print(drawn())

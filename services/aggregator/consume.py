@@ -1,0 +1,163 @@
+"""The run: log → decode → evolve → commit, for ever.
+
+State lives in memory and in PostgreSQL; whenever the two could differ (a lost connection in a commit, say) memory is
+thrown away and read back, so there is one path of recovery and it is walked at every start.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from aggregator.fold import ContestState, evolve
+from aggregator.log import Log, LogUnreachable
+from aggregator.records import RawRecord, Recorded
+from aggregator.store import Batch, Cursor, Parked, Store, StoreUnreachable
+from schemas.codec import decode
+from schemas.errors import ContractError
+from schemas.feed_status import FeedStatus
+from schemas.types import from_milliseconds
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: `offset` of `end`, in one partition. `rate` in events/s since the run began."""
+
+    partition: int
+    offset: int
+    end: int
+    rate: float
+
+
+@dataclass(slots=True)
+class PartitionFold:
+    """Every contest of one partition, folded."""
+
+    states: dict[str, ContestState] = field(default_factory=dict)
+    blocked: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def take(self, records: list[RawRecord]) -> Batch:
+        """Fold a run of messages; the batch is what has to be written. Pure but for the state it owns.
+
+        A message that cannot be read stops its own contest: it and what follows of that contest are parked.
+        """
+        batch = Batch(next_offset=records[-1].offset + 1, digest="", blocked=self.blocked)
+        touched: set[str] = set()
+        for raw in records:
+            contest_id = _contest_of(raw)
+            if contest_id in self.blocked:
+                offset, _ = self.blocked[contest_id]
+                batch.parked.append(Parked(raw, contest_id, f"follows the unreadable message at offset {offset}"))
+                continue
+            try:
+                recorded = recorded_of_raw(raw)
+            except ContractError as error:
+                logger.error("offset %d: %s; contest %r is blocked from here on", raw.offset, error, contest_id)
+                self.blocked[contest_id] = (raw.offset, str(error))
+                batch.parked.append(Parked(raw, contest_id, str(error)))
+                if contest_id in self.states:
+                    touched.add(contest_id)
+                continue
+            step = evolve(self.states.setdefault(contest_id, ContestState()), recorded)
+            batch.steps.append(step)
+            touched.add(contest_id)
+        batch.states = {contest_id: self.states[contest_id] for contest_id in sorted(touched)}
+        batch.digests = {contest_id: state.digest.root() for contest_id, state in self.states.items()}
+        batch.digest = partition_digest(batch.digests)
+        return batch
+
+
+def recorded_of_raw(raw: RawRecord) -> Recorded:
+    """The event in a message of the log. Raises ContractError for what is not one."""
+    event = decode(raw.value, raw.headers)
+    if isinstance(event, FeedStatus):
+        raise ContractError("a heartbeat does not belong on the log")
+    if raw.key != event.contest_id.encode():
+        raise ContractError(f"key {raw.key!r} is not the event's contest {event.contest_id}")
+    return Recorded(raw.partition, raw.offset, from_milliseconds(raw.timestamp_ms), event)
+
+
+def partition_digest(digests: Mapping[str, str]) -> str:
+    """SHA-256 over the lines `contest_id digest`, sorted: the digest that the cursor carries."""
+    lines = "".join(f"{contest_id} {digest}\n" for contest_id, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _contest_of(raw: RawRecord) -> str:
+    return (raw.key or b"").decode(errors="replace")
+
+
+def run(
+    writer_url: str,
+    bootstrap_servers: str,
+    topic: str,
+    stop: threading.Event,
+    *,
+    batch_size: int = 20_000,
+    until_caught_up: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_alive: Callable[[], None] = lambda: None,
+) -> None:
+    """Aggregate until `stop` is set, or with `until_caught_up` until the log's end is reached.
+
+    A broker or database that goes away is waited for, and said. `on_alive` is called whenever the log was read and what
+    it brought is committed. Raises what waiting cannot mend: LogError, StoreError
+    (Fenced among them), MigrationError.
+    """
+    wait_s = 0.5
+    while not stop.is_set():
+        try:
+            if _session(writer_url, bootstrap_servers, topic, stop, batch_size, until_caught_up, on_progress, on_alive):
+                return
+        except (LogUnreachable, StoreUnreachable) as error:
+            logger.warning("%s; trying again in %.1f s", error, wait_s)
+            stop.wait(wait_s)
+            wait_s = min(wait_s * 2, 5.0)
+
+
+def _session(
+    writer_url: str,
+    bootstrap_servers: str,
+    topic: str,
+    stop: threading.Event,
+    batch_size: int,
+    until_caught_up: bool,
+    on_progress: Callable[[Progress], None],
+    on_alive: Callable[[], None],
+) -> bool:
+    """One life of the connections. True when the end was reached that the caller asked for."""
+    with Store(writer_url) as store, Log(bootstrap_servers, topic, max_poll_records=batch_size) as log:
+        topic_id = log.topic_id()
+        cursors: dict[int, Cursor] = {}
+        folds: dict[int, PartitionFold] = {}
+        for partition in log.partitions():
+            cursors[partition] = store.claim(topic, topic_id, partition)
+            states, blocked = store.load(topic, partition)
+            folds[partition] = PartitionFold(states, blocked)
+            logger.info(
+                "%s/%d: at offset %d, epoch %d",
+                topic,
+                partition,
+                cursors[partition].next_offset,
+                cursors[partition].epoch,
+            )
+        started, read = time.monotonic(), 0
+        for records in log.read({p: c.next_offset for p, c in cursors.items()}):
+            for partition in sorted({r.partition for r in records}):
+                own = [r for r in records if r.partition == partition]
+                cursors[partition] = store.commit(cursors[partition], folds[partition].take(own))
+                read += len(own)
+            on_alive()
+            ends = {p: log.end_offset(p) for p in cursors} if records or until_caught_up else {}
+            for partition, end in ends.items():
+                rate = read / max(time.monotonic() - started, 1e-9)
+                on_progress(Progress(partition, cursors[partition].next_offset, end, rate))
+            if stop.is_set():
+                return True
+            if until_caught_up and all(cursors[p].next_offset >= end for p, end in ends.items()):
+                return True
+    return True

@@ -1,0 +1,44 @@
+"""One hash for the whole state of a contest (pure). Specified, with test vectors, in docs/contract.md.
+
+A Merkle tree of two levels: units fall into 256 buckets, by the first byte of the SHA-256 of their name. A change
+re-hashes its own bucket only, so the digest can be kept at every commit; and the parts of a contest can be hashed
+apart and joined, since a bucket does not depend on the order in which its units came.
+"""
+
+import hashlib
+
+_BUCKETS = 256
+_EMPTY = hashlib.sha256(b"").digest()
+
+
+class StateDigest:
+    """The digest of a growing set of units."""
+
+    __slots__ = ("_buckets", "_hashes", "_stale", "definition")
+
+    def __init__(self) -> None:
+        self.definition = b"\0" * 32
+        """SHA-256 of the canonical text of the contest's definition in force."""
+        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(_BUCKETS)]
+        self._hashes = [_EMPTY] * _BUCKETS
+        self._stale: set[int] = set()
+
+    def put(self, unit: bytes, entry: bytes) -> None:
+        """Set a unit's entry: 64 bytes, the leaf of its current statement and that of the last of its chain.
+
+        `unit` is its name, `type/id`, in UTF-8.
+        """
+        bucket = hashlib.sha256(unit).digest()[0]
+        self._buckets[bucket][unit] = entry
+        self._stale.add(bucket)
+
+    def root(self) -> str:
+        """SHA-256, in hexadecimal, of the definition's hash followed by the 256 bucket hashes.
+
+        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names.
+        """
+        for index in self._stale:
+            bucket = self._buckets[index]
+            self._hashes[index] = hashlib.sha256(b"".join(bucket[unit] for unit in sorted(bucket))).digest()
+        self._stale.clear()
+        return hashlib.sha256(self.definition + b"".join(self._hashes)).hexdigest()

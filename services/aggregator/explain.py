@@ -1,0 +1,192 @@
+"""What changed, update by update, and why (pure).
+
+A change is read off the recorded effect of an update, never guessed from two totals. The one thing inferred is marked
+as such: that a sheet which left the counted ones and a sheet which came to the jury in the same update are the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.types import CountStatus, Frozen, Instant
+
+_WORDS = {
+    "CHALLENGED_VOTES": "challenged votes",
+    "MATERIAL_ERROR": "material error",
+    "NULLITY_REQUEST": "request for annulment",
+    "ILLEGIBLE": "illegible",
+    "INCOMPLETE": "incomplete",
+    "MISSING_SIGNATURES": "missing signatures",
+    "LOST": "lost",
+    "DESTROYED": "destroyed",
+    "OTHER": "other observations",
+}
+_FIGURES = (
+    ("ballots_cast", "ballots cast"),
+    ("valid_votes", "valid"),
+    ("blank_votes", "blank"),
+    ("invalid_votes", "null"),
+    ("challenged_votes", "challenged"),
+    ("registered_voters_counted", "registered voters of counted sheets"),
+)
+_SHEETS = (
+    ("processed", "processed"),
+    ("counted", "counted"),
+    ("under_review", "under review (JEE)"),
+    ("annulled", "annulled"),
+    ("not_installed", "not installed"),
+    ("to_be_processed", "to be processed"),
+)
+
+
+class Change(Frozen):
+    """One update of a unit, in words and in numbers."""
+
+    offset: int
+    event_id: UUID
+    sequence: int
+    stated_at: Instant
+    kind: str
+    reason: str | None
+    count_status: str
+    source_status: str | None
+    sentences: tuple[str, ...]
+    change: dict[str, int]
+    source: str
+    findings: tuple[str, ...]
+
+
+class Move(Frozen):
+    """How many units went from one status to another."""
+
+    before: str
+    after: str
+    units: int
+
+
+class SnapshotChange(Frozen):
+    """What one publication changed among the units of an area."""
+
+    snapshot_id: str
+    uri: str
+    stated_at: Instant
+    first_offset: int
+    last_offset: int
+    updates: int
+    corrected: int
+    moves: tuple[Move, ...]
+    sentences: tuple[str, ...]
+    change: dict[str, int]
+
+
+def changes(
+    contest: ContestDefined,
+    rows: Sequence[tuple[int, CountUpdate, dict[str, int]]],
+    findings: Mapping[int, Sequence[str]],
+) -> list[Change]:
+    """Each of a unit's updates (offset, update, recorded change), in the order of its sequence."""
+    told = []
+    before: CountUpdate | None = None
+    for offset, update, change in rows:
+        sentences = list(_status(before, update)) + sentences_of(contest, change)
+        if not change and before is not None:
+            sentences.append("nothing that counts changed")
+        told.append(
+            Change(
+                offset=offset,
+                event_id=update.event_id,
+                sequence=update.sequence,
+                stated_at=update.stated_at,
+                kind=update.kind.value,
+                reason=update.correction.reason if update.correction is not None else None,
+                count_status=update.count_status.value,
+                source_status=update.source_status,
+                sentences=tuple(sentences),
+                change=change,
+                source="; ".join(f"{d.uri} {d.place} (sha256 {d.sha256[:12]}…)" for d in update.source.documents),
+                findings=tuple(findings.get(offset, ())),
+            )
+        )
+        before = update
+    return told
+
+
+def snapshot_changes(contest: ContestDefined, rows: Sequence[Mapping[str, Any]]) -> list[SnapshotChange]:
+    """Publications, as `views.snapshots` gives them."""
+    return [
+        SnapshotChange(
+            snapshot_id=row["snapshot_id"],
+            uri=row["uri"],
+            stated_at=row["stated_at"],
+            first_offset=row["first_offset"],
+            last_offset=row["last_offset"],
+            updates=row["updates"],
+            corrected=row["corrected"],
+            moves=tuple(Move(**move) for move in row["moves"] or ()),
+            sentences=tuple(sentences_of(contest, row["change"] or {})),
+            change=row["change"] or {},
+        )
+        for row in rows
+    ]
+
+
+def sentences_of(contest: ContestDefined, change: Mapping[str, int]) -> list[str]:
+    """A change in words: votes by party, ballots, sheets, and why sheets moved."""
+    by_id = {s.selection_id: s for s in contest.selections}
+    votes = [
+        f"{by_id[s].party} {signed(change[f'votes.{s}'])}" for s in contest.selection_ids if change.get(f"votes.{s}")
+    ]
+    ballots = [f"{word} {signed(change[name])}" for name, word in _FIGURES if change.get(name)]
+    sheets = [f"{word} {signed(change[name])}" for name, word in _SHEETS if change.get(name)]
+    reasons = [
+        f"{w} {signed(change[f'under_review.{r}'])}" for r, w in _WORDS.items() if change.get(f"under_review.{r}")
+    ]
+    told = []
+    if votes:
+        told.append("votes: " + ", ".join(votes))
+    if ballots:
+        told.append("ballots: " + ", ".join(ballots))
+    if sheets:
+        told.append("sheets: " + ", ".join(sheets))
+    if reasons:
+        told.append("JEE, by reason: " + ", ".join(reasons))
+    if story := _story(change):
+        told.append(story)
+    return told
+
+
+def _story(change: Mapping[str, int]) -> str | None:
+    """The commonest reason for a fall: counted sheets that went back to the electoral jury."""
+    back = -change.get("counted", 0)
+    if back > 0 and change.get("under_review") == back and not change.get("processed"):
+        why = [w for r, w in _WORDS.items() if change.get(f"under_review.{r}", 0) > 0]
+        sheets = "1 counted sheet became" if back == 1 else f"{back} counted sheets became"
+        return f"inferred: {sheets} observed and went to the electoral jury (JEE) for {', '.join(why) or 'no stated reason'}"
+    return None
+
+
+def _status(before: CountUpdate | None, update: CountUpdate) -> list[str]:
+    if update.sub_units is not None:
+        return []
+    now = _status_words(update)
+    if before is None:
+        return [f"first stated: {now}"]
+    was = _status_words(before)
+    told = [] if was == now else [f"{was} → {now}"]
+    if before.result_stage is not update.result_stage:
+        told.append(f"result stage {before.result_stage} → {update.result_stage}")
+    return told
+
+
+def _status_words(update: CountUpdate) -> str:
+    word = update.count_status.value
+    if update.count_status is CountStatus.UNDER_REVIEW and update.review_reason is not None:
+        word += f" ({_WORDS[update.review_reason.value]})"
+    return word
+
+
+def signed(number: int) -> str:
+    """`+1,234`, `−90`: with a true minus sign."""
+    return f"{number:+,}".replace("-", "−")

@@ -1,0 +1,234 @@
+"""The fold: a contest's state, and what one more event of the log makes of it (pure).
+
+A unit's state is its accepted update with the latest official time (`stated_at`), the highest sequence breaking
+ties. The design said "the highest sequence"; but a bulletin that is found a day late must be kept, in its place
+in the chain, without turning the count back, and then the order of the chain is not the order of the office. In a
+feed that arrives in order the two rules are the same.
+
+An update is accepted when its sequence is higher than every one accepted before it. A gap is a finding, but the
+update counts: counts are absolute, so a lost event cannot shift a sum. A duplicate or a fork changes nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from aggregator.digest import StateDigest
+from aggregator.records import Recorded
+from aggregator.tally import Layout, Vector
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate, UnitKey
+from schemas.identity import leaf, name_text, text_of
+from schemas.rules import Finding, check
+from schemas.types import rfc3339
+
+
+@dataclass(slots=True)
+class Unit:
+    """A reporting unit: the statement that is its state now, and the end of its chain of updates."""
+
+    areas: tuple[str, ...]
+    contribution: Vector
+    stated_at: datetime
+    sequence: int
+    event_id: UUID
+    offset: int
+    leaf: bytes
+    head_sequence: int
+    head_event_id: UUID
+    head_offset: int
+    head_leaf: bytes
+
+
+@dataclass(slots=True)
+class AreaTotal:
+    """The sum over an area's units of the counting level, and the last update that changed it."""
+
+    vector: Vector
+    stated_at: datetime | None = None
+    last_offset: int = -1
+    last_event_id: UUID | None = None
+
+
+@dataclass(slots=True)
+class Step:
+    """What one event did."""
+
+    recorded: Recorded
+    findings: tuple[Finding, ...] = ()
+    accepted: bool = False
+    is_current: bool = False
+    change: dict[str, int] = field(default_factory=dict)
+    """What the count gained or lost by it, by slot name; {} when it changed nothing."""
+    areas: tuple[str, ...] = ()
+    """Areas whose total it touched."""
+    leaf: bytes = b""
+
+
+@dataclass(slots=True)
+class ContestState:
+    """A contest at one offset of the log. `evolve` changes it in place: one owner at a time."""
+
+    definition: Recorded | None = None
+    layout: Layout = field(default_factory=lambda: Layout(()))
+    units: dict[UnitKey, Unit] = field(default_factory=dict)
+    totals: dict[str, AreaTotal] = field(default_factory=dict)
+    official: dict[str, list[Recorded]] = field(default_factory=dict)
+    """Accepted statements about areas, by area id, in the order of the log."""
+    digest: StateDigest = field(default_factory=StateDigest)
+    last: Recorded | None = None
+    last_reported_at: datetime | None = None
+
+    @property
+    def contest(self) -> ContestDefined:
+        """The definition in force. Only for a state that has one."""
+        assert self.definition is not None
+        assert isinstance(self.definition.event, ContestDefined)
+        return self.definition.event
+
+
+def evolve(state: ContestState, recorded: Recorded) -> Step:
+    """Take one event into `state`. Never raises on data: what is wrong with it is in the step's findings."""
+    assert state.last is None or recorded.offset > state.last.offset, "the log is read once, in order"
+    state.last = recorded
+    event = recorded.event
+    text = text_of(event)
+    step = Step(recorded, leaf=leaf(text))
+    if event.event_id != name_text(text):
+        step.findings = (Finding("F404", f"{event.event_id} is not the id of its content"),)
+    elif isinstance(event, ContestDefined):
+        _define(state, step, event)
+    elif state.definition is None:
+        step.findings = (Finding("F405", f"{event.unit} stated before contest {event.contest_id} is defined"),)
+    else:
+        _update(state, step, event)
+    return step
+
+
+def _define(state: ContestState, step: Step, event: ContestDefined) -> None:
+    current = state.definition.event if state.definition is not None else None
+    assert current is None or isinstance(current, ContestDefined)
+    expected = 1 if current is None else current.revision + 1
+    if event.revision != expected:
+        step.findings = (Finding("F401", f"definition revision {event.revision}, expected {expected}"),)
+        return
+    if current is not None and event.previous_event_id != current.event_id:
+        step.findings = (Finding("F403", f"definition follows {event.previous_event_id}, not {current.event_id}"),)
+        return
+    if current is not None and current.selection_ids != event.selection_ids[: len(current.selection_ids)]:
+        step.findings = (Finding("F301", "a revision must keep the contest's selections, in their order"),)
+        return
+    step.accepted = step.is_current = True
+    state.definition = step.recorded
+    state.digest.definition = step.leaf
+    layout = Layout.of(event)
+    added = layout.size - state.layout.size if current is not None else 0
+    state.layout = layout
+    for unit in state.units.values():
+        unit.contribution.extend([0] * added)
+    if current is None or added or current.counting_level is not event.counting_level:
+        add_up(state)
+
+
+def add_up(state: ContestState) -> None:
+    """All totals anew, from the units of the counting level."""
+    state.totals = {}
+    level = state.contest.counting_level.value
+    for key, unit in state.units.items():
+        if key.type == level:
+            _apply(state, unit, state.layout.zero(), unit.contribution)
+
+
+def _apply(state: ContestState, unit: Unit, before: Vector, after: Vector) -> None:
+    for area in unit.areas:
+        total = state.totals.get(area)
+        if total is None:
+            total = state.totals[area] = AreaTotal(state.layout.zero())
+        total.vector = [t - b + a for t, b, a in zip(total.vector, before, after, strict=True)]
+        if total.stated_at is None or unit.stated_at > total.stated_at:
+            total.stated_at = unit.stated_at
+        if unit.offset > total.last_offset:
+            total.last_offset, total.last_event_id = unit.offset, unit.event_id
+
+
+def _update(state: ContestState, step: Step, event: CountUpdate) -> None:
+    recorded, key = step.recorded, event.unit
+    unit = state.units.get(key)
+    findings = list(check(event, state.contest))
+    findings.extend(_chain(unit, event))
+    step.findings = tuple(findings)
+    if any(f.rejects for f in findings) or (unit is not None and event.sequence <= unit.head_sequence):
+        return
+    step.accepted = True
+    if key.type in AREA_TYPES:
+        state.official.setdefault(key.id, []).append(recorded)
+    if event.reported_at is not None and (state.last_reported_at is None or event.reported_at > state.last_reported_at):
+        state.last_reported_at = event.reported_at
+    if unit is None:
+        before = state.layout.zero()
+        unit = state.units[key] = Unit(
+            areas=(),
+            contribution=before,
+            stated_at=event.stated_at,
+            sequence=0,
+            event_id=event.event_id,
+            offset=-1,
+            leaf=b"",
+            head_sequence=0,
+            head_event_id=event.event_id,
+            head_offset=-1,
+            head_leaf=b"",
+        )
+    unit.head_sequence, unit.head_event_id = event.sequence, event.event_id
+    unit.head_offset, unit.head_leaf = recorded.offset, step.leaf
+    if event.stated_at >= unit.stated_at:
+        step.is_current = True
+        _replace(state, unit, step, event)
+    state.digest.put(str(key).encode(), unit.leaf + unit.head_leaf)
+
+
+def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) -> None:
+    """`event` becomes the unit's state."""
+    before, after = unit.contribution, state.layout.contribution(event)
+    counts = event.reporting_unit.type is state.contest.counting_level
+    moved = unit.areas != event.counting_areas
+    if counts and moved and unit.areas:
+        _apply(state, unit, before, state.layout.zero())
+    if counts:
+        step.areas = tuple({*unit.areas, *event.counting_areas})
+    unit.areas = event.counting_areas
+    unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
+    unit.offset, unit.leaf = step.recorded.offset, step.leaf
+    if counts:
+        _apply(state, unit, state.layout.zero() if moved else before, after)
+    unit.contribution = after
+    step.change = state.layout.changes(before, after)
+
+
+def _chain(unit: Unit | None, event: CountUpdate) -> Iterable[Finding]:
+    head = 0 if unit is None else unit.head_sequence
+    if unit is not None and event.sequence <= head:
+        if event.event_id in (unit.head_event_id, unit.event_id):
+            yield Finding("F402", f"{event.unit} sequence {event.sequence} stands on the log already")
+        else:
+            yield Finding("F401", f"{event.unit} sequence {event.sequence} again; its chain is at {head}")
+    elif event.sequence != head + 1:
+        yield Finding(
+            "F401",
+            f"{event.unit} sequence {event.sequence} after {head}: {event.sequence - head - 1} missing",
+        )
+    elif unit is not None and event.previous_event_id != unit.head_event_id:
+        yield Finding(
+            "F403",
+            f"{event.unit} sequence {event.sequence} follows {event.previous_event_id}, the log has {unit.head_event_id}",
+        )
+    if unit is not None and event.sequence > head and event.stated_at < unit.stated_at:
+        yield Finding(
+            "F406",
+            f"{event.unit} of {rfc3339(event.stated_at)} arrived after that of {rfc3339(unit.stated_at)}",
+        )
+
+
+AREA_TYPES = frozenset({"country", "state", "county", "municipality"})
+"""Reporting unit types that are areas themselves, so that an official statement may exist beside a computed total."""

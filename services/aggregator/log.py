@@ -1,0 +1,216 @@
+"""The log, as Kafka holds it: a door that reads, and refuses a log that could not be the truth.
+
+It knows Kafka and no event: what comes out is bytes with their place. Holds nothing that a crash could lose; where
+to read from is kept in PostgreSQL, in the same transaction as what was read.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+from aggregator.records import RawRecord
+from schemas.errors import EscrutinioError
+from schemas.topics import EVENTS
+
+logger = logging.getLogger(__name__)
+
+STALL_S = 30.0
+"""How long a consumer may bring nothing while the log is known to have more, before it is made anew."""
+
+
+class LogError(EscrutinioError):
+    """The log cannot be read, or is not a log that may be trusted."""
+
+
+class LogUnreachable(LogError):
+    """No broker answers. It may come back."""
+
+
+class Log:
+    """A topic, read from given offsets. Use as a context manager."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, *, max_poll_records: int = 5000) -> None:
+        self.topic = topic
+        self._bootstrap_servers = bootstrap_servers
+        self._max_poll_records = max_poll_records
+        self._consumer = self._connect()
+
+    def _connect(self) -> Any:
+        try:
+            return KafkaConsumer(
+                bootstrap_servers=self._bootstrap_servers,
+                group_id=None,  # the cursor lives in PostgreSQL
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                check_crcs=True,
+                max_poll_records=self._max_poll_records,
+                max_partition_fetch_bytes=8 * 1024 * 1024,
+                fetch_max_wait_ms=100,
+                reconnect_backoff_max_ms=1000,
+            )
+        except (KafkaError, OSError) as error:
+            raise LogUnreachable(f"no Kafka broker answers at {self._bootstrap_servers}: {error!r}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+    def topic_id(self) -> UUID:
+        """The topic's id: another one means another log under the same name.
+
+        Raises LogError when the topic is missing or may lose, compact or re-time events; the message names the
+        setting and the command that mends it.
+        """
+        admin = self._admin()
+        try:
+            (found,) = admin.describe_topics([self.topic])
+            if found.get("error_code"):
+                raise LogError(
+                    f"topic {self.topic} is not on {self._bootstrap_servers}; `escrutinio-ingest topics` creates it"
+                )
+            resource = ConfigResource(ConfigResourceType.TOPIC, self.topic)
+            settings = _settings(admin.describe_configs([resource]))
+        except KafkaError as error:
+            raise LogUnreachable(f"{self._bootstrap_servers} does not describe {self.topic}: {error!r}") from error
+        finally:
+            admin.close()
+        for name, value in EVENTS.required.items():
+            if settings.get(name) != value:
+                raise LogError(
+                    f"topic {self.topic} has {name}={settings.get(name)}, the log needs {value}: "
+                    "it could lose or change events. Nothing was read."
+                )
+        return UUID(str(found["topic_id"]))
+
+    def _admin(self) -> Any:
+        try:
+            return KafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        except (KafkaError, OSError) as error:
+            raise LogUnreachable(f"no Kafka broker answers at {self._bootstrap_servers}: {error!r}") from error
+
+    def partitions(self) -> list[int]:
+        """The topic's partitions."""
+        found = self._call(self._consumer.partitions_for_topic, self.topic)
+        if not found:
+            raise LogError(
+                f"topic {self.topic} is not on {self._bootstrap_servers}; `escrutinio-ingest topics` creates it"
+            )
+        return sorted(found)
+
+    def end_offset(self, partition: int) -> int:
+        """The offset the next message will get."""
+        return int(self._call(self._consumer.end_offsets, [self._at(partition)])[self._at(partition)])
+
+    def begins_at(self, partition: int) -> int:
+        """The first offset still there. More than 0 means that events are gone."""
+        return int(self._call(self._consumer.beginning_offsets, [self._at(partition)])[self._at(partition)])
+
+    def read(self, offsets: dict[int, int], *, wait_ms: int = 500) -> Iterator[list[RawRecord]]:
+        """Batches of messages from `offsets` (next offset by partition) on, for ever; [] when nothing came.
+
+        Each partition's offsets are consecutive: a hole raises LogError, since the log has no transactions and
+        loses nothing. A consumer that stalls in silence is made anew.
+        """
+        position = dict(offsets)
+        for partition, offset in position.items():
+            if (first := self.begins_at(partition)) > offset:
+                raise LogError(f"{self.topic}/{partition} begins at offset {first}: events from {offset} on are gone")
+            if (end := self.end_offset(partition)) < offset:
+                raise LogError(
+                    f"{self.topic}/{partition} ends at {end}, before offset {offset}: it is not the log that was read"
+                )
+        self._assign(position)
+        last_news = time.monotonic()
+        while True:
+            records = self._poll(wait_ms)
+            for record in records:
+                if record.offset != position[record.partition]:
+                    raise LogError(
+                        f"{self.topic}/{record.partition} has a hole: offset {position[record.partition]} expected, "
+                        f"{record.offset} found. Events were removed, or written in a transaction."
+                    )
+                position[record.partition] += 1
+            if records:
+                last_news = time.monotonic()
+            elif time.monotonic() - last_news > STALL_S:
+                if any(self.end_offset(p) > o for p, o in position.items()):
+                    logger.warning("no message in %.0f s though the log has more: reconnecting", STALL_S)
+                    self._consumer.close()
+                    self._consumer = self._connect()
+                    self._assign(position)
+                last_news = time.monotonic()
+            yield records
+
+    def _assign(self, position: dict[int, int]) -> None:
+        self._consumer.assign([self._at(p) for p in position])
+        for partition, offset in position.items():
+            self._consumer.seek(self._at(partition), offset)
+
+    def _poll(self, wait_ms: int) -> list[RawRecord]:
+        try:
+            polled = self._consumer.poll(timeout_ms=wait_ms)
+        except OffsetOutOfRangeError as error:
+            raise LogError(f"{self.topic} no longer has the offset that comes next: {error}") from error
+        except (KafkaError, OSError) as error:
+            raise LogUnreachable(f"reading {self.topic} from {self._bootstrap_servers} failed: {error!r}") from error
+        return [
+            RawRecord(r.partition, r.offset, r.timestamp, r.key, r.value, list(r.headers))
+            for records in polled.values()
+            for r in records
+        ]
+
+    def read_to_end(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[RawRecord]]:
+        """Batches from `start` up to, not including, `end` (the end of the log at the time of the call)."""
+        if end is None:
+            end = self.end_offset(partition)
+        if start >= end:
+            return
+        for records in self.read({partition: start}):
+            wanted = [r for r in records if r.offset < end]
+            if wanted:
+                yield wanted
+            if wanted and wanted[-1].offset == end - 1:
+                return
+
+    def _at(self, partition: int) -> TopicPartition:
+        return TopicPartition(self.topic, partition)
+
+    def _call(self, ask: Any, *arguments: Any) -> Any:
+        try:
+            return ask(*arguments)
+        except (KafkaError, OSError) as error:
+            raise LogUnreachable(f"{self._bootstrap_servers} does not answer: {error!r}") from error
+
+
+def last_heartbeat(bootstrap_servers: str, topic: str) -> RawRecord | None:
+    """The latest message of the feed-status topic, None when there is none."""
+    with Log(bootstrap_servers, topic) as log:
+        newest: RawRecord | None = None
+        for partition in log.partitions():
+            first, end = log.begins_at(partition), log.end_offset(partition)
+            for records in log.read_to_end(partition, max(first, end - 1), end):
+                newest = max((*records, *([newest] if newest else [])), key=lambda r: r.timestamp_ms)
+        return newest
+
+
+def _settings(described: Any) -> dict[str, str]:
+    """Setting by name, from whatever shape the client answers in."""
+    ((_, topics),) = described.items()
+    (settings,) = topics.values()
+    return {name: entry["value"] for name, entry in settings.items()}

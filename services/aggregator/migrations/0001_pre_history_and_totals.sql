@@ -1,0 +1,166 @@
+-- History, state, totals and the cursor. Everything here can be deleted and rebuilt from the log.
+
+CREATE SCHEMA aggregate;
+COMMENT ON SCHEMA aggregate IS 'What the aggregator writes. Readers use schema results.';
+
+CREATE TABLE aggregate.cursor (
+    topic       text   NOT NULL,
+    partition   int    NOT NULL,
+    topic_id    uuid   NOT NULL,             -- a topic deleted and made again under the same name is another log
+    next_offset bigint NOT NULL,
+    epoch       bigint NOT NULL,             -- the writer in charge; a zombie's is too low
+    digest      text   NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, partition)
+);
+
+CREATE TABLE aggregate.contest_history (
+    partition   int    NOT NULL,
+    log_offset  bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    event_id    uuid   NOT NULL,
+    contest_id  text   NOT NULL,
+    accepted    boolean NOT NULL,
+    definition  jsonb  NOT NULL,
+    PRIMARY KEY (partition, log_offset)
+);
+
+CREATE TABLE aggregate.count_update_history (
+    partition         int    NOT NULL,
+    log_offset        bigint NOT NULL,
+    recorded_at       timestamptz NOT NULL,  -- the broker's time
+    event_id          uuid   NOT NULL,
+    contest_id        text   NOT NULL,
+    unit_type         text   NOT NULL,
+    unit_id           text   NOT NULL,
+    unit_name         text,
+    area_path         text[] NOT NULL,
+    sequence          bigint NOT NULL,
+    previous_event_id uuid,
+    kind              text   NOT NULL,
+    correction        jsonb,
+    reported_at       timestamptz,           -- the office's time; null where it states none
+    observed_at       timestamptz NOT NULL,
+    stated_at         timestamptz NOT NULL,  -- reported_at, else observed_at
+    count_status      text   NOT NULL,
+    source_status     text,
+    review_reason     text,
+    result_stage      text   NOT NULL,
+    counts            jsonb,
+    sub_units         jsonb,
+    published_percentages jsonb,
+    source            jsonb  NOT NULL,
+    is_test           boolean NOT NULL,
+    accepted          boolean NOT NULL,
+    change            jsonb  NOT NULL,       -- what the count gained or lost by it; {} when it changed nothing
+    PRIMARY KEY (partition, log_offset)
+);
+CREATE INDEX count_update_history_unit
+    ON aggregate.count_update_history (contest_id, unit_type, unit_id, sequence);
+
+CREATE TABLE aggregate.unit_state (
+    contest_id     text   NOT NULL,
+    unit_type      text   NOT NULL,
+    unit_id        text   NOT NULL,
+    partition      int    NOT NULL,
+    current_offset bigint NOT NULL,          -- the statement that is the unit's state
+    head_offset    bigint NOT NULL,          -- the last of its chain; another where a statement came late
+    PRIMARY KEY (contest_id, unit_type, unit_id)
+) WITH (fillfactor = 60);
+
+CREATE TABLE aggregate.contest (
+    contest_id        text PRIMARY KEY,
+    topic             text   NOT NULL,
+    partition         int    NOT NULL,
+    definition_offset bigint,
+    definition        jsonb,
+    digest            text   NOT NULL,
+    last_offset       bigint NOT NULL,
+    last_recorded_at  timestamptz NOT NULL,
+    last_reported_at  timestamptz,
+    blocked_offset    bigint,
+    blocked_reason    text
+);
+
+CREATE TABLE aggregate.selection (
+    contest_id   text NOT NULL,
+    selection_id text NOT NULL,
+    candidate    text NOT NULL,
+    party        text NOT NULL,
+    ballot_order int  NOT NULL,
+    PRIMARY KEY (contest_id, selection_id)
+);
+
+CREATE TABLE aggregate.area (
+    contest_id text NOT NULL,
+    area_id    text NOT NULL,
+    name       text NOT NULL,
+    type       text NOT NULL,
+    parent_id  text,
+    PRIMARY KEY (contest_id, area_id)
+);
+
+CREATE TABLE aggregate.area_total (
+    contest_id                text   NOT NULL,
+    area_id                   text   NOT NULL,
+    votes                     jsonb  NOT NULL,
+    registered_voters         bigint NOT NULL,
+    registered_voters_counted bigint NOT NULL,
+    ballots_cast              bigint NOT NULL,
+    valid_votes               bigint NOT NULL,
+    blank_votes               bigint NOT NULL,
+    invalid_votes             bigint NOT NULL,  -- the ballots of annulled sheets included
+    challenged_votes          bigint NOT NULL,
+    annulled_ballots          bigint NOT NULL,
+    total                     bigint NOT NULL,
+    processed                 bigint NOT NULL,
+    counted                   bigint NOT NULL,
+    counted_normal            bigint NOT NULL,
+    annulled                  bigint NOT NULL,
+    not_installed             bigint NOT NULL,
+    under_review              bigint NOT NULL,
+    to_be_processed           bigint NOT NULL,
+    pending                   bigint NOT NULL,
+    in_process                bigint NOT NULL,
+    under_review_by_reason    jsonb  NOT NULL,
+    stated_at                 timestamptz,
+    last_offset               bigint NOT NULL,
+    last_event_id             uuid,
+    PRIMARY KEY (contest_id, area_id)
+) WITH (fillfactor = 50);
+
+CREATE TABLE aggregate.finding (
+    partition  int    NOT NULL,
+    log_offset bigint NOT NULL,
+    ordinal    int    NOT NULL,
+    contest_id text   NOT NULL,
+    unit_type  text,
+    unit_id    text,
+    code       text   NOT NULL,
+    rule       text   NOT NULL,
+    message    text   NOT NULL,
+    PRIMARY KEY (partition, log_offset, ordinal)
+);
+
+CREATE TABLE aggregate.parked (
+    partition   int    NOT NULL,
+    log_offset  bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    contest_id  text   NOT NULL,
+    key         bytea,
+    value       bytea,
+    headers     jsonb  NOT NULL,
+    reason      text   NOT NULL,
+    PRIMARY KEY (partition, log_offset)
+);
+COMMENT ON TABLE aggregate.parked IS 'Messages of a blocked contest: the one that cannot be read and all that follow it.';
+
+-- Append-only is a grant, not a promise: the writer cannot change or delete history.
+GRANT USAGE ON SCHEMA aggregate TO escrutinio_writer;
+GRANT SELECT ON ALL TABLES IN SCHEMA aggregate TO escrutinio_writer;
+GRANT INSERT ON aggregate.count_update_history, aggregate.contest_history, aggregate.finding, aggregate.parked
+    TO escrutinio_writer;
+GRANT INSERT, UPDATE ON aggregate.cursor, aggregate.unit_state, aggregate.contest, aggregate.selection,
+    aggregate.area, aggregate.area_total TO escrutinio_writer;
+GRANT DELETE ON aggregate.area_total TO escrutinio_writer;  -- a moved counting level starts its totals anew
+

@@ -1,0 +1,211 @@
+"""Answers as tables for a terminal. Every figure comes from a model; nothing is computed here but widths."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from aggregator.count import Basis, Count, percent
+from aggregator.explain import Change, SnapshotChange, signed
+
+
+def times(at: datetime | None, zone: str) -> str:
+    """`2021-06-08T00:23Z (7 June 2021, 19:23 in America/Lima)`."""
+    if at is None:
+        return "not stated"
+    local = at.astimezone(ZoneInfo(zone))
+    seconds = at.strftime(":%S") if at.second else ""
+    return f"{at:%Y-%m-%dT%H:%M}{seconds}Z ({local.day} {local:%B %Y, %H:%M} in {zone})"
+
+
+def number(value: int | None) -> str:
+    """Thousands separated; `not stated` for null, which is not zero."""
+    return "not stated" if value is None else f"{value:,}"
+
+
+def _percent(text: str | None) -> str:
+    return "–" if text is None else f"{text} %"
+
+
+def show(answer: Count) -> RenderableType:
+    """A count as a table."""
+    title = Text(f"{answer.contest_name} · {answer.area_name}", style="bold")
+    whose = (
+        f"stated by {answer.authority}"
+        if answer.basis is Basis.OFFICIAL
+        else f"our sum of every {answer.counting_level}"
+    )
+    about = f"{answer.basis} ({whose}), as of {times(answer.last_update.stated_at, answer.time_zone)}"
+    votes = Table(box=None, pad_edge=False, header_style="dim")
+    votes.add_column("Selection", min_width=46)
+    votes.add_column("Votes", justify="right", min_width=12)
+    votes.add_column("Share", justify="right", min_width=9)
+    votes.add_column(f"{answer.authority}'s own", justify="right")
+    for s in answer.selections:
+        votes.add_row(
+            f"{s.party} ({s.candidate})",
+            number(s.votes),
+            _percent(percent(s.votes, answer.valid_votes, 2)),
+            _percent(s.published_share),
+        )
+    if answer.lead is not None:
+        leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
+        votes.add_row(f"Lead ({leader})", number(answer.lead), style="bold")
+    return Group(title, Text(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
+
+
+def _ballots(answer: Count) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(min_width=46)
+    table.add_column(justify="right", min_width=12)
+    table.add_column(justify="right", min_width=9)
+    table.add_column(justify="right")
+    table.add_row("Valid votes", number(answer.valid_votes))
+    table.add_row("Blank votes", number(answer.blank_votes))
+    invalid = "Null votes"
+    if answer.annulled_ballots:
+        invalid += f" ({answer.annulled_ballots:,} of them ballots of annulled sheets)"
+    table.add_row(invalid, number(answer.invalid_votes))
+    table.add_row("Ballots cast", number(answer.ballots_cast))
+    cast, turnout = answer.ballots_cast, answer.turnout
+    table.add_row(
+        "Turnout, of the voters of counted sheets",
+        number(turnout.registered_voters_counted),
+        _percent(percent(cast, turnout.registered_voters_counted, 2)),
+        _percent(turnout.published),
+    )
+    table.add_row(
+        "Turnout, of the whole roll",
+        number(turnout.registered_voters),
+        _percent(percent(cast, turnout.registered_voters, 2)),
+    )
+    return table
+
+
+def _sheets(answer: Count) -> Table:
+    sheets = answer.sub_units
+    total = sheets["total"]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(min_width=46)
+    table.add_column(justify="right", min_width=12)
+    table.add_column(justify="right", min_width=9)
+    table.add_column(justify="right")
+    table.add_row("Tally sheets", number(total))
+    for name, label, published in (
+        ("processed", "  processed = counted + under review", answer.sub_units_processed.published),
+        ("counted", "  counted (“precincts reporting”)", answer.sub_units_counted.published),
+    ):
+        table.add_row(label, number(sheets[name]), _percent(percent(sheets[name], total, 2)), _percent(published))
+    for name, label in (
+        ("under_review", "  under review by the electoral juries (JEE)"),
+        ("annulled", "  annulled (among the counted)"),
+        ("not_installed", "  not installed (among the counted)"),
+        ("to_be_processed", "  to be processed"),
+    ):
+        table.add_row(label, number(sheets[name]))
+    return table
+
+
+def _foot(answer: Count) -> RenderableType:
+    last = answer.last_update
+    lines: list[RenderableType] = [
+        Text(f"Last update  event {last.event_id}, offset {last.offset} of the log", style="dim"),
+        Text(f"State        offset {answer.as_of.offset}, digest {answer.digest}", style="dim", overflow="fold"),
+    ]
+    if answer.official is not None:
+        o = answer.official
+        differ = {n: d for n, d in o.differences.items() if d}
+        hours, rest = divmod(o.seconds_apart, 3600)
+        apart = f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+        lines.append(Text(""))
+        lines.append(
+            Text(
+                f"Beside {answer.authority}'s statement nearest in time, {times(o.stated_at, answer.time_zone)}, {apart} apart "
+                f"(offset {o.offset}): "
+                + (
+                    "no difference"
+                    if not differ
+                    else "ours less theirs: " + ", ".join(f"{n} {signed(d)}" for n, d in differ.items())
+                )
+            )
+        )
+    return Group(*lines)
+
+
+def explain(told: list[Change], zone: str) -> RenderableType:
+    """A unit's updates, oldest first."""
+    blocks: list[RenderableType] = []
+    for change in told:
+        style = "bold yellow" if change.kind != "REPORTED" else "bold"
+        blocks.append(Text(f"{times(change.stated_at, zone)}  {change.kind}  offset {change.offset}", style=style))
+        blocks.extend(Text(f"    {line}") for line in change.sentences)
+        if change.reason is not None:
+            blocks.append(Text(f"    marked {change.kind}: {change.reason}"))
+        blocks.extend(Text(f"    finding {line}", style="red") for line in change.findings)
+        blocks.append(Text(f"    event {change.event_id}; {change.source}", style="dim"))
+    return Group(*blocks)
+
+
+def snapshots(told: list[SnapshotChange], zone: str) -> RenderableType:
+    """What each publication changed, oldest first."""
+    blocks: list[RenderableType] = []
+    for s in told:
+        blocks.append(
+            Text(
+                f"{times(s.stated_at, zone)}  {s.updates:,} updates, {s.corrected:,} of them corrections  "
+                f"offsets {s.first_offset}–{s.last_offset}",
+                style="bold",
+            )
+        )
+        blocks.append(Text("    " + ", ".join(f"{m.before} → {m.after} {m.units:,}" for m in s.moves)))
+        blocks.extend(Text(f"    {line}") for line in s.sentences)
+        blocks.append(Text(f"    {s.uri}", style="dim"))
+    return Group(*blocks)
+
+
+def status(answer: dict[str, Any]) -> RenderableType:
+    """Positions, lag, contests, findings."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(min_width=24)
+    table.add_column()
+    for p in answer["partitions"]:
+        lag = (
+            "unknown: no broker answers"
+            if p["lag"] is None
+            else f"{p['lag']:,} events behind"
+            if p["lag"]
+            else "caught up"
+        )
+        table.add_row(
+            f"{p['topic']}/{p['partition']}", f"offset {p['next_offset']:,} of {number(p['end_offset'])}: {lag}"
+        )
+    for c in answer["contests"]:
+        table.add_row(c["contest_id"], f"{c['updates']:,} updates, counting level {c['counting_level']}")
+        table.add_row("  last official time", str(c["last_reported_at"] or "not stated"))
+        table.add_row("  last recorded", str(c["last_recorded_at"]))
+        table.add_row("  findings", ", ".join(f"{code} × {n}" for code, n in c["findings"].items()) or "none")
+        if c["blocked"]:
+            table.add_row(
+                "  BLOCKED",
+                f"at offset {c['blocked_offset']}: {c['blocked_reason']}; {c['parked']} messages parked",
+                style="bold red",
+            )
+    if answer["heartbeat"]:
+        h = answer["heartbeat"]
+        table.add_row("last heartbeat", f"{h['unit']}: nothing new at {h['reported_at'] or h['observed_at']}")
+    for u in answer["unattributed"]:
+        table.add_row(
+            "UNREADABLE",
+            f"{u['messages']} messages of no contest from offset {u['first_offset']}: {u['reason']}",
+            style="bold red",
+        )
+    return table
+
+
+def out() -> Console:
+    """Where answers go. A pipe gets plain text as wide as it needs."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)

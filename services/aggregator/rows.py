@@ -1,0 +1,99 @@
+"""A history row and the update it holds, in both directions (pure)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aggregator.fold import Step
+from aggregator.records import Recorded
+from schemas.count_update import CountUpdate
+
+COLUMNS: dict[str, str] = {
+    "partition": "int4",
+    "log_offset": "int8",
+    "recorded_at": "timestamptz",
+    "event_id": "uuid",
+    "contest_id": "text",
+    "unit_type": "text",
+    "unit_id": "text",
+    "unit_name": "text",
+    "area_path": "text[]",
+    "sequence": "int8",
+    "previous_event_id": "uuid",
+    "kind": "text",
+    "correction": "jsonb",
+    "reported_at": "timestamptz",
+    "observed_at": "timestamptz",
+    "stated_at": "timestamptz",
+    "count_status": "text",
+    "source_status": "text",
+    "review_reason": "text",
+    "result_stage": "text",
+    "counts": "jsonb",
+    "sub_units": "jsonb",
+    "published_percentages": "jsonb",
+    "source": "jsonb",
+    "is_test": "bool",
+    "accepted": "bool",
+    "change": "jsonb",
+}
+"""Columns of `aggregate.count_update_history` and their types, in the order in which rows are copied."""
+
+
+def row_of(step: Step) -> tuple[Any, ...]:
+    """The history row of an update and of what it did, in the order of COLUMNS."""
+    recorded, update = step.recorded, step.recorded.event
+    assert isinstance(update, CountUpdate)
+    unit = update.reporting_unit
+    return (
+        recorded.partition,
+        recorded.offset,
+        recorded.recorded_at,
+        update.event_id,
+        update.contest_id,
+        unit.type.value,
+        unit.id,
+        unit.name,
+        list(unit.area_path),
+        update.sequence,
+        update.previous_event_id,
+        update.kind.value,
+        update.correction.model_dump(mode="json") if update.correction is not None else None,
+        update.reported_at,
+        update.observed_at,
+        update.stated_at,
+        update.count_status.value,
+        update.source_status,
+        update.review_reason.value if update.review_reason is not None else None,
+        update.result_stage.value,
+        update.counts.__dict__ if update.counts is not None else None,
+        update.sub_units.__dict__ if update.sub_units is not None else None,
+        update.published_percentages.__dict__ if update.published_percentages is not None else None,
+        update.source.model_dump(mode="json"),
+        update.is_test,
+        step.accepted,
+        step.change,
+    )
+
+
+def recorded_of(row: Mapping[str, Any]) -> Recorded:
+    """The inverse of `row_of`. Raises pydantic's ValidationError for a row that is not an update."""
+    return Recorded(
+        partition=row["partition"],
+        offset=row["log_offset"],
+        recorded_at=row["recorded_at"],
+        event=CountUpdate.model_validate(
+            {name: row[name] for name in _SAME_NAME}
+            | {
+                "reporting_unit": {
+                    "id": row["unit_id"],
+                    "type": row["unit_type"],
+                    "name": row["unit_name"],
+                    "area_path": row["area_path"],
+                }
+            },
+            strict=False,
+        ),
+    )
+
+
+_SAME_NAME = tuple(name for name in CountUpdate.model_fields if name in COLUMNS)

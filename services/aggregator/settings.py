@@ -1,0 +1,50 @@
+"""The aggregator's configuration: flags over environment (`ESCRUTINIO_…`) over a file. Only `cli` reads it.
+
+The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the local stack writes), in this folder or
+one above it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+def settings_file(start: Path) -> Path | None:
+    """The nearest configuration file at `start` or above."""
+    for folder in (start, *start.parents):
+        for candidate in (folder / "escrutinio.toml", folder / ".local" / "escrutinio.toml"):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+class Settings(BaseSettings):
+    """What the aggregator needs to know of its surroundings."""
+
+    model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", frozen=True, extra="ignore")
+
+    bootstrap_servers: str | None = None
+    owner_url: str | None = None
+    writer_url: str | None = None
+    reader_url: str | None = None
+    topic_prefix: str = ""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the file."""
+        file = settings_file(Path.cwd())
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, file)) if file is not None else sources
+
+
+def load(**flags: Any) -> Settings:
+    """The settings, with the flags that were given."""
+    return Settings(**{name: value for name, value in flags.items() if value is not None})

@@ -1,0 +1,409 @@
+"""PostgreSQL, as the writer sees it: a door with one transaction per batch.
+
+Everything a batch changes, and the cursor that says how far the log has been read, is committed together or not at
+all. The cursor moves first, and only from the epoch and offset this writer holds: a writer that was replaced while
+it slept finds no row to move and has written nothing.
+
+What a crash leaves: before the commit, nothing; after it, everything. The next start reads the cursor and goes on.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from aggregator.fold import AREA_TYPES, AreaTotal, ContestState, Step, Unit, add_up
+from aggregator.queries import queries
+from aggregator.records import RawRecord, Recorded
+from aggregator.rows import COLUMNS, recorded_of, row_of
+from aggregator.tally import FIGURES, Layout
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.errors import EscrutinioError
+from schemas.identity import leaf, text_of
+from schemas.types import from_milliseconds
+
+logger = logging.getLogger(__name__)
+_SQL = queries("store")
+
+
+class StoreError(EscrutinioError):
+    """PostgreSQL does not hold what it should."""
+
+
+class StoreUnreachable(StoreError):
+    """PostgreSQL does not answer. It may come back."""
+
+
+class Fenced(StoreError):
+    """Another aggregator has taken over this partition; this one wrote nothing and must stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a partition has been read, and by whom."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A message that waits, with the one that blocked its contest."""
+
+    raw: RawRecord
+    contest_id: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit writes."""
+
+    next_offset: int
+    digest: str
+    steps: list[Step] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    states: Mapping[str, ContestState] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    blocked: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+
+class Store:
+    """A writer's connection. Use as a context manager."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
+        except psycopg.OperationalError as error:
+            raise StoreUnreachable(f"PostgreSQL does not answer: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def claim(self, topic: str, topic_id: UUID, partition: int) -> Cursor:
+        """Take the partition over: from here on, no earlier writer can commit.
+
+        Raises StoreError when the cursor is of another topic under the same name.
+        """
+        with _reachable(), self._db.transaction():
+            row = self._db.execute(
+                _SQL["claim_cursor"],
+                {"topic": topic, "partition": partition, "topic_id": topic_id, "digest": ""},
+            ).fetchone()
+            assert row is not None
+            if row["topic_id"] != topic_id:
+                raise StoreError(
+                    f"topic {topic} is {topic_id}, the database was built from {row['topic_id']}: the topic was "
+                    "deleted and made again, or this is another cluster. Nothing was read. Point the aggregator at the log it "
+                    "was built from, or at an empty database."
+                )
+        return Cursor(topic, partition, row["next_offset"], row["epoch"])
+
+    def commit(self, cursor: Cursor, batch: Batch) -> Cursor:
+        """Write a batch. Raises Fenced, having written nothing, when another writer holds the partition."""
+        with _reachable(), self._db.transaction():
+            moved = self._db.execute(
+                _SQL["move_cursor"],
+                {
+                    "topic": cursor.topic,
+                    "partition": cursor.partition,
+                    "epoch": cursor.epoch,
+                    "expected_offset": cursor.next_offset,
+                    "next_offset": batch.next_offset,
+                    "digest": batch.digest,
+                },
+            )
+            if moved.rowcount != 1:
+                raise Fenced(
+                    f"another aggregator holds {cursor.topic}/{cursor.partition} (this one had epoch {cursor.epoch}, "
+                    f"offset {cursor.next_offset}); nothing was written"
+                )
+            self._history(batch)
+            for contest_id, state in batch.states.items():
+                steps = [s for s in batch.steps if s.recorded.event.contest_id == contest_id]
+                self._contest(cursor, batch, contest_id, state, steps)
+        return Cursor(cursor.topic, cursor.partition, batch.next_offset, cursor.epoch)
+
+    def _history(self, batch: Batch) -> None:
+        updates = [s for s in batch.steps if isinstance(s.recorded.event, CountUpdate)]
+        self._copy("count_update_history", COLUMNS, (row_of(s) for s in updates))
+        self._copy(
+            "contest_history",
+            {
+                "partition": "int4",
+                "log_offset": "int8",
+                "recorded_at": "timestamptz",
+                "event_id": "uuid",
+                "contest_id": "text",
+                "accepted": "bool",
+                "definition": "jsonb",
+            },
+            (
+                (r.partition, r.offset, r.recorded_at, e.event_id, e.contest_id, s.accepted, e.model_dump(mode="json"))
+                for s in batch.steps
+                if isinstance(e := (r := s.recorded).event, ContestDefined)
+            ),
+        )
+        self._copy(
+            "finding",
+            {
+                "partition": "int4",
+                "log_offset": "int8",
+                "ordinal": "int4",
+                "contest_id": "text",
+                "unit_type": "text",
+                "unit_id": "text",
+                "code": "text",
+                "rule": "text",
+                "message": "text",
+            },
+            (
+                (
+                    s.recorded.partition,
+                    s.recorded.offset,
+                    ordinal,
+                    s.recorded.event.contest_id,
+                    *(s.recorded.event.unit if isinstance(s.recorded.event, CountUpdate) else (None, None)),
+                    finding.code,
+                    finding.rule,
+                    finding.message,
+                )
+                for s in batch.steps
+                for ordinal, finding in enumerate(s.findings)
+            ),
+        )
+        self._copy(
+            "parked",
+            {
+                "partition": "int4",
+                "log_offset": "int8",
+                "recorded_at": "timestamptz",
+                "contest_id": "text",
+                "key": "bytea",
+                "value": "bytea",
+                "headers": "jsonb",
+                "reason": "text",
+            },
+            (
+                (
+                    p.raw.partition,
+                    p.raw.offset,
+                    from_milliseconds(p.raw.timestamp_ms),
+                    p.contest_id,
+                    p.raw.key,
+                    p.raw.value,
+                    [[name, value.hex()] for name, value in p.raw.headers],
+                    p.reason,
+                )
+                for p in batch.parked
+            ),
+        )
+
+    def _copy(self, table: str, columns: Mapping[str, str], rows: Iterable[tuple[Any, ...]]) -> None:
+        iterator = iter(rows)
+        first = next(iterator, None)
+        if first is None:
+            return
+        statement = psycopg.sql.SQL("COPY aggregate.{} ({}) FROM STDIN (FORMAT BINARY)").format(
+            psycopg.sql.Identifier(table), psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
+        )
+        with self._db.cursor() as db, db.copy(statement) as copy:
+            copy.set_types(list(columns.values()))
+            copy.write_row(first)
+            for row in iterator:
+                copy.write_row(row)
+
+    def _contest(self, cursor: Cursor, batch: Batch, contest_id: str, state: ContestState, steps: list[Step]) -> None:
+        block = batch.blocked.get(contest_id)
+        if state.last is None:
+            if block is not None:
+                self._db.execute(
+                    _SQL["block_contest"], {"contest_id": contest_id, "offset": block[0], "reason": block[1]}
+                )
+            return
+        defined = any(isinstance(s.recorded.event, ContestDefined) and s.accepted for s in steps)
+        definition = state.definition
+        self._db.execute(
+            _SQL["put_contest"],
+            {
+                "contest_id": contest_id,
+                "topic": cursor.topic,
+                "partition": cursor.partition,
+                "definition_offset": definition.offset if definition is not None else None,
+                "definition": Jsonb(state.contest.model_dump(mode="json", exclude={"areas"})) if definition else None,
+                "digest": batch.digests[contest_id],
+                "last_offset": state.last.offset,
+                "last_recorded_at": state.last.recorded_at,
+                "last_reported_at": state.last_reported_at,
+                "blocked_offset": block[0] if block is not None else None,
+                "blocked_reason": block[1] if block is not None else None,
+            },
+        )
+        if defined:
+            self._definition(state.contest)
+        keys = {s.recorded.event.unit for s in steps if s.accepted and isinstance(s.recorded.event, CountUpdate)}
+        if keys:
+            ordered = sorted(keys)
+            units = [state.units[key] for key in ordered]
+            self._db.execute(
+                _SQL["put_units"],
+                {
+                    "contest_id": contest_id,
+                    "partition": cursor.partition,
+                    "types": [key.type for key in ordered],
+                    "ids": [key.id for key in ordered],
+                    "currents": [unit.offset for unit in units],
+                    "heads": [unit.head_offset for unit in units],
+                },
+            )
+        if defined:
+            self._db.execute(_SQL["clear_totals"], {"contest_id": contest_id})
+        touched = state.totals.keys() if defined else {area for s in steps for area in s.areas}
+        if touched:
+            rows = [_total_row(contest_id, area, state.totals[area], state.layout) for area in sorted(touched)]
+            self._db.execute(_SQL["put_totals"], {"rows": Jsonb(rows)})
+
+    def _definition(self, contest: ContestDefined) -> None:
+        self._db.execute(
+            _SQL["put_selections"],
+            {
+                "contest_id": contest.contest_id,
+                "ids": [s.selection_id for s in contest.selections],
+                "candidates": [s.candidate for s in contest.selections],
+                "parties": [s.party for s in contest.selections],
+                "orders": [s.ballot_order for s in contest.selections],
+            },
+        )
+        self._db.execute(
+            _SQL["put_areas"],
+            {
+                "contest_id": contest.contest_id,
+                "ids": [a.area_id for a in contest.areas],
+                "names": [a.name for a in contest.areas],
+                "types": [a.type.value for a in contest.areas],
+                "parents": [a.parent_id for a in contest.areas],
+            },
+        )
+
+    def load(self, topic: str, partition: int) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
+        """The states of a partition's contests at the cursor, and the contests that are blocked there.
+
+        Totals are not read but added up anew from the units and held against the table, and the digest against the
+        one committed: raises StoreError naming what differs, so that a row changed by hand is not built upon.
+        """
+        with _reachable(), self._db.transaction():
+            states: dict[str, ContestState] = {}
+            blocked: dict[str, tuple[int, str]] = {}
+            where = {"topic": topic, "partition": partition}
+            for row in self._db.execute(_SQL["contests_of_partition"], where).fetchall():
+                states[row["contest_id"]] = self._state(partition, row)
+            for row in self._db.execute(_SQL["blocked_of_partition"], where).fetchall():
+                blocked[row["contest_id"]] = (row["log_offset"], "blocked by an earlier message")
+        return states, blocked
+
+    def _state(self, partition: int, row: Mapping[str, Any]) -> ContestState:
+        contest_id = row["contest_id"]
+        state = ContestState()
+        if row["definition"] is None:
+            return state
+        contest = ContestDefined.model_validate(row["definition"], strict=False)
+        state.definition = Recorded(partition, row["definition_offset"], row["definition_recorded_at"], contest)
+        state.layout = Layout.of(contest)
+        state.digest.definition = leaf(text_of(contest))
+        heads = {
+            (h := recorded_of(r)).offset: h
+            for r in self._db.execute(_SQL["late_heads_of_contest"], {"contest_id": contest_id})
+        }
+        with self._db.cursor(name="units") as db:
+            db.itersize = 5000
+            for unit_row in db.execute(_SQL["units_of_contest"], {"contest_id": contest_id}):
+                current = recorded_of(unit_row)
+                _put_unit(state, current, heads.get(unit_row["head_offset"], current))
+        for official in self._db.execute(
+            _SQL["official_of_contest"], {"contest_id": contest_id, "types": sorted(AREA_TYPES)}
+        ):
+            statement = recorded_of(official)
+            state.official.setdefault(official["unit_id"], []).append(statement)
+        add_up(state)
+        self._compare(contest_id, state, row["digest"])
+        state.last = Recorded(partition, row["last_offset"], row["last_recorded_at"], contest)
+        state.last_reported_at = row["last_reported_at"]
+        return state
+
+    def _compare(self, contest_id: str, state: ContestState, digest: str) -> None:
+        """Both sides of the boundary: what was committed is what is read back."""
+        kept = {r["area_id"]: r for r in self._db.execute(_SQL["totals_of_contest"], {"contest_id": contest_id})}
+        for area in sorted(kept.keys() | state.totals.keys()):
+            total, row = state.totals.get(area), kept.get(area)
+            stored = row and state.layout.vector(row, row["under_review_by_reason"], row["votes"])
+            if total is None or total.vector != stored:
+                raise StoreError(
+                    f"the total of area {area} of {contest_id} is not the sum of its units: a row was changed outside "
+                    "the aggregator. Rebuild from the log into an empty database."
+                )
+        if (root := state.digest.root()) != digest:
+            raise StoreError(
+                f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: a row was "
+                "changed outside the aggregator. Rebuild from the log into an empty database."
+            )
+
+
+def _put_unit(state: ContestState, current: Recorded, head: Recorded) -> None:
+    update, last = current.event, head.event
+    assert isinstance(update, CountUpdate)
+    assert isinstance(last, CountUpdate)
+    current_leaf = leaf(text_of(update))
+    unit = state.units[update.unit] = Unit(
+        areas=update.counting_areas,
+        contribution=state.layout.contribution(update),
+        stated_at=update.stated_at,
+        sequence=update.sequence,
+        event_id=update.event_id,
+        offset=current.offset,
+        leaf=current_leaf,
+        head_sequence=last.sequence,
+        head_event_id=last.event_id,
+        head_offset=head.offset,
+        head_leaf=current_leaf if head is current else leaf(text_of(last)),
+    )
+    state.digest.put(str(update.unit).encode(), unit.leaf + unit.head_leaf)
+
+
+def _total_row(contest_id: str, area: str, total: AreaTotal, layout: Layout) -> dict[str, Any]:
+    return {
+        "contest_id": contest_id,
+        "area_id": area,
+        "votes": layout.votes(total.vector),
+        **dict(zip(FIGURES, total.vector, strict=False)),
+        "under_review_by_reason": {r: n for r, n in layout.reasons(total.vector).items() if n},
+        "stated_at": total.stated_at.isoformat() if total.stated_at is not None else None,
+        "last_offset": total.last_offset,
+        "last_event_id": str(total.last_event_id) if total.last_event_id is not None else None,
+    }
+
+
+class _reachable:
+    """Tells a lost connection from a fault of ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, psycopg.OperationalError):
+            raise StoreUnreachable(f"PostgreSQL went away: {error}") from error

@@ -1,0 +1,149 @@
+"""What a statement adds to the count, as a vector of whole numbers (pure).
+
+Totals of an area are the sum of the vectors of its units, so an area is the sum of its parts by construction, a
+change of one unit is the difference of two vectors, and every figure of every answer is one slot of one vector.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from schemas.contest import ContestDefined
+from schemas.count_update import Counts, CountUpdate, SubUnits
+from schemas.types import CountStatus, ReviewReason, UpdateKind
+
+VOTERS = ("registered_voters", "registered_voters_counted")
+BALLOTS = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes")
+SHEETS = (
+    "total",
+    "processed",
+    "counted",
+    "counted_normal",
+    "annulled",
+    "not_installed",
+    "under_review",
+    "to_be_processed",
+    "pending",
+    "in_process",
+)
+REASONS = tuple(reason.value for reason in ReviewReason)
+
+FIGURES = (*VOTERS, *BALLOTS, "annulled_ballots", *SHEETS)
+_SLOT = {name: slot for slot, name in enumerate(FIGURES)}
+_REASON = {reason: len(FIGURES) + i for i, reason in enumerate(REASONS)}
+_VOTES_FROM = len(FIGURES) + len(REASONS)
+
+Vector = list[int]
+"""FIGURES, then one slot per review reason, then one per selection in ballot order."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which selection stands in which slot of a contest's vectors."""
+
+    selections: tuple[str, ...]
+
+    @classmethod
+    def of(cls, contest: ContestDefined) -> "Layout":
+        """The layout of a contest."""
+        return cls(contest.selection_ids)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for every slot: `votes.peru-libre`, `ballots_cast`, `under_review.ILLEGIBLE`, …"""
+        return (*FIGURES, *(f"under_review.{r}" for r in REASONS), *(f"votes.{s}" for s in self.selections))
+
+    @cached_property
+    def size(self) -> int:
+        """Slots in a vector."""
+        return _VOTES_FROM + len(self.selections)
+
+    def zero(self) -> Vector:
+        """Nothing counted yet."""
+        return [0] * self.size
+
+    def contribution(self, update: CountUpdate) -> Vector:
+        """What `update` adds. A figure that is not stated adds nothing."""
+        vector = self.zero()
+        if update.kind is UpdateKind.RETRACTED:
+            return vector
+        if update.sub_units is not None:
+            _bulletin(vector, update.sub_units)
+            self._add_counts(vector, update.counts)
+        else:
+            self._sheet(vector, update)
+        return vector
+
+    def _add_counts(self, vector: Vector, counts: Counts | None) -> None:
+        if counts is None:
+            return
+        for slot, name in enumerate((*VOTERS, *BALLOTS)):
+            vector[slot] = getattr(counts, name) or 0
+        for slot, selection in enumerate(self.selections, _VOTES_FROM):
+            vector[slot] = counts.votes.get(selection) or 0
+        if counts.valid_votes is None:
+            vector[_SLOT["valid_votes"]] = sum(vector[_VOTES_FROM:])
+
+    def _sheet(self, vector: Vector, update: CountUpdate) -> None:
+        counts, status = update.counts, update.count_status
+        roll = (counts.registered_voters or 0) if counts is not None else 0
+        if status is CountStatus.COUNTED:
+            self._add_counts(vector, counts)
+        elif status is CountStatus.ANNULLED and counts is not None:
+            ballots = counts.ballots_cast or 0
+            for name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
+                vector[_SLOT[name]] = ballots
+        elif status in (CountStatus.UNDER_REVIEW, CountStatus.LOST):
+            reason = update.review_reason or (ReviewReason.LOST if status is CountStatus.LOST else ReviewReason.OTHER)
+            vector[_REASON[reason.value]] = 1
+        vector[0] = roll
+        # ONPE's electores hábiles of a bulletin: the roll of its contabilizadas, annulled sheets included.
+        vector[1] = roll if status in _COUNTED else 0
+        for slot in _SHEET_SLOTS[status]:
+            vector[slot] = 1
+
+    def named(self, vector: Vector) -> dict[str, int]:
+        """Every slot of `vector` by its name."""
+        return dict(zip(self.names, vector, strict=True))
+
+    def changes(self, before: Vector, after: Vector) -> dict[str, int]:
+        """The slots that differ, by name: after − before."""
+        return {n: b - a for n, a, b in zip(self.names, before, after, strict=True) if a != b}
+
+    def votes(self, vector: Vector) -> dict[str, int]:
+        """Votes by selection, in ballot order."""
+        return dict(zip(self.selections, vector[_VOTES_FROM:], strict=True))
+
+    def reasons(self, vector: Vector) -> dict[str, int]:
+        """Sheets under review by reason."""
+        return dict(zip(REASONS, vector[len(FIGURES) : _VOTES_FROM], strict=True))
+
+    def vector(self, figures: Mapping[str, int], reasons: Mapping[str, int], votes: Mapping[str, int]) -> Vector:
+        """The inverse of `named`, from its three parts; what is absent is 0."""
+        return [
+            *(figures.get(n) or 0 for n in FIGURES),
+            *(reasons.get(r, 0) for r in REASONS),
+            *(votes.get(s, 0) for s in self.selections),
+        ]
+
+
+def _bulletin(vector: Vector, s: SubUnits) -> None:
+    for name in SHEETS:
+        vector[_SLOT[name]] = getattr(s, name, None) or 0
+    for reason, slot in _REASON.items():
+        vector[slot] = s.under_review_by_reason.get(reason, 0)
+
+
+_COUNTED = (CountStatus.COUNTED, CountStatus.ANNULLED, CountStatus.NOT_INSTALLED)
+_SHEET_SLOTS = {
+    status: tuple(_SLOT[name] for name in ("total", *names))
+    for status, names in {
+        CountStatus.COUNTED: ("processed", "counted", "counted_normal"),
+        CountStatus.ANNULLED: ("processed", "counted", "annulled"),
+        CountStatus.NOT_INSTALLED: ("processed", "counted", "not_installed"),
+        CountStatus.UNDER_REVIEW: ("processed", "under_review"),
+        CountStatus.LOST: ("processed", "under_review"),
+        CountStatus.PENDING: ("to_be_processed", "pending"),
+        CountStatus.IN_PROCESS: ("to_be_processed", "in_process"),
+    }.items()
+}
