@@ -28,9 +28,12 @@ NIL = UUID(int=0)
 """Stands in an event while its own id is being computed."""
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical(value: Any) -> bytes:
     """RFC 8785 JSON of strings, integers, booleans, nulls, lists and maps with ASCII keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _JSON.encode(value).encode()
 
 
 def statement(update: CountUpdate) -> bytes:

@@ -2,6 +2,7 @@
 negative answer, 2 wrong use or something that cannot be read or reached.
 """
 
+import gc
 import json
 import logging
 import signal
@@ -97,6 +98,9 @@ def main() -> None:
     \b
     Example: escrutinio-aggregator show pe-2021-president-runoff
     """
+    # The state is a million small objects that live as long as the process: the default collector would walk
+    # them again and again. Measured on the real night: a third of the time.
+    gc.set_threshold(200_000, 20, 100)
 
 
 @main.command(cls=_Command)

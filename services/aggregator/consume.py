@@ -62,7 +62,10 @@ class PartitionFold:
                 if contest_id in self.states:
                     touched.add(contest_id)
                 continue
-            step = evolve(self.states.setdefault(contest_id, ContestState()), recorded)
+            state = self.states.get(contest_id)
+            if state is None:
+                state = self.states[contest_id] = ContestState()
+            step = evolve(state, recorded)
             batch.steps.append(step)
             touched.add(contest_id)
         batch.states = {contest_id: self.states[contest_id] for contest_id in sorted(touched)}

@@ -3,9 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from aggregator.fold import Step
 from aggregator.records import Recorded
 from schemas.count_update import CountUpdate
+from schemas.errors import EscrutinioError
+
+
+class RowError(EscrutinioError):
+    """A history row is not what the aggregator writes."""
+
 
 COLUMNS: dict[str, str] = {
     "partition": "int4",
@@ -76,24 +84,22 @@ def row_of(step: Step) -> tuple[Any, ...]:
 
 
 def recorded_of(row: Mapping[str, Any]) -> Recorded:
-    """The inverse of `row_of`. Raises pydantic's ValidationError for a row that is not an update."""
-    return Recorded(
-        partition=row["partition"],
-        offset=row["log_offset"],
-        recorded_at=row["recorded_at"],
-        event=CountUpdate.model_validate(
-            {name: row[name] for name in _SAME_NAME}
-            | {
-                "reporting_unit": {
-                    "id": row["unit_id"],
-                    "type": row["unit_type"],
-                    "name": row["unit_name"],
-                    "area_path": row["area_path"],
-                }
-            },
-            strict=False,
-        ),
-    )
+    """The inverse of `row_of`. Raises RowError for a row that is not an update."""
+    fields = {name: row[name] for name in _SAME_NAME}
+    fields["reporting_unit"] = {
+        "id": row["unit_id"],
+        "type": row["unit_type"],
+        "name": row["unit_name"],
+        "area_path": row["area_path"],
+    }
+    try:
+        event = CountUpdate.model_validate(fields, strict=False)
+    except ValidationError as error:
+        raise RowError(
+            f"the history row of offset {row['log_offset']} is not an update ({error.errors()[0]['msg']}): it was "
+            "changed outside the aggregator. Rebuild from the log into an empty database."
+        ) from error
+    return Recorded(row["partition"], row["log_offset"], row["recorded_at"], event)
 
 
 _SAME_NAME = tuple(name for name in CountUpdate.model_fields if name in COLUMNS)

@@ -34,7 +34,11 @@ class Views:
             raise ViewsUnreachable(f"PostgreSQL does not answer: {error}") from error
         self._db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._db.read_only = True
-        check(self._db)
+        try:
+            check(self._db)
+        except BaseException:
+            self._db.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,57 @@
+# escrutinio: `make` alone says what there is.
+#
+# Everything runs from .venv, made from requirements.lock: every package by its hash. The stamp file remembers
+# that it is complete, so a second run needs no network.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench stop reset clean lock
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/installed
+CODE  := schemas services deploy tests
+
+# The whole night instead of the 48 national updates: make demo FULL=1
+FULL ?=
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## Start everything, play the official updates, show the count (FULL=1: the whole night)
+	@FULL=$(FULL) $(PY) -m deploy.demo
+
+stop:  ## Stop what demo started; its data is kept
+	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local stop; else echo "Nothing is installed, so nothing runs."; fi
+
+reset:  ## Stop it and delete its data
+	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local reset; else echo "Nothing is installed, so there is no data."; fi
+
+check: $(STAMP)  ## Lint, format, types, and who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy $(CODE)
+	$(VENV)/bin/lint-imports
+
+test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance
+	$(PY) -m pytest
+
+bench: $(STAMP)  ## Measure against this machine's own limits
+	@$(PY) -m tests.bench
+
+lock: $(STAMP)  ## For developers: resolve Python packages and Kafka's jars anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes --upgrade \
+		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+	$(PY) -m deploy.local lock
+
+clean: stop  ## Remove .venv and caches; the stack's data and downloads stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml deploy/find-python
+	@python=$$(PYTHON="$(PYTHON)" deploy/find-python) && echo "Installing into $(VENV) with $$($$python --version), once" && $$python -m venv --clear $(VENV)
+	@$(PY) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@

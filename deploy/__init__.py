@@ -1,0 +1,1 @@
+"""How escrutinio is run: images, access rights, the local stack, the demonstration."""

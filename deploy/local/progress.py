@@ -1,0 +1,68 @@
+"""Say what is being done and how long it took: a line per step, moving on a terminal, plain elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import IO, Self
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+
+class Step:
+    """One step under way. `say` replaces what is shown for it, and what its line will say at the end."""
+
+    def __init__(self, live: Progress, task: TaskID, text: str) -> None:
+        self._live = live
+        self._task = task
+        self.text = text
+
+    def say(self, text: str) -> None:
+        self.text = text
+        self._live.update(self._task, description=text)
+
+
+class Steps:
+    """The steps of one command. Several may be under way at a time, from several threads."""
+
+    def __init__(self, *, quiet: bool = False, file: IO[str] | None = None) -> None:
+        self.console = Console(quiet=quiet, file=file, highlight=False)
+        self._live = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[part]:<11}{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    @contextmanager
+    def step(self, part: str, doing: str) -> Iterator[Step]:
+        """Show `doing` while the block runs, then a line with what was last said and the seconds it took."""
+        begun = time.monotonic()
+        task = self._live.add_task(doing, total=None, part=part)
+        step = Step(self._live, task, doing)
+        try:
+            yield step
+        except BaseException:
+            step.text = f"{step.text}: failed"
+            raise
+        finally:
+            self._live.remove_task(task)
+            self.line(part, f"{step.text}  {time.monotonic() - begun:.1f} s")
+
+    def line(self, part: str, text: str) -> None:
+        """A line of its own."""
+        self.console.print(f"{part:<11}{text}", markup=False, soft_wrap=True)

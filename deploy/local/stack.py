@@ -1,0 +1,99 @@
+"""Both servers together, and the file that tells the services where they are.
+
+Place: behind `python -m deploy.local` and `make demo`. A start that fails or is interrupted stops what it had
+started, and leaves alone what ran before it. The settings file is written once both servers answer.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from deploy.local.kafka import Broker
+from deploy.local.postgres import Postgres
+from deploy.local.progress import Steps
+from deploy.local.server import Server, State, Status, make_root, replace_file
+
+DEFAULT_ROOT = Path(__file__).resolve().parents[2] / ".local"
+
+
+class Stack:
+    """The broker and the database below one root folder."""
+
+    def __init__(self, root: Path = DEFAULT_ROOT, steps: Steps | None = None) -> None:
+        self.root = root.absolute()
+        self.steps = steps or Steps(quiet=True)
+        self.broker = Broker(self.root, self.steps)
+        self.postgres = Postgres(self.root, self.steps)
+        self.settings_file = self.root / "escrutinio.toml"
+        self.archive = self.root / "archive"
+
+    @property
+    def parts(self) -> tuple[Server, ...]:
+        return (self.broker, self.postgres)
+
+    def start(self) -> bool:
+        """Start what does not run, and write the settings file. False if everything ran already."""
+        make_root(self.root)
+        started: list[Server] = []
+
+        def start(part: Server) -> None:
+            if part.start():
+                started.append(part)
+
+        pool = ThreadPoolExecutor(len(self.parts))
+        try:
+            jobs = [pool.submit(start, part) for part in self.parts]
+            for job in jobs:
+                job.result()
+            self.archive.mkdir(exist_ok=True)
+            self._write_settings()
+        except BaseException:
+            pool.shutdown()  # the other part is either up or has failed by then
+            for part in started:
+                part.stop()
+            raise
+        pool.shutdown()
+        return bool(started)
+
+    def stop(self) -> bool:
+        """Stop what runs. False if nothing did."""
+        stopped = [part.stop() for part in self.parts]
+        return any(stopped)
+
+    def status(self) -> list[Status]:
+        """How each part is."""
+        return [part.status() for part in self.parts]
+
+    def runs(self) -> bool:
+        """Whether every part answers."""
+        return all(status.state is State.RUNNING for status in self.status())
+
+    def reset(self) -> list[Path]:
+        """Stop everything and delete everything below the root that is the stack's. Returns what was deleted."""
+        deleted = [path for part in self.parts for path in part.reset()]
+        for path in (self.archive, self.root / "logs", self.root / "run"):
+            if path.is_dir():
+                shutil.rmtree(path)
+                deleted.append(path)
+        if self.settings_file.exists():
+            self.settings_file.unlink()
+            deleted.append(self.settings_file)
+        if self.root.is_dir() and not any(self.root.iterdir()):
+            self.root.rmdir()
+        return deleted
+
+    def _write_settings(self) -> None:
+        settings = {
+            "bootstrap_servers": self.broker.bootstrap_servers,
+            "owner_url": self.postgres.owner_url,
+            "writer_url": self.postgres.writer_url,
+            "reader_url": self.postgres.reader_url,
+            "archive": str(self.archive),
+        }
+        # A JSON string without escaped letters is a TOML string.
+        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items()]
+        head = "# Where the local stack is. Written by its start; holds passwords of this machine only.\n"
+        replace_file(self.settings_file, head + "".join(lines))

@@ -1,0 +1,40 @@
+"""What all tests share. The folder of a test is its tier: unit, integration, acceptance.
+
+Servers are real: started once per session by the plug-ins below, and on their own for tests that kill them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.fix_kafka", "tests.fix_postgres", "tests.fix_aggregate"]
+
+
+def pytest_configure() -> None:
+    # Ended by a time limit, a session is to stop its servers as it does after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def new_root() -> Iterator[Callable[[], Path]]:
+    """Makes root folders for servers, deleted at the end of the session.
+
+    pytest's own temporary folders will not do: they are private, and root's PostgreSQL runs as another account.
+    """
+    roots: list[Path] = []
+
+    def make() -> Path:
+        root = Path(tempfile.mkdtemp(prefix="escrutinio-test-"))
+        root.chmod(0o711)
+        roots.append(root)
+        return root
+
+    yield make
+    for root in roots:
+        shutil.rmtree(root, ignore_errors=True)

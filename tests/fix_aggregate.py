@@ -1,0 +1,90 @@
+"""A log and a database to aggregate it into, fresh for each test, on the session's servers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+
+from aggregator import consume
+from aggregator.count import Count
+from aggregator.migrate import migrate
+from aggregator.views import Views
+from deploy.local import Broker, Postgres
+from schemas.codec import Event, encode
+from schemas.topics import TopicNames
+from tests.fix_postgres import Database
+
+
+@dataclass
+class EventLog:
+    """A topic with the log's settings, and a plain way to append to it."""
+
+    bootstrap_servers: str
+    topic: str
+    producer: Any = field(repr=False)
+
+    def append(self, events: Iterable[Event]) -> int:
+        """Append events in order; returns the offset of the last."""
+        messages = [encode(event) for event in events]
+        sent = [self.producer.send(self.topic, key=m.key, value=m.value, headers=m.headers) for m in messages]
+        self.producer.flush()
+        return int(sent[-1].get(30).offset) if sent else -1
+
+    def append_raw(self, key: bytes | None, value: bytes | None) -> int:
+        """Append any bytes."""
+        future = self.producer.send(self.topic, key=key, value=value)
+        self.producer.flush()
+        return int(future.get(30).offset)
+
+
+@pytest.fixture
+def event_log(kafka_server: Broker, topic_prefix: str, new_topic: Callable[..., str]) -> Iterator[EventLog]:
+    """An empty log of the test's own."""
+    topic = new_topic("results.events", max_message_bytes="8388608")
+    assert topic == TopicNames(topic_prefix).events
+    producer = KafkaProducer(
+        bootstrap_servers=kafka_server.bootstrap_servers, acks="all", linger_ms=5, max_request_size=8 * 1024 * 1024
+    )
+    try:
+        yield EventLog(kafka_server.bootstrap_servers, topic, producer)
+    finally:
+        producer.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: Postgres) -> str:
+    """A database with every migration applied, to be copied."""
+    from tests.fix_postgres import database_of
+
+    postgres_server.create_database("migrated")
+    migrate(database_of(postgres_server, "migrated").owner_url)
+    return "migrated"
+
+
+@pytest.fixture
+def totals(migrated_template: str, new_database: Callable[..., Database]) -> Database:
+    """A migrated, empty database."""
+    return new_database(migrated_template)
+
+
+def aggregate(log: EventLog, totals: Database, *, batch_size: int = 20_000) -> None:
+    """Run the aggregator until it has caught up."""
+    consume.run(
+        totals.writer_url,
+        log.bootstrap_servers,
+        log.topic,
+        threading.Event(),
+        batch_size=batch_size,
+        until_caught_up=True,
+    )
+
+
+def count_of(totals: Database, contest_id: str, area_id: str | None = None) -> Count:
+    """The count as a reader gets it."""
+    with Views(totals.reader_url) as views:
+        return views.count(contest_id, area_id)

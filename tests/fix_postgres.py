@@ -1,0 +1,76 @@
+"""Real PostgreSQL servers for tests: one per session, with a fresh database for each test, and one to kill."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.local import Postgres
+from deploy.local.postgres import OWNER, READER, WRITER, program_version
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of one test, and how each role reaches it."""
+
+    name: str
+    owner_url: str
+    writer_url: str
+    reader_url: str
+
+
+def pytest_report_header() -> str:
+    return f"postgres: {program_version()}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(new_root: Callable[[], Path]) -> Iterator[Postgres]:
+    """The session's PostgreSQL. Not to be stopped by a test."""
+    postgres = Postgres(new_root())
+    try:
+        postgres.start()
+        yield postgres
+    finally:
+        postgres.reset()
+
+
+@pytest.fixture
+def own_postgres_server(new_root: Callable[[], Path]) -> Iterator[Postgres]:
+    """A PostgreSQL of the test's own, running, to be killed and started again."""
+    postgres = Postgres(new_root())
+    try:
+        postgres.start()
+        yield postgres
+    finally:
+        postgres.reset()
+
+
+@pytest.fixture
+def new_database(postgres_server: Postgres) -> Iterator[Callable[..., Database]]:
+    """Makes databases on the session's server, copies of `template`, deleted after the test."""
+    names: list[str] = []
+
+    def make(template: str = "template1") -> Database:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        postgres_server.create_database(name, template)
+        names.append(name)
+        return database_of(postgres_server, name)
+
+    yield make
+    for name in names:
+        postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def database(new_database: Callable[..., Database]) -> Database:
+    """A fresh, empty database."""
+    return new_database()
+
+
+def database_of(postgres: Postgres, name: str) -> Database:
+    """How each role reaches the database `name`."""
+    return Database(name, *(postgres.url(role, name) for role in (OWNER, WRITER, READER)))

@@ -1,0 +1,417 @@
+"""The aggregator against a real broker and a real PostgreSQL: what is committed, when, and what is refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import psycopg
+import pytest
+from kafka.admin import KafkaAdminClient, NewPartitions
+
+from aggregator import consume, replay
+from aggregator.count import Basis, NothingCounted, of_state
+from aggregator.log import Log, LogError
+from aggregator.migrate import MigrationError, migrate
+from aggregator.store import Batch, Fenced, Store, StoreError
+from aggregator.views import Views
+from schemas.count_update import CountUpdate
+from schemas.errors import EscrutinioError
+from schemas.types import CountStatus, ReportingUnitType, ReviewReason
+from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
+from tests.fix_aggregate import EventLog, aggregate, count_of
+from tests.fix_kafka import create_topic
+from tests.fix_postgres import Database
+
+
+def test_totals_of_every_level_are_the_sum_of_the_sheets(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), *(sheet(i, {"a": i, "b": 2 * i}) for i in range(1, 51))])
+    aggregate(event_log, totals)
+    for area in ("xx", "010000", "010100", "010101"):
+        count = count_of(totals, CONTEST, area)
+        assert count.basis is Basis.COMPUTED
+        assert [s.votes for s in count.selections] == [sum(range(1, 51)), 2 * sum(range(1, 51))]
+        assert count.sub_units["counted"] == 50
+        assert count.as_of.offset == 50
+
+
+def test_plain_sql_on_the_view_gives_the_same_as_show(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(level=ReportingUnitType.COUNTRY), bulletin(502, 498, counted=90, under_review=3)])
+    aggregate(event_log, totals)
+    count = count_of(totals, CONTEST)
+    with psycopg.connect(totals.reader_url) as db:
+        rows = db.execute(
+            "SELECT selection_id, votes, share::text FROM results.selection_count"
+            " WHERE contest_id = %s AND area_id = 'xx' AND is_count ORDER BY ballot_order",
+            (CONTEST,),
+        ).fetchall()
+        area = db.execute(
+            "SELECT processed_percent::text, counted_percent::text, turnout_of_counted_percent::text, turnout_of_roll_percent::text"
+            " FROM results.area_count WHERE contest_id = %s AND area_id = 'xx' AND is_count",
+            (CONTEST,),
+        ).fetchone()
+    assert rows == [(s.selection_id, s.votes, s.share) for s in count.selections]
+    assert area == (
+        count.sub_units_processed.percent,
+        count.sub_units_counted.percent,
+        count.turnout.of_registered_voters_counted,
+        count.turnout.of_registered_voters,
+    )
+
+
+def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: EventLog, totals: Database) -> None:
+    first = bulletin(100, 50, counted=10)
+    second = bulletin(200, 150, counted=20, after=first, hours=13)
+    event_log.append([contest(level=ReportingUnitType.COUNTRY), first, second])
+    aggregate(event_log, totals)
+
+    def at(until: replay.Until) -> object:
+        state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
+        return of_state(state, None, state.digest.root())
+
+    assert at(replay.Until()) == count_of(totals, CONTEST)
+    assert at(replay.Until(offset=2)) == count_of(totals, CONTEST)
+    earlier = at(replay.Until(offset=1))
+    assert earlier == at(replay.Until(stated_at=first.stated_at)) != count_of(totals, CONTEST)
+    with pytest.raises(replay.ReplayError, match="ends at offset 2"):
+        at(replay.Until(offset=3))
+    with pytest.raises(NothingCounted):
+        at(replay.Until(stated_at=STARTS))
+
+
+def test_replay_to_a_recorded_time_takes_what_the_broker_had_then(event_log: EventLog) -> None:
+    event_log.append([contest(level=ReportingUnitType.COUNTRY), first := bulletin(1, 2, counted=1)])
+    time.sleep(0.05)
+    event_log.append([bulletin(3, 4, counted=2, after=first, hours=13)])
+    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+        records = [r for batch in log.read_to_end(0) for r in batch]
+    between = consume.recorded_of_raw(records[1]).recorded_at
+    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until(recorded_at=between))
+    assert state.last is not None
+    assert state.last.offset == 1
+
+
+def test_a_second_run_goes_on_where_the_first_ended(event_log: EventLog, totals: Database) -> None:
+    first = sheet(1)
+    event_log.append([contest(), first])
+    aggregate(event_log, totals)
+    event_log.append([sheet(1, {"a": 11, "b": 20}, after=first, hours=13), sheet(2)])
+    aggregate(event_log, totals)
+    assert [s.votes for s in count_of(totals, CONTEST).selections] == [21, 40]
+    with psycopg.connect(totals.reader_url) as db:
+        (rows,) = db.execute("SELECT count(*) FROM results.update_history").fetchone() or (None,)
+    assert rows == 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_the_digest_does_not_depend_on_the_size_of_batches(
+    event_log: EventLog, totals: Database, batch_size: int
+) -> None:
+    event_log.append([contest(), *(sheet(i) for i in range(10))])
+    aggregate(event_log, totals, batch_size=batch_size)
+    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until())
+    assert count_of(totals, CONTEST).digest == state.digest.root()
+
+
+def test_a_moved_counting_level_shows_computed_beside_official(event_log: EventLog, totals: Database) -> None:
+    definition = contest(level=ReportingUnitType.COUNTRY)
+    event_log.append([definition, bulletin(100, 200, counted=9, hours=12), *(sheet(i, hours=12.5) for i in range(10))])
+    aggregate(event_log, totals)
+    assert count_of(totals, CONTEST).basis is Basis.OFFICIAL
+    with pytest.raises(NothingCounted, match="counting level is country"):
+        count_of(totals, CONTEST, "010101")
+    event_log.append([revised(definition, ReportingUnitType.PRECINCT)])
+    aggregate(event_log, totals)
+    count = count_of(totals, CONTEST)
+    assert count.basis is Basis.COMPUTED
+    assert [s.votes for s in count.selections] == [100, 200]
+    assert count.official is not None
+    assert count.official.seconds_apart == 30 * 60
+    assert count.official.differences["counted"] == 1
+    assert count.official.differences["votes.a"] == 0
+    with psycopg.connect(totals.reader_url) as db:
+        rows = db.execute("SELECT area_id, counted_difference, votes_difference FROM results.reconciliation").fetchall()
+    assert rows == [("xx", 1, {"a": 0, "b": 0})]
+
+
+def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, totals: Database) -> None:
+    wrong = sheet(1)
+    assert wrong.counts is not None
+    counts = wrong.counts.model_copy(update={"ballots_cast": 999})
+    from schemas.identity import NIL, named
+
+    event_log.append([contest(), named(wrong.model_copy(update={"event_id": NIL, "counts": counts}))])
+    aggregate(event_log, totals)
+    with psycopg.connect(totals.reader_url) as db:
+        codes = [code for (code,) in db.execute("SELECT code FROM results.finding ORDER BY code")]
+    assert codes == ["F105", "F108"]
+
+
+def test_the_writer_cannot_change_history_and_the_reader_sees_views_only(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    forbidden = {
+        totals.writer_url: [
+            "UPDATE aggregate.count_update_history SET kind = 'X'",
+            "DELETE FROM aggregate.count_update_history",
+            "TRUNCATE aggregate.count_update_history",
+            "DELETE FROM aggregate.finding",
+            "UPDATE aggregate.contest_history SET accepted = false",
+            "DELETE FROM aggregate.parked",
+            "DELETE FROM aggregate.cursor",
+            "DROP TABLE aggregate.area_total",
+            "CREATE TABLE aggregate.mine ()",
+        ],
+        totals.reader_url: [
+            "SELECT * FROM aggregate.count_update_history",
+            "SELECT * FROM aggregate.cursor",
+            "INSERT INTO results.area SELECT * FROM results.area",
+            "CREATE TABLE results.mine ()",
+        ],
+    }
+    for url, statements in forbidden.items():
+        for statement in statements:
+            with psycopg.connect(url) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                db.execute(statement)  # type: ignore[call-overload]
+
+
+def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    with Log(event_log.bootstrap_servers, event_log.topic) as log, Store(totals.writer_url) as zombie:
+        old = zombie.claim(event_log.topic, log.topic_id(), 0)
+        aggregate(event_log, totals)
+        before = count_of(totals, CONTEST)
+        records = next(iter(log.read({0: 0})))
+        batch = consume.PartitionFold().take(records)
+        with pytest.raises(Fenced, match="nothing was written"):
+            zombie.commit(old, batch)
+    assert count_of(totals, CONTEST) == before
+
+
+def test_a_commit_that_does_not_start_at_the_cursor_is_refused(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest()])
+    with Log(event_log.bootstrap_servers, event_log.topic) as log, Store(totals.writer_url) as store:
+        cursor = store.claim(event_log.topic, log.topic_id(), 0)
+        moved = store.commit(cursor, Batch(next_offset=5, digest="x"))
+        with pytest.raises(Fenced):
+            store.commit(cursor, Batch(next_offset=9, digest="x"))
+        assert store.commit(moved, Batch(next_offset=9, digest="x")).next_offset == 9
+
+
+def test_a_topic_made_again_under_the_same_name_is_refused(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with Store(totals.writer_url) as store, pytest.raises(StoreError, match="deleted and made again"):
+        store.claim(event_log.topic, UUID(int=1), 0)
+    with Store(totals.writer_url) as store:  # the refusal moved no epoch: the true writer goes on
+        assert store.claim(event_log.topic, _topic_id(event_log), 0).next_offset == 2
+
+
+def _topic_id(event_log: EventLog) -> UUID:
+    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+        return log.topic_id()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("cleanup_policy", "compact"), ("retention_ms", "3600000"), ("message_timestamp_type", "CreateTime")],
+)
+def test_a_topic_that_could_lose_events_is_refused(
+    new_topic: Callable[..., str], event_log: EventLog, setting: str, value: str
+) -> None:
+    topic = new_topic("lossy", **{setting: value})
+    with Log(event_log.bootstrap_servers, topic) as log, pytest.raises(LogError, match=setting.replace("_", r"\.")):
+        log.topic_id()
+
+
+def test_a_log_whose_beginning_is_gone_is_refused(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1), sheet(2)])
+    from kafka import TopicPartition
+
+    admin = KafkaAdminClient(bootstrap_servers=event_log.bootstrap_servers)
+    admin.delete_records({TopicPartition(event_log.topic, 0): 2})
+    admin.close()
+    with pytest.raises(LogError, match="begins at offset 2"):
+        aggregate(event_log, totals)
+
+
+def test_a_transaction_on_the_log_is_a_hole_and_is_refused(event_log: EventLog, totals: Database) -> None:
+    from kafka import KafkaProducer
+
+    event_log.append([contest()])
+    producer = KafkaProducer(bootstrap_servers=event_log.bootstrap_servers, transactional_id="intruder")
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(event_log.topic, b"x", key=b"y")
+    producer.commit_transaction()
+    producer.close()
+    event_log.append([sheet(1)])
+    with pytest.raises(LogError, match="hole"):
+        aggregate(event_log, totals)
+
+
+def test_an_unreadable_message_stops_its_own_contest_only(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), contest("other"), sheet(1), sheet(1, contest_id="other")])
+    poison = event_log.append_raw(CONTEST.encode(), b"\x00\x00\x00\x00\x63not an event")
+    event_log.append([sheet(2), sheet(2, contest_id="other")])
+    aggregate(event_log, totals)
+    assert [s.votes for s in count_of(totals, CONTEST).selections] == [10, 20]
+    assert [s.votes for s in count_of(totals, "other").selections] == [20, 40]
+    with Views(totals.reader_url) as views:
+        by_id = {row["contest_id"]: row for row in views.status()}
+    assert by_id[CONTEST]["blocked"]
+    assert by_id[CONTEST]["blocked_offset"] == poison
+    assert "schema id 99" in by_id[CONTEST]["blocked_reason"]
+    assert by_id[CONTEST]["parked"] == 2
+    assert not by_id["other"]["blocked"]
+    event_log.append([sheet(3), sheet(3, contest_id="other")])  # and it stays so after a restart
+    aggregate(event_log, totals)
+    assert [s.votes for s in count_of(totals, "other").selections] == [30, 60]
+    assert [s.votes for s in count_of(totals, CONTEST).selections] == [10, 20]
+
+
+def test_a_message_of_no_contest_is_parked_and_shown(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest()])
+    event_log.append_raw(None, b"?")
+    event_log.append([sheet(1)])
+    aggregate(event_log, totals)
+    with Views(totals.reader_url) as views:
+        assert [row["messages"] for row in views.unattributed()] == [1]
+    assert count_of(totals, CONTEST).sub_units["counted"] == 1
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE aggregate.area_total SET votes = jsonb_set(votes, '{a}', '11') WHERE area_id = '010100'",
+        "UPDATE aggregate.count_update_history SET counts = jsonb_set(counts, '{votes,a}', '11') WHERE unit_id = '000001'",
+        "DELETE FROM aggregate.unit_state WHERE unit_id = '000001'",
+        "UPDATE aggregate.count_update_history SET previous_event_id = event_id WHERE unit_id = '000001'",
+    ],
+)
+def test_a_row_changed_by_hand_is_not_built_upon(event_log: EventLog, totals: Database, tampering: str) -> None:
+    event_log.append([contest(), sheet(1), sheet(2)])
+    aggregate(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute(tampering)  # type: ignore[call-overload]
+    with pytest.raises(EscrutinioError, match="outside the aggregator"):
+        aggregate(event_log, totals)
+
+
+def test_a_late_statement_survives_a_restart_without_turning_the_count_back(
+    event_log: EventLog, totals: Database
+) -> None:
+    first = sheet(1, {"a": 30, "b": 30}, hours=15)
+    late = sheet(1, {"a": 1, "b": 1}, after=first, hours=13)
+    event_log.append([contest(), first, late])
+    aggregate(event_log, totals)
+    event_log.append([sheet(1, {"a": 31, "b": 30}, after=late, hours=16), sheet(2)])
+    aggregate(event_log, totals)
+    assert [s.votes for s in count_of(totals, CONTEST).selections] == [41, 50]
+    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until())
+    assert count_of(totals, CONTEST).digest == state.digest.root()
+
+
+def test_several_partitions_are_aggregated_each_by_its_own_cursor(event_log: EventLog, totals: Database) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=event_log.bootstrap_servers)
+    admin.create_partitions({event_log.topic: NewPartitions(3)})
+    admin.close()
+    event_log.producer.close()
+    from kafka import KafkaProducer
+
+    event_log.producer = KafkaProducer(bootstrap_servers=event_log.bootstrap_servers, acks="all")
+    ids = [f"contest-{i}" for i in range(6)]
+    event_log.append([contest(i) for i in ids])
+    event_log.append([sheet(n, contest_id=i) for n in range(3) for i in ids])
+    aggregate(event_log, totals)
+    assert {i: count_of(totals, i).sub_units["counted"] for i in ids} == dict.fromkeys(ids, 3)
+    with Views(totals.reader_url) as views:
+        assert sorted(c["partition"] for c in views.cursors()) == [0, 1, 2]
+
+
+def test_explain_tells_a_sheet_that_went_back_to_the_jury(event_log: EventLog, totals: Database) -> None:
+    from aggregator.explain import changes
+    from aggregator.rows import recorded_of
+    from schemas.count_update import UnitKey
+
+    counted = sheet(1, {"a": 90, "b": 90})
+    observed = sheet(
+        1,
+        {"a": 90, "b": 90},
+        after=counted,
+        hours=13,
+        status=CountStatus.UNDER_REVIEW,
+        review_reason=ReviewReason.MISSING_SIGNATURES,
+    )
+    event_log.append([contest(), counted, observed])
+    aggregate(event_log, totals)
+    with Views(totals.reader_url) as views:
+        rows = []
+        for row in views.history(CONTEST, UnitKey("precinct", "000001")):
+            event = recorded_of(row).event
+            assert isinstance(event, CountUpdate)
+            rows.append((row["log_offset"], event, row["change"]))
+        told = changes(views.contest(CONTEST)[0], rows, {})
+    assert told[1].change["votes.a"] == -90
+    assert "COUNTED → UNDER_REVIEW (missing signatures)" in told[1].sentences
+
+
+def test_an_older_database_is_refused_with_what_to_do(database: Database) -> None:
+    with pytest.raises(MigrationError, match="run `escrutinio-aggregator migrate`"):
+        Views(database.reader_url)
+    assert [m.version for m in migrate(database.owner_url)] == [1, 2]
+    assert migrate(database.owner_url) == []
+    with psycopg.connect(database.owner_url) as db:
+        db.execute("UPDATE schema_migration SET sha256 = 'x' WHERE version = 2")
+    with pytest.raises(MigrationError, match="another form"):
+        migrate(database.owner_url)
+
+
+def test_it_waits_for_a_broker_and_a_database_that_go_away(
+    own_kafka_server: object, own_postgres_server: object, topic_prefix: str
+) -> None:
+    from kafka import KafkaProducer
+
+    from deploy.local import Broker, Postgres
+
+    broker, postgres = own_kafka_server, own_postgres_server
+    assert isinstance(broker, Broker)
+    assert isinstance(postgres, Postgres)
+    topic = topic_prefix + "results.events"
+    create_topic(broker, topic)
+    migrate(postgres.owner_url)
+    stop, seen = threading.Event(), []
+    runner = threading.Thread(
+        target=consume.run,
+        args=(postgres.writer_url, broker.bootstrap_servers, topic, stop),
+        kwargs={"on_progress": seen.append},
+    )
+    runner.start()
+    log = EventLog(broker.bootstrap_servers, topic, KafkaProducer(bootstrap_servers=broker.bootstrap_servers))
+    try:
+        log.append([contest(), sheet(1)])
+        _until(lambda: bool(seen) and seen[-1].offset == 2)
+        postgres.kill()
+        log.append([sheet(2)])
+        postgres.start()
+        _until(lambda: seen[-1].offset == 3)
+        broker.kill()
+        broker.start()
+        log.append([sheet(3)])
+        _until(lambda: seen[-1].offset == 4)
+    finally:
+        stop.set()
+        runner.join(30)
+        log.producer.close()
+    assert not runner.is_alive()
+    with Views(postgres.reader_url) as views:
+        assert views.count(CONTEST, None).sub_units["counted"] == 3
+
+
+def _until(true: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
