@@ -1,0 +1,129 @@
+"""`make demo`: the 48 official updates of Peru's 2021 runoff through a real Kafka and a real PostgreSQL.
+
+Runs what a person would type, and shows each command. Safe to run again: nothing is published or added up twice.
+With FULL=1 and ACTAS=folder it goes on with the tally sheets (86,488 in each file of that folder).
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local import Stack
+from deploy.local.progress import Steps
+
+CHECKOUT = Path(__file__).parents[1]
+EXAMPLE = CHECKOUT / "examples" / "peru-2021-runoff"
+CONTEST = "pe-2021-president-runoff"
+NINETEEN_TWENTY_THREE = "2021-06-08T00:23Z"
+
+UPDATES = """
+SELECT to_char(reported_at AT TIME ZONE 'America/Lima', 'DD Mon HH24:MI'),
+       counts -> 'votes' ->> 'peru-libre', counts -> 'votes' ->> 'fuerza-popular',
+       round(100.0 * (sub_units ->> 'counted')::int / (sub_units ->> 'total')::int, 2), kind
+FROM results.update_history
+WHERE contest_id = %s AND unit_type = 'country' AND accepted
+ORDER BY stated_at, sequence
+"""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def say(text: str) -> None:
+    """A heading."""
+    console.print(f"\n[bold]{text}[/]")
+
+
+def run(package: str, *arguments: str) -> None:
+    """Run a service's command, shown as a person would type it. Ends the demo when it fails."""
+    sys.stdout.flush()
+    console.print(f"[dim]$ .venv/bin/escrutinio-{package} {shlex.join(_shown(arguments))}[/]", soft_wrap=True)
+    done = subprocess.run([sys.executable, "-m", package, *arguments], cwd=CHECKOUT, check=False)
+    if done.returncode:
+        console.print(f"[red]That failed (exit code {done.returncode}); the lines above say why.[/]")
+        sys.exit(done.returncode)
+
+
+def _shown(arguments: tuple[str, ...]) -> list[str]:
+    return [a.removeprefix(f"{CHECKOUT}{os.sep}") for a in arguments]
+
+
+def update_by_update(reader_url: str) -> Table:
+    """Every official update as it stands in the database: one plain query on a view."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("In Peru", "Perú Libre", "Fuerza Popular", "Perú Libre leads by", "Sheets counted"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    with psycopg.connect(reader_url) as db:
+        for at, libre, popular, counted, kind in db.execute(UPDATES, (CONTEST,)):
+            lead = f"{int(libre) - int(popular):+,}".replace("-", "−")
+            note = "a fall: `explain` says why" if kind != "REPORTED" else ""
+            table.add_row(at, f"{int(libre):,}", f"{int(popular):,}", lead, f"{counted} %", note)
+    return table
+
+
+def acta_files() -> list[str]:
+    """The tally sheets' files, where the whole night is asked for. Ends the demo when they are not to be found."""
+    if not os.environ.get("FULL"):
+        return []
+    folder = os.environ.get("ACTAS", "")
+    files = sorted(str(p) for p in Path(folder).glob("*.csv*")) if folder else []
+    if not files:
+        console.print(
+            "FULL=1 needs the tally sheets: make demo FULL=1 ACTAS=folder\n"
+            f"{'There is no .csv or .csv.gz in ' + repr(folder) + '. ' if folder else ''}"
+            "examples/peru-2021-runoff/README.md says where anyone gets them."
+        )
+        sys.exit(2)
+    return files
+
+
+def main() -> None:
+    """Run the demo."""
+    actas = acta_files()
+    say("A real Kafka and a real PostgreSQL on this machine")
+    with Steps() as steps:
+        stack = Stack(steps=steps)
+        stack.start()
+    settings = tomllib.loads(stack.settings_file.read_text(encoding="utf-8"))
+    run("ingest", "topics")
+    run("aggregator", "migrate")
+
+    say("The office's 48 updates, onto the log; those that say nothing new become heartbeats")
+    run("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(EXAMPLE / "updates.csv"))
+    say("From the log into totals, each batch in one transaction")
+    run("aggregator", "run", "--until-caught-up")
+    say("Update by update, as a plain SQL query on a view sees it")
+    console.print(update_by_update(settings["reader_url"]))
+    if actas:
+        say("The tally sheets, one event for each change of one")
+        run("ingest", "load", *actas)
+        run("aggregator", "run", "--until-caught-up")
+
+    say("The count as it stands")
+    run("aggregator", "show", CONTEST)
+    say("The count of 7 June 2021, 19:23 in Peru, folded anew from the log")
+    run("aggregator", "replay", CONTEST, "--to-reported", NINETEEN_TWENTY_THREE)
+
+    say("The stack goes on running. Look further:")
+    for command, what in (
+        (f"escrutinio-aggregator explain {CONTEST}", "what changed, update by update, and why"),
+        ("escrutinio-aggregator status", "position, lag, findings"),
+        ("escrutinio-ingest load FILES…", "more documents, then: escrutinio-aggregator run --until-caught-up"),
+    ):
+        console.print(f"  .venv/bin/{command}", soft_wrap=True)
+        console.print(f"      [dim]{what}[/]")
+    console.print(
+        f"  psql '{settings['reader_url']}' -c 'SELECT * FROM results.selection_count WHERE is_count'", soft_wrap=True
+    )
+    console.print("  make stop    [dim]ends it and keeps its data;[/] make reset [dim]deletes them[/]")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""The real count of 6 to 9 June 2021, from the office's own files, through every part, by the commands a person types.
+
+The whole night is loaded once; what `show` and `explain` answered on the way is kept, and each test asks one thing of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from deploy.local import Broker
+from tests.acceptance.conftest import CONTEST, EXAMPLE, Setup
+
+ACTAS = ("2021-06-08T1615Z", "2021-06-09T0112Z", "final")
+
+
+@dataclass(frozen=True)
+class Night:
+    """The loaded night."""
+
+    setup: Setup
+    reports: dict[str, Any]
+    counts: dict[str, Any]
+    explained: Any
+    data: Path
+
+
+@pytest.fixture(scope="module")
+def night(kafka_server: Broker, new_setup: Callable[[Broker], Setup], data: Path) -> Night:
+    """48 bulletins, then the sheets' three moments."""
+    setup = new_setup(kafka_server)
+    reports, counts = {}, {}
+    reports["national"] = setup.load(data / "national")
+    setup.aggregate()
+    counts["national"] = setup.show()
+    explained = setup.json("aggregator", "explain", CONTEST)
+    for moment in ACTAS:
+        reports[moment] = setup.load(data / "actas" / f"{moment}.csv.gz")
+        setup.aggregate()
+        counts[moment] = setup.show()
+    return Night(setup, reports, counts, explained, data)
+
+
+def rows(night: Night, query: str) -> list[Any]:
+    """A plain query as a reader."""
+    with psycopg.connect(night.setup.database.reader_url) as db:
+        return db.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+
+
+def test_48_bulletins_are_44_events_and_4_heartbeats(night: Night) -> None:
+    report = night.reports["national"]
+    assert report["heartbeats"] == 4
+    assert sum(report["news"].values()) == 44
+    assert report["news"]["CORRECTED"] == 2
+
+
+def test_the_figures_of_19_23_from_replay(night: Night) -> None:
+    count = night.setup.json("aggregator", "replay", CONTEST, "--to-reported", "2021-06-08T00:23Z")
+    assert _figures(count) == {
+        "peru-libre": (8_548_929, "50.269", "50.269"),
+        "fuerza-popular": (8_457_547, "49.731", "49.731"),
+        "lead": 91_382,
+        "valid, blank, null, cast": (17_006_476, 117_313, 1_026_838, 18_150_627),
+        "sheets": (86_488, 82_996, 81_712, 1_284),
+        "processed": ("95.962", "95.962"),
+        "counted": ("94.478", "94.478"),
+        "turnout": ("75.962", "75.962"),
+    }
+    assert count["basis"] == "OFFICIAL"
+    assert count["turnout"]["of_registered_voters"] == "71.776"
+
+
+def _figures(count: Any) -> dict[str, Any]:
+    sub = count["sub_units"]
+    return {
+        **{s["selection_id"]: (s["votes"], s["share"], s["published_share"]) for s in count["selections"]},
+        "lead": count["lead"],
+        "valid, blank, null, cast": tuple(
+            count[n] for n in ("valid_votes", "blank_votes", "invalid_votes", "ballots_cast")
+        ),
+        "sheets": tuple(sub[n] for n in ("total", "processed", "counted", "under_review")),
+        "processed": tuple(count["sub_units_processed"].values()),
+        "counted": tuple(count["sub_units_counted"].values()),
+        "turnout": (count["turnout"]["of_registered_voters_counted"], count["turnout"]["published"]),
+    }
+
+
+def test_our_percentages_are_the_offices_in_every_bulletin(night: Night) -> None:
+    different = rows(
+        night,
+        """
+        SELECT reported_at FROM results.update_history
+        WHERE unit_type = 'country' AND (
+            round(100.0 * (sub_units ->> 'processed')::int / (sub_units ->> 'total')::int, 3)
+                <> (published_percentages ->> 'sub_units_processed')::numeric
+            OR round(100.0 * (sub_units ->> 'counted')::int / (sub_units ->> 'total')::int, 3)
+                <> (published_percentages ->> 'sub_units_counted')::numeric
+            OR round(100.0 * (counts ->> 'ballots_cast')::int / (counts ->> 'registered_voters_counted')::int, 3)
+                <> (published_percentages ->> 'turnout')::numeric
+            OR EXISTS (SELECT FROM jsonb_each_text(counts -> 'votes') v
+                WHERE round(100.0 * v.value::int / (counts ->> 'valid_votes')::int, 3)
+                    <> (published_percentages -> 'valid_votes_share' ->> v.key)::numeric))
+        """,
+    )
+    assert different == []
+
+
+def test_the_fall_of_05_19_is_explained(night: Night) -> None:
+    fall = next(s for s in night.explained["statements"] if s["stated_at"] == "2021-06-08T05:19:00Z")
+    assert fall["kind"] == "CORRECTED"
+    assert fall["change"] == {
+        "votes.peru-libre": -90,
+        "votes.fuerza-popular": -90,
+        "ballots_cast": -197,
+        "valid_votes": -180,
+        "invalid_votes": -15,
+        "blank_votes": -2,
+        "registered_voters_counted": -300,
+        "counted": -1,
+        "counted_normal": -1,
+        "under_review": 1,
+        "under_review.MISSING_SIGNATURES": 1,
+    }
+    assert "votes: Perú Libre −90, Fuerza Popular −90" in fall["sentences"]
+    assert any("1 counted sheet became observed" in s and "missing signatures" in s for s in fall["sentences"])
+
+
+def test_a_fall_of_one_candidate_under_rising_totals_is_a_correction(night: Night) -> None:
+    fall = next(s for s in night.explained["statements"] if s["stated_at"] == "2021-06-07T23:18:00Z")
+    assert fall["kind"] == "CORRECTED"
+    assert fall["change"]["votes.fuerza-popular"] == -276
+    assert fall["change"]["valid_votes"] == 240
+    assert "fuerza-popular −276" in fall["reason"]
+    others = [s for s in night.explained["statements"] if s["kind"] == "CORRECTED"]
+    assert len(others) == 2
+
+
+def test_the_five_equations_hold_in_every_bulletin(night: Night) -> None:
+    assert rows(night, "SELECT code, message FROM results.finding WHERE unit_type = 'country'") == []
+    breaking = """
+        SELECT count(*) FROM results.update_history, LATERAL (
+            SELECT (sub_units ->> 'processed')::int p, (sub_units ->> 'counted')::int c, (sub_units ->> 'under_review')::int j,
+                   (sub_units ->> 'to_be_processed')::int t, (sub_units ->> 'counted_normal')::int n,
+                   (sub_units ->> 'annulled')::int a, (sub_units ->> 'not_installed')::int i,
+                   (SELECT sum(r.value::int) FROM jsonb_each_text(sub_units -> 'under_review_by_reason') r) r,
+                   (counts ->> 'ballots_cast')::int b, (counts ->> 'valid_votes')::int v,
+                   (counts ->> 'blank_votes')::int bl, (counts ->> 'invalid_votes')::int nu) x
+        WHERE unit_type = 'country'
+          AND p = c + j AND p + t = 86488 AND c = n + a + i AND j = r AND b = v + bl + nu"""
+    assert rows(night, breaking) == [(44,)]  # the other 4 repeat the figures before them
+
+
+def test_the_three_moments_are_90_305_events(night: Night) -> None:
+    assert [sum(night.reports[m]["news"].values()) for m in ACTAS] == [86_488, 812, 3_005]
+    assert [night.reports[m]["rejected"] for m in ACTAS] == [{}, {}, {}]
+    assert rows(night, "SELECT count(*) FROM results.update_history WHERE unit_type = 'precinct'") == [(90_305,)]
+
+
+@pytest.mark.parametrize(
+    ("moment", "sheets", "sums", "annulled_ballots"),
+    [
+        (
+            ACTAS[0],
+            {
+                "counted_normal": 82_788,
+                "under_review": 1_367,
+                "annulled": 4,
+                "pending": 2_315,
+                "in_process": 11,
+                "not_installed": 3,
+            },
+            (8_597_399, 8_519_478, 118_030, 1_031_335, 18_266_242),
+            811,
+        ),
+        (
+            ACTAS[1],
+            {
+                "counted_normal": 83_467,
+                "under_review": 1_354,
+                "annulled": 16,
+                "pending": 1_645,
+                "in_process": 3,
+                "not_installed": 3,
+            },
+            (8_649_164, 8_563_590, 118_872, 1_037_651, 18_369_277),
+            3_513,
+        ),
+        (
+            ACTAS[2],
+            {
+                "counted_normal": 86_262,
+                "under_review": 0,
+                "annulled": 220,
+                "pending": 0,
+                "in_process": 0,
+                "not_installed": 6,
+            },
+            (8_835_653, 8_791_696, 121_478, 1_062_856, 18_811_683),
+            44_953,
+        ),
+    ],
+)
+def test_the_sums_of_the_sheets_at_each_moment(
+    night: Night, moment: str, sheets: dict[str, int], sums: tuple[int, ...], annulled_ballots: int
+) -> None:
+    count = night.counts[moment]
+    assert count["basis"] == "COMPUTED"
+    assert count["sub_units"]["total"] == 86_488
+    assert {name: count["sub_units"][name] for name in sheets} == sheets
+    libre, popular = (s["votes"] for s in count["selections"])
+    # the office's table sums counted sheets only; an annulled sheet's ballots are null votes too
+    invalid, cast = count["invalid_votes"] - annulled_ballots, count["ballots_cast"] - annulled_ballots
+    assert (libre, popular, count["blank_votes"], invalid, cast) == sums
+    assert count["annulled_ballots"] == annulled_ballots
+    assert count["turnout"]["registered_voters"] == 25_287_954
+
+
+def test_the_difference_to_the_bulletin_nearest_in_time_is_shown(night: Night) -> None:
+    beside = night.counts[ACTAS[0]]["official"]
+    assert beside["reported_at"] == "2021-06-08T16:18:00Z"
+    assert beside["seconds_apart"] == 136
+    assert beside["differences"]["counted"] == -62
+    assert beside["differences"]["processed"] == -79
+    assert beside["differences"]["votes.peru-libre"] == 8_597_399 - 8_598_728
+    assert night.counts["national"]["official"] is None
+
+
+def test_an_area_is_the_sum_of_its_parts_down_to_the_sheets(night: Night) -> None:
+    for child, parent in (("state", "country"), ("county", "state"), ("municipality", "county")):
+        different = rows(
+            night,
+            f"""
+            SELECT p.area_id FROM results.area_count p
+            JOIN results.area_count c ON c.parent_id = p.area_id AND c.contest_id = p.contest_id AND c.is_count
+            WHERE p.is_count AND p.area_type = '{parent}' AND c.area_type = '{child}'
+            GROUP BY p.area_id, p.ballots_cast, p.valid_votes, p.invalid_votes, p.blank_votes, p.counted, p.votes
+            HAVING (p.ballots_cast, p.valid_votes, p.invalid_votes, p.blank_votes, p.counted,
+                    (p.votes ->> 'peru-libre')::bigint, (p.votes ->> 'fuerza-popular')::bigint)
+                <> (sum(c.ballots_cast), sum(c.valid_votes), sum(c.invalid_votes), sum(c.blank_votes), sum(c.counted),
+                    sum((c.votes ->> 'peru-libre')::bigint), sum((c.votes ->> 'fuerza-popular')::bigint))
+            """,  # noqa: S608
+        )
+        assert different == []
+    areas = dict(rows(night, "SELECT area_type, count(*) FROM results.area_count WHERE is_count GROUP BY 1"))
+    assert areas == {"country": 1, "state": 30, "county": 273, "municipality": 2_082}
+    ((libre, popular),) = rows(
+        night,
+        "SELECT sum((counts -> 'votes' ->> 'peru-libre')::int), sum((counts -> 'votes' ->> 'fuerza-popular')::int)"
+        " FROM results.unit_count WHERE unit_type = 'precinct' AND count_status = 'COUNTED'",
+    )
+    assert (libre, popular) == (8_835_653, 8_791_696)
+
+
+def test_a_counted_sheet_that_comes_back_all_null_is_a_fall(night: Night) -> None:
+    explained = night.setup.json("aggregator", "explain", CONTEST, "001972")
+    last = explained["statements"][-1]
+    assert last["kind"] == "CORRECTED"
+    assert last["change"]["votes.peru-libre"] == -147
+    assert last["change"]["invalid_votes"] == 300 - 9
+    assert "result stage PROVISIONAL → ADJUDICATED" in last["sentences"]
+
+
+def test_what_each_publication_changed_among_the_sheets(night: Night) -> None:
+    explained = night.setup.json("aggregator", "explain", CONTEST)
+    publications = explained["publications"]
+    assert [p["updates"] for p in publications] == [86_488, 812, 3_005]
+    moves = Counter({(m["before"], m["after"]): m["units"] for m in publications[2]["moves"]})
+    assert moves["PENDING", "COUNTED"] == 1_625
+    assert moves["COUNTED", "COUNTED"] == 1
+    libre = sum(p["change"]["votes.peru-libre"] for p in publications)
+    assert libre == 8_835_653
+
+
+def test_loading_it_all_again_publishes_nothing(night: Night) -> None:
+    before = night.setup.show()
+    report = night.setup.load(night.data / "national", *(night.data / "actas" / f"{m}.csv.gz" for m in ACTAS))
+    assert report["news"] == {}
+    night.setup.aggregate()
+    after = night.setup.show()
+    assert after == before
+
+
+def test_the_projects_own_table_says_what_the_offices_files_say(night: Night) -> None:
+    report = night.setup.load(EXAMPLE / "updates.csv")
+    assert report["news"] == {}
+
+
+def test_replay_equals_the_tables_for_the_whole_night(night: Night) -> None:
+    live = night.setup.show()
+    assert night.setup.json("aggregator", "replay", CONTEST) == live
+
+
+def test_status_is_current_and_knows_the_last_official_time(night: Night) -> None:
+    status = night.setup.json("aggregator", "status", "--max-lag", "0")
+    assert status["partitions"][0]["lag"] == 0
+    assert status["contests"][0]["last_reported_at"] == "2021-06-08 23:19:00+00:00"
+    assert not status["contests"][0]["blocked"]
