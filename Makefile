@@ -14,14 +14,15 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 CODE  := schemas services deploy tests
 
-# The whole night instead of the 48 national updates: make demo FULL=1
+# The whole night after the 48 national updates: make demo FULL=1 ACTAS=folder
 FULL ?=
+ACTAS ?=
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## Start everything, play the official updates, show the count (FULL=1: the whole night)
-	@FULL=$(FULL) $(PY) -m deploy.demo
+	@FULL="$(FULL)" ACTAS="$(ACTAS)" $(PY) -m deploy.demo
 
 stop:  ## Stop what demo started; its data is kept
 	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local stop; else echo "Nothing is installed, so nothing runs."; fi
@@ -38,8 +39,8 @@ check: $(STAMP)  ## Lint, format, types, and who may import whom
 test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance
 	$(PY) -m pytest
 
-bench: $(STAMP)  ## Measure against this machine's own limits
-	@$(PY) -m tests.bench
+bench: $(STAMP)  ## Measure against this machine's own limits (ACTAS=folder of the sheets)
+	@ACTAS="$(ACTAS)" $(PY) -m tests.bench
 
 lock: $(STAMP)  ## For developers: resolve Python packages and Kafka's jars anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes --upgrade \

@@ -22,6 +22,9 @@ from schemas.types import from_milliseconds
 
 logger = logging.getLogger(__name__)
 
+_ASK_S = 5.0
+"""How often an idle run asks both servers something: that it is alive is a fact, not a guess."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -148,19 +151,24 @@ def _session(
                 cursors[partition].next_offset,
                 cursors[partition].epoch,
             )
-        started, read = time.monotonic(), 0
+        started, read, asked = time.monotonic(), 0, -_ASK_S
         for records in log.read({p: c.next_offset for p, c in cursors.items()}):
             for partition in sorted({r.partition for r in records}):
                 own = [r for r in records if r.partition == partition]
                 cursors[partition] = store.commit(cursors[partition], folds[partition].take(own))
                 read += len(own)
-            on_alive()
-            ends = {p: log.end_offset(p) for p in cursors} if records or until_caught_up else {}
-            for partition, end in ends.items():
-                rate = read / max(time.monotonic() - started, 1e-9)
-                on_progress(Progress(partition, cursors[partition].next_offset, end, rate))
+            now = time.monotonic()
+            if records or until_caught_up or now - asked > _ASK_S:
+                # Also when nothing came: that a server is gone shows in its answers only.
+                ends = {p: log.end_offset(p) for p in cursors}
+                store.ask()
+                asked = now
+                on_alive()
+                for partition, end in ends.items() if records else ():
+                    rate = read / max(now - started, 1e-9)
+                    on_progress(Progress(partition, cursors[partition].next_offset, end, rate))
+                if until_caught_up and all(cursors[p].next_offset >= end for p, end in ends.items()):
+                    return True
             if stop.is_set():
-                return True
-            if until_caught_up and all(cursors[p].next_offset >= end for p, end in ends.items()):
                 return True
     return True

@@ -55,6 +55,8 @@ class Log:
                 max_partition_fetch_bytes=8 * 1024 * 1024,
                 fetch_max_wait_ms=100,
                 reconnect_backoff_max_ms=1000,
+                request_timeout_ms=10_000,  # a broker that is gone is noticed, and said, within seconds
+                bootstrap_timeout_ms=10_000,
             )
         except (KafkaError, OSError) as error:
             raise LogUnreachable(f"no Kafka broker answers at {self._bootstrap_servers}: {error!r}") from error

@@ -113,6 +113,11 @@ class Store:
                 )
         return Cursor(topic, partition, row["next_offset"], row["epoch"])
 
+    def ask(self) -> None:
+        """Raises StoreUnreachable when the database does not answer."""
+        with _reachable():
+            self._db.execute("SELECT 1")
+
     def commit(self, cursor: Cursor, batch: Batch) -> Cursor:
         """Write a batch. Raises Fenced, having written nothing, when another writer holds the partition."""
         with _reachable(), self._db.transaction():

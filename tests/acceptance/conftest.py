@@ -128,3 +128,33 @@ def new_setup(
     yield make
     for name in made:
         postgres_server.drop_database(name)
+
+
+ACTAS = ("2021-06-08T1615Z", "2021-06-09T0112Z", "final")
+
+
+@dataclass(frozen=True)
+class Night:
+    """The loaded night."""
+
+    setup: Setup
+    reports: dict[str, Any]
+    counts: dict[str, Any]
+    explained: Any
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def night(kafka_server: Broker, new_setup: Callable[[Broker], Setup], data: Path) -> Night:
+    """48 bulletins, then the sheets' three moments."""
+    setup = new_setup(kafka_server)
+    reports, counts = {}, {}
+    reports["national"] = setup.load(data / "national")
+    setup.aggregate()
+    counts["national"] = setup.show()
+    explained = setup.json("aggregator", "explain", CONTEST)
+    for moment in ACTAS:
+        reports[moment] = setup.load(data / "actas" / f"{moment}.csv.gz")
+        setup.aggregate()
+        counts[moment] = setup.show()
+    return Night(setup, reports, counts, explained, data)

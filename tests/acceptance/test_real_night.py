@@ -6,51 +6,18 @@ The whole night is loaded once; what `show` and `explain` answered on the way is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from deploy.local import Broker
-from tests.acceptance.conftest import CONTEST, EXAMPLE, Setup
-
-ACTAS = ("2021-06-08T1615Z", "2021-06-09T0112Z", "final")
-
-
-@dataclass(frozen=True)
-class Night:
-    """The loaded night."""
-
-    setup: Setup
-    reports: dict[str, Any]
-    counts: dict[str, Any]
-    explained: Any
-    data: Path
-
-
-@pytest.fixture(scope="module")
-def night(kafka_server: Broker, new_setup: Callable[[Broker], Setup], data: Path) -> Night:
-    """48 bulletins, then the sheets' three moments."""
-    setup = new_setup(kafka_server)
-    reports, counts = {}, {}
-    reports["national"] = setup.load(data / "national")
-    setup.aggregate()
-    counts["national"] = setup.show()
-    explained = setup.json("aggregator", "explain", CONTEST)
-    for moment in ACTAS:
-        reports[moment] = setup.load(data / "actas" / f"{moment}.csv.gz")
-        setup.aggregate()
-        counts[moment] = setup.show()
-    return Night(setup, reports, counts, explained, data)
+from tests.acceptance.conftest import ACTAS, CONTEST, EXAMPLE, Night
 
 
 def rows(night: Night, query: str) -> list[Any]:
     """A plain query as a reader."""
     with psycopg.connect(night.setup.database.reader_url) as db:
-        return db.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+        return db.execute(query).fetchall()
 
 
 def test_48_bulletins_are_44_events_and_4_heartbeats(night: Night) -> None:

@@ -1,0 +1,144 @@
+"""kill -9 at random moments, of every part, in the middle of the real sheets: the end is as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+from kafka import KafkaConsumer, TopicPartition
+
+from deploy.local import Broker, Postgres
+from schemas.codec import decode
+from schemas.count_update import CountUpdate
+from tests.acceptance.conftest import ACTAS, CONTEST, EXAMPLE, FETCHED, Night, Setup
+
+KILLS = 20
+
+
+class Killer:
+    """Starts a command again and again, and kills it a random number of events further."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[str]], position: Callable[[], int], seed: int) -> None:
+        self.kills = 0
+        self.moved = 0
+        self._start, self._position, self._random = start, position, random.Random(seed)
+
+    def run(self, at_most: int) -> None:
+        """Until it was killed KILLS times in the middle of its work; positions from 0 to `at_most`."""
+        deadline = time.monotonic() + 900
+        while self.kills < KILLS and time.monotonic() < deadline:
+            before, further = self._position(), self._random.randint(1, at_most // KILLS)
+            process = self._start()
+            while process.poll() is None and (now := self._position()) < before + further:
+                if now > before and self._random.random() < 0.02:
+                    break
+                time.sleep(0.01)
+            alive = process.poll() is None
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            if alive:
+                self.kills += 1
+                self.moved += self._position() - before
+
+
+def test_everything_killed_at_random_ends_where_an_undisturbed_run_ends(
+    night: Night, own_kafka_server: Broker, own_postgres_server: Postgres, new_root: Callable[[], Path], data: Path
+) -> None:
+    from aggregator.migrate import migrate
+    from tests.fix_postgres import database_of
+
+    database = database_of(own_postgres_server, "escrutinio")
+    migrate(database.owner_url)
+    setup = Setup(own_kafka_server.bootstrap_servers, "killed.", database, new_root() / "archive")
+    setup.run("ingest", "topics")
+    files = [data / "national", *(data / "actas" / f"{m}.csv.gz" for m in ACTAS)]
+    load = ["load", "--contest", str(EXAMPLE / "contest.toml"), "--observed-at", FETCHED, *map(str, files)]
+    everything = 1 + 44 + 90_305 + 1  # definition, bulletins, sheets, the moved counting level
+
+    consumer = KafkaConsumer(bootstrap_servers=setup.bootstrap_servers, group_id=None)
+    lock = threading.Lock()
+
+    def end_of_log() -> int:
+        partition = TopicPartition(setup.names.events, 0)
+        with lock:
+            try:
+                return int(consumer.end_offsets([partition])[partition])
+            except Exception:  # the broker is being killed too
+                return 0
+
+    def cursor() -> int:
+        try:
+            with psycopg.connect(database.reader_url, connect_timeout=5) as db:
+                row = db.execute("SELECT next_offset FROM results.cursor").fetchone()
+                return int(row[0]) if row else 0
+        except psycopg.OperationalError:
+            return 0
+
+    ingest = Killer(lambda: setup.start("ingest", *load), end_of_log, seed=1)
+    aggregator = Killer(lambda: setup.start("aggregator", "run", "--batch-size", "500"), cursor, seed=2)
+    threads = [
+        threading.Thread(target=ingest.run, args=(everything,)),
+        threading.Thread(target=aggregator.run, args=(everything // 2,)),
+    ]
+    for thread in threads:
+        thread.start()
+    for server in (own_postgres_server, own_kafka_server, own_postgres_server, own_kafka_server):
+        time.sleep(12)
+        server.kill()
+        server.start()
+    for thread in threads:
+        thread.join()
+    consumer.close()
+    assert (ingest.kills, aggregator.kills) == (KILLS, KILLS)
+
+    setup.run("ingest", *load)
+    setup.aggregate()
+    events = _events(setup)
+    assert len(events) == everything
+    assert max(Counter(event_id for event_id, _ in events).values()) == 1
+    _chains_are_whole([update for _, update in events if isinstance(update, CountUpdate)])
+    assert setup.show()["digest"] == night.setup.show()["digest"]
+    undisturbed, disturbed = (
+        setup.json("aggregator", "status")["contests"][0]["findings"] for setup in (night.setup, setup)
+    )
+    assert undisturbed == disturbed
+    with psycopg.connect(database.reader_url) as db:
+        assert db.execute("SELECT count(*), count(DISTINCT event_id) FROM results.update_history").fetchone() == (
+            90_349,
+            90_349,
+        )
+    assert setup.json("aggregator", "replay", CONTEST) == setup.show()
+
+
+def _events(setup: Setup) -> list[tuple[str, object]]:
+    partition = TopicPartition(setup.names.events, 0)
+    consumer = KafkaConsumer(bootstrap_servers=setup.bootstrap_servers, group_id=None, max_poll_records=10_000)
+    try:
+        consumer.assign([partition])
+        consumer.seek_to_beginning(partition)
+        end = consumer.end_offsets([partition])[partition]
+        events: list[tuple[str, object]] = []
+        while consumer.position(partition) < end:
+            for record in consumer.poll(500).get(partition, []):
+                event = decode(record.value)
+                events.append((str(event.event_id), event))
+        assert len(events) == end, "the offsets have no hole"
+        return events
+    finally:
+        consumer.close()
+
+
+def _chains_are_whole(updates: list[CountUpdate]) -> None:
+    last: dict[object, CountUpdate] = {}
+    for update in updates:
+        before = last.get(update.unit)
+        assert update.sequence == (before.sequence + 1 if before else 1)
+        assert update.previous_event_id == (before.event_id if before else None)
+        last[update.unit] = update
