@@ -9,7 +9,8 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from kafka.admin import KafkaAdminClient, NewPartitions
+from kafka.admin import KafkaAdminClient
+from kafka.admin._partitions import NewPartitions
 
 from aggregator import consume, replay
 from aggregator.count import Basis, NothingCounted, of_state
@@ -174,7 +175,7 @@ def test_the_writer_cannot_change_history_and_the_reader_sees_views_only(event_l
     for url, statements in forbidden.items():
         for statement in statements:
             with psycopg.connect(url) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
-                db.execute(statement)  # type: ignore[call-overload]
+                db.execute(statement)
 
 
 def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: Database) -> None:
@@ -295,7 +296,7 @@ def test_a_row_changed_by_hand_is_not_built_upon(event_log: EventLog, totals: Da
     event_log.append([contest(), sheet(1), sheet(2)])
     aggregate(event_log, totals)
     with psycopg.connect(totals.owner_url) as db:
-        db.execute(tampering)  # type: ignore[call-overload]
+        db.execute(tampering)
     with pytest.raises(EscrutinioError, match="outside the aggregator"):
         aggregate(event_log, totals)
 
@@ -382,7 +383,8 @@ def test_it_waits_for_a_broker_and_a_database_that_go_away(
     topic = topic_prefix + "results.events"
     create_topic(broker, topic)
     migrate(postgres.owner_url)
-    stop, seen = threading.Event(), []
+    stop = threading.Event()
+    seen: list[consume.Progress] = []
     runner = threading.Thread(
         target=consume.run,
         args=(postgres.writer_url, broker.bootstrap_servers, topic, stop),

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 from kafka import TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ConfigResource, KafkaAdminClient
 
 from deploy.local import Broker
 from ingest import publish, recall
 from ingest.archive import Archive
-from ingest.errors import ArchiveError, IngestError, LogDamaged, TopicRefused
-from ingest.pipeline import Connection, Pipeline, Stopped
+from ingest.errors import ArchiveError, DeliveryFailed, IngestError, LogDamaged, Stopped, TopicRefused
+from ingest.pipeline import Connection, Pipeline
 from ingest.report import Report
 from ingest.watch import Watch
 from schemas.codec import Event, decode, encode
@@ -53,6 +53,10 @@ class Quiet:
     def done(self) -> None: ...
 
 
+def _ignore(what: object) -> None:
+    """Nobody listens."""
+
+
 @dataclass
 class Desk:
     """One ingest's place of work: a broker, topics of its own, an archive."""
@@ -79,7 +83,7 @@ class Desk:
             return pipeline.load(paths)
 
     def messages(self, topic: str) -> list[recall.Record]:
-        return list(recall.TopicReader(self.broker.bootstrap_servers, topic, True, lambda line: None).to_end())
+        return list(recall.TopicReader(self.broker.bootstrap_servers, topic, True, notice=_ignore).to_end())
 
     def log(self) -> list[Event]:
         return [decode(record.value, record.headers) for record in self.messages(self.names.events)]
@@ -155,6 +159,13 @@ def unbroken(updates: list[CountUpdate]) -> bool:
             return False
         last[update.unit] = update
     return len({u.event_id for u in updates}) == len(updates)
+
+
+def eventually(ready: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.2)
 
 
 # --- the night itself
@@ -294,6 +305,67 @@ def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Brok
     assert unbroken(desk.updates())
 
 
+def limit(desk: Desk, largest: int) -> None:
+    """Sets the largest message that the log takes, in bytes."""
+    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
+    try:
+        admin.alter_configs([ConfigResource("TOPIC", desk.names.events, {"max.message.bytes": str(largest)})])
+    finally:
+        admin.close()
+
+
+class Healing(Quiet):
+    """A screen that lifts the limit as soon as it hears that a delivery was refused."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+
+    def say(self, line: str) -> None:
+        super().say(line)
+        if "reading the log again" in line:
+            limit(self.desk, 8 << 20)
+
+
+def test_after_a_refused_delivery_the_log_is_read_before_going_on(desk: Desk) -> None:
+    screen = Healing(desk)
+    with desk.pipeline(screen) as pipeline:
+        limit(desk, 500)
+        report = pipeline.load([UPDATES])
+    assert any("reading the log again before going on" in line for line in screen.lines), screen.lines
+    assert report.news.total() == len(desk.updates()) == 44
+    assert unbroken(desk.updates())
+
+
+def test_a_delivery_that_is_always_refused_ends_the_run(desk: Desk) -> None:
+    desk.load(UPDATES)
+    limit(desk, 500)
+    with desk.pipeline() as pipeline, pytest.raises(DeliveryFailed, match=r"results\.events"):
+        pipeline.load([write(desk.folder / "a.csv", ACTA)])
+    limit(desk, 8 << 20)
+    assert desk.load(desk.folder / "a.csv").news.total() == 6
+    assert unbroken(desk.updates())
+
+
+def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_path: Path) -> None:
+    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
+    desk.create_topics()
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    process = desk.begin("watch", "--every", "0.2", "--health-file", tmp_path / "alive", folder)
+    eventually((tmp_path / "alive").exists)
+    own_kafka_server.kill()
+    write(folder / "a.csv", ACTA)
+    time.sleep(8)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "no acknowledgement from" in output
+    assert "stopped as asked while the broker was away" in output
+    own_kafka_server.start()
+    assert desk.load(folder).news.total() == 6
+
+
 def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker, tmp_path: Path) -> None:
     desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
     desk.create_topics()
@@ -358,8 +430,8 @@ def test_an_unreadable_message_on_the_log_is_said_and_passed_over(desk: Desk) ->
     desk.load(UPDATES)
     message = encode(desk.updates()[0])
     poison = type(message)(message.key, b"\x00\x00\x00\x00\x63poison", message.headers)
-    with publish.Publisher(desk.broker.bootstrap_servers, lambda line: None, linger_ms=0) as publisher:
-        publisher.send(desk.names.events, [poison], lambda n: None)
+    with publish.Publisher(desk.broker.bootstrap_servers, _ignore, threading.Event(), linger_ms=0) as publisher:
+        publisher.send(desk.names.events, [poison], _ignore)
     screen = Quiet()
     with desk.pipeline(screen) as pipeline:
         assert pipeline.load([UPDATES]).known == 48
@@ -421,13 +493,6 @@ def watched(desk: Desk, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str],
     yield process, folder
     process.kill()
     process.communicate()
-
-
-def eventually(ready: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.2)
 
 
 def test_watch_takes_what_appears_and_stops_when_asked(

@@ -1,0 +1,5 @@
+"""`python -m ingest`: the same as `escrutinio-ingest`."""
+
+from ingest.cli import main
+
+main()

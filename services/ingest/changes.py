@@ -1,0 +1,353 @@
+"""What is news? Compares statements with what the log already says, and chains the news. Pure; the heart of ingest.
+
+Place in the flow: between the adapters and `publish`. The memory it compares with is rebuilt from the log (`recall`), so a
+crash loses nothing: what was published is remembered by the log, what was not is found to be news again.
+
+A unit's statements are ordered by the office's own time (`stated_at`), its events by `sequence`. A statement is
+
+- KNOWN when its figures are already published for that time, or hold there and later ones were published since;
+- a HEARTBEAT when it repeats the latest figures under a later time: the office spoke and said nothing new;
+- NEWS otherwise, also when it arrives late: readers take a unit's state from its highest (stated_at, sequence), so a
+  late statement fills in history and can never turn the count back.
+
+News by which what the unit adds to the count falls is CORRECTED, INFERRED: published, never smoothed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
+from uuid import UUID
+
+from ingest.statement import Rejection, Snapshot, Statement
+from schemas.contest import ContestDefined
+from schemas.count_update import Correction, Counts, CountUpdate, Source, SubUnits, UnitKey
+from schemas.feed_status import FeedStatus
+from schemas.identity import NIL, named
+from schemas.rules import RULES, Finding, check
+from schemas.types import CorrectionBasis, CountStatus, UpdateKind
+
+_SUB_UNITS = tuple(SubUnits.model_fields)
+
+
+class Outcome(Enum):
+    """What a statement is to those who follow the count; see the module's docstring."""
+
+    KNOWN = "known"
+    HEARTBEAT = "heartbeat"
+    NEWS = "news"
+
+
+class Figures(NamedTuple):
+    """What makes one statement differ from another. `valid` is what is stated, else the votes' sum when all are stated."""
+
+    count_status: CountStatus
+    source_status: str | None
+    votes: tuple[tuple[str, int | None], ...]
+    ballots_cast: int | None
+    valid: int | None
+    blank_votes: int | None
+    invalid_votes: int | None
+    challenged_votes: int | None
+    registered_voters: int | None
+    registered_voters_counted: int | None
+    sub_units: tuple[object, ...] | None
+
+
+class Said(NamedTuple):
+    """One published statement of a unit."""
+
+    stated_at: datetime
+    sequence: int
+    event_id: UUID
+    figures: Figures
+
+
+class UnitMemory(NamedTuple):
+    """A unit's chain so far: its last event, and what it said, ordered by (stated_at, sequence)."""
+
+    sequence: int
+    event_id: UUID
+    said: tuple[Said, ...]
+
+
+@dataclass(slots=True)
+class ContestMemory:
+    """What the log says of one contest: its latest definition, its units, its heartbeats (unit, time, repeated event)."""
+
+    definition: ContestDefined
+    units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
+    heartbeats: set[tuple[UnitKey, datetime, UUID]] = field(default_factory=set)
+    unchained: int = 0
+    """Events on the log that do not continue their unit's chain. Whoever reads the log reports them; here they count for nothing."""
+
+    def count(self, unit_type: str) -> int:
+        """How many units of a type have been stated."""
+        return sum(1 for key in self.units if key.type == unit_type)
+
+    def complete_since(self, unit_type: str) -> datetime:
+        """When the last of the units of a type was first stated. The contest has at least one."""
+        return max(unit.said[0].stated_at for key, unit in self.units.items() if key.type == unit_type)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a batch of snapshots brings. `units` is the memory after its events; the caller adopts it once they are on the log."""
+
+    events: list[CountUpdate] = field(default_factory=list)
+    findings: list[tuple[CountUpdate, Finding]] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    heartbeats: list[FeedStatus] = field(default_factory=list)
+    units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
+    statements: int = 0
+    known: int = 0
+
+
+def figures(status: CountStatus, source_status: str | None, counts: Counts | None, sub: SubUnits | None) -> Figures:
+    """The figures of a statement or of an event."""
+    if counts is None:
+        return Figures(status, source_status, (), None, None, None, None, None, None, None, _flat(sub))
+    votes = counts.votes
+    valid = counts.valid_votes
+    if valid is None and votes:
+        valid = 0
+        for n in votes.values():
+            if n is None:
+                valid = None
+                break
+            valid += n
+    return Figures(
+        status, source_status, tuple(sorted(votes.items())), counts.ballots_cast, valid, counts.blank_votes,
+        counts.invalid_votes, counts.challenged_votes, counts.registered_voters, counts.registered_voters_counted,
+        _flat(sub),
+    )  # fmt: skip
+
+
+def _flat(sub: SubUnits | None) -> tuple[object, ...] | None:
+    if sub is None:
+        return None
+    return tuple(tuple(sorted(value.items())) if isinstance(value, dict) else value for value in sub.__dict__.values())
+
+
+def remember(memory: ContestMemory, event: CountUpdate) -> None:
+    """Takes an event of the log into memory, where it continues its unit's chain."""
+    unit = memory.units.get(event.unit)
+    if event.sequence != (unit.sequence + 1 if unit else 1) or event.previous_event_id != (
+        unit.event_id if unit else None
+    ):
+        memory.unchained += 1
+        return
+    memory.units[event.unit] = _after(
+        unit, event, figures(event.count_status, event.source_status, event.counts, event.sub_units)
+    )
+
+
+def since(snapshots: Iterable[Snapshot], memory: ContestMemory) -> Changes:
+    """What the snapshots bring that the log does not have. Reads `memory`, does not change it: see `adopt`."""
+    changes = Changes()
+    for snapshot in snapshots:
+        changes.rejections.extend(snapshot.rejections)
+        changes.statements += len(snapshot.statements)
+        _since_snapshot(snapshot, memory, changes)
+    return changes
+
+
+def adopt(memory: ContestMemory, changes: Changes) -> None:
+    """Takes changes into memory, once the log has them."""
+    memory.units.update(changes.units)
+    memory.heartbeats.update(heartbeat_key(h) for h in changes.heartbeats)
+
+
+def heartbeat_key(heartbeat: FeedStatus) -> tuple[UnitKey, datetime, UUID]:
+    """What makes a heartbeat one: which unit repeated which event under which time."""
+    return (
+        UnitKey(heartbeat.unit_type, heartbeat.unit_id),
+        heartbeat.reported_at or heartbeat.observed_at,
+        heartbeat.last_event_id,
+    )
+
+
+def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes) -> None:
+    contest, repeated = memory.definition, None
+    brought = False  # something new, now or in an earlier run
+    parts = len(snapshot.statements)
+    for part, statement in enumerate(snapshot.statements, start=1):
+        key = UnitKey(statement.unit.type.value, statement.unit.id)
+        stated_at = statement.stated_at
+        before = changes.units.get(key) or memory.units.get(key)
+        now = figures(statement.count_status, statement.source_status, statement.counts, statement.sub_units)
+        outcome, predecessor = compare(before, stated_at, now)
+        if outcome is Outcome.NEWS and before and _was_heard(memory, key, before, stated_at, now):
+            outcome = Outcome.KNOWN
+        if outcome is Outcome.KNOWN:
+            changes.known += 1
+            brought = brought or (predecessor is not None and predecessor.stated_at == stated_at)
+            continue
+        if outcome is Outcome.HEARTBEAT and statement.reported_at is None:
+            repeated = statement, predecessor  # its time is ours, its figures are published: nothing left to check
+            changes.known += 1
+            continue
+        event = _event(statement, before, predecessor, now, snapshot, part, parts, contest)
+        findings = check(event, contest)
+        if fatal := next((finding for finding in findings if finding.rejects), None):
+            changes.rejections.append(_reject(statement, fatal))
+            continue
+        if outcome is Outcome.HEARTBEAT:
+            repeated = statement, predecessor
+            changes.known += 1
+            continue
+        event = named(event)
+        changes.events.append(event)
+        changes.findings.extend((event, finding) for finding in findings)
+        changes.units[key] = _after(before, event, now)
+        brought = True
+    if repeated and not brought:
+        _hear(*repeated, single=parts == 1, memory=memory, changes=changes)
+
+
+def compare(unit: UnitMemory | None, stated_at: datetime, now: Figures) -> tuple[Outcome, Said | None]:
+    """What figures stated for a time are to a unit that said what it said, and the statement they follow in official time."""
+    if unit is None:
+        return Outcome.NEWS, None
+    said = unit.said
+    after = len(said)  # the first statement of a later time; nearly always none is
+    while after and said[after - 1].stated_at > stated_at:
+        after -= 1
+    at = after
+    while at and said[at - 1].stated_at == stated_at:
+        at -= 1
+        if said[at].figures == now:
+            return Outcome.KNOWN, said[at]
+    if not after:
+        return Outcome.NEWS, None
+    predecessor = said[after - 1]
+    if predecessor.figures == now:
+        return (Outcome.HEARTBEAT if after == len(said) else Outcome.KNOWN), predecessor
+    return Outcome.NEWS, predecessor
+
+
+def _was_heard(memory: ContestMemory, key: UnitKey, unit: UnitMemory, stated_at: datetime, now: Figures) -> bool:
+    """Whether these figures under this time were a heartbeat when they came, before others were stated for the same time."""
+    return any(said.figures == now and (key, stated_at, said.event_id) in memory.heartbeats for said in unit.said)
+
+
+def _hear(
+    statement: Statement, repeated: Said | None, *, single: bool, memory: ContestMemory, changes: Changes
+) -> None:
+    """One heartbeat for a publication that brought nothing new: its unit's, or where it has many, the whole contest's."""
+    assert repeated is not None
+    root = memory.definition.root
+    heartbeat = named(
+        FeedStatus(
+            event_id=NIL,
+            contest_id=memory.definition.contest_id,
+            unit_type=statement.unit.type.value if single else root.type.value,
+            unit_id=statement.unit.id if single else root.area_id,
+            reported_at=statement.reported_at,
+            observed_at=statement.observed_at,
+            last_event_id=repeated.event_id,
+            document_sha256=statement.documents[0].sha256,
+        )
+    )
+    if heartbeat_key(heartbeat) not in memory.heartbeats:
+        changes.heartbeats.append(heartbeat)
+
+
+def _event(
+    statement: Statement,
+    unit: UnitMemory | None,
+    predecessor: Said | None,
+    now: Figures,
+    snapshot: Snapshot,
+    part: int,
+    parts: int,
+    contest: ContestDefined,
+) -> CountUpdate:
+    """The statement as the unit's next event, not yet named."""
+    fall = _fall(predecessor.figures, now, contest.selection_ids) if predecessor else ""
+    correction = None
+    if fall:
+        assert predecessor is not None
+        correction = Correction(
+            reason=fall,
+            basis=CorrectionBasis.INFERRED,
+            authority=snapshot.source,
+            replaces_event_id=predecessor.event_id,
+        )
+    return CountUpdate(
+        event_id=NIL,
+        contest_id=contest.contest_id,
+        reporting_unit=statement.unit,
+        sequence=unit.sequence + 1 if unit else 1,
+        previous_event_id=unit.event_id if unit else None,
+        kind=UpdateKind.CORRECTED if fall else UpdateKind.REPORTED,
+        correction=correction,
+        reported_at=statement.reported_at,
+        observed_at=statement.observed_at,
+        count_status=statement.count_status,
+        source_status=statement.source_status,
+        review_reason=statement.review_reason,
+        result_stage=statement.result_stage,
+        counts=statement.counts,
+        sub_units=statement.sub_units,
+        published_percentages=statement.published_percentages,
+        source=Source(
+            name=snapshot.source,
+            snapshot_id=snapshot.snapshot_id,
+            part=part,
+            parts=parts,
+            documents=statement.documents,
+        ),
+        is_test=contest.is_test,
+    )
+
+
+def _after(unit: UnitMemory | None, event: CountUpdate, now: Figures) -> UnitMemory:
+    """The unit's memory with one event more."""
+    new = Said(event.stated_at, event.sequence, event.event_id, now)
+    if unit is None:
+        return UnitMemory(1, event.event_id, (new,))
+    at = len(unit.said)
+    while at and unit.said[at - 1].stated_at > new.stated_at:
+        at -= 1
+    return UnitMemory(event.sequence, event.event_id, (*unit.said[:at], new, *unit.said[at:]))
+
+
+def _fall(was: Figures, now: Figures, ballot: tuple[str, ...]) -> str:
+    """Every figure by which the unit adds less to the count than before: `peru-libre −90, counted −1`; empty if none."""
+    before, after = _adds(was), _adds(now)
+    lost = None if now.count_status is CountStatus.COUNTED else 0  # not stated is not zero; not counted is
+    falls = []
+    for name in (*(s for s in ballot if s in before), *(n for n in before if n not in ballot)):
+        had, has = before[name], after.get(name, lost)
+        if had is not None and has is not None and has < had:
+            falls.append(f"{name} −{had - has}")
+    return ", ".join(falls)
+
+
+def _adds(f: Figures) -> dict[str, int | None]:
+    """What a unit adds to the count; None where it does not state it."""
+    if f.count_status is CountStatus.ANNULLED:  # its ballots are null votes
+        return {"ballots_cast": f.ballots_cast, "invalid_votes": f.ballots_cast}
+    if f.count_status is not CountStatus.COUNTED:
+        return {}
+    adds = dict(f.votes)
+    adds |= {
+        "ballots_cast": f.ballots_cast,
+        "valid_votes": f.valid,
+        "blank_votes": f.blank_votes,
+        "invalid_votes": f.invalid_votes,
+        "registered_voters_counted": f.registered_voters_counted,
+    }
+    if f.sub_units is not None:
+        stated = dict(zip(_SUB_UNITS, f.sub_units, strict=True))
+        adds |= {name: n for name in ("processed", "counted") if isinstance(n := stated[name], int)}
+    return adds
+
+
+def _reject(statement: Statement, finding: Finding) -> Rejection:
+    first = statement.documents[0]
+    return Rejection(
+        finding, first.uri, first.sha256, statement.observed_at, first.place, RULES[finding.code], statement.original
+    )

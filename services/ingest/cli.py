@@ -1,0 +1,276 @@
+"""`escrutinio-ingest`: the command. Alone in ingest it reads configuration: flags over environment over a file.
+
+Place in the flow: before and after it. Exit codes: 0 everything was taken, 1 some rows were rejected, 2 unreadable input,
+wrong use, or a fault. Reports go to standard output, everything said meanwhile to standard error.
+"""
+
+import gc
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from rich.console import Console
+
+from ingest import broker, contest_file, publish
+from ingest.archive import Archive
+from ingest.errors import IngestError, Stopped
+from ingest.pipeline import Connection, Pipeline
+from ingest.report import Report
+from ingest.screen import ProgressScreen
+from ingest.watch import Watch
+from schemas.errors import EscrutinioError
+from schemas.topics import TopicNames
+
+_FILES = ("escrutinio.toml", ".local/escrutinio.toml")
+
+
+def _settings_file(start: Path) -> Path | None:
+    """The nearest configuration file, looking in each folder from `start` upwards."""
+    for folder in (start, *start.parents):
+        for name in _FILES:
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+class Settings(BaseSettings):
+    """What ingest can be told. Paths in a file are relative to that file's folder."""
+
+    model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", extra="ignore", frozen=True)
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    archive: Path = Path("archive")
+    contest: Path | None = None
+    topic_prefix: str = ""
+    replication_factor: int = 1
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the file."""
+        found = _settings_file(Path.cwd())
+        return (init_settings, env_settings, *((_File(settings_cls, found),) if found else ()))
+
+    @property
+    def names(self) -> TopicNames:
+        """The topics' names in use."""
+        return TopicNames(self.topic_prefix)
+
+
+class _File(TomlConfigSettingsSource):
+    """A configuration file whose paths are relative to it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
+        super().__init__(settings_cls, path)
+        for name in ("archive", "contest"):
+            if name in self.init_kwargs:
+                self.init_kwargs[name] = path.parent / self.init_kwargs[name]
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--bootstrap-servers", metavar="HOST:PORT[,…]", help="Kafka brokers. [ESCRUTINIO_BOOTSTRAP_SERVERS]"
+        ),
+        click.option("--topic-prefix", help="Put before every topic's name, for rehearsals. [ESCRUTINIO_TOPIC_PREFIX]"),
+    ):
+        command = option(command)
+    return command
+
+
+def _working(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--archive", type=click.Path(path_type=Path), help="Folder that keeps every document. [ESCRUTINIO_ARCHIVE]"),
+        click.option(
+            "--contest", type=click.Path(path_type=Path, dir_okay=False),
+            help="The contest's file; may be left out when the log has exactly one contest. [ESCRUTINIO_CONTEST]",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Report as JSON."),
+    ):  # fmt: skip
+        command = option(command)
+    return _common(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="escrutinio")
+def cli() -> None:
+    """Puts official count updates on the log: what is new, once, in order; what is wrong, beside it.
+
+    \b
+    Example:
+      escrutinio-ingest topics
+      escrutinio-ingest load --contest examples/peru-2021-runoff/contest.toml examples/peru-2021-runoff/updates.csv
+    """
+
+
+@cli.command()
+@_common
+@click.option(
+    "--replication-factor", type=click.IntRange(1), help="Copies of every message. [ESCRUTINIO_REPLICATION_FACTOR]"
+)
+def topics(**flags: Any) -> None:
+    """Create the topics that are missing, and check the settings of all.
+
+    \b
+    Example:
+      escrutinio-ingest topics --bootstrap-servers broker-1:9092 --replication-factor 3
+    """
+    settings = _settings(flags)
+    connection = Connection(settings.bootstrap_servers, settings.names)
+    broker.reach(settings.bootstrap_servers)
+    created = publish.create(
+        settings.bootstrap_servers, connection.topics(), replication_factor=settings.replication_factor
+    )
+    publish.inspect(settings.bootstrap_servers, connection.topics())
+    for name, new in created.items():
+        click.echo(f"{name}: {'created' if new else 'there, settings are right'}")
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_working
+@click.option("--observed-at", metavar="TIME", help="When the files were fetched, if not now, as 2021-07-01T00:00:00Z.")
+def load(files: tuple[Path, ...], observed_at: str | None, as_json: bool, **flags: Any) -> None:
+    """Load documents: files, and every file in the folders named.
+
+    Running it again, on the same or on overlapping files, publishes nothing twice.
+
+    \b
+    Example:
+      escrutinio-ingest load --contest contest.toml national/ actas/2021-06-08T1615Z.csv.gz
+    """
+    _run(flags, as_json, lambda pipeline, *_: pipeline.load(files, _time(observed_at)))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_working
+@click.option(
+    "--every", "every_s", type=click.FloatRange(0.05), default=5.0, show_default=True, help="Seconds between looks."
+)
+@click.option(
+    "--health-file",
+    type=click.Path(path_type=Path),
+    help="Touched at every look; older than a few looks means not alive.",
+)
+def watch(folder: Path, every_s: float, health_file: Path | None, as_json: bool, **flags: Any) -> None:
+    """Load what appears in a folder, until stopped (SIGTERM or Ctrl-C finish the document in hand).
+
+    \b
+    Example:
+      escrutinio-ingest watch --contest contest.toml --health-file /tmp/alive incoming/
+    """
+    if not folder.is_dir():
+        raise click.BadParameter(f"{folder} is not a folder", param_hint="FOLDER")
+
+    def work(pipeline: Pipeline, screen: ProgressScreen, stop: threading.Event) -> None:
+        Watch(pipeline, folder, screen, stop, every_s=every_s, health_file=health_file).run()
+
+    _run(flags, as_json, work, linger_ms=0)
+
+
+@cli.command()
+@click.argument("contest_file_path", metavar="CONTEST_FILE", type=click.Path(path_type=Path))
+@_working
+@click.option("--effective-at", metavar="TIME", help="From which official time a revision holds; now if not given.")
+def define(contest_file_path: Path, effective_at: str | None, as_json: bool, **flags: Any) -> None:
+    """Publish a contest's definition, or a changed one as its next revision.
+
+    \b
+    Example:
+      escrutinio-ingest define examples/peru-2021-runoff/contest.toml
+    """
+    wanted = _contest(contest_file_path).definition
+
+    def work(pipeline: Pipeline, *_: object) -> None:
+        pipeline.revise(wanted, _time(effective_at) or datetime.now(UTC).replace(microsecond=0))
+
+    _run({**flags, "contest": contest_file_path}, as_json, work, revising=True)
+
+
+def _run(
+    flags: dict[str, Any],
+    as_json: bool,
+    work: Callable[[Pipeline, ProgressScreen, threading.Event], object],
+    *,
+    linger_ms: int = 20,
+    revising: bool = False,
+) -> None:
+    settings = _settings(flags)
+    # A document is a million small values without cycles: looking for cycles among them took a third of the time.
+    gc.set_threshold(1_000_000, 20, 100)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    connection = Connection(settings.bootstrap_servers, settings.names, linger_ms)
+    file = _contest(settings.contest) if settings.contest is not None else None
+    with ProgressScreen(Console(stderr=True)) as screen:
+        pipeline = Pipeline(connection, Archive(settings.archive), file, screen, stop, revising=revising)
+        with pipeline:
+            work(pipeline, screen, stop)
+    _tell(pipeline.report, as_json)
+    raise SystemExit(pipeline.report.exit_code)
+
+
+def _tell(report: Report, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.as_json(), ensure_ascii=False, indent=1))
+    else:
+        for line in report.lines():
+            click.echo(line)
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except (ValidationError, ValueError) as error:
+        raise click.UsageError(f"configuration: {error}") from error
+
+
+def _contest(path: Path) -> contest_file.ContestFile:
+    try:
+        toml = path.read_text(encoding="utf-8")
+        areas = (path.parent / contest_file.areas_name(toml)).read_text(encoding="utf-8")
+        return contest_file.read(toml, areas)
+    except (OSError, UnicodeDecodeError) as error:
+        raise IngestError(f"the contest's file {path}: {error}") from error
+    except contest_file.ContestFileError as error:
+        raise IngestError(f"the contest's file {path}: {error}") from error
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None or time.microsecond % 1000:
+        raise click.UsageError(f"{text!r} is not a time with its zone, in whole milliseconds, as 2021-07-01T00:00:00Z")
+    return time.astimezone(UTC)
+
+
+def main() -> None:
+    """The console script: faults become one clear line and exit code 2."""
+    try:
+        cli()
+    except Stopped as fault:
+        click.echo(f"escrutinio-ingest: {fault}", err=True)
+        os._exit(2)  # a producer that cannot reach its broker would hold up, or fail in, an orderly exit
+    except EscrutinioError as fault:
+        click.echo(f"escrutinio-ingest: {fault}", err=True)
+        raise SystemExit(2) from None

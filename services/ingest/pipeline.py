@@ -1,0 +1,361 @@
+"""Runs the stages: `fetch → keep → parse → since → send`. Knows the doors and the pure rooms; they do not know it.
+
+Place in the flow: all of it. A batch of documents is parsed, compared and checked to its end before its first event is
+sent. The order of sending is events, rejected input, heartbeats, and after them a change of the counting level: each
+follows from the log and the documents alone, so a crash between any two is mended by running the same again.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from ingest import adapters, broker, changes, publish, recall, source
+from ingest.archive import Archive
+from ingest.contest_file import ContestFile
+from ingest.encode import encode
+from ingest.errors import BrokerAway, DeliveryFailed, IngestError, Stopped
+from ingest.report import Report
+from ingest.statement import Kept, Rejection, Snapshot
+from schemas.codec import Message, decode
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.errors import ContractError
+from schemas.feed_status import FeedStatus
+from schemas.identity import named
+from schemas.topics import EVENTS, FEED_STATUS, REJECTED, Topic, TopicNames
+from schemas.types import ReportingUnitType
+
+_RETRY_S = 2.0
+_ATTEMPTS = 3
+"""How often a delivery may be refused before the refusal is the answer."""
+
+
+class Screen(Protocol):
+    """Where a run says what it does."""
+
+    def say(self, line: str) -> None:
+        """One line, about something that happened."""
+
+    def start(self, what: str, rows: int) -> None:
+        """A batch of `rows` begins."""
+
+    def advance(self, rows: int, news: int, rejected: int) -> None:
+        """So many more rows are done, of which so many were news and rejected."""
+
+    def done(self) -> None:
+        """The batch is finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which Kafka, which names, and how long a message may wait for company."""
+
+    bootstrap_servers: str
+    names: TopicNames = field(default_factory=TopicNames)
+    linger_ms: int = 20
+
+    def topics(self) -> tuple[tuple[str, Topic], ...]:
+        """Every topic ingest writes, by the name in use."""
+        return ((self.names.events, EVENTS), (self.names.rejected, REJECTED), (self.names.feed_status, FEED_STATUS))
+
+
+class Pipeline:
+    """One ingest at work. Use as a context manager: entering reads the log and publishes the contest if it is new to it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        archive: Archive,
+        contest_file: ContestFile | None,
+        screen: Screen,
+        stop: threading.Event,
+        *,
+        revising: bool = False,
+    ) -> None:
+        """`revising`: a definition on the log that differs from the file's is no fault; `revise` is about to publish it."""
+        self.report = Report()
+        self.contest: changes.ContestMemory
+        self._connection = connection
+        self._archive = archive
+        self._file = contest_file
+        self._screen = screen
+        self._stop = stop
+        self._revising = revising
+        self._contests: dict[str, changes.ContestMemory] = {}
+        self._rejected: set[str] = set()
+        self._publisher: publish.Publisher | None = None
+        servers, names = connection.bootstrap_servers, connection.names
+        self._log = recall.TopicReader(servers, names.events, whole=True, notice=screen.say)
+        self._beside = [
+            recall.TopicReader(servers, names.rejected, whole=True, notice=screen.say),
+            recall.TopicReader(servers, names.feed_status, whole=False, notice=screen.say),
+        ]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._archive)
+            self._patiently(lambda: publish.inspect(self._connection.bootstrap_servers, self._connection.topics()))
+            self._patiently(self._recall)
+            self._choose_contest()
+            self._move_level()  # a crash may have come between the last sheet and this
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._publisher is not None:
+            self._publisher.__exit__(kind, error, trace)
+        self._stack.close()
+
+    # --- documents
+
+    def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
+        """Takes the documents under `paths`, in the order of the time they state, and says what came of them."""
+        recognised = [one for path in source.documents(list(paths)) if (one := self.take(path, observed_at))]
+        for batch in adapters.plan(recognised):
+            if self._stop.is_set():
+                self._screen.say("stopped as asked, after a whole document; running the same again does the rest")
+                break
+            self.run(batch)
+        return self.report
+
+    def take(self, path: Path, observed_at: datetime | None = None) -> adapters.Recognised | None:
+        """Fetches and keeps a document and says what it is; one that cannot be read is rejected, and None returned."""
+        kept = self._archive.keep(source.fetch(path, observed_at))
+        self.report.documents += 1
+        recognised = adapters.recognise(kept)
+        if isinstance(recognised, Rejection):
+            self._publish((Snapshot("unreadable", "", (), (recognised,)),), kept.uri)
+            return None
+        return recognised
+
+    def run(self, batch: adapters.Batch, *, patient: bool = False) -> tuple[str, ...]:
+        """Parses, compares and sends one batch. `patient`: what is incomplete is not rejected but awaited; returns it."""
+        name = ", ".join(_short(batch.documents))
+        started = time.monotonic()
+        self._screen.start(name, 0)
+        snapshots = adapters.parse(batch, self.contest.definition)
+        self.report.seconds += time.monotonic() - started
+        awaited = tuple(what for snapshot in snapshots for what in snapshot.awaited)
+        if patient:
+            snapshots = tuple(_without_incomplete(snapshot) for snapshot in snapshots)
+        self._publish(snapshots, name)
+        self._move_level()
+        return awaited
+
+    def _publish(self, snapshots: Sequence[Snapshot], name: str) -> None:
+        """Sends what the snapshots bring. After a failed delivery the log says what of it is still news."""
+        started = time.monotonic()
+        first: changes.Changes | None = None
+        for attempt in range(1, _ATTEMPTS + 1):
+            found = changes.since(snapshots, self.contest)
+            first = first or found
+            self._screen.start(name, found.statements + len(found.rejections))
+            self._screen.advance(found.statements - len(found.events), 0, len(found.rejections))
+            try:
+                self._send(found)
+                break
+            except (DeliveryFailed, BrokerAway) as fault:
+                self._reconnect(fault, attempt)
+        assert first is not None
+        self._screen.done()
+        self.report.add(first)
+        self.report.seconds += time.monotonic() - started
+
+    def _send(self, found: changes.Changes) -> None:
+        names = self._connection.names
+        contest_id = self.contest.definition.contest_id
+        # A crash here, or anywhere in the sending, leaves a first part of the events; the next run sends the rest.
+        offsets = self._deliver(names.events, (encode(event) for event in found.events))
+        # A crash here leaves the events without the rejections; they are met, and sent, again.
+        new = {str(r.id): r for r in found.rejections if str(r.id) not in self._rejected}
+        self._deliver(names.rejected, (r.message(contest_id) for r in new.values()))
+        # A crash here leaves the heartbeats out; an equal document, or this one again, sends them.
+        self._deliver(names.feed_status, (encode(heartbeat) for heartbeat in found.heartbeats))
+        self._rejected.update(new)
+        if self._alone(offsets):
+            changes.adopt(self.contest, found)
+        else:
+            self._screen.say("someone else is writing to the log; reading it again")
+            changes.adopt(self.contest, replace(found, units={}))
+            self._recall()
+
+    def _alone(self, offsets: dict[int, list[int]]) -> bool:
+        """Whether our events, and nothing else, follow what we had read. Moves the place in the log if so."""
+        places = self._log.next_offsets
+        if any(given != list(range(places[p], places[p] + len(given))) for p, given in offsets.items()):
+            return False
+        for partition, given in offsets.items():
+            places[partition] += len(given)
+        return True
+
+    def _deliver(self, topic: str, messages: Iterable[Message]) -> dict[int, list[int]]:
+        if self._publisher is None:
+            connection = self._connection
+            self._publisher = publish.Publisher(
+                connection.bootstrap_servers, self._screen.say, self._stop, linger_ms=connection.linger_ms
+            )
+        news = 1 if topic == self._connection.names.events else 0
+        return self._publisher.send(topic, messages, lambda n: self._screen.advance(n * news, n * news, 0))
+
+    def _reconnect(self, fault: IngestError, attempt: int) -> None:
+        """Drops the producer and reads what did arrive. Raises the fault itself when it keeps coming back."""
+        if isinstance(fault, DeliveryFailed) and attempt == _ATTEMPTS:
+            raise fault
+        self._screen.say(f"{fault}; reading the log again before going on")
+        if self._publisher is not None:
+            self._publisher.__exit__(type(fault), fault, None)
+            self._publisher = None
+        self._wait()
+        self._patiently(self._recall)
+
+    # --- the log
+
+    def _recall(self) -> None:
+        """Reads on from the last known offset: the log, then what was rejected, then the heartbeats."""
+        for record in self._log.to_end():
+            try:
+                event = decode(record.value, record.headers)
+            except ContractError as error:
+                self._screen.say(f"{self._log.topic}[{record.partition}]@{record.offset} is not an event: {error}")
+                continue
+            if isinstance(event, ContestDefined):
+                known = self._contests.get(event.contest_id)
+                if known is None:
+                    self._contests[event.contest_id] = changes.ContestMemory(event)
+                elif event.previous_event_id == known.definition.event_id:
+                    known.definition = event
+            elif isinstance(event, CountUpdate) and event.contest_id in self._contests:
+                changes.remember(self._contests[event.contest_id], event)
+        for reader in self._beside:
+            for record in reader.to_end():
+                self._recall_beside(record)
+
+    def _recall_beside(self, record: recall.Record) -> None:
+        headers = dict(record.headers)
+        if headers.get("ce_type") == b"escrutinio.Rejected":
+            self._rejected.add(headers["ce_id"].decode())
+            return
+        try:
+            event = decode(record.value, record.headers)
+        except ContractError:
+            return  # another's record on a topic of short memory; heartbeats are only compared with
+        if isinstance(event, FeedStatus) and event.contest_id in self._contests:
+            self._contests[event.contest_id].heartbeats.add(changes.heartbeat_key(event))
+
+    def _choose_contest(self) -> None:
+        if self._file is None:
+            if len(self._contests) != 1:
+                names = ", ".join(sorted(self._contests)) or "none"
+                raise IngestError(f"the log has {len(self._contests)} contests ({names}); name one with --contest FILE")
+            (self.contest,) = self._contests.values()
+            return
+        wanted = self._file.definition
+        known = self._contests.get(wanted.contest_id)
+        if known is not None:
+            if not self._revising and (differences := differing(wanted, known.definition)):
+                raise IngestError(
+                    f"{wanted.contest_id} is defined otherwise on the log, in {', '.join(differences)}; "
+                    "publish the change as a revision: escrutinio-ingest define CONTEST_FILE"
+                )
+            self.contest = known
+            return
+        self._define(wanted)
+        self.contest = self._contests[wanted.contest_id]
+
+    def _define(self, definition: ContestDefined) -> None:
+        """Puts a definition on the log, and takes it from there. A crash before it leaves none, and the next run sends it."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            held = self._contests.get(definition.contest_id)
+            if held is not None and held.definition.revision >= definition.revision:
+                return
+            try:
+                self._deliver(self._connection.names.events, (encode(definition),))
+                self.report.definitions += 1
+                self._patiently(self._recall)
+                return
+            except (DeliveryFailed, BrokerAway) as fault:
+                self._reconnect(fault, attempt)
+
+    def revise(self, definition: ContestDefined, effective_at: datetime) -> bool:
+        """Publishes the file's definition as the contest's next revision; False when it says nothing new."""
+        known = self.contest.definition
+        if not differing(definition, known):
+            return False
+        for what, ids, old in (
+            ("selection", set(definition.selection_ids), known.selection_ids),
+            ("area", set(definition.areas_by_id), tuple(known.areas_by_id)),
+        ):
+            if lost := sorted(set(old) - ids):
+                raise IngestError(f"a revision must not take away any {what}: {', '.join(lost[:5])}")
+        self._define(_revision(definition, known, known.counting_level, effective_at))
+        return True
+
+    def _move_level(self) -> None:
+        """Moves the counting level on once every expected unit of the next has been stated. Follows from the log alone."""
+        definition = self.contest.definition
+        level = self._file.next_level(definition.counting_level) if self._file else None
+        if level is None or not definition.expected_units or self.contest.count(level) < definition.expected_units:
+            return
+        self._define(_revision(definition, definition, level, self.contest.complete_since(level)))
+        self._screen.say(
+            f"all {definition.expected_units:,} expected units are stated: the {level} is now what is added up"
+        )
+
+    # --- patience
+
+    def _patiently(self, work: Callable[[], None]) -> None:
+        """Tries again for as long as no broker answers, and says so. Raises Stopped when asked to stop meanwhile."""
+        while True:
+            try:
+                broker.reach(self._connection.bootstrap_servers)
+                return work()
+            except BrokerAway as fault:
+                self._screen.say(f"{fault}; still trying")
+                self._wait()
+
+    def _wait(self) -> None:
+        if self._stop.wait(_RETRY_S):
+            raise Stopped("stopped as asked while the broker was away; running the same again does the rest")
+
+
+def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
+    """The fields in which two definitions differ, apart from their place in the chain and the counting level."""
+    own = {"event_id", "revision", "previous_event_id", "counting_level", "effective_at"}
+    return [
+        name
+        for name in ContestDefined.model_fields
+        if name not in own and getattr(wanted, name) != getattr(known, name)
+    ]
+
+
+def _revision(
+    content: ContestDefined, after: ContestDefined, level: ReportingUnitType, effective_at: datetime
+) -> ContestDefined:
+    values = {name: getattr(content, name) for name in ContestDefined.model_fields}
+    values |= {
+        "revision": after.revision + 1,
+        "previous_event_id": after.event_id,
+        "counting_level": level,
+        "effective_at": effective_at.astimezone(UTC),
+    }
+    return named(ContestDefined(**values))
+
+
+def _without_incomplete(snapshot: Snapshot) -> Snapshot:
+    """What has not fully come is waited for, not rejected."""
+    if not snapshot.awaited:
+        return snapshot
+    return replace(snapshot, rejections=tuple(r for r in snapshot.rejections if r.finding.code != "F205"))
+
+
+def _short(documents: Sequence[Kept]) -> list[str]:
+    names = [document.uri for document in documents]
+    return names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]

@@ -1,0 +1,196 @@
+"""Sends messages to Kafka and waits until they are acknowledged. A door; stage `send`.
+
+Place in the flow: the last stage. The producer is idempotent and waits for all replicas, so the broker stores what is
+sent in order and once; there are no transactions, because their control records leave holes in the offsets. A crash
+leaves the first part of a document on the log; the next run reads it back and sends the rest. A failed delivery is never
+repeated blindly: it is raised, and the log decides what is still news.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import KafkaProducer
+from kafka.admin import ConfigResource, KafkaAdminClient
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
+from kafka.partitioner import murmur2
+
+from ingest.errors import BrokerAway, DeliveryFailed, Stopped, TopicRefused
+from schemas.codec import Message
+from schemas.topics import Topic
+
+IN_FLIGHT = 20_000
+"""Unacknowledged messages at most: bounds memory, since the client does not."""
+LARGEST_MESSAGE = 8 << 20
+_PATIENCE_S = 5.0
+
+
+class Publisher:
+    """A producer. Use as a context manager. `linger_ms`: 20 for bulk, 0 live. `notice` is told when the broker keeps silent.
+
+    A broker that is away is waited for without end: the producer holds what it was given, in order, and an idempotent one
+    may repeat it. `stop` ends the waiting.
+    """
+
+    def __init__(
+        self, bootstrap_servers: str, notice: Callable[[str], None], stop: threading.Event, *, linger_ms: int
+    ) -> None:
+        self._notice = notice
+        self._stop = stop
+        self._servers = bootstrap_servers
+        self._partitions: dict[tuple[str, bytes], int] = {}
+        try:
+            self._producer: Any = KafkaProducer(
+                bootstrap_servers=bootstrap_servers.split(","),
+                acks="all",
+                enable_idempotence=True,
+                batch_size=131_072,
+                linger_ms=linger_ms,
+                max_request_size=LARGEST_MESSAGE,
+                # Were a batch given up, a later one could still arrive and leave a hole before it.
+                delivery_timeout_ms=2**31 - 1,
+                max_block_ms=round(_PATIENCE_S * 1000),
+                allow_auto_create_topics=False,
+                reconnect_backoff_max_ms=1000,
+            )
+        except (KafkaError, OSError) as error:
+            raise BrokerAway(f"no broker answers at {bootstrap_servers}: {type(error).__name__}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(KafkaError):  # what it still holds it may keep: the log says what arrived
+            self._producer.close(timeout=0 if error is not None else 10)
+
+    def send(self, topic: str, messages: Iterable[Message], sent: Callable[[int], None]) -> dict[int, list[int]]:
+        """Sends in order and waits for every acknowledgement. Returns the offsets by partition, in the order of sending.
+
+        `sent` is told of each message given to the producer. Raises DeliveryFailed when the broker refuses one, after the
+        fate of all is known, and Stopped when asked to stop while the broker is away.
+        """
+        offsets: dict[int, list[int]] = {}
+        waiting: deque[Any] = deque()
+        try:
+            for message in messages:
+                waiting.append(self._hand_over(topic, message))
+                sent(1)
+                if len(waiting) >= IN_FLIGHT:
+                    self._settle(waiting, IN_FLIGHT // 2, offsets)
+            self._settle(waiting, 0, offsets)
+        except KafkaError as error:
+            for other in waiting:  # nothing may arrive any more once the log is read again
+                with suppress(KafkaError):
+                    self._outcome(other)
+            raise DeliveryFailed(f"{topic} at {self._servers}: {type(error).__name__}: {error}") from error
+        return offsets
+
+    def _hand_over(self, topic: str, message: Message) -> Any:
+        while True:
+            try:
+                partition = self._partition(topic, message.key)
+                return self._producer.send(topic, message.value, message.key, message.headers, partition=partition)
+            except KafkaTimeoutError:  # it knows no broker to ask for the topic; the message was not taken
+                self._wait_on(_PATIENCE_S)
+
+    def _settle(self, waiting: deque[Any], down_to: int, offsets: dict[int, list[int]]) -> None:
+        while len(waiting) > down_to:
+            record = self._outcome(waiting[0])
+            waiting.popleft()
+            offsets.setdefault(record.partition, []).append(record.offset)
+
+    def _outcome(self, future: Any) -> Any:
+        """Where a message was stored; raises KafkaError when it was refused."""
+        since = time.monotonic()
+        while True:
+            try:
+                return future.get(timeout=_PATIENCE_S)
+            except KafkaError:
+                if future.is_done:
+                    raise
+                self._wait_on(time.monotonic() - since)
+
+    def _wait_on(self, silent_s: float) -> None:
+        if self._stop.is_set():
+            raise Stopped("stopped as asked while the broker was away; running the same again does the rest")
+        self._notice(f"no acknowledgement from {self._servers} for {silent_s:.0f} s; still trying")
+
+    def _partition(self, topic: str, key: bytes) -> int:
+        """The key's partition, as every Kafka client works it out. Once: hashing it for every message is a tenth of the sending."""
+        if (topic, key) not in self._partitions:
+            numbers = sorted(self._producer.partitions_for(topic))
+            self._partitions[topic, key] = numbers[(murmur2(key) & 0x7FFFFFFF) % len(numbers)]
+        return self._partitions[topic, key]
+
+
+def create(bootstrap_servers: str, topics: Iterable[tuple[str, Topic]], *, replication_factor: int) -> dict[str, bool]:
+    """Creates the topics that are missing, one partition each. Returns, by name, whether it was created now."""
+    created = {}
+    with _admin(bootstrap_servers) as admin:
+        for name, topic in topics:
+            settings = {**topic.initial, **topic.required}
+            if replication_factor > 1:
+                settings["min.insync.replicas"] = "2"
+                settings["unclean.leader.election.enable"] = "false"
+            plan = {name: {"num_partitions": 1, "replication_factor": replication_factor, "configs": settings}}
+            try:
+                admin.call("create_topics", plan, wait_for_metadata=True)
+                created[name] = True
+            except TopicAlreadyExistsError:
+                created[name] = False
+    return created
+
+
+def inspect(bootstrap_servers: str, topics: Iterable[tuple[str, Topic]]) -> None:
+    """Raises TopicRefused for the first topic that is missing or has a setting under which events could be lost."""
+    with _admin(bootstrap_servers) as admin:
+        existing = set(admin.call("list_topics"))
+        for name, topic in topics:
+            if name not in existing:
+                raise TopicRefused(
+                    f"topic {name} does not exist at {bootstrap_servers}; create it: escrutinio-ingest topics"
+                )
+            resource = ConfigResource("TOPIC", name)
+            described = admin.call("describe_configs", [resource], config_filter="all")
+            settings = next(iter(described.values()))[name]
+            for setting, wanted in topic.required.items():
+                found = settings[setting]["value"]
+                if found != wanted:
+                    raise TopicRefused(
+                        f"topic {name} has {setting}={found}, and must have {wanted}: it could lose or change events. "
+                        f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {setting}={wanted}"
+                    )
+
+
+class _admin:
+    """An admin client whose failures are BrokerAway."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._servers = bootstrap_servers
+
+    def __enter__(self) -> Self:
+        try:
+            self._client: Any = KafkaAdminClient(bootstrap_servers=self._servers.split(","))
+        except (KafkaError, OSError) as error:
+            raise BrokerAway(f"no broker answers at {self._servers}: {type(error).__name__}: {error}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """One request."""
+        try:
+            return getattr(self._client, method)(*args, **options)
+        except TopicAlreadyExistsError:
+            raise
+        except KafkaError as error:
+            raise BrokerAway(f"{method} at {self._servers}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,134 @@
+"""Reads a topic from where it was last read to its end. A door; ingest's only memory is what this brings back.
+
+Place in the flow: at the start (from offset 0), and after a failed delivery (from the last known offset). Reads only, so a
+crash leaves nothing. A log that does not begin at offset 0, or is shorter than it once was, is refused: ingest would take
+what is missing for news. A consumer that stands still before the end is built anew, and given up after three times.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from ingest.errors import BrokerAway, LogDamaged, TopicRefused
+from schemas.codec import Headers
+
+_POLL_MS = 500
+_STALL_S = 20.0
+_REBUILDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message of a topic."""
+
+    partition: int
+    offset: int
+    value: bytes
+    headers: Headers
+
+
+@dataclass(slots=True)
+class TopicReader:
+    """A place in a topic. `whole` topics must still have their first message. `notice` is told of progress in words."""
+
+    bootstrap_servers: str
+    topic: str
+    whole: bool
+    notice: Callable[[str], None]
+    next_offsets: dict[int, int] = field(default_factory=dict)
+    """By partition: the first offset not read yet."""
+
+    def to_end(self) -> Iterator[Record]:
+        """Every message up to the topic's end, which is asked for again until it holds still. Raises on a fault."""
+        for attempt in range(_REBUILDS):
+            before = dict(self.next_offsets)
+            try:
+                if (yield from self._read()):
+                    return
+            except KafkaError as error:
+                raise BrokerAway(f"reading {self.topic} from {self.bootstrap_servers}: {_words(error)}") from error
+            if before != self.next_offsets:
+                continue
+            self.notice(f"{self.topic}: nothing arrives before the end; building the consumer anew ({attempt + 1})")
+        raise BrokerAway(f"{self.topic} does not give out what it says it has, after {_REBUILDS} attempts")
+
+    def _read(self) -> Generator[Record, None, bool]:
+        """True when the end was reached, False when nothing more came before it."""
+        consumer = self._consumer()
+        try:
+            ends = self._assign(consumer)
+            heard, said = time.monotonic(), time.monotonic()
+            while True:
+                if all(self.next_offsets[tp.partition] >= end for tp, end in ends.items()):
+                    newer = consumer.end_offsets(list(ends))
+                    if newer == ends:
+                        return True
+                    ends = newer
+                batches = consumer.poll(timeout_ms=_POLL_MS, max_records=5000)
+                for tp, records in batches.items():
+                    for r in records:
+                        if r.offset != self.next_offsets[tp.partition] and self.whole:
+                            self.notice(
+                                f"{self.topic}: offsets {self.next_offsets[tp.partition]} to {r.offset - 1} hold no message"
+                            )
+                        self.next_offsets[tp.partition] = r.offset + 1
+                        yield Record(tp.partition, r.offset, r.value or b"", list(r.headers))
+                for tp in ends:  # control records move the position without giving a message
+                    self.next_offsets[tp.partition] = max(self.next_offsets[tp.partition], consumer.position(tp))
+                now = time.monotonic()
+                if batches:
+                    heard = now
+                elif now - heard > _STALL_S:
+                    return False
+                if now - said > 2:
+                    said = now
+                    self.notice(f"{self.topic}: read {sum(self.next_offsets.values())} of {sum(ends.values())}")
+        finally:
+            consumer.close()
+
+    def _consumer(self) -> Any:
+        try:
+            return KafkaConsumer(
+                bootstrap_servers=self.bootstrap_servers.split(","),
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                check_crcs=True,
+                allow_auto_create_topics=False,
+                max_poll_records=5000,
+                max_partition_fetch_bytes=8 << 20,
+                fetch_max_wait_ms=100,
+            )
+        except (KafkaError, OSError) as error:
+            raise BrokerAway(f"no broker answers at {self.bootstrap_servers}: {_words(error)}") from error
+
+    def _assign(self, consumer: Any) -> dict[TopicPartition, int]:
+        """Assigns every partition at its next offset; returns the ends. Raises TopicRefused and LogDamaged."""
+        numbers = consumer.partitions_for_topic(self.topic)
+        if not numbers:
+            raise TopicRefused(
+                f"topic {self.topic} does not exist at {self.bootstrap_servers}; create it: escrutinio-ingest topics"
+            )
+        partitions = [TopicPartition(self.topic, n) for n in sorted(numbers)]
+        starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        for tp in partitions:
+            if self.whole and starts[tp] != 0:
+                raise LogDamaged(
+                    f"{self.topic}[{tp.partition}] begins at offset {starts[tp]}, not 0: its beginning was deleted, and nothing is published on top of it"
+                )
+            at = self.next_offsets.setdefault(tp.partition, starts[tp])
+            if at > ends[tp]:
+                raise LogDamaged(
+                    f"{self.topic}[{tp.partition}] ends at offset {ends[tp]}, but had {at}: it lost what it had acknowledged"
+                )
+            consumer.seek(tp, max(at, starts[tp]))
+        return dict(ends)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

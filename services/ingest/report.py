@@ -1,0 +1,111 @@
+"""What a run did, in numbers and in words. Values only; pure.
+
+Place in the flow: filled by `pipeline`, shown by `cli`. A crash loses the report, never what it reports.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingest.changes import Changes
+from ingest.statement import Rejection
+
+SHOWN = 20
+"""Rejections told one by one; the rest are counted, and all are in results.rejected."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Sums over the documents of a run. `seconds` are wall time of reading, comparing and sending them."""
+
+    documents: int = 0
+    statements: int = 0
+    news: Counter[str] = field(default_factory=Counter)
+    heartbeats: int = 0
+    known: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    refused_documents: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
+    definitions: int = 0
+    seconds: float = 0.0
+    rejections: list[Rejection] = field(default_factory=list)
+    awaited: tuple[str, ...] = ()
+
+    def add(self, changes: Changes) -> None:
+        """Counts what a batch brought."""
+        self.statements += changes.statements
+        self.news.update(event.kind.value for event in changes.events)
+        self.findings.update(finding.code for _, finding in changes.findings)
+        self.heartbeats += len(changes.heartbeats)
+        self.known += changes.known
+        for rejection in changes.rejections:
+            self.rejected[rejection.finding.code] += 1
+            self.refused_documents += rejection.whole_document
+            if len(self.rejections) < SHOWN:
+                self.rejections.append(rejection)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rejections of rows: those of whole documents are counted beside."""
+        return self.rejected.total() - self.refused_documents
+
+    @property
+    def exit_code(self) -> int:
+        """0: everything was taken; 1: some rows were rejected; 2: a document could not be read."""
+        if self.refused_documents:
+            return 2
+        return 1 if self.rejected else 0
+
+    @property
+    def rate(self) -> int:
+        """Statements a second, over everything a run does but the reading of the log."""
+        return round(self.statements / self.seconds) if self.seconds else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for machines."""
+        return {
+            "documents": self.documents,
+            "statements": self.statements,
+            "news": dict(sorted(self.news.items())),
+            "known": self.known,
+            "heartbeats": self.heartbeats,
+            "definitions": self.definitions,
+            "refused_documents": self.refused_documents,
+            "rejected": dict(sorted(self.rejected.items())),
+            "findings": dict(sorted(self.findings.items())),
+            "rejections": [
+                {
+                    "code": r.finding.code,
+                    "message": r.finding.message,
+                    "document": r.uri,
+                    "sha256": r.sha256,
+                    "place": r.place or None,
+                    "expected": r.expected,
+                    "id": str(r.id),
+                }
+                for r in self.rejections
+            ],
+            "awaited": list(self.awaited),
+            "seconds": round(self.seconds, 3),
+            "statements_per_second": self.rate,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The report for people, a line at a time."""
+        news = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.news.items())) or "none"
+        yield f"{self.documents:,} documents, {self.statements:,} statements in {self.seconds:.1f} s ({self.rate:,}/s)"
+        yield f"news: {news}; known already: {self.known:,}; heartbeats: {self.heartbeats:,}"
+        if self.findings:
+            yield "published with findings: " + ", ".join(
+                f"{n:,} × {code}" for code, n in sorted(self.findings.items())
+            )
+        if self.rejected:
+            codes = ", ".join(f"{n:,} × {code}" for code, n in sorted(self.rejected.items()))
+            yield f"rejected: {self.rows_rejected:,} rows and {self.refused_documents:,} whole documents ({codes})"
+            for rejection in self.rejections:
+                yield f"  {rejection}"
+            if self.rejected.total() > len(self.rejections):
+                yield f"  … and {self.rejected.total() - len(self.rejections):,} more, all in results.rejected"
+        for what in self.awaited:
+            yield f"waiting for {what}"

@@ -1,0 +1,88 @@
+"""Says what a run does: a progress bar on a terminal, plain lines anywhere else. Used by `cli` alone.
+
+Place in the flow: beside it, on standard error, so that a report on standard output stays clean. Nothing depends on it.
+"""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+_EVERY = 500
+"""Rows between two redraws' worth of arithmetic."""
+
+
+class ProgressScreen:
+    """Implements `pipeline.Screen`. Use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[news]:,} news, {task.fields[rejected]:,} rejected, {task.fields[rate]:,}/s"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._clear("", 0)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """A line above the bar; with the time where nobody watches a terminal."""
+        if self._console.is_terminal:
+            self._console.print(line, highlight=False, markup=False)
+        else:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self._console.print(f"{stamp} {line}", highlight=False, markup=False, soft_wrap=True)
+
+    def start(self, what: str, rows: int) -> None:
+        """A batch begins; with no rows yet while it is being read."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._clear(what, rows)
+        self._task = self._progress.add_task(what, total=rows or None, news=0, rejected=0, rate=0)
+
+    def advance(self, rows: int, news: int, rejected: int) -> None:
+        """Counts, and redraws now and then."""
+        self._rows += rows
+        self._news += news
+        self._rejected += rejected
+        if self._rows - self._shown >= _EVERY:
+            self._show()
+
+    def done(self) -> None:
+        """The batch is finished: its line stays."""
+        if self._task is None:
+            return
+        self._show()
+        if not self._console.is_terminal:
+            seconds = time.monotonic() - self._started
+            self.say(
+                f"{self._what}: {self._rows:,} rows, {self._news:,} news, {self._rejected:,} rejected, {seconds:.1f} s"
+            )
+        self._task = None
+
+    def _clear(self, what: str, rows: int) -> None:
+        self._what, self._total = what, rows
+        self._rows = self._news = self._rejected = self._shown = 0
+        self._started = time.monotonic()
+
+    def _show(self) -> None:
+        self._shown = self._rows
+        if self._task is not None:
+            rate = round(self._rows / max(time.monotonic() - self._started, 0.001))
+            self._progress.update(self._task, completed=self._rows, news=self._news, rejected=self._rejected, rate=rate)

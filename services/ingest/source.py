@@ -1,0 +1,60 @@
+"""Fetches documents: files, and the files of folders. A door; stage `fetch`.
+
+Place in the flow: the first stage. It changes nothing, so a crash here leaves nothing.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest.errors import SourceError
+from ingest.statement import Capture
+
+DOCUMENTS = (".csv", ".csv.gz")
+"""How the documents in a folder are told from what else lies there. A file named by itself may be called anything."""
+
+
+def documents(paths: list[Path]) -> tuple[Path, ...]:
+    """Every file named or lying in a named folder, in order, each once. Of a folder only `DOCUMENTS` that are not hidden."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found.update(dict.fromkeys(walk(path)))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise SourceError(f"{path} does not exist")
+    return tuple(found)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """The visible documents under a folder, in the order of their names."""
+    try:
+        for path in sorted(folder.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if not hidden and path.is_file() and path.name.endswith(DOCUMENTS):
+                yield path
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def fetch(path: Path, observed_at: datetime | None = None) -> Capture:
+    """A file's bytes. `observed_at` is now (whole milliseconds, UTC) unless the user says when the file was fetched."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    if observed_at is None:
+        now = datetime.now(UTC)
+        observed_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return Capture(_uri(path), content, observed_at)
+
+
+def _uri(path: Path) -> str:
+    """The path as given. Of one outside the working folder only its last folder and name: the rest is this machine's business."""
+    if not path.is_absolute():
+        return path.as_posix()
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return "/".join(path.parts[-2:])

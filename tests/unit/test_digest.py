@@ -1,0 +1,124 @@
+"""The digest of a state: as specified, whatever the order, and different after any change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.digest import StateDigest
+from aggregator.fold import ContestState, evolve
+from aggregator.records import Recorded
+from schemas.identity import text_of
+from tests.strategies import nights
+
+VECTORS = json.loads((Path(__file__).parent / "vectors" / "state_digest.json").read_text())
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def specified(definition: bytes, units: dict[bytes, bytes]) -> str:
+    """The digest by the words of its specification, all at once.
+
+    256 buckets; a unit's is the first byte of the SHA-256 of its name; a bucket's hash is that of its entries in the
+    byte order of their names; the root is that of the definition's hash and the 256 bucket hashes.
+    """
+    inside = [[entry for name, entry in sorted(units.items()) if sha256(name)[0] == bucket] for bucket in range(256)]
+    return sha256(definition + b"".join(sha256(b"".join(entries)) for entries in inside)).hex()
+
+
+def digest_of(definition: bytes, units: list[tuple[bytes, bytes]]) -> str:
+    digest = StateDigest()
+    digest.definition = definition
+    for name, entry in units:
+        digest.put(name, entry)
+    return digest.root()
+
+
+_names = st.builds("{}/{:06d}".format, st.sampled_from(["precinct", "municipality"]), st.integers(0, 9_999)).map(
+    str.encode
+)
+_hashes = st.binary(min_size=32, max_size=32)
+_units = st.dictionaries(_names, st.binary(min_size=64, max_size=64), max_size=12)
+
+
+@pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda v: v["what"])
+def test_the_published_vectors_hold(vector: dict[str, Any]) -> None:
+    definition = bytes.fromhex(vector["definition"])
+    units = [(u["unit"].encode(), bytes.fromhex(u["current"] + u["head"])) for u in vector["units"]]
+    assert specified(definition, dict(units)) == vector["digest"]
+    assert digest_of(definition, units) == vector["digest"]
+
+
+@given(_hashes, _units)
+def test_the_digest_is_as_specified(definition: bytes, units: dict[bytes, bytes]) -> None:
+    assert digest_of(definition, list(units.items())) == specified(definition, units)
+
+
+@given(_hashes, _units, st.randoms(use_true_random=False))
+def test_the_order_in_which_units_come_is_irrelevant(definition: bytes, units: dict[bytes, bytes], random: Any) -> None:
+    other = list(units.items())
+    random.shuffle(other)
+    assert digest_of(definition, other) == digest_of(definition, list(units.items()))
+
+
+@given(_units.filter(bool), st.data())
+def test_any_single_change_changes_it(units: dict[bytes, bytes], data: st.DataObject) -> None:
+    before = digest_of(b"\1" * 32, list(units.items()))
+    name = data.draw(st.sampled_from(sorted(units)))
+    byte = data.draw(st.integers(0, 63))
+    entry = bytearray(units[name])
+    entry[byte] ^= 1 << data.draw(st.integers(0, 7))
+    without = {n: e for n, e in units.items() if n != name}
+    assert digest_of(b"\1" * 32, list((units | {name: bytes(entry)}).items())) != before
+    assert digest_of(b"\1" * 32, list(without.items())) != before
+    assert digest_of(b"\2" * 32, list(units.items())) != before
+
+
+@given(st.lists(st.tuples(_names, st.binary(min_size=64, max_size=64)), max_size=12))
+def test_a_digest_kept_along_the_way_is_that_of_the_end(puts: list[tuple[bytes, bytes]]) -> None:
+    digest = StateDigest()
+    digest.definition = b"\3" * 32
+    for i, (name, entry) in enumerate(puts, 1):
+        digest.put(name, entry)
+        assert digest.root() == specified(b"\3" * 32, dict(puts[:i]))
+
+
+def test_setting_a_unit_back_sets_the_digest_back() -> None:
+    digest = StateDigest()
+    digest.put(b"precinct/000001", b"a" * 64)
+    before = digest.root()
+    digest.put(b"precinct/000001", b"b" * 64)
+    assert digest.root() != before
+    digest.put(b"precinct/000001", b"a" * 64)
+    assert digest.root() == before
+
+
+def test_a_sheet_and_a_municipality_of_one_id_differ() -> None:
+    assert digest_of(b"\0" * 32, [(b"precinct/010101", b"a" * 64)]) != digest_of(
+        b"\0" * 32, [(b"municipality/010101", b"a" * 64)]
+    )
+
+
+@given(nights())
+def test_a_folded_state_has_the_specified_digest(log: list[Recorded]) -> None:
+    state, definition, current, head = ContestState(), b"", dict[bytes, bytes](), dict[bytes, bytes]()
+    for recorded in log:
+        step = evolve(state, recorded)
+        leaf = sha256(text_of(recorded.event))
+        if recorded.event.__class__.__name__ == "ContestDefined":
+            definition = leaf if step.accepted else definition
+            continue
+        unit = str(recorded.event.unit).encode()  # type: ignore[union-attr]
+        if step.accepted:
+            head[unit] = leaf
+        if step.is_current:
+            current[unit] = leaf
+    assert state.digest.root() == specified(definition, {unit: current[unit] + head[unit] for unit in head})

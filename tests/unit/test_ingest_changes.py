@@ -1,0 +1,306 @@
+"""What is news: the rules of `ingest.changes`, one by one and as properties."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest import changes
+from ingest.changes import ContestMemory, adopt, remember, since
+from ingest.statement import Snapshot, Statement
+from schemas.contest import Area, ContestDefined, Selection
+from schemas.count_update import Counts, CountUpdate, Document, ReportingUnit, UnitKey
+from schemas.identity import NIL, is_named_right, named
+from schemas.types import CountStatus, ReportingUnitType, ResultStage, UpdateKind
+
+START = datetime(2021, 6, 6, 5, tzinfo=UTC)
+CONTEST = named(
+    ContestDefined(
+        event_id=NIL, contest_id="c", revision=1, previous_event_id=None, name="c", election_name="e", election_date="2021-06-06",
+        authority="office", time_zone="America/Lima", effective_at=START,
+        selections=tuple(Selection(selection_id=s, candidate=s, party=s, ballot_order=i, external_id=None) for i, s in enumerate(("b", "a"), 1)),
+        areas=(
+            Area(area_id="pe", name="Perú", type=ReportingUnitType.COUNTRY, parent_id=None),
+            Area(area_id="01", name="Uno", type=ReportingUnitType.STATE, parent_id="pe"),
+        ),
+        counting_level=ReportingUnitType.COUNTRY, expected_units=2, registered_voters=None, is_test=False,
+    )
+)  # fmt: skip
+
+
+def statement(
+    unit: str = "000001",
+    minute: int = 0,
+    votes: tuple[int | None, int | None] = (5, 3),
+    *,
+    status: CountStatus = CountStatus.COUNTED,
+    invalid: int = 0,
+    reported: bool = True,
+    stage: ResultStage = ResultStage.PROVISIONAL,
+    path: tuple[str, ...] = ("pe", "01"),
+) -> Statement:
+    time = START + timedelta(minutes=minute)
+    cast = None if None in votes else sum(n or 0 for n in votes) + invalid
+    return Statement(
+        unit=ReportingUnit(id=unit, type=ReportingUnitType.PRECINCT, name=None, area_path=path),
+        reported_at=time if reported else None,
+        observed_at=time,
+        count_status=status,
+        source_status=status.value,
+        review_reason=None,
+        result_stage=stage,
+        counts=Counts(
+            votes=dict(zip("ba", votes, strict=True)), ballots_cast=cast, valid_votes=None, blank_votes=0, invalid_votes=invalid,
+            challenged_votes=0, registered_voters=300, registered_voters_counted=None,
+        ),
+        sub_units=None,
+        published_percentages=None,
+        documents=(Document(uri="x.csv", sha256="0" * 64, place=f"row {minute}"),),
+        original=b"row",
+    )  # fmt: skip
+
+
+def snapshot(*statements: Statement) -> Snapshot:
+    return Snapshot("s", "office", statements, ())
+
+
+def run(memory: ContestMemory, *snapshots: Snapshot) -> changes.Changes:
+    """What the snapshots bring, taken into memory as if sent."""
+    found = since(snapshots, memory)
+    adopt(memory, found)
+    return found
+
+
+@pytest.fixture
+def memory() -> ContestMemory:
+    return ContestMemory(CONTEST)
+
+
+def test_first_statement_begins_the_chain(memory: ContestMemory) -> None:
+    (event,) = run(memory, snapshot(statement())).events
+    assert (event.sequence, event.previous_event_id, event.kind) == (1, None, UpdateKind.REPORTED)
+    assert is_named_right(event)
+
+
+def test_next_news_follows_the_last(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    (second,) = run(memory, snapshot(statement(minute=1, votes=(6, 3)))).events
+    assert (second.sequence, second.previous_event_id, second.kind) == (2, first.event_id, UpdateKind.REPORTED)
+
+
+def test_same_figures_under_a_later_time_are_one_heartbeat(memory: ContestMemory) -> None:
+    (event,) = run(memory, snapshot(statement())).events
+    found = run(memory, snapshot(statement(minute=1)))
+    assert not found.events
+    (heartbeat,) = found.heartbeats
+    assert heartbeat.last_event_id == event.event_id
+    assert heartbeat.reported_at == START + timedelta(minutes=1)
+    assert not run(memory, snapshot(statement(minute=1))).heartbeats
+
+
+def test_a_document_of_sheets_that_brings_nothing_is_one_heartbeat_of_the_contest(memory: ContestMemory) -> None:
+    sheets = [statement(unit=f"{n:06}", reported=False) for n in range(5)]
+    assert len(run(memory, snapshot(*sheets)).events) == 5
+    later = [statement(unit=f"{n:06}", minute=9, reported=False) for n in range(5)]
+    (heartbeat,) = run(memory, snapshot(*later)).heartbeats
+    assert (heartbeat.unit_type, heartbeat.unit_id) == ("country", "pe")
+
+
+def test_a_document_with_news_is_no_heartbeat_even_when_read_again(memory: ContestMemory) -> None:
+    run(memory, snapshot(statement("000001"), statement("000002")))
+    mixed = snapshot(statement("000001", 1), statement("000002", 1, (9, 9)))
+    assert len(run(memory, mixed).events) == 1
+    again = run(memory, mixed)
+    assert not again.events
+    assert not again.heartbeats
+
+
+def test_a_label_alone_is_no_news(memory: ContestMemory) -> None:
+    run(memory, snapshot(statement()))
+    assert not run(memory, snapshot(statement(minute=1, stage=ResultStage.ADJUDICATED))).events
+
+
+def test_a_late_statement_is_news_and_follows_the_last_event(memory: ContestMemory) -> None:
+    run(memory, snapshot(statement(minute=0)))
+    (last,) = run(memory, snapshot(statement(minute=10, votes=(9, 9)))).events
+    (late,) = run(memory, snapshot(statement(minute=5, votes=(7, 4)))).events
+    assert (late.sequence, late.previous_event_id) == (3, last.event_id)
+    assert late.kind is UpdateKind.REPORTED  # against its predecessor in official time nothing fell
+    assert [s.sequence for s in memory.units[UnitKey("precinct", "000001")].said] == [1, 3, 2]
+
+
+def test_a_late_repetition_is_known(memory: ContestMemory) -> None:
+    run(memory, snapshot(statement(minute=0)))
+    run(memory, snapshot(statement(minute=10, votes=(9, 9))))
+    found = run(memory, snapshot(statement(minute=5)))
+    assert (len(found.events), len(found.heartbeats), found.known) == (0, 0, 1)
+
+
+def test_a_fall_is_a_correction_that_says_what_fell(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement(votes=(50, 40), invalid=7))).events
+    (event,) = run(memory, snapshot(statement(minute=1, votes=(49, 45), invalid=0))).events
+    assert event.kind is UpdateKind.CORRECTED
+    assert event.correction is not None
+    assert event.correction.reason == "b −1, ballots_cast −3, invalid_votes −7"
+    assert event.correction.replaces_event_id == first.event_id
+    assert event.correction.authority == "office"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "falls"),
+    [
+        (CountStatus.COUNTED, CountStatus.UNDER_REVIEW, True),
+        (CountStatus.UNDER_REVIEW, CountStatus.COUNTED, False),
+        (CountStatus.UNDER_REVIEW, CountStatus.ANNULLED, False),
+        (CountStatus.COUNTED, CountStatus.ANNULLED, True),
+        (CountStatus.PENDING, CountStatus.COUNTED, False),
+    ],
+)
+def test_what_is_a_fall_depends_on_what_a_state_adds(
+    was: CountStatus, now: CountStatus, falls: bool, memory: ContestMemory
+) -> None:
+    def said(status: CountStatus, minute: int) -> Statement:
+        votes = (0, 0) if status is CountStatus.ANNULLED else (5, 3)
+        return statement(minute=minute, votes=votes, invalid=8 if status is CountStatus.ANNULLED else 0, status=status)
+
+    run(memory, snapshot(said(was, 0)))
+    (event,) = run(memory, snapshot(said(now, 1))).events
+    assert (event.kind is UpdateKind.CORRECTED) == falls
+
+
+def test_annulled_keeps_its_ballots(memory: ContestMemory) -> None:
+    run(memory, snapshot(statement(votes=(5, 3))))
+    (event,) = run(memory, snapshot(statement(minute=1, votes=(0, 0), invalid=8, status=CountStatus.ANNULLED))).events
+    assert event.correction is not None
+    assert event.correction.reason == "b −5, a −3, valid_votes −8"
+
+
+def test_a_statement_that_breaks_a_rule_is_rejected_and_not_remembered(memory: ContestMemory) -> None:
+    found = run(memory, snapshot(statement(path=("pe", "99")), statement("000002")))
+    (rejection,) = found.rejections
+    assert rejection.finding.code == "F302"
+    assert rejection.original == b"row"
+    assert [event.reporting_unit.id for event in found.events] == ["000002"]
+    assert UnitKey("precinct", "000001") not in memory.units
+
+
+def test_figures_that_contradict_each_other_are_published_and_found(memory: ContestMemory) -> None:
+    wrong = statement(votes=(500, 3))  # more than the 300 registered
+    found = run(memory, snapshot(wrong))
+    assert len(found.events) == 1
+    assert [finding.code for _, finding in found.findings] == ["F108"]
+
+
+def test_an_event_that_does_not_chain_is_counted_and_not_followed(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    other = ContestMemory(CONTEST)
+    remember(other, first)
+    remember(other, first)
+    assert other.unchained == 1
+    assert other.units[UnitKey("precinct", "000001")].sequence == 1
+
+
+# --- properties
+
+units = st.sampled_from(["000001", "000002", "000003"])
+statements = st.builds(
+    statement,
+    unit=units,
+    minute=st.integers(0, 6),
+    votes=st.tuples(st.integers(0, 2), st.integers(0, 1)),
+    status=st.sampled_from([CountStatus.COUNTED, CountStatus.UNDER_REVIEW, CountStatus.PENDING]),
+    reported=st.booleans(),
+)
+
+
+def in_order(said: list[Statement]) -> list[Snapshot]:
+    """As an office publishes: each time once, in order, each unit stated once for it."""
+    once = {(s.unit.id, s.stated_at): s for s in said}
+    times: dict[datetime, list[Statement]] = {}
+    for (_, time), s in sorted(once.items(), key=lambda item: item[0][1]):
+        times.setdefault(time, []).append(s)
+    return [snapshot(*group) for group in times.values()]
+
+
+def log_of(events: list[CountUpdate]) -> dict[str, list[object]]:
+    chains: dict[str, list[object]] = {}
+    for event in events:
+        chains.setdefault(event.reporting_unit.id, []).append(event.event_id)
+    return chains
+
+
+@given(st.lists(statements, max_size=20))
+def test_running_twice_gives_no_news(said: list[Statement]) -> None:
+    memory, snapshots = ContestMemory(CONTEST), in_order(said)
+    run(memory, *snapshots)
+    again = run(memory, *snapshots)
+    assert not again.events
+    assert not again.heartbeats
+    assert again.known == again.statements
+
+
+@given(st.lists(statements, max_size=20), st.data())
+def test_any_split_into_runs_gives_the_same_events(said: list[Statement], data: st.DataObject) -> None:
+    snapshots = in_order(said)
+    at_once = run(ContestMemory(CONTEST), *snapshots)
+    memory, events, heartbeats = ContestMemory(CONTEST), [], []
+    for one in snapshots:
+        found = run(memory, one)
+        events += found.events
+        heartbeats += found.heartbeats
+    assert events == at_once.events
+    assert heartbeats == at_once.heartbeats
+    cut = data.draw(st.integers(0, len(at_once.events)))
+    rebuilt = ContestMemory(CONTEST)  # as after a crash: only the first `cut` events are on the log
+    for event in at_once.events[:cut]:
+        remember(rebuilt, event)
+    assert run(rebuilt, *snapshots).events == at_once.events[cut:]
+
+
+@given(st.lists(statements, max_size=20), st.randoms(use_true_random=False))
+def test_order_of_units_is_irrelevant(said: list[Statement], chance: random.Random) -> None:
+    snapshots = in_order(said)
+    shuffled = [snapshot(*chance.sample(s.statements, len(s.statements))) for s in snapshots]
+    one = run(ContestMemory(CONTEST), *snapshots).events
+    other = run(ContestMemory(CONTEST), *shuffled).events
+    assert log_of(one) == log_of(other)
+
+
+@given(st.lists(statements, max_size=15), st.randoms(use_true_random=False))
+@settings(max_examples=200)
+def test_late_documents_never_break_a_chain_and_settle(said: list[Statement], chance: random.Random) -> None:
+    """Documents in any order: chains hold, and once all were read in order, nothing is ever news again."""
+    memory, snapshots = ContestMemory(CONTEST), in_order(said)
+    events: list[CountUpdate] = []
+    for one in chance.sample(snapshots, len(snapshots)):
+        events += run(memory, one).events
+    events += run(memory, *snapshots).events
+    assert not run(memory, *snapshots).events
+    rebuilt = ContestMemory(CONTEST)
+    for event in events:
+        remember(rebuilt, event)
+    assert rebuilt.unchained == 0
+    assert rebuilt.units == memory.units
+
+
+@given(st.lists(statements, max_size=15), st.randoms(use_true_random=False))
+def test_the_latest_statement_wins_in_any_order(said: list[Statement], chance: random.Random) -> None:
+    """What a reader takes as a unit's state is what the office said last, however late it arrived."""
+    snapshots = in_order(said)
+    memory = ContestMemory(CONTEST)
+    run(memory, *chance.sample(snapshots, len(snapshots)))
+    run(memory, *snapshots)
+    for one in snapshots:
+        for s in one.statements:
+            unit = memory.units[UnitKey("precinct", s.unit.id)]
+            last = max(
+                (t for t in (x for o in snapshots for x in o.statements) if t.unit.id == s.unit.id),
+                key=lambda t: t.stated_at,
+            )
+            assert unit.said[-1].figures == changes.figures(
+                last.count_status, last.source_status, last.counts, last.sub_units
+            )
