@@ -119,9 +119,8 @@ def main() -> None:
     ):
         console.print(f"  .venv/bin/{command}", soft_wrap=True)
         console.print(f"      [dim]{what}[/]")
-    console.print(
-        f"  psql '{settings['reader_url']}' -c 'SELECT * FROM results.selection_count WHERE is_count'", soft_wrap=True
-    )
+    console.print(f"  psql '{settings['reader_url']}'", soft_wrap=True)
+    console.print("      [dim]SELECT * FROM results.selection_count WHERE is_count;[/]")
     console.print("  make stop    [dim]ends it and keeps its data;[/] make reset [dim]deletes them[/]")
 
 

@@ -145,6 +145,8 @@ def _load(directory: Path) -> dict[int, Schema]:
         if sha256 != entry["sha256"]:
             raise ContractError(f"{path} is not the released file: SHA-256 {sha256}, released {entry['sha256']}")
         avro = json.loads(raw)
+        if entry["id"] in schemas:
+            raise ContractError(f"schema id {entry['id']} is given twice in {directory / 'manifest.json'}")
         schemas[entry["id"]] = Schema(
             id=entry["id"],
             path=path,
@@ -165,10 +167,12 @@ def _load(directory: Path) -> dict[int, Schema]:
 
 
 def _plain(schema: Any) -> Any:
-    """The schema without logical types."""
+    """The schema as fastavro gets it: without logical types, and an enum as the int that it is on the wire."""
     if isinstance(schema, list):
         return [_plain(s) for s in schema]
     if isinstance(schema, dict):
+        if schema.get("type") == "enum":
+            return "int"
         return {
             k: _plain(v) if k in ("type", "items", "values", "fields") else v
             for k, v in schema.items()
@@ -185,45 +189,82 @@ def _branch(schema: Any) -> Any:
 
 
 def _to_wire(schema: Any) -> Callable[[Any], Any]:
-    """A function from a model's value to what fastavro writes under `schema`, built once per schema."""
-    kind = schema if isinstance(schema, str) else schema.get("type")
-    if not isinstance(schema, str):
-        if schema.get("logicalType") == "uuid":
-            return str
-        if schema.get("logicalType") == "timestamp-millis":
+    """A function from a model's value to what fastavro writes under `schema`, built once per schema.
+
+    It raises ValueError, naming the field, for a value of another type: fastavro would write the truth of any value
+    as a boolean and the whole part of a float as a long.
+    """
+    match _kind(schema):
+        case "uuid":
+            return _exactly(UUID, str)
+        case "timestamp-millis":
             return to_milliseconds
-        if kind == "record":
-            fields = []
-            for f in schema["fields"]:
-                convert = _to_wire(_branch(f["type"]))
-                fields.append((f["name"], None if convert is _same else convert))
+        case "enum":
+            symbols = {symbol: index for index, symbol in enumerate(schema["symbols"])}
+            return lambda value: symbols[value]
+        case "record":
+            fields = [(f["name"], _to_wire(_branch(f["type"])), isinstance(f["type"], list)) for f in schema["fields"]]
 
             def record(value: Any) -> dict[str, Any]:
-                wire = {}
-                for name, convert in fields:
+                wire: dict[str, Any] = {}
+                for name, convert, nullable in fields:
                     item = getattr(value, name)
-                    wire[name] = item if convert is None or item is None else convert(item)
+                    try:
+                        wire[name] = None if item is None and nullable else convert(item)
+                    except (ValueError, TypeError, KeyError, AttributeError) as error:
+                        raise ValueError(f"{name}: {error}") from error
                 return wire
 
             return record
-        if kind == "array":
-            convert = _to_wire(schema["items"])
-            return list if convert is _same else lambda value: [convert(item) for item in value]
-    return _same
+        case "array":
+            one = _to_wire(schema["items"])
+            return lambda value: [one(item) for item in value]
+        case "map":
+            each, may_be_null = _to_wire(_branch(schema["values"])), isinstance(schema["values"], list)
+            return lambda value: {k: None if item is None and may_be_null else each(item) for k, item in value.items()}
+        case "long":
+            return _exactly(int)
+        case "boolean":
+            return _exactly(bool)
+        case "string":
+            return _exactly(str)
+        case other:
+            raise ContractError(f"no released schema uses {other!r}; teach the codec before you use it")
 
 
-def _same(value: Any) -> Any:
-    return value
+def _exactly(kind: type, convert: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ValueError(f"{value!r} is not {kind.__name__}")
+        return value if convert is None else convert(value)
+
+    return check
+
+
+def _kind(schema: Any) -> str:
+    return schema if isinstance(schema, str) else str(schema.get("logicalType") or schema["type"])
 
 
 def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
-    """Turns, in place, the milliseconds in a decoded record into times; None where there are none."""
-    if isinstance(schema, dict):
-        if schema.get("logicalType") == "timestamp-millis":
-            return from_milliseconds
-        if schema.get("logicalType") == "uuid":
+    """Turns, in place, ids, times and enums of a decoded record into what the models take; None where there are none.
+
+    Raises ValueError, naming the field.
+    """
+    match _kind(schema):
+        case "uuid":
             return UUID
-        if schema.get("type") == "record":
+        case "timestamp-millis":
+            return from_milliseconds
+        case "enum":
+            symbols: tuple[str, ...] = tuple(schema["symbols"])
+
+            def symbol(index: int) -> str:
+                if not 0 <= index < len(symbols):
+                    raise ValueError(f"no symbol {index}; there are {', '.join(symbols)}")
+                return symbols[index]
+
+            return symbol
+        case "record":
             fields = [(f["name"], c) for f in schema["fields"] if (c := _from_wire(_branch(f["type"])))]
             if not fields:
                 return None
@@ -231,12 +272,16 @@ def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
             def record(value: dict[str, Any]) -> dict[str, Any]:
                 for name, convert in fields:
                     if value[name] is not None:
-                        value[name] = convert(value[name])
+                        try:
+                            value[name] = convert(value[name])
+                        except ValueError as error:
+                            raise ValueError(f"{name}: {error}") from error
                 return value
 
             return record
-        if schema.get("type") == "array" and (convert := _from_wire(schema["items"])):
-            return lambda value: [convert(item) for item in value]
+        case "array":
+            one = _from_wire(schema["items"])
+            return one and (lambda value: [one(item) for item in value])
     return None
 
 

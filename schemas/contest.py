@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from schemas.types import Count, Frozen, Instant, ReportingUnitType
+from schemas.types import Count, Frozen, Instant, Key, ReportingUnitType
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -16,7 +16,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 class Selection(Frozen):
     """One thing a voter can choose (NIST ContestSelection)."""
 
-    selection_id: NonEmpty
+    selection_id: Key
     candidate: str
     party: str
     ballot_order: Annotated[int, Field(ge=1)]
@@ -53,6 +53,8 @@ class ContestDefined(Frozen):
     selections: tuple[Selection, ...]
     areas: tuple[Area, ...]
     counting_level: ReportingUnitType
+    later_counting_levels: tuple[ReportingUnitType, ...]
+    """The level moves on to the next of these once every expected unit of it has been stated: by a revision."""
     expected_units: Count
     registered_voters: Count | None
     is_test: bool

@@ -1,7 +1,6 @@
 """`CountUpdate`: one official statement about one reporting unit. Field docs stand in `count_update.v1.avsc`."""
 
 from datetime import datetime
-from functools import cached_property
 from typing import Annotated, NamedTuple, Self
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from schemas.types import (
     CountStatus,
     Frozen,
     Instant,
+    Key,
     ReportingUnitType,
     ResultStage,
     ReviewReason,
@@ -53,7 +53,7 @@ class Correction(Frozen):
 class Counts(Frozen):
     """Votes, ballots and people. None means not stated, which is not zero."""
 
-    votes: dict[str, Count | None]
+    votes: dict[Key, Count | None]
     ballots_cast: Count | None  # votos emitidos
     valid_votes: Count | None  # votos válidos
     blank_votes: Count | None  # votos en blanco
@@ -73,7 +73,7 @@ class SubUnits(Frozen):
     annulled: Count | None  # contabilizadas anuladas
     not_installed: Count | None  # mesas no instaladas
     under_review: Count | None  # enviadas al JEE
-    under_review_by_reason: dict[str, Count]
+    under_review_by_reason: dict[Key, Count]
     to_be_processed: Count | None  # por procesar
     pending: Count | None  # pendientes: not yet arrived; the rest of to_be_processed is being typed in
 
@@ -140,7 +140,7 @@ class CountUpdate(Frozen):
         """The unit's name within its contest."""
         return UnitKey(self.reporting_unit.type.value, self.reporting_unit.id)
 
-    @cached_property
+    @property
     def stated_at(self) -> datetime:
         """The time that orders a unit's statements: the office's own, or where it states none, when we fetched it."""
         return self.reported_at or self.observed_at

@@ -11,6 +11,7 @@ a second copy of the document gives the same id.
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
@@ -28,11 +29,19 @@ NIL = UUID(int=0)
 """Stands in an event while its own id is being computed."""
 
 
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _word(value: Any) -> str:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{value!r} has no canonical form")
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_word)
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 JSON of strings, integers, booleans, nulls, lists and maps with ASCII keys."""
+    """RFC 8785 JSON of strings, times, UUIDs, integers below 2^53, booleans, nulls, lists and maps with ASCII keys."""
     return _JSON.encode(value).encode()
 
 
@@ -76,7 +85,7 @@ def statement(update: CountUpdate) -> bytes:
 
 def definition_text(definition: ContestDefined) -> bytes:
     """The canonical text of a contest's definition: all of it but its own id."""
-    return canonical(definition.model_dump(mode="json", exclude={"event_id"}))
+    return canonical(definition.model_dump(exclude={"event_id"}))
 
 
 def text_of(event: CountUpdate | ContestDefined | FeedStatus) -> bytes:
@@ -85,7 +94,7 @@ def text_of(event: CountUpdate | ContestDefined | FeedStatus) -> bytes:
         return statement(event)
     if isinstance(event, ContestDefined):
         return definition_text(event)
-    return canonical(event.model_dump(mode="json", exclude={"event_id"}))
+    return canonical(event.model_dump(exclude={"event_id"}))
 
 
 def name_text(text: bytes) -> UUID:

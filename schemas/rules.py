@@ -119,6 +119,7 @@ def _counts(c: Counts) -> Iterator[Finding]:
         ("valid votes", c.valid_votes),
         ("blank votes", c.blank_votes),
         ("invalid votes", c.invalid_votes),
+        ("challenged votes", c.challenged_votes),
     ):
         if value is not None and value > cast:
             yield Finding("F107", f"{name} {value} exceed ballots cast {cast}")
@@ -136,7 +137,10 @@ def _settled(update: CountUpdate) -> Iterator[Finding]:
     if (
         update.count_status is CountStatus.ANNULLED
         and counts is not None
-        and (any(counts.votes.values()) or counts.invalid_votes != counts.ballots_cast)
+        and (
+            any(counts.votes.values())
+            or (None not in (counts.invalid_votes, counts.ballots_cast) and counts.invalid_votes != counts.ballots_cast)
+        )
     ):
         yield Finding(
             "F110",

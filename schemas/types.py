@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 
 class Frozen(BaseModel):
@@ -87,14 +87,21 @@ def _utc_milliseconds(value: datetime) -> datetime:
 Instant = Annotated[AwareDatetime, AfterValidator(_utc_milliseconds)]
 """A moment in UTC, in whole milliseconds. Naive times are refused."""
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""A number of votes, ballots, people or sheets."""
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""A number of votes, ballots, people or sheets; below 2^53, so that every JSON reader holds it exactly."""
+
+Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]
+"""An id that is a key in a map: printable ASCII, which sorts the same everywhere."""
 
 
 @lru_cache(maxsize=4096)
 def rfc3339(value: datetime) -> str:
     """`2021-06-08T00:23:00.000Z`: the one way this project writes an instant. Remembered: tens of thousands share one."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return (
+        value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+        + "."
+        + f"{value.microsecond // 1000:03d}Z"
+    )
 
 
 def to_milliseconds(value: datetime) -> int:

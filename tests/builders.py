@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from typing import Any
 
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, Source, SubUnits
@@ -45,6 +45,7 @@ def contest(contest_id: str = CONTEST, level: ReportingUnitType = ReportingUnitT
                 for area, kind, parent in zip(AREA_PATH, types, (None, *AREA_PATH[:-1]), strict=True)
             ),
             counting_level=level,
+            later_counting_levels=(),
             expected_units=100,
             registered_voters=30_000,
             is_test=False,
@@ -189,7 +190,7 @@ def revised(definition: ContestDefined, level: ReportingUnitType, hours: float =
     )
 
 
-def _chain(after: CountUpdate | None) -> dict[str, int | UUID | None]:
+def _chain(after: CountUpdate | None) -> dict[str, Any]:
     if after is None:
         return {"sequence": 1, "previous_event_id": None}
     return {"sequence": after.sequence + 1, "previous_event_id": after.event_id}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ingest import adapters, contest_file
-from ingest.contest_file import ContestFile
 from ingest.statement import Kept, Rejection, Snapshot
+from schemas.contest import ContestDefined
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "peru-2021-runoff"
@@ -76,7 +76,7 @@ NATIONAL = {
 }
 
 
-def contest() -> ContestFile:
+def contest() -> ContestDefined:
     """The example's contest."""
     return contest_file.read(
         (EXAMPLE / "contest.toml").read_text(encoding="utf-8"), (EXAMPLE / "areas.csv").read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def parse(*documents: Kept) -> tuple[Snapshot, ...]:
     recognised = [adapters.recognise(document) for document in documents]
     refused = tuple(r for r in recognised if isinstance(r, Rejection))
     batches = adapters.plan([r for r in recognised if not isinstance(r, Rejection)])
-    found = [snapshot for batch in batches for snapshot in adapters.parse(batch, contest().definition)]
+    found = [snapshot for batch in batches for snapshot in adapters.parse(batch, contest())]
     return (*([Snapshot("unreadable", "", (), refused)] if refused else []), *found)
 
 

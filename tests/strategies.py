@@ -100,6 +100,7 @@ def a_contest(**changes: Any) -> ContestDefined:
             Area(area_id="010102", name="ASUNCIÓN", type=MUNICIPALITY, parent_id="010100"),
         ),
         "counting_level": COUNTRY,
+        "later_counting_levels": (PRECINCT,),
         "expected_units": 4,
         "registered_voters": 1_000,
         "is_test": False,
@@ -539,13 +540,14 @@ def nights(draw: st.DrawFn, faults: bool = True, counting_level: ReportingUnitTy
 
 # Single events, as wide as the contract allows
 
-_counts = st.integers(0, 2**63 - 1)
+_counts = st.integers(0, 2**53 - 1)
 _some = st.none() | _counts
 _instants = st.integers(-30_000_000_000_000, 250_000_000_000_000).map(from_milliseconds)  # the years 1019 to 9892
 _hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 _percents = st.decimals(0, 100, places=3).map(str)
 _texts = st.text(max_size=12)
 _names = st.text(min_size=1, max_size=12)
+_keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 
 
 @st.composite
@@ -583,10 +585,10 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         source_status=draw(st.none() | _texts),
         review_reason=draw(st.none() | st.sampled_from(ReviewReason)),
         result_stage=draw(st.sampled_from(ResultStage)),
-        counts=draw(st.none() | st.builds(Counts, votes=st.dictionaries(_names, _some, max_size=4), **figures)),
+        counts=draw(st.none() | st.builds(Counts, votes=st.dictionaries(_keys, _some, max_size=4), **figures)),
         sub_units=draw(
             st.none()
-            | st.builds(SubUnits, under_review_by_reason=st.dictionaries(_names, _counts, max_size=4), **sheets)
+            | st.builds(SubUnits, under_review_by_reason=st.dictionaries(_keys, _counts, max_size=4), **sheets)
         ),
         published_percentages=draw(st.none() | percentages),
         source=a_source(

@@ -16,7 +16,7 @@ from aggregator.tally import BALLOTS, SHEETS, Layout, Vector
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
-from schemas.types import Frozen, Instant
+from schemas.types import Frozen, Instant, UpdateKind
 
 
 class NothingCounted(EscrutinioError):
@@ -153,6 +153,8 @@ def count(
     if computed:
         assert total is not None
         return _computed(contest, area, total, statements, as_of, digest)
+    if statements and _update(statements[-1]).kind is UpdateKind.RETRACTED:
+        raise NothingCounted(f"{contest.authority} retracted its statement about {area.name} ({area.area_id})")
     if statements:
         return _official(contest, area, statements[-1], as_of, digest)
     raise NothingCounted(
@@ -226,9 +228,17 @@ def _computed(
 
 
 def _beside(layout: Layout, vector: Vector, at: datetime, statements: list[Recorded]) -> Beside | None:
-    if not statements:
+    retracted = {
+        u.correction.replaces_event_id
+        for r in statements
+        if (u := _update(r)).kind is UpdateKind.RETRACTED and u.correction
+    }
+    standing = [
+        r for r in statements if _update(r).kind is not UpdateKind.RETRACTED and _update(r).event_id not in retracted
+    ]
+    if not standing:
         return None
-    nearest = min(statements, key=lambda r: abs(_update(r).stated_at - at))
+    nearest = min(standing, key=lambda r: (abs(_update(r).stated_at - at), -_update(r).sequence))
     update = _update(nearest)
     stated = _stated(update)
     return Beside(

@@ -90,9 +90,13 @@ def changes(
     told = []
     before: CountUpdate | None = None
     for offset, update, change in rows:
-        sentences = list(_status(before, update)) + sentences_of(contest, change)
-        if not change and before is not None:
-            sentences.append("nothing that counts changed")
+        late = before is not None and update.stated_at < before.stated_at
+        if late:
+            sentences = ["arrived after a later statement: takes its place in history, changes nothing"]
+        else:
+            sentences = _status(before, update) + sentences_of(contest, change)
+            if not change and before is not None:
+                sentences.append("nothing that counts changed")
         told.append(
             Change(
                 offset=offset,
@@ -109,7 +113,7 @@ def changes(
                 findings=tuple(findings.get(offset, ())),
             )
         )
-        before = update
+        before = before if late else update
     return told
 
 

@@ -6,7 +6,9 @@ in the chain, without turning the count back, and then the order of the chain is
 feed that arrives in order the two rules are the same.
 
 An update is accepted when its sequence is higher than every one accepted before it. A gap is a finding, but the
-update counts: counts are absolute, so a lost event cannot shift a sum. A duplicate or a fork changes nothing.
+update counts: counts are absolute, so a lost event cannot shift a sum. A duplicate or a fork changes nothing; which of
+the two an old sequence is, is known for the last of a chain and for the unit's state only, so that memory is bounded by
+units and not by events.
 """
 
 from collections.abc import Iterable
@@ -119,6 +121,9 @@ def _define(state: ContestState, step: Step, event: ContestDefined) -> None:
     if current is not None and current.selection_ids != event.selection_ids[: len(current.selection_ids)]:
         step.findings = (Finding("F301", "a revision must keep the contest's selections, in their order"),)
         return
+    if current is not None and (lost := current.areas_by_id.keys() - event.areas_by_id.keys()):
+        step.findings = (Finding("F302", f"a revision must keep the contest's areas; {sorted(lost)[0]} is gone"),)
+        return
     step.accepted = step.is_current = True
     state.definition = step.recorded
     state.digest.definition = step.leaf
@@ -137,11 +142,11 @@ def add_up(state: ContestState) -> None:
     level = state.contest.counting_level.value
     for key, unit in state.units.items():
         if key.type == level:
-            _apply(state, unit, state.layout.zero(), unit.contribution)
+            _apply(state, unit, unit.areas, state.layout.zero(), unit.contribution)
 
 
-def _apply(state: ContestState, unit: Unit, before: Vector, after: Vector) -> None:
-    for area in unit.areas:
+def _apply(state: ContestState, unit: Unit, areas: Iterable[str], before: Vector, after: Vector) -> None:
+    for area in areas:
         total = state.totals.get(area)
         if total is None:
             total = state.totals[area] = AreaTotal(state.layout.zero())
@@ -191,18 +196,16 @@ def _update(state: ContestState, step: Step, event: CountUpdate) -> None:
 def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) -> None:
     """`event` becomes the unit's state."""
     before, after = unit.contribution, state.layout.contribution(event)
-    counts = event.reporting_unit.type is state.contest.counting_level
-    moved = unit.areas != event.counting_areas
-    if counts and moved and unit.areas:
-        _apply(state, unit, before, state.layout.zero())
-    if counts:
-        step.areas = tuple({*unit.areas, *event.counting_areas})
-    unit.areas = event.counting_areas
+    left, unit.areas = unit.areas, event.counting_areas
     unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
-    unit.offset, unit.leaf = step.recorded.offset, step.leaf
-    if counts:
-        _apply(state, unit, state.layout.zero() if moved else before, after)
-    unit.contribution = after
+    unit.offset, unit.leaf, unit.contribution = step.recorded.offset, step.leaf, after
+    if event.reporting_unit.type is state.contest.counting_level:
+        if left == unit.areas:
+            _apply(state, unit, unit.areas, before, after)
+        else:
+            _apply(state, unit, left, before, state.layout.zero())
+            _apply(state, unit, unit.areas, state.layout.zero(), after)
+        step.areas = tuple({*left, *unit.areas})
     step.change = state.layout.changes(before, after)
 
 

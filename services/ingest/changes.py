@@ -80,7 +80,7 @@ class ContestMemory:
     units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
     heartbeats: set[tuple[UnitKey, datetime, UUID]] = field(default_factory=set)
     unchained: int = 0
-    """Events on the log that do not continue their unit's chain. Whoever reads the log reports them; here they count for nothing."""
+    """Events on the log that readers do not accept: duplicates and forks. They report them; here they count for nothing."""
 
     def count(self, unit_type: str) -> int:
         """How many units of a type have been stated."""
@@ -102,6 +102,7 @@ class Changes:
     units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
     statements: int = 0
     known: int = 0
+    late: int = 0
 
 
 def figures(status: CountStatus, source_status: str | None, counts: Counts | None, sub: SubUnits | None) -> Figures:
@@ -131,11 +132,12 @@ def _flat(sub: SubUnits | None) -> tuple[object, ...] | None:
 
 
 def remember(memory: ContestMemory, event: CountUpdate) -> None:
-    """Takes an event of the log into memory, where it continues its unit's chain."""
+    """Takes an event of the log into memory, by the rule of whoever folds it: a higher sequence is accepted, others are not.
+
+    So that the next event continues the chain that readers see, also after a gap or a fork.
+    """
     unit = memory.units.get(event.unit)
-    if event.sequence != (unit.sequence + 1 if unit else 1) or event.previous_event_id != (
-        unit.event_id if unit else None
-    ):
+    if unit is not None and event.sequence <= unit.sequence:
         memory.unchained += 1
         return
     memory.units[event.unit] = _after(
@@ -169,7 +171,8 @@ def heartbeat_key(heartbeat: FeedStatus) -> tuple[UnitKey, datetime, UUID]:
 
 
 def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes) -> None:
-    contest, repeated = memory.definition, None
+    contest, repeated = memory.definition, False
+    first: tuple[Statement, Said] | None = None  # what a heartbeat names: the same on every reading of the document
     brought = False  # something new, now or in an earlier run
     parts = len(snapshot.statements)
     for part, statement in enumerate(snapshot.statements, start=1):
@@ -178,14 +181,16 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
         before = changes.units.get(key) or memory.units.get(key)
         now = figures(statement.count_status, statement.source_status, statement.counts, statement.sub_units)
         outcome, predecessor = compare(before, stated_at, now)
-        if outcome is Outcome.NEWS and before and _was_heard(memory, key, before, stated_at, now):
+        if outcome is Outcome.NEWS and predecessor and _was_heard(memory, key, predecessor, before, stated_at, now):
             outcome = Outcome.KNOWN
+        if predecessor is not None:
+            first = first or (statement, predecessor)
         if outcome is Outcome.KNOWN:
             changes.known += 1
             brought = brought or (predecessor is not None and predecessor.stated_at == stated_at)
             continue
         if outcome is Outcome.HEARTBEAT and statement.reported_at is None:
-            repeated = statement, predecessor  # its time is ours, its figures are published: nothing left to check
+            repeated = True  # its time is ours, its figures are published: nothing left to check
             changes.known += 1
             continue
         event = _event(statement, before, predecessor, now, snapshot, part, parts, contest)
@@ -194,16 +199,17 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
             changes.rejections.append(_reject(statement, fatal))
             continue
         if outcome is Outcome.HEARTBEAT:
-            repeated = statement, predecessor
+            repeated = True
             changes.known += 1
             continue
         event = named(event)
         changes.events.append(event)
         changes.findings.extend((event, finding) for finding in findings)
         changes.units[key] = _after(before, event, now)
+        changes.late += before is not None and stated_at < before.said[-1].stated_at
         brought = True
-    if repeated and not brought:
-        _hear(*repeated, single=parts == 1, memory=memory, changes=changes)
+    if repeated and not brought and first is not None:
+        _hear(*first, single=parts == 1, memory=memory, changes=changes)
 
 
 def compare(unit: UnitMemory | None, stated_at: datetime, now: Figures) -> tuple[Outcome, Said | None]:
@@ -227,16 +233,17 @@ def compare(unit: UnitMemory | None, stated_at: datetime, now: Figures) -> tuple
     return Outcome.NEWS, predecessor
 
 
-def _was_heard(memory: ContestMemory, key: UnitKey, unit: UnitMemory, stated_at: datetime, now: Figures) -> bool:
-    """Whether these figures under this time were a heartbeat when they came, before others were stated for the same time."""
+def _was_heard(
+    memory: ContestMemory, key: UnitKey, predecessor: Said, unit: UnitMemory | None, stated_at: datetime, now: Figures
+) -> bool:
+    """Whether these figures were a heartbeat under this time, and others were stated for the same time only after that."""
+    if unit is None or predecessor.stated_at != stated_at:
+        return False
     return any(said.figures == now and (key, stated_at, said.event_id) in memory.heartbeats for said in unit.said)
 
 
-def _hear(
-    statement: Statement, repeated: Said | None, *, single: bool, memory: ContestMemory, changes: Changes
-) -> None:
+def _hear(statement: Statement, repeated: Said, *, single: bool, memory: ContestMemory, changes: Changes) -> None:
     """One heartbeat for a publication that brought nothing new: its unit's, or where it has many, the whole contest's."""
-    assert repeated is not None
     root = memory.definition.root
     heartbeat = named(
         FeedStatus(

@@ -26,6 +26,7 @@ from ingest.pipeline import Connection, Pipeline
 from ingest.report import Report
 from ingest.screen import ProgressScreen
 from ingest.watch import Watch
+from schemas.contest import ContestDefined
 from schemas.errors import EscrutinioError
 from schemas.topics import TopicNames
 
@@ -194,7 +195,7 @@ def define(contest_file_path: Path, effective_at: str | None, as_json: bool, **f
     Example:
       escrutinio-ingest define examples/peru-2021-runoff/contest.toml
     """
-    wanted = _contest(contest_file_path).definition
+    wanted = _contest(contest_file_path)
 
     def work(pipeline: Pipeline, *_: object) -> None:
         pipeline.revise(wanted, _time(effective_at) or datetime.now(UTC).replace(microsecond=0))
@@ -241,7 +242,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         raise click.UsageError(f"configuration: {error}") from error
 
 
-def _contest(path: Path) -> contest_file.ContestFile:
+def _contest(path: Path) -> ContestDefined:
     try:
         toml = path.read_text(encoding="utf-8")
         areas = (path.parent / contest_file.areas_name(toml)).read_text(encoding="utf-8")

@@ -6,7 +6,6 @@ Place in the flow: before everything; `cli` reads the files, `pipeline` publishe
 import csv
 import io
 import tomllib
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,26 +28,13 @@ class ContestFileError(EscrutinioError):
     """A contest's file or its table of areas cannot be used; says which and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContestFile:
-    """A contest as its file defines it (revision 1), and the levels its counting goes through, in order."""
-
-    definition: ContestDefined
-    counting_levels: tuple[ReportingUnitType, ...]
-
-    def next_level(self, level: ReportingUnitType) -> ReportingUnitType | None:
-        """The level after `level`; None at the last, or where the file does not name it."""
-        after = dict(zip(self.counting_levels, self.counting_levels[1:], strict=False))
-        return after.get(level)
-
-
 def areas_name(toml: str) -> str:
     """The name, beside the contest's file, of its table of areas."""
     return str(_load(toml).get("areas", "areas.csv"))
 
 
-def read(toml: str, areas: str) -> ContestFile:
-    """The definition in a contest's file and table of areas. Raises ContestFileError."""
+def read(toml: str, areas: str) -> ContestDefined:
+    """Revision 1 of the definition in a contest's file and table of areas. Raises ContestFileError."""
     content = _load(toml)
     if unknown := sorted(set(content) - _KEYS):
         raise ContestFileError(f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
@@ -68,6 +54,7 @@ def read(toml: str, areas: str) -> ContestFile:
             selections=tuple(Selection(**{"external_id": None, **selection}) for selection in content["selections"]),
             areas=_areas(areas),
             counting_level=levels[0],
+            later_counting_levels=levels[1:],
             expected_units=content["expected_units"],
             registered_voters=content.get("registered_voters"),
             is_test=content.get("is_test", False),
@@ -76,7 +63,7 @@ def read(toml: str, areas: str) -> ContestFile:
         raise ContestFileError(f"key {error} is missing") from error
     except (ValidationError, ValueError, TypeError, IndexError) as error:
         raise ContestFileError(str(error)) from error
-    return ContestFile(named(definition), levels)
+    return named(definition)
 
 
 def _load(toml: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Protocol, Self
 
 from ingest import adapters, broker, changes, publish, recall, source
 from ingest.archive import Archive
-from ingest.contest_file import ContestFile
 from ingest.encode import encode
 from ingest.errors import BrokerAway, DeliveryFailed, IngestError, Stopped
 from ingest.report import Report
@@ -72,7 +71,7 @@ class Pipeline:
         self,
         connection: Connection,
         archive: Archive,
-        contest_file: ContestFile | None,
+        definition: ContestDefined | None,
         screen: Screen,
         stop: threading.Event,
         *,
@@ -83,7 +82,7 @@ class Pipeline:
         self.contest: changes.ContestMemory
         self._connection = connection
         self._archive = archive
-        self._file = contest_file
+        self._wanted = definition
         self._screen = screen
         self._stop = stop
         self._revising = revising
@@ -251,13 +250,13 @@ class Pipeline:
             self._contests[event.contest_id].heartbeats.add(changes.heartbeat_key(event))
 
     def _choose_contest(self) -> None:
-        if self._file is None:
+        if self._wanted is None:
             if len(self._contests) != 1:
                 names = ", ".join(sorted(self._contests)) or "none"
                 raise IngestError(f"the log has {len(self._contests)} contests ({names}); name one with --contest FILE")
             (self.contest,) = self._contests.values()
             return
-        wanted = self._file.definition
+        wanted = self._wanted
         known = self._contests.get(wanted.contest_id)
         if known is not None:
             if not self._revising and (differences := differing(wanted, known.definition)):
@@ -295,16 +294,17 @@ class Pipeline:
         ):
             if lost := sorted(set(old) - ids):
                 raise IngestError(f"a revision must not take away any {what}: {', '.join(lost[:5])}")
-        self._define(_revision(definition, known, known.counting_level, effective_at))
+        self._define(_revision(definition, known, (known.counting_level, *known.later_counting_levels), effective_at))
         return True
 
     def _move_level(self) -> None:
         """Moves the counting level on once every expected unit of the next has been stated. Follows from the log alone."""
         definition = self.contest.definition
-        level = self._file.next_level(definition.counting_level) if self._file else None
-        if level is None or not definition.expected_units or self.contest.count(level) < definition.expected_units:
+        levels = definition.later_counting_levels
+        if not levels or not definition.expected_units or self.contest.count(levels[0]) < definition.expected_units:
             return
-        self._define(_revision(definition, definition, level, self.contest.complete_since(level)))
+        level = levels[0]
+        self._define(_revision(definition, definition, levels, self.contest.complete_since(level)))
         self._screen.say(
             f"all {definition.expected_units:,} expected units are stated: the {level} is now what is added up"
         )
@@ -328,7 +328,7 @@ class Pipeline:
 
 def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
     """The fields in which two definitions differ, apart from their place in the chain and the counting level."""
-    own = {"event_id", "revision", "previous_event_id", "counting_level", "effective_at"}
+    own = {"event_id", "revision", "previous_event_id", "counting_level", "later_counting_levels", "effective_at"}
     return [
         name
         for name in ContestDefined.model_fields
@@ -337,13 +337,14 @@ def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
 
 
 def _revision(
-    content: ContestDefined, after: ContestDefined, level: ReportingUnitType, effective_at: datetime
+    content: ContestDefined, after: ContestDefined, levels: tuple[ReportingUnitType, ...], effective_at: datetime
 ) -> ContestDefined:
     values = {name: getattr(content, name) for name in ContestDefined.model_fields}
     values |= {
         "revision": after.revision + 1,
         "previous_event_id": after.event_id,
-        "counting_level": level,
+        "counting_level": levels[0],
+        "later_counting_levels": levels[1:],
         "effective_at": effective_at.astimezone(UTC),
     }
     return named(ContestDefined(**values))

@@ -24,6 +24,7 @@ class Report:
     news: Counter[str] = field(default_factory=Counter)
     heartbeats: int = 0
     known: int = 0
+    late: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     refused_documents: int = 0
     findings: Counter[str] = field(default_factory=Counter)
@@ -39,6 +40,7 @@ class Report:
         self.findings.update(finding.code for _, finding in changes.findings)
         self.heartbeats += len(changes.heartbeats)
         self.known += changes.known
+        self.late += changes.late
         for rejection in changes.rejections:
             self.rejected[rejection.finding.code] += 1
             self.refused_documents += rejection.whole_document
@@ -69,6 +71,7 @@ class Report:
             "statements": self.statements,
             "news": dict(sorted(self.news.items())),
             "known": self.known,
+            "late": self.late,
             "heartbeats": self.heartbeats,
             "definitions": self.definitions,
             "refused_documents": self.refused_documents,
@@ -95,7 +98,12 @@ class Report:
         """The report for people, a line at a time."""
         news = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.news.items())) or "none"
         yield f"{self.documents:,} documents, {self.statements:,} statements in {self.seconds:.1f} s ({self.rate:,}/s)"
-        yield f"news: {news}; known already: {self.known:,}; heartbeats: {self.heartbeats:,}"
+        yield f"news: {news}; nothing new: {self.known:,}; heartbeats: {self.heartbeats:,}"
+        if self.late:
+            yield (
+                f"{self.late:,} of the news arrived late and took their place in history; documents of a later time that "
+                "were read before them are to be loaded once more, in case they only repeated what stood until then"
+            )
         if self.findings:
             yield "published with findings: " + ", ".join(
                 f"{n:,} × {code}" for code, n in sorted(self.findings.items())

@@ -181,9 +181,6 @@ def test_the_life_of_a_sheet_is_told() -> None:
     assert [c.sequence for c in told] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="UNCLEAR: a late statement changes no state, but is told as a move there and back"
-)
 def test_a_late_statement_is_not_told_as_a_move() -> None:
     counted = a_sheet(reported_at=minute(10))
     late = after(counted, reported_at=minute(5), count_status=CountStatus.PENDING, counts=None)

@@ -302,7 +302,7 @@ def test_documents_are_ordered_by_the_time_they_state() -> None:
 
 
 def test_the_example_contest() -> None:
-    file = contest()
-    assert file.definition.contest_id == "pe-2021-president-runoff"
-    assert len(file.definition.areas) == 2386
-    assert [file.next_level(level) for level in file.counting_levels] == ["precinct", None]
+    definition = contest()
+    assert definition.contest_id == "pe-2021-president-runoff"
+    assert len(definition.areas) == 2386
+    assert (definition.counting_level, definition.later_counting_levels) == ("country", ("precinct",))

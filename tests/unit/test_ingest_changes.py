@@ -27,7 +27,7 @@ CONTEST = named(
             Area(area_id="pe", name="Perú", type=ReportingUnitType.COUNTRY, parent_id=None),
             Area(area_id="01", name="Uno", type=ReportingUnitType.STATE, parent_id="pe"),
         ),
-        counting_level=ReportingUnitType.COUNTRY, expected_units=2, registered_voters=None, is_test=False,
+        counting_level=ReportingUnitType.COUNTRY, later_counting_levels=(), expected_units=2, registered_voters=None, is_test=False,
     )
 )  # fmt: skip
 

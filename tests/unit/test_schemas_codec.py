@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -162,7 +161,7 @@ def test_every_truncation_is_refused(event: Event) -> None:
         (with_wire("sub_units.under_review_by_reason", {"OTHER": -1}), "sub_units.under_review_by_reason.OTHER: "),
         (with_wire("sequence", 0), "sequence: "),
         (with_wire("sequence", 2), "previous_event_id is given from sequence 2 on, and only then"),
-        (with_wire("kind", "CORRECTED"), "correction is given for CORRECTED and RETRACTED, and only then"),
+        (with_wire("kind", 1), "correction is given for CORRECTED and RETRACTED, and only then"),
         (with_wire("observed_at", 2**63 - 1), "out of range"),
         (with_wire("reported_at", -(2**63)), "out of range"),
         (with_wire("reported_at", 253_402_300_800_000), "out of range"),
@@ -180,19 +179,7 @@ def test_a_value_that_breaks_the_contract_is_refused_by_name(value: bytes | None
 
 def with_unknown_status() -> bytes:
     """A sheet whose status is a symbol of some newer schema."""
-    avro = json.loads(json.dumps(bare(UPDATE.avro)))
-    (status,) = (f for f in avro["fields"] if f["name"] == "count_status")
-    status["type"]["symbols"].append("GUESSED")
-    return value_of(wire_of(encode(SHEET).value) | {"count_status": "GUESSED"}, fastavro.parse_schema(avro))
-
-
-def bare(schema: Any) -> Any:
-    """A schema whose values fastavro takes as they are."""
-    if isinstance(schema, list):
-        return [bare(s) for s in schema]
-    if isinstance(schema, dict):
-        return {k: bare(v) for k, v in schema.items() if k != "logicalType"}
-    return schema
+    return with_wire("count_status", 7, SHEET)
 
 
 def test_an_enum_symbol_that_the_schema_does_not_know_is_refused() -> None:
@@ -200,13 +187,11 @@ def test_an_enum_symbol_that_the_schema_does_not_know_is_refused() -> None:
         decode(with_unknown_status())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: told as `list index out of range`, without the field")
 def test_an_enum_symbol_that_is_refused_is_named() -> None:
     with pytest.raises(ContractError, match="count_status"):
         decode(with_unknown_status())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: told without the field: models judge only what UUID and time took")
 @pytest.mark.parametrize(("field", "content"), [("event_id", "not-a-uuid"), ("observed_at", 2**63 - 1)])
 def test_an_id_or_a_time_that_is_refused_is_named(field: str, content: object) -> None:
     with pytest.raises(ContractError, match=field):
@@ -250,7 +235,7 @@ def test_noise_is_refused_as_a_fault_of_the_contract(noise: bytes) -> None:
         (lambda: ReportingUnit.model_validate(fields_of(SHEET.reporting_unit) | {"type": "precinct"}), "type\n"),
         (lambda: ReportingUnit.model_validate(fields_of(SHEET.reporting_unit) | {"area_path": []}), "area_path\n"),
         (lambda: Counts.model_validate({"votes": {}}), "ballots_cast\n.*required"),
-        (lambda: sub_units(total=2**63), "total\n"),
+        (lambda: sub_units(total=2**53), "total\n"),
         (lambda: a_contest(election_date="7 June"), "isoformat"),
         (lambda: a_contest(time_zone="Lima"), "'Lima' is not an IANA time zone"),
         (lambda: a_contest(areas=a_contest().areas[1:]), "exactly one area has no parent"),
@@ -290,7 +275,6 @@ def test_an_event_that_does_not_fit_the_schema_is_not_written(field: str, conten
         encode(event)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: fastavro writes the truth of any value and the whole part of a float")
 @pytest.mark.parametrize(("field", "content"), [("is_test", None), ("is_test", "no"), ("sequence", 1.5)])
 def test_an_event_is_not_written_as_something_else(field: str, content: object) -> None:
     with pytest.raises(ContractError, match=field):

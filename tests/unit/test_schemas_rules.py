@@ -171,14 +171,10 @@ def test_an_observed_sheet_still_has_to_belong_to_the_contest() -> None:
     assert codes(observed) == ["F306"]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: F107 says no figure of votes, but challenged votes are not compared")
 def test_challenged_votes_do_not_exceed_ballots_cast() -> None:
     assert codes(sheet(ballots_cast=200, challenged_votes=201)) == ["F107"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="UNCLEAR: null votes that an annulled sheet does not state contradict nothing, but give F110"
-)
 def test_an_annulled_sheet_need_not_state_its_null_votes() -> None:
     assert codes(sheet(CountStatus.ANNULLED, dict.fromkeys(TWO, 0), ballots_cast=200)) == []
 
