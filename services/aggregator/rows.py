@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from aggregator.fold import Step
 from aggregator.records import Recorded
+from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 
@@ -100,6 +101,18 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
             "changed outside the aggregator. Rebuild from the log into an empty database."
         ) from error
     return Recorded(row["partition"], row["log_offset"], row["recorded_at"], event)
+
+
+def definition_of(content: Mapping[str, Any]) -> ContestDefined:
+    """The contest in a `definition` column. Raises RowError for what is not one."""
+    try:
+        return ContestDefined.model_validate(content, strict=False)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise RowError(
+            f"the definition kept of a contest is not one ({fault['loc']}: {fault['msg']}): it was changed outside the "
+            "aggregator. Rebuild from the log into an empty database."
+        ) from error
 
 
 _SAME_NAME = tuple(name for name in CountUpdate.model_fields if name in COLUMNS)

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from aggregator.fold import AREA_TYPES, AreaTotal, ContestState, Step, Unit, add_up
 from aggregator.queries import queries
 from aggregator.records import RawRecord, Recorded
-from aggregator.rows import COLUMNS, recorded_of, row_of
+from aggregator.rows import COLUMNS, definition_of, recorded_of, row_of
 from aggregator.tally import FIGURES, Layout
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
@@ -325,7 +325,7 @@ class Store:
         state = ContestState()
         if row["definition"] is None:
             return state
-        contest = ContestDefined.model_validate(row["definition"], strict=False)
+        contest = definition_of(row["definition"])
         state.definition = Recorded(partition, row["definition_offset"], row["definition_recorded_at"], contest)
         state.layout = Layout.of(contest)
         state.digest.definition = leaf(text_of(contest))

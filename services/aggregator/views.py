@@ -11,7 +11,7 @@ from aggregator.count import AsOf, Count, NothingCounted, count, find_area
 from aggregator.fold import AREA_TYPES, AreaTotal
 from aggregator.migrate import check
 from aggregator.queries import queries
-from aggregator.rows import recorded_of
+from aggregator.rows import definition_of, recorded_of
 from aggregator.tally import Layout
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import UnitKey
@@ -59,7 +59,7 @@ class Views:
             known = ", ".join(self.contests()) or "none yet"
             raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
         areas = [dict(row) for row in self._rows("areas", contest_id=contest_id)]
-        return ContestDefined.model_validate(rows[0]["definition"] | {"areas": areas}, strict=False), rows[0]
+        return definition_of(rows[0]["definition"] | {"areas": areas}), rows[0]
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
         """The count of an area now. Raises NothingCounted."""
