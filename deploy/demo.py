@@ -1,14 +1,18 @@
 """`make demo`: the 48 official updates of Peru's 2021 runoff through a real Kafka and a real PostgreSQL.
 
 Runs what a person would type, and shows each command. Safe to run again: nothing is published or added up twice.
-With FULL=1 and ACTAS=folder it goes on with the tally sheets (86,488 in each file of that folder).
+With FULL=1 and ACTAS=folder it goes on with the tally sheets (86,488 in each file of that folder). A crash leaves the
+stack running, and `make demo` goes on where it was.
 """
 
+import argparse
 import os
 import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -17,6 +21,7 @@ from rich.table import Table
 
 from deploy.local import Stack
 from deploy.local.progress import Steps
+from deploy.local.stack import DEFAULT_ROOT
 
 CHECKOUT = Path(__file__).parents[1]
 EXAMPLE = CHECKOUT / "examples" / "peru-2021-runoff"
@@ -40,11 +45,11 @@ def say(text: str) -> None:
     console.print(f"\n[bold]{text}[/]")
 
 
-def run(package: str, *arguments: str) -> None:
+def run(environment: Mapping[str, str], package: str, *arguments: str) -> None:
     """Run a service's command, shown as a person would type it. Ends the demo when it fails."""
     sys.stdout.flush()
     console.print(f"[dim]$ .venv/bin/escrutinio-{package} {shlex.join(_shown(arguments))}[/]", soft_wrap=True)
-    done = subprocess.run([sys.executable, "-m", package, *arguments], cwd=CHECKOUT, check=False)
+    done = subprocess.run([sys.executable, "-m", package, *arguments], cwd=CHECKOUT, env=environment, check=False)
     if done.returncode:
         console.print(f"[red]That failed (exit code {done.returncode}); the lines above say why.[/]")
         sys.exit(done.returncode)
@@ -86,38 +91,44 @@ def acta_files() -> list[str]:
 
 def main() -> None:
     """Run the demo."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="folder of the stack's data (default: .local)")
+    root = parser.parse_args().root
     actas = acta_files()
     say("A real Kafka and a real PostgreSQL on this machine")
     with Steps() as steps:
-        stack = Stack(steps=steps)
+        stack = Stack(root, steps)
         stack.start()
     settings = tomllib.loads(stack.settings_file.read_text(encoding="utf-8"))
-    run("ingest", "topics")
-    run("aggregator", "migrate")
+    # The commands find the stack in .local by themselves; said all the same, so that no other setting gets in between.
+    environment = os.environ | {f"ESCRUTINIO_{name.upper()}": value for name, value in settings.items()}
+    command = partial(run, environment)
+    command("ingest", "topics")
+    command("aggregator", "migrate")
 
     say("The office's 48 updates, onto the log; those that say nothing new become heartbeats")
-    run("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(EXAMPLE / "updates.csv"))
+    command("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(EXAMPLE / "updates.csv"))
     say("From the log into totals, each batch in one transaction")
-    run("aggregator", "run", "--until-caught-up")
+    command("aggregator", "run", "--until-caught-up")
     say("Update by update, as a plain SQL query on a view sees it")
     console.print(update_by_update(settings["reader_url"]))
     if actas:
         say("The tally sheets, one event for each change of one")
-        run("ingest", "load", *actas)
-        run("aggregator", "run", "--until-caught-up")
+        command("ingest", "load", *actas)
+        command("aggregator", "run", "--until-caught-up")
 
     say("The count as it stands")
-    run("aggregator", "show", CONTEST)
+    command("aggregator", "show", CONTEST)
     say("The count of 7 June 2021, 19:23 in Peru, folded anew from the log")
-    run("aggregator", "replay", CONTEST, "--to-reported", NINETEEN_TWENTY_THREE)
+    command("aggregator", "replay", CONTEST, "--to-reported", NINETEEN_TWENTY_THREE)
 
     say("The stack goes on running. Look further:")
-    for command, what in (
+    for shown, what in (
         (f"escrutinio-aggregator explain {CONTEST}", "what changed, update by update, and why"),
         ("escrutinio-aggregator status", "position, lag, findings"),
         ("escrutinio-ingest load FILES…", "more documents, then: escrutinio-aggregator run --until-caught-up"),
     ):
-        console.print(f"  .venv/bin/{command}", soft_wrap=True)
+        console.print(f"  .venv/bin/{shown}", soft_wrap=True)
         console.print(f"      [dim]{what}[/]")
     console.print(f"  psql '{settings['reader_url']}'", soft_wrap=True)
     console.print("      [dim]SELECT * FROM results.selection_count WHERE is_count;[/]")
