@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from aggregator.fold import ContestState, evolve
 from aggregator.log import Log, LogUnreachable
-from aggregator.records import RawRecord, Recorded
-from aggregator.store import Batch, Cursor, Parked, Store, StoreUnreachable
+from aggregator.records import Parked, RawRecord, Recorded
+from aggregator.store import Batch, Cursor, Store, StoreUnreachable
 from schemas.codec import decode
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus

@@ -27,3 +27,12 @@ class Recorded:
     offset: int
     recorded_at: datetime
     event: CountUpdate | ContestDefined
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A message that waits, with the one that blocked its contest."""
+
+    raw: RawRecord
+    contest_id: str
+    reason: str

@@ -1,22 +1,23 @@
-"""A history row and the update it holds, in both directions (pure)."""
+"""What the append-only tables hold of an event, and back (pure). Columns and their types stand in the order of COPY."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from aggregator.fold import Step
-from aggregator.records import Recorded
+from aggregator.records import Parked, Recorded
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
+from schemas.types import from_milliseconds
 
 
 class RowError(EscrutinioError):
     """A history row is not what the aggregator writes."""
 
 
-COLUMNS: dict[str, str] = {
+UPDATE: dict[str, str] = {
     "partition": "int4",
     "log_offset": "int8",
     "recorded_at": "timestamptz",
@@ -45,11 +46,47 @@ COLUMNS: dict[str, str] = {
     "accepted": "bool",
     "change": "jsonb",
 }
-"""Columns of `aggregate.count_update_history` and their types, in the order in which rows are copied."""
+"""`aggregate.count_update_history`."""
+
+DEFINITION: dict[str, str] = {
+    "partition": "int4",
+    "log_offset": "int8",
+    "recorded_at": "timestamptz",
+    "event_id": "uuid",
+    "contest_id": "text",
+    "accepted": "bool",
+    "definition": "jsonb",
+}
+"""`aggregate.contest_history`."""
+
+FINDING: dict[str, str] = {
+    "partition": "int4",
+    "log_offset": "int8",
+    "ordinal": "int4",
+    "contest_id": "text",
+    "unit_type": "text",
+    "unit_id": "text",
+    "code": "text",
+    "rule": "text",
+    "message": "text",
+}
+"""`aggregate.finding`."""
+
+PARKED: dict[str, str] = {
+    "partition": "int4",
+    "log_offset": "int8",
+    "recorded_at": "timestamptz",
+    "contest_id": "text",
+    "key": "bytea",
+    "value": "bytea",
+    "headers": "jsonb",
+    "reason": "text",
+}
+"""`aggregate.parked`."""
 
 
-def row_of(step: Step) -> tuple[Any, ...]:
-    """The history row of an update and of what it did, in the order of COLUMNS."""
+def update_row(step: Step) -> tuple[Any, ...]:
+    """The history row of an update and of what it did, in the order of UPDATE."""
     recorded, update = step.recorded, step.recorded.event
     assert isinstance(update, CountUpdate)
     unit = update.reporting_unit
@@ -84,8 +121,39 @@ def row_of(step: Step) -> tuple[Any, ...]:
     )
 
 
+def definition_row(step: Step) -> tuple[Any, ...]:
+    """The history row of a definition, in the order of DEFINITION."""
+    recorded, event = step.recorded, step.recorded.event
+    return (
+        recorded.partition,
+        recorded.offset,
+        recorded.recorded_at,
+        event.event_id,
+        event.contest_id,
+        step.accepted,
+        event.model_dump(mode="json"),
+    )
+
+
+def finding_rows(step: Step) -> Iterator[tuple[Any, ...]]:
+    """A row for each finding of a step, in the order of FINDING."""
+    recorded, event = step.recorded, step.recorded.event
+    unit = event.unit if isinstance(event, CountUpdate) else (None, None)
+    for ordinal, finding in enumerate(step.findings):
+        place = (recorded.partition, recorded.offset, ordinal, event.contest_id, *unit)
+        yield (*place, finding.code, finding.rule, finding.message)
+
+
+def parked_row(parked: Parked) -> tuple[Any, ...]:
+    """The row of a message that waits, in the order of PARKED."""
+    raw = parked.raw
+    headers = [[name, value.hex()] for name, value in raw.headers]
+    recorded_at = from_milliseconds(raw.timestamp_ms)
+    return (raw.partition, raw.offset, recorded_at, parked.contest_id, raw.key, raw.value, headers, parked.reason)
+
+
 def recorded_of(row: Mapping[str, Any]) -> Recorded:
-    """The inverse of `row_of`. Raises RowError for a row that is not an update."""
+    """The inverse of `update_row`. Raises RowError for a row that is not an update."""
     fields = {name: row[name] for name in _SAME_NAME}
     fields["reporting_unit"] = {
         "id": row["unit_id"],
@@ -115,4 +183,4 @@ def definition_of(content: Mapping[str, Any]) -> ContestDefined:
         ) from error
 
 
-_SAME_NAME = tuple(name for name in CountUpdate.model_fields if name in COLUMNS)
+_SAME_NAME = tuple(name for name in CountUpdate.model_fields if name in UPDATE)

@@ -18,16 +18,16 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from aggregator import rows
 from aggregator.fold import AREA_TYPES, AreaTotal, ContestState, Step, Unit, add_up
 from aggregator.queries import queries
-from aggregator.records import RawRecord, Recorded
-from aggregator.rows import COLUMNS, definition_of, recorded_of, row_of
+from aggregator.records import Parked, Recorded
+from aggregator.rows import definition_of, recorded_of
 from aggregator.tally import FIGURES, Layout
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.identity import leaf, text_of
-from schemas.types import from_milliseconds
 
 logger = logging.getLogger(__name__)
 _SQL = queries("store")
@@ -53,15 +53,6 @@ class Cursor:
     partition: int
     next_offset: int
     epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """A message that waits, with the one that blocked its contest."""
-
-    raw: RawRecord
-    contest_id: str
-    reason: str
 
 
 @dataclass(slots=True)
@@ -145,81 +136,14 @@ class Store:
 
     def _history(self, batch: Batch) -> None:
         updates = [s for s in batch.steps if isinstance(s.recorded.event, CountUpdate)]
-        self._copy("count_update_history", COLUMNS, (row_of(s) for s in updates))
-        self._copy(
-            "contest_history",
-            {
-                "partition": "int4",
-                "log_offset": "int8",
-                "recorded_at": "timestamptz",
-                "event_id": "uuid",
-                "contest_id": "text",
-                "accepted": "bool",
-                "definition": "jsonb",
-            },
-            (
-                (r.partition, r.offset, r.recorded_at, e.event_id, e.contest_id, s.accepted, e.model_dump(mode="json"))
-                for s in batch.steps
-                if isinstance(e := (r := s.recorded).event, ContestDefined)
-            ),
-        )
-        self._copy(
-            "finding",
-            {
-                "partition": "int4",
-                "log_offset": "int8",
-                "ordinal": "int4",
-                "contest_id": "text",
-                "unit_type": "text",
-                "unit_id": "text",
-                "code": "text",
-                "rule": "text",
-                "message": "text",
-            },
-            (
-                (
-                    s.recorded.partition,
-                    s.recorded.offset,
-                    ordinal,
-                    s.recorded.event.contest_id,
-                    *(s.recorded.event.unit if isinstance(s.recorded.event, CountUpdate) else (None, None)),
-                    finding.code,
-                    finding.rule,
-                    finding.message,
-                )
-                for s in batch.steps
-                for ordinal, finding in enumerate(s.findings)
-            ),
-        )
-        self._copy(
-            "parked",
-            {
-                "partition": "int4",
-                "log_offset": "int8",
-                "recorded_at": "timestamptz",
-                "contest_id": "text",
-                "key": "bytea",
-                "value": "bytea",
-                "headers": "jsonb",
-                "reason": "text",
-            },
-            (
-                (
-                    p.raw.partition,
-                    p.raw.offset,
-                    from_milliseconds(p.raw.timestamp_ms),
-                    p.contest_id,
-                    p.raw.key,
-                    p.raw.value,
-                    [[name, value.hex()] for name, value in p.raw.headers],
-                    p.reason,
-                )
-                for p in batch.parked
-            ),
-        )
+        definitions = [s for s in batch.steps if isinstance(s.recorded.event, ContestDefined)]
+        self._copy("count_update_history", rows.UPDATE, map(rows.update_row, updates))
+        self._copy("contest_history", rows.DEFINITION, map(rows.definition_row, definitions))
+        self._copy("finding", rows.FINDING, (row for step in batch.steps for row in rows.finding_rows(step)))
+        self._copy("parked", rows.PARKED, map(rows.parked_row, batch.parked))
 
-    def _copy(self, table: str, columns: Mapping[str, str], rows: Iterable[tuple[Any, ...]]) -> None:
-        iterator = iter(rows)
+    def _copy(self, table: str, columns: Mapping[str, str], values: Iterable[tuple[Any, ...]]) -> None:
+        iterator = iter(values)
         first = next(iterator, None)
         if first is None:
             return
@@ -279,8 +203,8 @@ class Store:
             self._db.execute(_SQL["clear_totals"], {"contest_id": contest_id})
         touched = state.totals.keys() if defined else {area for s in steps for area in s.areas}
         if touched:
-            rows = [_total_row(contest_id, area, state.totals[area], state.layout) for area in sorted(touched)]
-            self._db.execute(_SQL["put_totals"], {"rows": Jsonb(rows)})
+            totals = [_total_row(contest_id, area, state.totals[area], state.layout) for area in sorted(touched)]
+            self._db.execute(_SQL["put_totals"], {"rows": Jsonb(totals)})
 
     def _definition(self, contest: ContestDefined) -> None:
         self._db.execute(

@@ -31,7 +31,7 @@ from aggregator.fold import ContestState, evolve
 from aggregator.log import Log
 from aggregator.migrate import migrate
 from aggregator.records import RawRecord
-from aggregator.rows import COLUMNS, row_of
+from aggregator.rows import UPDATE, update_row
 from deploy.local import Stack
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
@@ -156,12 +156,12 @@ def _replay(bench: Bench) -> None:
 def _copy_limit(bench: Bench, events: list[Any]) -> float:
     """Rows of the history table per second, made before the clock starts and copied as bytes: no Python in between."""
     state = ContestState()
-    rows = [row_of(s) for r in events if isinstance((s := evolve(state, r)).recorded.event, CountUpdate)]
-    columns = ", ".join(COLUMNS)
+    rows = [update_row(s) for r in events if isinstance((s := evolve(state, r)).recorded.event, CountUpdate)]
+    columns = ", ".join(UPDATE)
     with psycopg.connect(bench.settings["owner_url"]) as db, db.cursor() as cursor:
         cursor.execute("CREATE TABLE copied (LIKE aggregate.count_update_history INCLUDING ALL)")
         with cursor.copy(f"COPY copied ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(list(COLUMNS.values()))
+            copy.set_types(list(UPDATE.values()))
             for row in rows:
                 copy.write_row(row)
         with cursor.copy("COPY copied TO STDOUT (FORMAT BINARY)") as copy:

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from aggregator.fold import ContestState, Step, evolve
 from aggregator.records import Recorded
-from aggregator.rows import COLUMNS, RowError, recorded_of, row_of
+from aggregator.rows import UPDATE, RowError, recorded_of, update_row
 from schemas.count_update import CountUpdate
 from schemas.identity import is_named_right
 from tests.strategies import a_bulletin, a_contest, a_sheet, after, corrected, minute, nights, recorded, updates
@@ -18,8 +18,8 @@ from tests.strategies import a_bulletin, a_contest, a_sheet, after, corrected, m
 
 def through_the_table(step: Step) -> dict[str, Any]:
     """The row as the database gives it back: what is jsonb has been JSON."""
-    row = dict(zip(COLUMNS, row_of(step), strict=True))
-    return {n: json.loads(json.dumps(v)) if COLUMNS[n] == "jsonb" else v for n, v in row.items()}
+    row = dict(zip(UPDATE, update_row(step), strict=True))
+    return {n: json.loads(json.dumps(v)) if UPDATE[n] == "jsonb" else v for n, v in row.items()}
 
 
 def step_of(update: CountUpdate) -> Step:
