@@ -8,29 +8,27 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from schemas.types import Count, Frozen, Instant, Key, ReportingUnitType
-
-NonEmpty = Annotated[str, Field(min_length=1)]
+from schemas.types import Count, Frozen, Id, Instant, Key, ReportingUnitType, Text
 
 
 class Selection(Frozen):
     """One thing a voter can choose (NIST ContestSelection)."""
 
     selection_id: Key
-    candidate: str
-    party: str
+    candidate: Text
+    party: Text
     ballot_order: Annotated[int, Field(ge=1)]
-    external_id: str | None
+    external_id: Id | None
     """The authority's own code: ONPE's C_CODI_AGRUPOL."""
 
 
 class Area(Frozen):
     """One area of the contest. `parent_id` is null for the outermost alone."""
 
-    area_id: NonEmpty
-    name: str
+    area_id: Id
+    name: Text
     type: ReportingUnitType
-    parent_id: str | None
+    parent_id: Id | None
 
 
 class ContestDefined(Frozen):
@@ -41,14 +39,14 @@ class ContestDefined(Frozen):
     """
 
     event_id: UUID
-    contest_id: NonEmpty
+    contest_id: Id
     revision: Annotated[int, Field(ge=1)]
     previous_event_id: UUID | None
-    name: NonEmpty
-    election_name: NonEmpty
-    election_date: NonEmpty
-    authority: NonEmpty
-    time_zone: NonEmpty
+    name: Id
+    election_name: Id
+    election_date: Id
+    authority: Id
+    time_zone: Id
     effective_at: Instant
     selections: tuple[Selection, ...]
     areas: tuple[Area, ...]
@@ -78,6 +76,17 @@ class ContestDefined(Frozen):
         known = {a.area_id for a in self.areas}
         if orphans := [a.area_id for a in self.areas if a.parent_id is not None and a.parent_id not in known]:
             raise ValueError(f"areas whose parent is not defined: {', '.join(orphans[:5])}")
+        parents = {a.area_id: a.parent_id for a in self.areas}
+        reached = set(roots)
+        for area in self.areas:
+            way: list[str] = []
+            at = area.area_id
+            while at not in reached:
+                if at in way:
+                    raise ValueError(f"areas that contain each other: {', '.join(way)}")
+                way.append(at)
+                at = parents[at] or at
+            reached.update(way)
         if (self.revision == 1) != (self.previous_event_id is None):
             raise ValueError("previous_event_id is given from revision 2 on, and only then")
         return self

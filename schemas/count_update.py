@@ -11,11 +11,13 @@ from schemas.types import (
     Count,
     CountStatus,
     Frozen,
+    Id,
     Instant,
     Key,
     ReportingUnitType,
     ResultStage,
     ReviewReason,
+    Text,
     UpdateKind,
 )
 
@@ -35,18 +37,18 @@ class UnitKey(NamedTuple):
 class ReportingUnit(Frozen):
     """What the statement is about."""
 
-    id: Annotated[str, Field(min_length=1)]
+    id: Id
     type: ReportingUnitType
-    name: str | None
-    area_path: tuple[str, ...]
+    name: Text | None
+    area_path: tuple[Id, ...]
 
 
 class Correction(Frozen):
     """Why an update replaces what the unit said before."""
 
-    reason: str
+    reason: Text
     basis: CorrectionBasis
-    authority: str
+    authority: Text
     replaces_event_id: UUID
 
 
@@ -81,7 +83,7 @@ class SubUnits(Frozen):
 class PublishedPercentages(Frozen):
     """The office's own percentages, kept as evidence beside ours."""
 
-    valid_votes_share: dict[str, Percent]
+    valid_votes_share: dict[Key, Percent]
     sub_units_processed: Percent | None
     sub_units_counted: Percent | None
     turnout: Percent | None
@@ -90,16 +92,16 @@ class PublishedPercentages(Frozen):
 class Document(Frozen):
     """A place in an archived document."""
 
-    uri: str
+    uri: Text
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    place: str
+    place: Text
 
 
 class Source(Frozen):
     """Where a statement comes from."""
 
-    name: str
-    snapshot_id: str
+    name: Text
+    snapshot_id: Text
     part: Annotated[int, Field(ge=1)]
     parts: Annotated[int, Field(ge=1)]
     documents: tuple[Document, ...]
@@ -109,7 +111,7 @@ class CountUpdate(Frozen):
     """One official statement about one reporting unit."""
 
     event_id: UUID
-    contest_id: Annotated[str, Field(min_length=1)]
+    contest_id: Id
     reporting_unit: ReportingUnit
     sequence: Annotated[int, Field(ge=1)]
     previous_event_id: UUID | None
@@ -118,7 +120,7 @@ class CountUpdate(Frozen):
     reported_at: Instant | None
     observed_at: Instant
     count_status: CountStatus
-    source_status: str | None
+    source_status: Text | None
     review_reason: ReviewReason | None
     result_stage: ResultStage
     counts: Counts | None

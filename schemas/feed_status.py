@@ -3,18 +3,18 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
-from schemas.types import Frozen, Instant
+from schemas.types import Frozen, Id, Instant
 
 
 class FeedStatus(Frozen):
     """The office repeated a unit's figures, under a new time or in a new document."""
 
     event_id: UUID
-    contest_id: Annotated[str, Field(min_length=1)]
-    unit_type: str
-    unit_id: str
+    contest_id: Id
+    unit_type: Id
+    unit_id: Id
     reported_at: Instant | None
     observed_at: Instant
     last_event_id: UUID

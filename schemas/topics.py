@@ -26,12 +26,9 @@ EVENTS = Topic("results.events", required=_FOREVER, initial={"max.message.bytes"
 REJECTED = Topic("results.rejected", required=_FOREVER, initial={"max.message.bytes": "8388608"})
 """What could not be published, with its original bytes and the reason in headers."""
 
-FEED_STATUS = Topic(
-    "results.feed-status",
-    required={"cleanup.policy": "delete"},
-    initial={"retention.ms": str(7 * 24 * 3600 * 1000)},
-)
-"""Heartbeats, kept for a week."""
+FEED_STATUS = Topic("results.feed-status", required=_FOREVER)
+"""Heartbeats. Kept for good, though the design has them short-lived: ingest tells a repetition from a change by them, also
+when a document is read again after a month, and they are few."""
 
 TOPICS = (EVENTS, REJECTED, FEED_STATUS)
 

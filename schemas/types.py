@@ -90,7 +90,13 @@ Instant = Annotated[AwareDatetime, AfterValidator(_utc_milliseconds)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number of votes, ballots, people or sheets; below 2^53, so that every JSON reader holds it exactly."""
 
-Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=10_000)]
+"""Words of the source. No NUL character: PostgreSQL cannot hold one, and a reader would be stopped by it for good."""
+
+Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+$", max_length=200)]
+"""An id as the authority writes it: a string, never empty, without control characters."""
+
+Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=200)]
 """An id that is a key in a map: printable ASCII, which sorts the same everywhere."""
 
 

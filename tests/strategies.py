@@ -545,8 +545,8 @@ _some = st.none() | _counts
 _instants = st.integers(-30_000_000_000_000, 250_000_000_000_000).map(from_milliseconds)  # the years 1019 to 9892
 _hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 _percents = st.decimals(0, 100, places=3).map(str)
-_texts = st.text(max_size=12)
-_names = st.text(min_size=1, max_size=12)
+_texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
+_names = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=12)
 _keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 
 
@@ -558,7 +558,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
     correction = st.builds(Correction, reason=_texts, authority=_texts)
     percentages = st.builds(
         PublishedPercentages,
-        valid_votes_share=st.dictionaries(_names, _percents, max_size=3),
+        valid_votes_share=st.dictionaries(_keys, _percents, max_size=3),
         **dict.fromkeys(("sub_units_processed", "sub_units_counted", "turnout"), st.none() | _percents),
     )
     sheets = {name: _some for name in SubUnits.model_fields if name != "under_review_by_reason"}

@@ -19,10 +19,11 @@ from uuid import UUID
 from aggregator.digest import StateDigest
 from aggregator.records import Recorded
 from aggregator.tally import Layout, Vector
+from schemas.chain import definition_fault, judge
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
-from schemas.identity import leaf, name_text, text_of
-from schemas.rules import Finding, check
+from schemas.identity import leaf, text_of
+from schemas.rules import Finding
 from schemas.types import rfc3339
 
 
@@ -97,32 +98,17 @@ def evolve(state: ContestState, recorded: Recorded) -> Step:
     event = recorded.event
     text = text_of(event)
     step = Step(recorded, leaf=leaf(text))
-    if event.event_id != name_text(text):
-        step.findings = (Finding("F404", f"{event.event_id} is not the id of its content"),)
-    elif isinstance(event, ContestDefined):
-        _define(state, step, event)
-    elif state.definition is None:
-        step.findings = (Finding("F405", f"{event.unit} stated before contest {event.contest_id} is defined"),)
+    if isinstance(event, ContestDefined):
+        _define(state, step, event, text)
     else:
-        _update(state, step, event)
+        _update(state, step, event, text)
     return step
 
 
-def _define(state: ContestState, step: Step, event: ContestDefined) -> None:
-    current = state.definition.event if state.definition is not None else None
-    assert current is None or isinstance(current, ContestDefined)
-    expected = 1 if current is None else current.revision + 1
-    if event.revision != expected:
-        step.findings = (Finding("F401", f"definition revision {event.revision}, expected {expected}"),)
-        return
-    if current is not None and event.previous_event_id != current.event_id:
-        step.findings = (Finding("F403", f"definition follows {event.previous_event_id}, not {current.event_id}"),)
-        return
-    if current is not None and current.selection_ids != event.selection_ids[: len(current.selection_ids)]:
-        step.findings = (Finding("F301", "a revision must keep the contest's selections, in their order"),)
-        return
-    if current is not None and (lost := current.areas_by_id.keys() - event.areas_by_id.keys()):
-        step.findings = (Finding("F302", f"a revision must keep the contest's areas; {sorted(lost)[0]} is gone"),)
+def _define(state: ContestState, step: Step, event: ContestDefined, text: bytes) -> None:
+    current = state.contest if state.definition is not None else None
+    if fault := definition_fault(event, text, current):
+        step.findings = (fault,)
         return
     step.accepted = step.is_current = True
     state.definition = step.recorded
@@ -157,13 +143,16 @@ def _apply(state: ContestState, unit: Unit, areas: Iterable[str], before: Vector
             total.last_offset, total.last_event_id = unit.offset, unit.event_id
 
 
-def _update(state: ContestState, step: Step, event: CountUpdate) -> None:
+def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) -> None:
     recorded, key = step.recorded, event.unit
     unit = state.units.get(key)
-    findings = list(check(event, state.contest))
-    findings.extend(_chain(unit, event))
-    step.findings = tuple(findings)
-    if any(f.rejects for f in findings) or (unit is not None and event.sequence <= unit.head_sequence):
+    contest = state.contest if state.definition is not None else None
+    accepted, findings = judge(event, text, contest, unit.head_sequence if unit is not None else 0)
+    if findings and findings[0].code in ("F404", "F405"):
+        step.findings = tuple(findings)
+        return
+    step.findings = (*findings, *_chain(unit, event))
+    if not accepted:
         return
     step.accepted = True
     if key.type in AREA_TYPES:

@@ -277,13 +277,15 @@ class Store:
         """Both sides of the boundary: what was committed is what is read back."""
         kept = {r["area_id"]: r for r in self._db.execute(_SQL["totals_of_contest"], {"contest_id": contest_id})}
         for area in sorted(kept.keys() | state.totals.keys()):
-            total, row = state.totals.get(area), kept.get(area)
-            stored = row and state.layout.vector(row, row["under_review_by_reason"], row["votes"])
-            if total is None or total.vector != stored:
+            row = kept.get(area)
+            total = state.totals.get(area) or AreaTotal(state.layout.zero())  # every unit of it may have left
+            if row is None or total.vector != state.layout.vector(row, row["under_review_by_reason"], row["votes"]):
                 raise StoreError(
                     f"the total of area {area} of {contest_id} is not the sum of its units: a row was changed outside "
                     "the aggregator. Rebuild from the log into an empty database."
                 )
+            # What last touched an area may be a unit that is no longer in it: only the row knows.
+            state.totals[area] = AreaTotal(total.vector, row["stated_at"], row["last_offset"], row["last_event_id"])
         if (root := state.digest.root()) != digest:
             raise StoreError(
                 f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: a row was "

@@ -159,16 +159,18 @@ class Pipeline:
             self._screen.start(name, found.statements + len(found.rejections))
             self._screen.advance(found.statements - len(found.events), 0, len(found.rejections))
             try:
-                self._send(found)
-                break
+                if self._send(found):
+                    break
             except (DeliveryFailed, BrokerAway) as fault:
                 self._reconnect(fault, attempt)
+        else:
+            raise BrokerAway(f"{name} is not wholly on the log after {_ATTEMPTS} attempts")
         assert first is not None
         self._screen.done()
         self.report.add(first)
         self.report.seconds += time.monotonic() - started
 
-    def _send(self, found: changes.Changes) -> None:
+    def _send(self, found: changes.Changes) -> bool:
         names = self._connection.names
         contest_id = self.contest.definition.contest_id
         # A crash here, or anywhere in the sending, leaves a first part of the events; the next run sends the rest.
@@ -181,10 +183,11 @@ class Pipeline:
         self._rejected.update(new)
         if self._alone(offsets):
             changes.adopt(self.contest, found)
-        else:
-            self._screen.say("someone else is writing to the log; reading it again")
-            changes.adopt(self.contest, replace(found, units={}))
-            self._recall()
+            return True
+        self._screen.say("someone else is writing to the log; reading it again")
+        changes.adopt(self.contest, replace(found, units={}))
+        self._recall()
+        return False  # one of ours may not have been accepted: what of it is still news?
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
         """Whether our events, and nothing else, follow what we had read. Moves the place in the log if so."""

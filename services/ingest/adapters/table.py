@@ -11,7 +11,7 @@ import io
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
 from ingest.statement import Kept, Rejection, refuse
@@ -107,8 +107,8 @@ class BadCell(Exception):
 
 def whole(text: str, column: str) -> int:
     """A count: digits and nothing else."""
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        return int(text)
+    if text.isascii() and text.isdigit() and len(text) < 19 and (value := int(text)) < 2**53:
+        return value
     raise BadCell(column, "F201", f"{text[:40]!r} is not a count", "a whole number, zero or more, in digits")
 
 
@@ -116,7 +116,9 @@ def instant(text: str, column: str) -> datetime:
     """A time with its zone, in whole milliseconds."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        if time.tzinfo is not None:
+            time = time.astimezone(UTC)
+    except (ValueError, OverflowError):
         time = None
     if time is None or time.tzinfo is None or time.microsecond % 1000:
         raise BadCell(
@@ -131,7 +133,7 @@ def percent(text: str, column: str) -> str:
         value = Decimal(text).quantize(_THOUSANDTH)
     except InvalidOperation:
         value = Decimal(-1)
-    if not 0 <= value < 1000:
+    if not value.is_finite() or value.is_signed() or value >= 1000:
         raise BadCell(column, "F201", f"{text[:40]!r} is not a percentage", "a number in percent, as 50.269")
     return f"{value:f}"
 
@@ -188,7 +190,7 @@ def recognise(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, t
 
     def likeness(form: Form) -> float:
         own = {name for name in names if form.accepts(name)}
-        return len(names & form.columns | own) / len(names | form.columns)
+        return len(names & form.columns | own) / len(names | frozenset(form.needed))
 
     form = max(forms, key=likeness)
     if likeness(form) < 0.5:

@@ -1,0 +1,46 @@
+"""Which events of the log count: one rule for whoever reads it, so that ingest remembers what the fold accepts.
+
+An update is accepted when its id is the one its content gives, it breaks no rule that rejects, and its sequence is
+higher than every one accepted of its unit before. A definition, when it is the contest's next revision and takes
+nothing away that updates rest on.
+"""
+
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.identity import name_text
+from schemas.rules import Finding, check
+
+
+def judge(
+    update: CountUpdate, text: bytes, contest: ContestDefined | None, head_sequence: int
+) -> tuple[bool, list[Finding]]:
+    """Whether an update is accepted, and every rule it breaks by itself.
+
+    `text`: its canonical text (`identity.statement`). `head_sequence`: the highest accepted of its unit, 0 for none.
+    """
+    if update.event_id != name_text(text):
+        return False, [Finding("F404", f"{update.event_id} is not the id of its content")]
+    if contest is None:
+        return False, [Finding("F405", f"{update.unit} stated before contest {update.contest_id} is defined")]
+    findings = list(check(update, contest))
+    return update.sequence > head_sequence and not any(f.rejects for f in findings), findings
+
+
+def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined | None) -> Finding | None:
+    """Why a definition is not accepted after `current` (None: it is the first); None when it is."""
+    if event.event_id != name_text(text):
+        return Finding("F404", f"{event.event_id} is not the id of its content")
+    expected = 1 if current is None else current.revision + 1
+    if event.revision != expected:
+        return Finding("F401", f"definition revision {event.revision}, expected {expected}")
+    if current is None:
+        return None
+    if event.previous_event_id != current.event_id:
+        return Finding("F403", f"definition follows {event.previous_event_id}, not {current.event_id}")
+    if current.selection_ids != event.selection_ids[: len(current.selection_ids)]:
+        return Finding("F301", "a revision must keep the contest's selections, in their order")
+    for area_id, path in current.area_paths.items():
+        area = event.areas_by_id.get(area_id)
+        if area is None or event.area_paths[area_id] != path or area.type is not current.areas_by_id[area_id].type:
+            return Finding("F302", f"a revision must keep the contest's areas, where they are; {area_id} is not")
+    return None
