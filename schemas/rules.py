@@ -131,7 +131,7 @@ def _counts(c: Counts) -> Iterator[Finding]:
 def _settled(update: CountUpdate) -> Iterator[Finding]:
     counts = update.counts
     if update.count_status is CountStatus.COUNTED and (
-        counts is None or counts.ballots_cast is None or not counts.votes or None in counts.votes.values()
+        counts is None or None in (counts.ballots_cast, *counts.votes.values()) or not counts.votes
     ):
         yield Finding("F109", f"{update.unit} is counted, but not every figure is stated")
     if (

@@ -606,8 +606,8 @@ def heartbeats() -> st.SearchStrategy[FeedStatus]:
     return st.builds(
         a_heartbeat,
         contest_id=_names,
-        unit_type=_texts,
-        unit_id=_texts,
+        unit_type=_names,
+        unit_id=_names,
         reported_at=st.none() | _instants,
         observed_at=_instants,
         last_event_id=st.uuids(),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aggregator import consume, render
@@ -30,7 +31,7 @@ from aggregator.views import Views, area_key
 from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
-from schemas.errors import EscrutinioError
+from schemas.errors import ContractError, EscrutinioError
 from schemas.feed_status import FeedStatus
 from schemas.topics import TopicNames
 from schemas.types import ReportingUnitType, rfc3339
@@ -46,10 +47,10 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except NothingCounted as error:
-            _errors.print(f"[red]no answer:[/] {error}")
+            _errors.print(f"[red]no answer:[/] {escape(str(error))}")
             ctx.exit(1)
         except EscrutinioError as error:
-            _errors.print(f"[red]{type(error).__name__}:[/] {error}")
+            _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}")
             ctx.exit(2)
 
 
@@ -220,8 +221,8 @@ def status(
             ends = {p: log.end_offset(p) for p in log.partitions()}
         if (raw := last_heartbeat(servers, names.feed_status)) is not None:
             heartbeat = decode(raw.value, raw.headers)
-    except LogError as error:
-        _errors.print(f"[yellow]{error}[/]")
+    except (LogError, ContractError) as error:
+        _errors.print(f"[yellow]{escape(str(error))}[/]")
     for p in answer["partitions"]:
         p["end_offset"] = ends.get(p["partition"])
         p["lag"] = None if p["end_offset"] is None else p["end_offset"] - p["next_offset"]
@@ -336,7 +337,8 @@ def explain(contest_id: str, area_id: str | None, reader_url: str | None, as_jso
             if is_area
             else []
         )
-    if not statements and not publications:
+    refused = sorted(found.keys() - {s.offset for s in statements})
+    if not statements and not publications and not refused:
         raise NothingCounted(f"nothing has been stated about {unit}")
     if as_json:
         click.echo(
@@ -346,6 +348,7 @@ def explain(contest_id: str, area_id: str | None, reader_url: str | None, as_jso
                     "unit": str(unit),
                     "statements": [s.model_dump(mode="json") for s in statements],
                     "publications": [s.model_dump(mode="json") for s in publications],
+                    "not_accepted": [{"offset": offset, "findings": found[offset]} for offset in refused],
                 },
                 indent=2,
             )
@@ -354,6 +357,8 @@ def explain(contest_id: str, area_id: str | None, reader_url: str | None, as_jso
     console = render.out()
     if statements:
         console.print(render.explain(statements, contest.time_zone))
+    for offset in refused:
+        console.print(f"offset {offset} was not accepted: {'; '.join(found[offset])}", style="red", markup=False)
     if publications:
         console.print("\nAmong its tally sheets, publication by publication:", style="bold")
         console.print(render.snapshots(publications, contest.time_zone))

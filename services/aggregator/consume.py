@@ -116,10 +116,13 @@ def run(
     """
     wait_s = 0.5
     while not stop.is_set():
+        begun = time.monotonic()
         try:
             if _session(writer_url, bootstrap_servers, topic, stop, batch_size, until_caught_up, on_progress, on_alive):
                 return
         except (LogUnreachable, StoreUnreachable) as error:
+            if time.monotonic() - begun > 30:  # it had worked: this is a new fault
+                wait_s = 0.5
             logger.warning("%s; trying again in %.1f s", error, wait_s)
             stop.wait(wait_s)
             wait_s = min(wait_s * 2, 5.0)

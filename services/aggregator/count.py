@@ -115,6 +115,8 @@ class Count(Frozen):
     last_update: LastUpdate
     official: Beside | None
     digest: str
+    blocked: str | None = None
+    """Why the contest stands still: a message on the log that cannot be read. Nothing after it is counted."""
 
 
 def percent(part: int | None, whole: int | None, places: int = 3) -> str | None:
@@ -208,6 +210,11 @@ def _computed(
 ) -> Count:
     layout = Layout.of(contest)
     named = layout.named(total.vector)
+    if area.parent_id is None:
+        missing = max(contest.expected_units - named["total"], 0)  # sheets that nobody has stated yet
+        for name in ("total", "to_be_processed", "pending"):
+            named[name] += missing
+        named["registered_voters"] = contest.registered_voters or named["registered_voters"]
     assert total.last_event_id is not None
     assert total.stated_at is not None
     return _answer(
@@ -312,7 +319,12 @@ def _answer(
         ),
         lead=lead,
         leader=max(votes, key=lambda s: votes[s] or 0) if lead else None,
-        **{**figures, "valid_votes": valid},
+        ballots_cast=cast,
+        valid_votes=valid,
+        blank_votes=figures["blank_votes"],
+        invalid_votes=figures["invalid_votes"],
+        challenged_votes=figures["challenged_votes"],
+        annulled_ballots=figures["annulled_ballots"],
         sub_units=sheets,
         under_review_by_reason=reasons,
         sub_units_processed=Percentage(

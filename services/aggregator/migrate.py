@@ -11,7 +11,7 @@ the ones there are (alembic, yoyo) keep one state per database.
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -56,36 +56,41 @@ def migrate(owner_url: str) -> list[Migration]:
     """Apply what is missing; returns it. Raises MigrationError for a database this release does not fit."""
     try:
         db = psycopg.connect(owner_url, autocommit=True, connect_timeout=10)
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         raise MigrationError(f"PostgreSQL does not answer: {error}") from error
-    with db:
-        db.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        roles = {
-            name for (name,) in db.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(_ROLES),))
-        }
-        if missing := sorted(set(_ROLES) - roles):
-            raise MigrationError(
-                f"role {', '.join(missing)} does not exist; an administrator creates it: CREATE ROLE {missing[0]} LOGIN"
-            )
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migration (version int PRIMARY KEY, name text NOT NULL,"
-            " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    try:
+        with db:
+            return _apply(db)
+    except psycopg.Error as error:
+        raise MigrationError(f"PostgreSQL refused: {error}. Migrations are for the owner of the database.") from error
+
+
+def _apply(db: psycopg.Connection[tuple[Any, ...]]) -> list[Migration]:
+    db.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    roles = {name for (name,) in db.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(_ROLES),))}
+    if missing := sorted(set(_ROLES) - roles):
+        raise MigrationError(
+            f"role {', '.join(missing)} does not exist; an administrator creates it: CREATE ROLE {missing[0]} LOGIN"
         )
-        db.execute("GRANT SELECT ON schema_migration TO escrutinio_writer, escrutinio_reader")
-        applied = _applied(db)
-        new = []
-        for migration in released():
-            if migration.version in applied:
-                _same(migration, applied)
-                continue
-            with db.transaction():
-                db.execute(migration.sql)
-                db.execute(
-                    "INSERT INTO schema_migration (version, name, sha256) VALUES (%s, %s, %s)",
-                    (migration.version, migration.name, migration.sha256),
-                )
-            new.append(migration)
-        return new
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migration (version int PRIMARY KEY, name text NOT NULL,"
+        " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    db.execute("GRANT SELECT ON schema_migration TO escrutinio_writer, escrutinio_reader")
+    applied = _applied(db)
+    new = []
+    for migration in released():
+        if migration.version in applied:
+            _same(migration, applied)
+            continue
+        with db.transaction():
+            db.execute(migration.sql)
+            db.execute(
+                "INSERT INTO schema_migration (version, name, sha256) VALUES (%s, %s, %s)",
+                (migration.version, migration.name, migration.sha256),
+            )
+        new.append(migration)
+    return new
 
 
 def check(db: psycopg.Connection[dict[str, object]]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -46,14 +47,14 @@ def show(answer: Count) -> RenderableType:
     votes.add_column(f"{answer.authority}'s own", justify="right")
     for s in answer.selections:
         votes.add_row(
-            f"{s.party} ({s.candidate})",
+            escape(f"{s.party} ({s.candidate})"),
             number(s.votes),
             _percent(percent(s.votes, answer.valid_votes, 2)),
             _percent(s.published_share),
         )
     if answer.lead is not None:
         leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
-        votes.add_row(f"Lead ({leader})", number(answer.lead), style="bold")
+        votes.add_row(escape(f"Lead ({leader})"), number(answer.lead), style="bold")
     return Group(title, Text(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
 
 
@@ -115,6 +116,8 @@ def _foot(answer: Count) -> RenderableType:
         Text(f"Last update  event {last.event_id}, offset {last.offset} of the log", style="dim"),
         Text(f"State        offset {answer.as_of.offset}, digest {answer.digest}", style="dim", overflow="fold"),
     ]
+    if answer.blocked is not None:
+        lines.insert(0, Text(f"BLOCKED: nothing after it is counted. {answer.blocked}", style="bold red"))
     if answer.official is not None:
         o = answer.official
         differ = {n: d for n, d in o.differences.items() if d}
@@ -190,7 +193,7 @@ def status(answer: dict[str, Any]) -> RenderableType:
         if c["blocked"]:
             table.add_row(
                 "  BLOCKED",
-                f"at offset {c['blocked_offset']}: {c['blocked_reason']}; {c['parked']} messages parked",
+                escape(f"at offset {c['blocked_offset']}: {c['blocked_reason']}; {c['parked']} messages parked"),
                 style="bold red",
             )
     if answer["heartbeat"]:
@@ -199,7 +202,7 @@ def status(answer: dict[str, Any]) -> RenderableType:
     for u in answer["unattributed"]:
         table.add_row(
             "UNREADABLE",
-            f"{u['messages']} messages of no contest from offset {u['first_offset']}: {u['reason']}",
+            escape(f"{u['messages']} messages of no contest from offset {u['first_offset']}: {u['reason']}"),
             style="bold red",
         )
     return table

@@ -4,11 +4,11 @@ The fold is the live one; only where it starts and stops differs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from aggregator.consume import recorded_of_raw
-from aggregator.fold import ContestState, evolve
+from aggregator.fold import ContestState, Step, add_up, evolve
 from aggregator.log import Log
 from aggregator.records import Recorded
 from schemas.contest import ContestDefined
@@ -42,10 +42,8 @@ class Until:
         if self.stated_at is None:
             return True
         event = recorded.event
-        # The first definition holds for all times: without it there is no contest to count.
-        if isinstance(event, ContestDefined):
-            return event.revision == 1 or event.effective_at <= self.stated_at
-        return event.stated_at <= self.stated_at
+        # Selections and areas hold for all times: a sheet of that night may belong to an area defined later.
+        return isinstance(event, ContestDefined) or event.stated_at <= self.stated_at
 
 
 def replay(
@@ -60,13 +58,12 @@ def replay(
     Raises ContractError for a message of the contest that cannot be read, ReplayError for an unknown contest.
     """
     state, key = ContestState(), contest_id.encode()
+    definitions: list[Step] = []
     with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
         log.topic_id()
         found = False
         for partition in log.partitions():
             end = log.end_offset(partition)
-            if until.offset is not None and until.offset >= end:
-                raise ReplayError(f"the log ends at offset {end - 1}; {until.offset} is not on it yet")
             for records in log.read_to_end(partition, 0, end):
                 for raw in records:
                     if raw.key != key:
@@ -76,13 +73,36 @@ def replay(
                     if until.passed_by(recorded.offset, recorded.recorded_at):
                         break
                     if until.takes(recorded):
-                        evolve(state, recorded)
+                        step = evolve(state, recorded)
+                        if step.accepted and isinstance(recorded.event, ContestDefined):
+                            definitions.append(step)
                 else:
                     on_progress(records[-1].offset + 1, end)
                     continue
                 break
             if found:
+                if until.offset is not None and until.offset >= end:
+                    raise ReplayError(f"the log ends at offset {end - 1}; {until.offset} is not on it yet")
                 break
     if not found:
         raise ReplayError(f"contest {contest_id} is not on {topic}")
+    if until.stated_at is not None and definitions:
+        _count_as_then(state, definitions, until.stated_at)
     return state
+
+
+def _count_as_then(state: ContestState, definitions: list[Step], stated_at: datetime) -> None:
+    """What was added up at that time, by the definition that held then; the first where none did yet."""
+    held = definitions[0]
+    for step in definitions[1:]:
+        assert isinstance(step.recorded.event, ContestDefined)
+        if step.recorded.event.effective_at <= stated_at:
+            held = step
+    then = held.recorded.event
+    assert isinstance(then, ContestDefined)
+    assert state.definition is not None
+    state.digest.definition = held.leaf
+    if then.counting_level is not state.contest.counting_level:
+        contest = state.contest.model_copy(update={"counting_level": then.counting_level})
+        state.definition = replace(state.definition, event=contest)
+        add_up(state)

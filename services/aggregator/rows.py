@@ -44,6 +44,7 @@ UPDATE: dict[str, str] = {
     "source": "jsonb",
     "is_test": "bool",
     "accepted": "bool",
+    "is_current": "bool",
     "change": "jsonb",
 }
 """`aggregate.count_update_history`."""
@@ -117,6 +118,7 @@ def update_row(step: Step) -> tuple[Any, ...]:
         update.source.model_dump(mode="json"),
         update.is_test,
         step.accepted,
+        step.is_current,
         step.change,
     )
 

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from aggregator import rows
 from aggregator.fold import AREA_TYPES, AreaTotal, ContestState, Step, Unit, add_up
+from aggregator.migrate import check
 from aggregator.queries import queries
 from aggregator.records import Parked, Recorded
 from aggregator.rows import definition_of, recorded_of
@@ -76,6 +77,14 @@ class Store:
             self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
         except psycopg.OperationalError as error:
             raise StoreUnreachable(f"PostgreSQL does not answer: {error}") from error
+        except psycopg.Error as error:
+            raise StoreError(f"not an address of PostgreSQL: {error}") from error
+        try:
+            with _reachable():
+                check(self._db)
+        except BaseException:
+            self._db.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +100,12 @@ class Store:
         Raises StoreError when the cursor is of another topic under the same name.
         """
         with _reachable(), self._db.transaction():
+            other = self._db.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
+            if other is not None:
+                raise StoreError(
+                    f"this database holds the totals of topic {other['topic']}, not of {topic}; give {topic} a database "
+                    "of its own"
+                )
             row = self._db.execute(
                 _SQL["claim_cursor"],
                 {"topic": topic, "partition": partition, "topic_id": topic_id, "digest": ""},
@@ -336,5 +351,11 @@ class _reachable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, psycopg.OperationalError):
+        if not isinstance(error, psycopg.Error):
+            return
+        state = error.sqlstate
+        # No state: the connection broke. 08 connection, 57 shutdown, 53 resources, 40 conflict, 55 not now.
+        away = state is None or state[:2] in ("08", "57", "53", "40", "55")
+        if away and isinstance(error, psycopg.OperationalError):
             raise StoreUnreachable(f"PostgreSQL went away: {error}") from error
+        raise StoreError(f"PostgreSQL refused ({state}): {error}") from error

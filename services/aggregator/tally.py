@@ -10,7 +10,7 @@ from functools import cached_property
 
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, CountUpdate, SubUnits
-from schemas.types import CountStatus, ReviewReason, UpdateKind
+from schemas.types import CountStatus, ReportingUnitType, ReviewReason, UpdateKind
 
 VOTERS = ("registered_voters", "registered_voters_counted")
 BALLOTS = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes")
@@ -32,6 +32,9 @@ FIGURES = (*VOTERS, *BALLOTS, "annulled_ballots", *SHEETS)
 _SLOT = {name: slot for slot, name in enumerate(FIGURES)}
 _REASON = {reason: len(FIGURES) + i for i, reason in enumerate(REASONS)}
 _VOTES_FROM = len(FIGURES) + len(REASONS)
+
+SHEETS_OF_THEIR_OWN = frozenset({ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE})
+"""Units that are counted as one tally sheet each; the others are areas that contain sheets."""
 
 Vector = list[int]
 """FIGURES, then one slot per review reason, then one per selection in ballot order."""
@@ -70,8 +73,10 @@ class Layout:
         if update.sub_units is not None:
             _bulletin(vector, update.sub_units)
             self._add_counts(vector, update.counts)
-        else:
+        elif update.reporting_unit.type in SHEETS_OF_THEIR_OWN:
             self._sheet(vector, update)
+        else:  # an area's statement that says nothing of its sheets
+            self._add_counts(vector, update.counts)
         return vector
 
     def _add_counts(self, vector: Vector, counts: Counts | None) -> None:

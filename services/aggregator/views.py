@@ -30,7 +30,7 @@ class Views:
     def __init__(self, url: str) -> None:
         try:
             self._db = psycopg.connect(url, row_factory=dict_row, connect_timeout=10)
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
             raise ViewsUnreachable(f"PostgreSQL does not answer: {error}") from error
         self._db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._db.read_only = True
@@ -67,7 +67,7 @@ class Views:
         area = find_area(contest, area_id)
         totals = self._rows("area_total", contest_id=contest_id, area_id=area.area_id)
         official = [recorded_of(r) for r in self.history(contest_id, area_key(area))] if area.type in AREA_TYPES else []
-        return count(
+        answer = count(
             contest,
             area,
             _total(Layout.of(contest), totals[0]) if totals else None,
@@ -75,6 +75,8 @@ class Views:
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
         )
+        blocked = f"offset {row['blocked_offset']}: {row['blocked_reason']}" if row["blocked"] else None
+        return answer.model_copy(update={"blocked": blocked})
 
     def history(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
         """Rows of a unit's accepted updates, by sequence."""
@@ -101,7 +103,10 @@ class Views:
         return self._rows("unattributed")
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
-        return self._db.execute(_SQL[name], parameters).fetchall()
+        try:
+            return self._db.execute(_SQL[name], parameters).fetchall()
+        except psycopg.Error as error:
+            raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
 
 
 def area_key(area: Area) -> UnitKey:

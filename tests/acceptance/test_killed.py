@@ -97,6 +97,8 @@ def test_everything_killed_at_random_ends_where_an_undisturbed_run_ends(
         thread.join()
     consumer.close()
     assert (ingest.kills, aggregator.kills) == (KILLS, KILLS)
+    assert ingest.moved > 0
+    assert aggregator.moved > 0
 
     setup.run("ingest", *load)
     setup.aggregate()

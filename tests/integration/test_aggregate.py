@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
@@ -18,10 +19,12 @@ from aggregator.log import Log, LogError
 from aggregator.migrate import MigrationError, migrate
 from aggregator.store import Batch, Fenced, Store, StoreError
 from aggregator.views import Views
-from schemas.count_update import CountUpdate
+from schemas.contest import Area, ContestDefined
+from schemas.count_update import Correction, CountUpdate
 from schemas.errors import EscrutinioError
-from schemas.types import CountStatus, ReportingUnitType, ReviewReason
-from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
+from schemas.identity import NIL, named
+from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ReviewReason, UpdateKind
+from tests.builders import AREA_PATH, CONTEST, STARTS, bulletin, contest, revised, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_kafka import create_topic
 from tests.fix_postgres import Database
@@ -141,8 +144,6 @@ def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, to
     wrong = sheet(1)
     assert wrong.counts is not None
     counts = wrong.counts.model_copy(update={"ballots_cast": 999})
-    from schemas.identity import NIL, named
-
     event_log.append([contest(), named(wrong.model_copy(update={"event_id": NIL, "counts": counts}))])
     aggregate(event_log, totals)
     with psycopg.connect(totals.reader_url) as db:
@@ -417,3 +418,128 @@ def _until(true: Callable[[], bool], timeout_s: float = 60) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)
+
+
+def test_an_area_that_loses_its_only_sheet_does_not_stop_the_next_start(event_log: EventLog, totals: Database) -> None:
+    elsewhere = Area(area_id="010102", name="B", type=ReportingUnitType.MUNICIPALITY, parent_id="010100")
+    definition = contest()
+    definition = named(
+        ContestDefined(**{**definition.__dict__, "event_id": NIL, "areas": (*definition.areas, elsewhere)})
+    )
+    first = sheet(1)
+    path = (*AREA_PATH[:3], "010102")
+    unit = first.reporting_unit.model_copy(update={"area_path": path})
+    moved = sheet(1, after=first, hours=13)
+    moved = named(moved.model_copy(update={"event_id": NIL, "reporting_unit": unit}))
+    event_log.append([definition, first, moved])
+    aggregate(event_log, totals)
+    event_log.append([sheet(2, hours=14)])
+    aggregate(event_log, totals)
+    assert count_of(totals, CONTEST, "010102").sub_units["counted"] == 1
+    assert count_of(totals, CONTEST, "010101").sub_units["counted"] == 1
+    assert count_of(totals, CONTEST).sub_units["counted"] == 2
+
+
+def test_sheets_that_nobody_has_stated_are_to_be_processed_in_the_view_as_in_show(
+    event_log: EventLog, totals: Database
+) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    count = count_of(totals, CONTEST)
+    assert (count.sub_units["total"], count.sub_units["counted"], count.sub_units["pending"]) == (100, 1, 99)
+    assert count.sub_units_counted.percent == "1.000"
+    assert count.turnout.registered_voters == 30_000
+    with psycopg.connect(totals.reader_url) as db:
+        row = db.execute(
+            "SELECT total, counted, pending, counted_percent::text, registered_voters FROM results.area_count"
+            " WHERE area_id = 'xx' AND is_count"
+        ).fetchone()
+    assert row == (100, 1, 99, "1.000", 30_000)
+
+
+def test_a_retracted_bulletin_is_no_count_in_the_view_either(event_log: EventLog, totals: Database) -> None:
+    said = bulletin(5, 3, counted=1)
+    taken_back = named(
+        CountUpdate(
+            **{
+                **bulletin(5, 3, counted=1, after=said, hours=13).__dict__,
+                "event_id": NIL,
+                "kind": UpdateKind.RETRACTED,
+                "correction": Correction(
+                    reason="withdrawn",
+                    basis=CorrectionBasis.SOURCE_DECLARED,
+                    authority="ONPE",
+                    replaces_event_id=said.event_id,
+                ),
+            }
+        )
+    )
+    event_log.append([contest(level=ReportingUnitType.COUNTRY), said, taken_back])
+    aggregate(event_log, totals)
+    with pytest.raises(NothingCounted, match="retracted"):
+        count_of(totals, CONTEST)
+    with psycopg.connect(totals.reader_url) as db:
+        assert db.execute("SELECT * FROM results.area_count").fetchall() == []
+
+
+def test_a_blocked_contest_says_so_where_its_count_is_read(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    event_log.append_raw(CONTEST.encode(), b"poison")
+    aggregate(event_log, totals)
+    assert "offset 2" in (count_of(totals, CONTEST).blocked or "")
+    with psycopg.connect(totals.reader_url) as db:
+        assert db.execute("SELECT DISTINCT blocked FROM results.selection_count").fetchall() == [(True,)]
+
+
+def test_a_database_holds_one_topic(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest()])
+    aggregate(event_log, totals)
+    with Store(totals.writer_url) as store, pytest.raises(StoreError, match="a database of its own"):
+        store.claim("rehearsal.results.events", UUID(int=7), 0)
+
+
+def test_what_the_database_refuses_is_a_fault_and_not_waited_for(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest()])
+    with pytest.raises(StoreError, match="refused"):
+        consume.run(
+            totals.reader_url, event_log.bootstrap_servers, event_log.topic, threading.Event(), until_caught_up=True
+        )
+
+
+def test_a_run_on_a_database_without_its_tables_says_what_to_do(event_log: EventLog, database: Database) -> None:
+    event_log.append([contest()])
+    with pytest.raises(MigrationError, match="escrutinio-aggregator migrate"):
+        aggregate(event_log, database)
+    with pytest.raises(MigrationError, match="refused"):
+        migrate(database.reader_url)
+
+
+def test_replay_to_an_official_time_takes_areas_defined_later_and_the_level_of_then(event_log: EventLog) -> None:
+    definition = contest(level=ReportingUnitType.COUNTRY)
+    said = bulletin(5, 3, counted=1, hours=12)
+    moved = revised(definition, ReportingUnitType.PRECINCT, hours=14)
+    event_log.append([definition, said, sheet(1, hours=13), moved, sheet(2, hours=15)])
+
+    def at(hours: float) -> tuple[Basis, int | None]:
+        until = replay.Until(stated_at=STARTS + timedelta(hours=hours))
+        state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
+        count = of_state(state, None, state.digest.root())
+        return count.basis, count.selections[0].votes
+
+    assert at(12) == (Basis.OFFICIAL, 5)
+    assert at(13.5) == (Basis.OFFICIAL, 5)
+    assert at(14) == (Basis.COMPUTED, 10)
+    assert at(15) == (Basis.COMPUTED, 20)
+
+
+def test_explain_counts_moves_by_the_offices_own_order(event_log: EventLog, totals: Database) -> None:
+    first = sheet(1, hours=15)
+    late = sheet(1, {"a": 0, "b": 0}, after=first, hours=13, status=CountStatus.PENDING)
+    event_log.append([contest(), first, late, sheet(1, {"a": 11, "b": 20}, after=late, hours=16)])
+    aggregate(event_log, totals)
+    with Views(totals.reader_url) as views:
+        (snapshot,) = views.snapshots(CONTEST, "xx", "precinct")
+    assert [(m["before"], m["after"], m["units"]) for m in snapshot["moves"]] == [
+        ("COUNTED", "COUNTED", 1),
+        ("not stated", "COUNTED", 1),
+    ]

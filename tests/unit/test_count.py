@@ -232,15 +232,17 @@ def test_a_computed_count_is_told_with_its_sheets() -> None:
     assert [(s.votes, s.share) for s in count.selections] == [(100, "55.556"), (80, "44.444")]
     assert (count.ballots_cast, count.valid_votes, count.invalid_votes, count.annulled_ballots) == (250, 180, 65, 50)
     assert {n: v for n, v in count.sub_units.items() if v} == {
-        "total": 3,
+        "total": 4,  # of the whole contest: one that nobody has stated yet
         "processed": 3,
         "counted": 2,
         "counted_normal": 1,
         "annulled": 1,
         "under_review": 1,
+        "to_be_processed": 1,
+        "pending": 1,
     }
     assert count.under_review_by_reason == {"OTHER": 1}
-    assert (count.turnout.registered_voters_counted, count.turnout.registered_voters) == (360, 660)
+    assert (count.turnout.registered_voters_counted, count.turnout.registered_voters) == (360, 1_000)
     assert (count.sub_units_counted.percent, count.sub_units_processed.percent) == ("66.667", "100.000")
     assert count.last_update.event_id == third.event_id
 

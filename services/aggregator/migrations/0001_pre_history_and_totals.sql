@@ -51,7 +51,8 @@ CREATE TABLE aggregate.count_update_history (
     published_percentages jsonb,
     source            jsonb  NOT NULL,
     is_test           boolean NOT NULL,
-    accepted          boolean NOT NULL,
+    accepted          boolean NOT NULL,      -- false: a duplicate, a fork, or against a rule; it changed nothing
+    is_current        boolean NOT NULL,      -- whether it became its unit's state; false too for one that came late
     change            jsonb  NOT NULL,       -- what the count gained or lost by it; {} when it changed nothing
     PRIMARY KEY (partition, log_offset)
 );
@@ -164,3 +165,5 @@ GRANT INSERT, UPDATE ON aggregate.cursor, aggregate.unit_state, aggregate.contes
     aggregate.area, aggregate.area_total TO escrutinio_writer;
 GRANT DELETE ON aggregate.area_total TO escrutinio_writer;  -- a moved counting level starts its totals anew
 
+-- Nobody but the owner makes tables here, temporary ones included.
+DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$;

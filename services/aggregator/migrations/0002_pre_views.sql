@@ -36,7 +36,10 @@ WITH official AS (
            (counts ->> 'registered_voters')::bigint         AS registered_voters,
            (counts ->> 'registered_voters_counted')::bigint AS registered_voters_counted,
            (counts ->> 'ballots_cast')::bigint     AS ballots_cast,
-           (counts ->> 'valid_votes')::bigint      AS valid_votes,
+           coalesce((counts ->> 'valid_votes')::bigint,
+                    -- not stated: their sum, when every selection's votes are
+                    (SELECT CASE WHEN bool_and(v.value IS NOT NULL) THEN sum(v.value::bigint) END
+                     FROM jsonb_each_text(counts -> 'votes') v))::bigint AS valid_votes,
            (counts ->> 'blank_votes')::bigint      AS blank_votes,
            (counts ->> 'invalid_votes')::bigint    AS invalid_votes,
            (counts ->> 'challenged_votes')::bigint AS challenged_votes,
@@ -51,7 +54,7 @@ WITH official AS (
            sub_units -> 'under_review_by_reason' AS under_review_by_reason,
            stated_at, log_offset AS last_offset, event_id AS last_event_id
     FROM results.unit_count
-    WHERE unit_type IN ('country', 'state', 'county', 'municipality')
+    WHERE unit_type IN ('country', 'state', 'county', 'municipality') AND kind <> 'RETRACTED'
 ), both_bases AS (
     SELECT o.contest_id, o.area_id, 'OFFICIAL' AS basis, o.votes,
            coalesce(o.registered_voters, CASE WHEN a.parent_id IS NULL THEN c.registered_voters END) AS registered_voters,
@@ -62,13 +65,19 @@ WITH official AS (
     JOIN aggregate.area a USING (contest_id, area_id)
     JOIN results.contest c USING (contest_id)
     UNION ALL
-    SELECT t.contest_id, t.area_id, 'COMPUTED', t.votes, t.registered_voters,
+    SELECT t.contest_id, t.area_id, 'COMPUTED', t.votes,
+           CASE WHEN a.parent_id IS NULL THEN coalesce(c.registered_voters, t.registered_voters)
+                ELSE t.registered_voters END,
            t.registered_voters_counted, t.ballots_cast, t.valid_votes, t.blank_votes, t.invalid_votes,
-           t.challenged_votes, t.total, t.processed, t.counted, t.under_review, t.to_be_processed, t.annulled,
-           t.not_installed, t.pending, t.under_review_by_reason, t.stated_at, t.last_offset, t.last_event_id
+           t.challenged_votes, t.total + u.missing, t.processed, t.counted, t.under_review,
+           t.to_be_processed + u.missing, t.annulled, t.not_installed, t.pending + u.missing,
+           t.under_review_by_reason, t.stated_at, t.last_offset, t.last_event_id
     FROM aggregate.area_total t
     JOIN aggregate.area a USING (contest_id, area_id)
     JOIN results.contest c USING (contest_id)
+    -- of the whole contest: sheets that nobody has stated yet
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN a.parent_id IS NULL THEN greatest(c.expected_units - t.total, 0) ELSE 0 END AS missing) u
     WHERE c.counting_level <> a.type
 )
 SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.parent_id, b.basis,
@@ -83,9 +92,10 @@ SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.pare
        round(100.0 * b.counted / nullif(b.total, 0), 3)      AS counted_percent,
        round(100.0 * b.ballots_cast / nullif(b.registered_voters_counted, 0), 3) AS turnout_of_counted_percent,
        round(100.0 * b.ballots_cast / nullif(b.registered_voters, 0), 3)         AS turnout_of_roll_percent,
-       b.stated_at, b.last_offset, b.last_event_id
+       b.stated_at, b.last_offset, b.last_event_id, k.blocked
 FROM both_bases b
-JOIN aggregate.area a USING (contest_id, area_id);
+JOIN aggregate.area a USING (contest_id, area_id)
+JOIN results.contest k USING (contest_id);
 COMMENT ON VIEW results.area_count IS 'The count of every area, on either basis. WHERE is_count gives one row an area.';
 
 CREATE VIEW results.selection_count AS
@@ -93,7 +103,7 @@ SELECT c.contest_id, c.area_id, c.area_name, c.area_type, c.basis, c.is_count,
        s.selection_id, s.candidate, s.party, s.ballot_order,
        (c.votes ->> s.selection_id)::bigint AS votes,
        round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(c.valid_votes, 0), 3) AS share,
-       c.stated_at, c.last_offset, c.last_event_id
+       c.stated_at, c.last_offset, c.last_event_id, c.blocked
 FROM results.area_count c
 JOIN aggregate.selection s USING (contest_id);
 COMMENT ON VIEW results.selection_count IS 'Votes and share of valid votes (percent) of each selection in each area.';
@@ -115,6 +125,11 @@ JOIN results.contest c USING (contest_id)
 CROSS JOIN LATERAL (
     SELECT * FROM aggregate.count_update_history h
     WHERE h.contest_id = t.contest_id AND h.unit_type = a.type AND h.unit_id = t.area_id AND h.accepted
+      AND h.kind <> 'RETRACTED'
+      AND NOT EXISTS (
+          SELECT FROM aggregate.count_update_history r
+          WHERE r.contest_id = h.contest_id AND r.unit_type = h.unit_type AND r.unit_id = h.unit_id AND r.accepted
+            AND r.kind = 'RETRACTED' AND r.correction ->> 'replaces_event_id' = h.event_id::text)
     ORDER BY abs(extract(epoch FROM h.stated_at - t.stated_at)), h.sequence DESC
     LIMIT 1
 ) o

@@ -1,3 +1,6 @@
+-- other_topic --
+SELECT topic FROM aggregate.cursor WHERE topic <> %(topic)s LIMIT 1
+
 -- claim_cursor --
 INSERT INTO aggregate.cursor (topic, partition, topic_id, next_offset, epoch, digest)
 VALUES (%(topic)s, %(partition)s, %(topic_id)s, 0, 1, %(digest)s)

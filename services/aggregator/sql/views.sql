@@ -21,10 +21,12 @@ WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = %(
 ORDER BY log_offset, ordinal
 
 -- snapshots_of_area --
-WITH beneath AS (
-    SELECT h.*, lag(count_status) OVER (PARTITION BY unit_id ORDER BY sequence) AS before
+WITH told AS (
+    SELECT h.*, lag(count_status) OVER (PARTITION BY unit_id ORDER BY stated_at, sequence) AS before
     FROM results.update_history h
-    WHERE contest_id = %(contest_id)s AND unit_type = %(level)s AND accepted AND %(area_id)s = ANY (area_path)
+    WHERE contest_id = %(contest_id)s AND unit_type = %(level)s AND is_current
+), beneath AS (
+    SELECT * FROM told WHERE %(area_id)s = ANY (area_path)
 ), moves AS (
     SELECT source ->> 'snapshot_id' AS snapshot_id, coalesce(before, 'not stated') AS before, count_status AS after,
            count(*) AS units
