@@ -423,9 +423,8 @@ def _until(true: Callable[[], bool], timeout_s: float = 60) -> None:
 def test_an_area_that_loses_its_only_sheet_does_not_stop_the_next_start(event_log: EventLog, totals: Database) -> None:
     elsewhere = Area(area_id="010102", name="B", type=ReportingUnitType.MUNICIPALITY, parent_id="010100")
     definition = contest()
-    definition = named(
-        ContestDefined(**{**definition.__dict__, "event_id": NIL, "areas": (*definition.areas, elsewhere)})
-    )
+    fields = {name: getattr(definition, name) for name in ContestDefined.model_fields}
+    definition = named(ContestDefined(**fields | {"event_id": NIL, "areas": (*definition.areas, elsewhere)}))
     first = sheet(1)
     path = (*AREA_PATH[:3], "010102")
     unit = first.reporting_unit.model_copy(update={"area_path": path})

@@ -243,7 +243,7 @@ def test_a_computed_count_is_told_with_its_sheets() -> None:
     }
     assert count.under_review_by_reason == {"OTHER": 1}
     assert (count.turnout.registered_voters_counted, count.turnout.registered_voters) == (360, 1_000)
-    assert (count.sub_units_counted.percent, count.sub_units_processed.percent) == ("66.667", "100.000")
+    assert (count.sub_units_counted.percent, count.sub_units_processed.percent) == ("50.000", "75.000")
     assert count.last_update.event_id == third.event_id
 
 
