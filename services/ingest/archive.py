@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from ingest.statement import Capture, Kept
 from schemas.types import rfc3339
 
 _TEMPORARY = ".writing-"
+_NOTHING: Mapping[str, datetime | None] = {}
 
 
 class Archive:
@@ -55,8 +57,11 @@ class Archive:
             os.close(self._lock)
             self._lock = None
 
-    def keep(self, capture: Capture) -> Kept:
-        """Stores the document, if it is new, and says when its bytes were first seen. Raises ArchiveError."""
+    def keep(self, capture: Capture, on_log: Mapping[str, datetime | None] = _NOTHING) -> Kept:
+        """Stores the document, if it is new, and says when its bytes were first seen. Raises ArchiveError.
+
+        `on_log`: by SHA-256, when the log says that a document was seen. It wins: an archive can be lost.
+        """
         assert self._lock is not None, "keep() outside the archive's lock"
         sha256 = hashlib.sha256(capture.content).hexdigest()
         path = self._folder / sha256[:2] / sha256
@@ -66,11 +71,12 @@ class Archive:
                 # A crash before the rename leaves a temporary file (removed at the next start) and no document;
                 # nothing was published from it, and the source still has it.
                 self._write(path, capture.content)
-            first_seen = _first_seen(note, sha256)
-            if first_seen is None:
+            noted = _first_seen(note, sha256)
+            first_seen = on_log.get(sha256) or noted
+            if noted is None:
                 # A crash here leaves bytes without a note. Nothing was published from them, so it is still true
                 # that they are first seen when they are next kept: the same lines write the note then.
-                first_seen = capture.observed_at
+                first_seen = first_seen or capture.observed_at
                 about = {
                     "sha256": sha256,
                     "bytes": len(capture.content),
@@ -80,6 +86,7 @@ class Archive:
                 self._write(note, (json.dumps(about, ensure_ascii=False, indent=1) + "\n").encode())
         except OSError as error:
             raise ArchiveError(f"{path} cannot be written: {error.strerror}") from error
+        assert first_seen is not None
         return Kept(capture.uri, capture.content, sha256, first_seen)
 
     def _write(self, path: Path, content: bytes) -> None:

@@ -8,25 +8,35 @@ A unit's statements are ordered by the office's own time (`stated_at`), its even
 - KNOWN when its figures are already published for that time, or hold there and later ones were published since;
 - a HEARTBEAT when it repeats the latest figures under a later time: the office spoke and said nothing new;
 - NEWS otherwise, also when it arrives late: readers take a unit's state from its highest (stated_at, sequence), so a
-  late statement fills in history and can never turn the count back.
+  late statement fills in history behind what was published for a later time.
+
+What a later document only repeated was not published for its time. A late statement of other figures therefore does
+stand until that document is read again: it is then news. Such news is counted as late, and the callers read again.
+
+A retracted statement has no figures: the next one is news, whatever it says. What is accepted from the log is what the
+fold accepts (`schemas.chain`).
 
 News by which what the unit adds to the count falls is CORRECTED, INFERRED: published, never smoothed.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
 
-from ingest.statement import Rejection, Snapshot, Statement
+from pydantic import ValidationError
+
+from ingest.statement import Rejection, Snapshot, Statement, first_fault
+from schemas.chain import judge
 from schemas.contest import ContestDefined
-from schemas.count_update import Correction, Counts, CountUpdate, Source, SubUnits, UnitKey
+from schemas.count_update import Correction, CountUpdate, ReportingUnit, Source, SubUnits, UnitKey
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
+from schemas.identity import statement as statement_text
 from schemas.rules import RULES, Finding, check
-from schemas.types import CorrectionBasis, CountStatus, UpdateKind
+from schemas.types import CorrectionBasis, CountStatus, ReviewReason, UpdateKind
 
 _SUB_UNITS = tuple(SubUnits.model_fields)
 
@@ -42,8 +52,10 @@ class Outcome(Enum):
 class Figures(NamedTuple):
     """What makes one statement differ from another. `valid` is what is stated, else the votes' sum when all are stated."""
 
+    area_path: tuple[str, ...]
     count_status: CountStatus
     source_status: str | None
+    review_reason: ReviewReason | None
     votes: tuple[tuple[str, int | None], ...]
     ballots_cast: int | None
     valid: int | None
@@ -56,12 +68,12 @@ class Figures(NamedTuple):
 
 
 class Said(NamedTuple):
-    """One published statement of a unit."""
+    """One published statement of a unit. A retraction has no figures."""
 
     stated_at: datetime
     sequence: int
     event_id: UUID
-    figures: Figures
+    figures: Figures | None
 
 
 class UnitMemory(NamedTuple):
@@ -79,8 +91,17 @@ class ContestMemory:
     definition: ContestDefined
     units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
     heartbeats: set[tuple[UnitKey, datetime, UUID]] = field(default_factory=set)
+    heard: dict[UnitKey, datetime] = field(default_factory=dict)
+    """The latest time for which a unit only repeated itself, as far as this run or a heartbeat of its own tells."""
     unchained: int = 0
-    """Events on the log that readers do not accept: duplicates and forks. They report them; here they count for nothing."""
+    """Events on the log that readers do not accept: forged, broken, repeated or forked. They report them; here they count
+    for nothing."""
+
+    def hear(self, heartbeat: FeedStatus) -> None:
+        """Takes a heartbeat into memory."""
+        key = heartbeat_key(heartbeat)
+        self.heartbeats.add(key)
+        _latest(self.heard, key[0], key[1])
 
     def count(self, unit_type: str) -> int:
         """How many units of a type have been stated."""
@@ -100,15 +121,19 @@ class Changes:
     rejections: list[Rejection] = field(default_factory=list)
     heartbeats: list[FeedStatus] = field(default_factory=list)
     units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
+    heard: dict[UnitKey, datetime] = field(default_factory=dict)
     statements: int = 0
     known: int = 0
-    late: int = 0
+    late: set[UUID] = field(default_factory=set)
+    """Those of the events that state a time before one for which their unit was already heard."""
 
 
-def figures(status: CountStatus, source_status: str | None, counts: Counts | None, sub: SubUnits | None) -> Figures:
-    """The figures of a statement or of an event."""
+def figures(unit: ReportingUnit, said: Statement | CountUpdate) -> Figures:
+    """The figures of a statement or of an event about `unit`."""
+    path, status, source_status, reason = unit.area_path, said.count_status, said.source_status, said.review_reason
+    counts, sub = said.counts, _flat(said.sub_units)
     if counts is None:
-        return Figures(status, source_status, (), None, None, None, None, None, None, None, _flat(sub))
+        return Figures(path, status, source_status, reason, (), None, None, None, None, None, None, None, sub)
     votes = counts.votes
     valid = counts.valid_votes
     if valid is None and votes:
@@ -119,9 +144,8 @@ def figures(status: CountStatus, source_status: str | None, counts: Counts | Non
                 break
             valid += n
     return Figures(
-        status, source_status, tuple(sorted(votes.items())), counts.ballots_cast, valid, counts.blank_votes,
-        counts.invalid_votes, counts.challenged_votes, counts.registered_voters, counts.registered_voters_counted,
-        _flat(sub),
+        path, status, source_status, reason, tuple(sorted(votes.items())), counts.ballots_cast, valid, counts.blank_votes,
+        counts.invalid_votes, counts.challenged_votes, counts.registered_voters, counts.registered_voters_counted, sub,
     )  # fmt: skip
 
 
@@ -131,18 +155,20 @@ def _flat(sub: SubUnits | None) -> tuple[object, ...] | None:
     return tuple(tuple(sorted(value.items())) if isinstance(value, dict) else value for value in sub.__dict__.values())
 
 
-def remember(memory: ContestMemory, event: CountUpdate) -> None:
-    """Takes an event of the log into memory, by the rule of whoever folds it: a higher sequence is accepted, others are not.
+def remember(memory: ContestMemory, event: CountUpdate) -> bool:
+    """Takes an event of the log into memory if whoever folds the log accepts it; says whether.
 
-    So that the next event continues the chain that readers see, also after a gap or a fork.
+    So that the next event continues the chain that readers see, also after a gap, a fork or a forgery.
     """
-    unit = memory.units.get(event.unit)
-    if unit is not None and event.sequence <= unit.sequence:
+    key = event.unit
+    unit = memory.units.get(key)
+    accepted, _ = judge(event, statement_text(event), memory.definition, unit.sequence if unit else 0)
+    if not accepted:
         memory.unchained += 1
-        return
-    memory.units[event.unit] = _after(
-        unit, event, figures(event.count_status, event.source_status, event.counts, event.sub_units)
-    )
+        return False
+    now = None if event.kind is UpdateKind.RETRACTED else figures(event.reporting_unit, event)
+    memory.units[key] = _after(unit, event, now)
+    return True
 
 
 def since(snapshots: Iterable[Snapshot], memory: ContestMemory) -> Changes:
@@ -158,7 +184,38 @@ def since(snapshots: Iterable[Snapshot], memory: ContestMemory) -> Changes:
 def adopt(memory: ContestMemory, changes: Changes) -> None:
     """Takes changes into memory, once the log has them."""
     memory.units.update(changes.units)
-    memory.heartbeats.update(heartbeat_key(h) for h in changes.heartbeats)
+    for heartbeat in changes.heartbeats:
+        memory.hear(heartbeat)
+    for key, time in changes.heard.items():
+        _latest(memory.heard, key, time)
+
+
+def published(attempts: Sequence[Changes], memory: ContestMemory) -> Changes:
+    """What of several attempts at sending the same snapshots is on the log. `memory`: what the log says after the last."""
+    last = attempts[-1]
+    if len(attempts) == 1:
+        return last
+    events = {event.event_id: event for one in attempts for event in one.events}
+    kept = {
+        event_id: event
+        for event_id, event in events.items()
+        if (unit := memory.units.get(event.unit)) and any(said.event_id == event_id for said in unit.said)
+    }
+    beats = {beat.event_id: beat for one in attempts for beat in one.heartbeats}
+    findings = {(event.event_id, finding): (event, finding) for one in attempts for event, finding in one.findings}
+    return replace(
+        last,
+        events=list(kept.values()),
+        findings=[found for (event_id, _), found in findings.items() if event_id in kept],
+        heartbeats=[beat for beat in beats.values() if heartbeat_key(beat) in memory.heartbeats],
+        known=last.known + len(last.events) - len(kept),
+        late=set().union(*(one.late for one in attempts)) & kept.keys(),
+    )
+
+
+def _latest(times: dict[UnitKey, datetime], key: UnitKey, time: datetime) -> None:
+    if key not in times or times[key] < time:
+        times[key] = time
 
 
 def heartbeat_key(heartbeat: FeedStatus) -> tuple[UnitKey, datetime, UUID]:
@@ -179,7 +236,7 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
         key = UnitKey(statement.unit.type.value, statement.unit.id)
         stated_at = statement.stated_at
         before = changes.units.get(key) or memory.units.get(key)
-        now = figures(statement.count_status, statement.source_status, statement.counts, statement.sub_units)
+        now = figures(statement.unit, statement)
         outcome, predecessor = compare(before, stated_at, now)
         if outcome is Outcome.NEWS and predecessor and _was_heard(memory, key, predecessor, before, stated_at, now):
             outcome = Outcome.KNOWN
@@ -190,15 +247,21 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
             brought = brought or (predecessor is not None and predecessor.stated_at == stated_at)
             continue
         if outcome is Outcome.HEARTBEAT and statement.reported_at is None:
+            _latest(changes.heard, key, stated_at)
             repeated = True  # its time is ours, its figures are published: nothing left to check
             changes.known += 1
             continue
-        event = _event(statement, before, predecessor, now, snapshot, part, parts, contest)
+        try:
+            event = _event(statement, before, predecessor, now, snapshot, part, parts, contest)
+        except ValidationError as error:
+            changes.rejections.append(_reject(statement, Finding("F202", first_fault(error))))
+            continue
         findings = check(event, contest)
         if fatal := next((finding for finding in findings if finding.rejects), None):
             changes.rejections.append(_reject(statement, fatal))
             continue
         if outcome is Outcome.HEARTBEAT:
+            _latest(changes.heard, key, stated_at)
             repeated = True
             changes.known += 1
             continue
@@ -206,7 +269,9 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
         changes.events.append(event)
         changes.findings.extend((event, finding) for finding in findings)
         changes.units[key] = _after(before, event, now)
-        changes.late += before is not None and stated_at < before.said[-1].stated_at
+        heard = max((t for d in (memory.heard, changes.heard) if (t := d.get(key))), default=None)
+        if before is not None and stated_at < max(before.said[-1].stated_at, heard or stated_at):
+            changes.late.add(event.event_id)
         brought = True
     if repeated and not brought and first is not None:
         _hear(*first, single=parts == 1, memory=memory, changes=changes)
@@ -272,7 +337,7 @@ def _event(
     contest: ContestDefined,
 ) -> CountUpdate:
     """The statement as the unit's next event, not yet named."""
-    fall = _fall(predecessor.figures, now, contest.selection_ids) if predecessor else ""
+    fall = _fall(predecessor.figures, now, contest.selection_ids) if predecessor and predecessor.figures else ""
     correction = None
     if fall:
         assert predecessor is not None
@@ -310,11 +375,11 @@ def _event(
     )
 
 
-def _after(unit: UnitMemory | None, event: CountUpdate, now: Figures) -> UnitMemory:
+def _after(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> UnitMemory:
     """The unit's memory with one event more."""
     new = Said(event.stated_at, event.sequence, event.event_id, now)
     if unit is None:
-        return UnitMemory(1, event.event_id, (new,))
+        return UnitMemory(event.sequence, event.event_id, (new,))
     at = len(unit.said)
     while at and unit.said[at - 1].stated_at > new.stated_at:
         at -= 1

@@ -29,6 +29,7 @@ from ingest.watch import Watch
 from schemas.contest import ContestDefined
 from schemas.errors import EscrutinioError
 from schemas.topics import TopicNames
+from schemas.types import ReportingUnitType
 
 _FILES = ("escrutinio.toml", ".local/escrutinio.toml")
 
@@ -187,8 +188,17 @@ def watch(folder: Path, every_s: float, health_file: Path | None, as_json: bool,
 @cli.command()
 @click.argument("contest_file_path", metavar="CONTEST_FILE", type=click.Path(path_type=Path))
 @_working
-@click.option("--effective-at", metavar="TIME", help="From which official time a revision holds; now if not given.")
-def define(contest_file_path: Path, effective_at: str | None, as_json: bool, **flags: Any) -> None:
+@click.option(
+    "--effective-at", metavar="TIME", help="From which official time a revision holds; as the last if not given."
+)
+@click.option(
+    "--counting-level",
+    type=click.Choice([level.value for level in ReportingUnitType]),
+    help="Add up this level from now on, also when not every unit of it has been stated.",
+)
+def define(
+    contest_file_path: Path, effective_at: str | None, counting_level: str | None, as_json: bool, **flags: Any
+) -> None:
     """Publish a contest's definition, or a changed one as its next revision.
 
     \b
@@ -198,7 +208,9 @@ def define(contest_file_path: Path, effective_at: str | None, as_json: bool, **f
     wanted = _contest(contest_file_path)
 
     def work(pipeline: Pipeline, *_: object) -> None:
-        pipeline.revise(wanted, _time(effective_at) or datetime.now(UTC).replace(microsecond=0))
+        pipeline.revise(
+            wanted, _time(effective_at), ReportingUnitType(counting_level) if counting_level is not None else None
+        )
 
     _run({**flags, "contest": contest_file_path}, as_json, work, revising=True)
 

@@ -21,14 +21,15 @@ from ingest.encode import encode
 from ingest.errors import BrokerAway, DeliveryFailed, IngestError, Stopped
 from ingest.report import Report
 from ingest.statement import Kept, Rejection, Snapshot
+from schemas.chain import definition_fault
 from schemas.codec import Message, decode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
-from schemas.identity import named
+from schemas.identity import named, text_of
 from schemas.topics import EVENTS, FEED_STATUS, REJECTED, Topic, TopicNames
-from schemas.types import ReportingUnitType
+from schemas.types import ReportingUnitType, rfc3339
 
 _RETRY_S = 2.0
 _ATTEMPTS = 3
@@ -88,6 +89,8 @@ class Pipeline:
         self._revising = revising
         self._contests: dict[str, changes.ContestMemory] = {}
         self._rejected: set[str] = set()
+        self._observed: dict[str, datetime | None] = {}
+        """When a document was first seen, by its SHA-256, as the log says; None where it does not."""
         self._publisher: publish.Publisher | None = None
         servers, names = connection.bootstrap_servers, connection.names
         self._log = recall.TopicReader(servers, names.events, whole=True, notice=screen.say)
@@ -118,16 +121,22 @@ class Pipeline:
     def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
         """Takes the documents under `paths`, in the order of the time they state, and says what came of them."""
         recognised = [one for path in source.documents(list(paths)) if (one := self.take(path, observed_at))]
-        for batch in adapters.plan(recognised):
-            if self._stop.is_set():
-                self._screen.say("stopped as asked, after a whole document; running the same again does the rest")
-                break
-            self.run(batch)
-        return self.report
+        batches, again = adapters.plan(recognised), False
+        while True:
+            late = self.report.late
+            for batch in batches:
+                if self._stop.is_set():
+                    self._screen.say("stopped as asked, after a whole document; running the same again does the rest")
+                    return self.report
+                self.run(batch, again=again)
+            if self.report.late == late:
+                return self.report
+            # A later document may have repeated only what stood before the late news. This ends: see `watch.look`.
+            again = True
 
     def take(self, path: Path, observed_at: datetime | None = None) -> adapters.Recognised | None:
         """Fetches and keeps a document and says what it is; one that cannot be read is rejected, and None returned."""
-        kept = self._archive.keep(source.fetch(path, observed_at))
+        kept = self._archive.keep(source.fetch(path, observed_at), self._observed)
         self.report.documents += 1
         recognised = adapters.recognise(kept)
         if isinstance(recognised, Rejection):
@@ -135,39 +144,47 @@ class Pipeline:
             return None
         return recognised
 
-    def run(self, batch: adapters.Batch, *, patient: bool = False) -> tuple[str, ...]:
-        """Parses, compares and sends one batch. `patient`: what is incomplete is not rejected but awaited; returns it."""
+    def run(self, batch: adapters.Batch, *, patient: bool = False, again: bool = False) -> tuple[str, ...]:
+        """Parses, compares and sends one batch. `patient`: what is incomplete is not rejected but awaited; returns it.
+
+        `again`: the batch was run before, and the report is to count only what is new.
+        """
         name = ", ".join(_short(batch.documents))
         started = time.monotonic()
         self._screen.start(name, 0)
         snapshots = adapters.parse(batch, self.contest.definition)
         self.report.seconds += time.monotonic() - started
         awaited = tuple(what for snapshot in snapshots for what in snapshot.awaited)
-        if patient:
-            snapshots = tuple(_without_incomplete(snapshot) for snapshot in snapshots)
-        self._publish(snapshots, name)
+        if not patient:
+            snapshots = tuple(replace(s, rejections=(*s.rejections, *s.incomplete)) for s in snapshots)
+        self._publish(snapshots, name, again=again)
         self._move_level()
         return awaited
 
-    def _publish(self, snapshots: Sequence[Snapshot], name: str) -> None:
+    def _publish(self, snapshots: Sequence[Snapshot], name: str, *, again: bool = False) -> None:
         """Sends what the snapshots bring. After a failed delivery the log says what of it is still news."""
         started = time.monotonic()
-        first: changes.Changes | None = None
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempts: list[changes.Changes] = []
+        failed, done = 0, False
+        while not done:
             found = changes.since(snapshots, self.contest)
-            first = first or found
+            attempts.append(found)
             self._screen.start(name, found.statements + len(found.rejections))
             self._screen.advance(found.statements - len(found.events), 0, len(found.rejections))
             try:
-                if self._send(found):
-                    break
-            except (DeliveryFailed, BrokerAway) as fault:
-                self._reconnect(fault, attempt)
-        else:
-            raise BrokerAway(f"{name} is not wholly on the log after {_ATTEMPTS} attempts")
-        assert first is not None
+                done = self._send(found)
+                failed += not done
+                if not done and failed == _ATTEMPTS:
+                    raise DeliveryFailed(f"{name}: {_ATTEMPTS} times someone else wrote to the log meanwhile")
+            except BrokerAway as fault:
+                self._reconnect(fault)
+            except DeliveryFailed as fault:
+                failed += 1
+                if failed >= _ATTEMPTS:
+                    raise
+                self._reconnect(fault)
         self._screen.done()
-        self.report.add(first)
+        self.report.add(changes.published(attempts, self.contest), again=again)
         self.report.seconds += time.monotonic() - started
 
     def _send(self, found: changes.Changes) -> bool:
@@ -207,10 +224,8 @@ class Pipeline:
         news = 1 if topic == self._connection.names.events else 0
         return self._publisher.send(topic, messages, lambda n: self._screen.advance(n * news, n * news, 0))
 
-    def _reconnect(self, fault: IngestError, attempt: int) -> None:
-        """Drops the producer and reads what did arrive. Raises the fault itself when it keeps coming back."""
-        if isinstance(fault, DeliveryFailed) and attempt == _ATTEMPTS:
-            raise fault
+    def _reconnect(self, fault: IngestError) -> None:
+        """Drops the producer and reads what did arrive, however long no broker answers."""
         self._screen.say(f"{fault}; reading the log again before going on")
         if self._publisher is not None:
             self._publisher.__exit__(type(fault), fault, None)
@@ -229,16 +244,33 @@ class Pipeline:
                 self._screen.say(f"{self._log.topic}[{record.partition}]@{record.offset} is not an event: {error}")
                 continue
             if isinstance(event, ContestDefined):
-                known = self._contests.get(event.contest_id)
-                if known is None:
-                    self._contests[event.contest_id] = changes.ContestMemory(event)
-                elif event.previous_event_id == known.definition.event_id:
-                    known.definition = event
-            elif isinstance(event, CountUpdate) and event.contest_id in self._contests:
-                changes.remember(self._contests[event.contest_id], event)
+                self._recall_definition(event)
+            elif (
+                isinstance(event, CountUpdate)
+                and event.contest_id in self._contests
+                and changes.remember(self._contests[event.contest_id], event)
+            ):
+                self._recall_observed(event)
         for reader in self._beside:
             for record in reader.to_end():
                 self._recall_beside(record)
+
+    def _recall_definition(self, event: ContestDefined) -> None:
+        known = self._contests.get(event.contest_id)
+        if definition_fault(event, text_of(event), known.definition if known else None):
+            return  # whoever folds the log does not accept it either, and reports it
+        if known is None:
+            self._contests[event.contest_id] = changes.ContestMemory(event)
+        else:
+            known.definition = event
+
+    def _recall_observed(self, event: CountUpdate) -> None:
+        """When an undated document was first seen. Where its events do not agree, rows of it say so themselves."""
+        if event.reported_at is not None:
+            return
+        for document in event.source.documents:
+            if self._observed.setdefault(document.sha256, event.observed_at) != event.observed_at:
+                self._observed[document.sha256] = None
 
     def _recall_beside(self, record: recall.Record) -> None:
         headers = dict(record.headers)
@@ -248,9 +280,9 @@ class Pipeline:
         try:
             event = decode(record.value, record.headers)
         except ContractError:
-            return  # another's record on a topic of short memory; heartbeats are only compared with
+            return  # another's record; heartbeats are only compared with
         if isinstance(event, FeedStatus) and event.contest_id in self._contests:
-            self._contests[event.contest_id].heartbeats.add(changes.heartbeat_key(event))
+            self._contests[event.contest_id].hear(event)
 
     def _choose_contest(self) -> None:
         if self._wanted is None:
@@ -273,31 +305,57 @@ class Pipeline:
         self.contest = self._contests[wanted.contest_id]
 
     def _define(self, definition: ContestDefined) -> None:
-        """Puts a definition on the log, and takes it from there. A crash before it leaves none, and the next run sends it."""
-        for attempt in range(1, _ATTEMPTS + 1):
+        """Puts a definition on the log, and takes it from there. A crash before it leaves none, and the next run sends it.
+
+        Raises IngestError when it is not what readers accept, or someone else's revision came first.
+        """
+        failed = 0
+        while True:
             held = self._contests.get(definition.contest_id)
-            if held is not None and held.definition.revision >= definition.revision:
+            if held is not None and held.definition.event_id == definition.event_id:
+                self.report.definitions += 1
                 return
+            if fault := definition_fault(definition, text_of(definition), held.definition if held else None):
+                raise IngestError(f"{definition.contest_id} cannot be defined so: {fault.message}")
             try:
                 self._deliver(self._connection.names.events, (encode(definition),))
-                self.report.definitions += 1
                 self._patiently(self._recall)
-                return
-            except (DeliveryFailed, BrokerAway) as fault:
-                self._reconnect(fault, attempt)
+            except BrokerAway as away:
+                self._reconnect(away)
+            except DeliveryFailed as refused:
+                failed += 1
+                if failed >= _ATTEMPTS:
+                    raise
+                self._reconnect(refused)
 
-    def revise(self, definition: ContestDefined, effective_at: datetime) -> bool:
-        """Publishes the file's definition as the contest's next revision; False when it says nothing new."""
+    def revise(
+        self,
+        definition: ContestDefined,
+        effective_at: datetime | None = None,
+        counting_level: ReportingUnitType | None = None,
+    ) -> bool:
+        """Publishes the file's definition as the contest's next revision; False when it says nothing new.
+
+        `effective_at`: as the known definition's if not given, or for a move of the level, when the last of its units was
+        first stated. `counting_level` moves the level by an operator's decision.
+        """
         known = self.contest.definition
-        if not differing(definition, known):
+        levels = (definition.counting_level, *definition.later_counting_levels)
+        level = counting_level or known.counting_level
+        if level is known.counting_level and not differing(definition, known):
             return False
-        for what, ids, old in (
-            ("selection", set(definition.selection_ids), known.selection_ids),
-            ("area", set(definition.areas_by_id), tuple(known.areas_by_id)),
-        ):
-            if lost := sorted(set(old) - ids):
-                raise IngestError(f"a revision must not take away any {what}: {', '.join(lost[:5])}")
-        self._define(_revision(definition, known, (known.counting_level, *known.later_counting_levels), effective_at))
+        if level not in levels:
+            raise IngestError(f"{level} is none of the contest's counting_levels: {', '.join(levels)}")
+        start = known.effective_at
+        if level is not known.counting_level and self.contest.count(level):
+            start = max(start, self.contest.complete_since(level))
+        effective_at = effective_at or start
+        if effective_at < known.effective_at:
+            raise IngestError(
+                f"a revision must not hold from before the one it follows: {rfc3339(effective_at)} is earlier than "
+                f"{rfc3339(known.effective_at)}"
+            )
+        self._define(_revision(definition, known, levels[levels.index(level) :], effective_at))
         return True
 
     def _move_level(self) -> None:
@@ -307,7 +365,8 @@ class Pipeline:
         if not levels or not definition.expected_units or self.contest.count(levels[0]) < definition.expected_units:
             return
         level = levels[0]
-        self._define(_revision(definition, definition, levels, self.contest.complete_since(level)))
+        since = max(definition.effective_at, self.contest.complete_since(level))
+        self._define(_revision(definition, definition, levels, since))
         self._screen.say(
             f"all {definition.expected_units:,} expected units are stated: the {level} is now what is added up"
         )
@@ -330,13 +389,17 @@ class Pipeline:
 
 
 def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
-    """The fields in which two definitions differ, apart from their place in the chain and the counting level."""
+    """The fields in which two definitions differ, apart from their place in the chain and how far the level has moved."""
     own = {"event_id", "revision", "previous_event_id", "counting_level", "later_counting_levels", "effective_at"}
-    return [
+    differ = [
         name
         for name in ContestDefined.model_fields
         if name not in own and getattr(wanted, name) != getattr(known, name)
     ]
+    levels, level = (wanted.counting_level, *wanted.later_counting_levels), known.counting_level
+    if level not in levels or levels[levels.index(level) + 1 :] != known.later_counting_levels:
+        differ.append("counting_levels")
+    return differ
 
 
 def _revision(
@@ -351,13 +414,6 @@ def _revision(
         "effective_at": effective_at.astimezone(UTC),
     }
     return named(ContestDefined(**values))
-
-
-def _without_incomplete(snapshot: Snapshot) -> Snapshot:
-    """What has not fully come is waited for, not rejected."""
-    if not snapshot.awaited:
-        return snapshot
-    return replace(snapshot, rejections=tuple(r for r in snapshot.rejections if r.finding.code != "F205"))
 
 
 def _short(documents: Sequence[Kept]) -> list[str]:

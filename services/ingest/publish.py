@@ -9,7 +9,7 @@ repeated blindly: it is raised, and the log decides what is still news.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -159,13 +159,30 @@ def inspect(bootstrap_servers: str, topics: Iterable[tuple[str, Topic]]) -> None
             resource = ConfigResource("TOPIC", name)
             described = admin.call("describe_configs", [resource], config_filter="all")
             settings = next(iter(described.values()))[name]
-            for setting, wanted in topic.required.items():
-                found = settings[setting]["value"]
-                if found != wanted:
-                    raise TopicRefused(
-                        f"topic {name} has {setting}={found}, and must have {wanted}: it could lose or change events. "
-                        f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {setting}={wanted}"
-                    )
+            (about,) = admin.call("describe_topics", [name])
+            copies = min(len(partition["replica_nodes"]) for partition in about["partitions"])
+            if fault := unsafe(topic, {setting: one["value"] for setting, one in settings.items()}, copies):
+                setting, found, wanted = fault
+                raise TopicRefused(
+                    f"topic {name} has {setting}={found}, and must have {wanted}: it could lose or change events. "
+                    f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {setting}={wanted}"
+                )
+
+
+def unsafe(topic: Topic, settings: Mapping[str, str], copies: int) -> tuple[str, str, str] | None:
+    """The first setting under which events could be lost, what it is, and what it must be. `copies`: of every message.
+
+    With several copies an acknowledged message must be on two brokers, and a broker that lacks it must not lead.
+    """
+    for setting, wanted in topic.required.items():
+        if settings[setting] != wanted:
+            return setting, settings[setting], wanted
+    if copies > 1:
+        if int(settings["min.insync.replicas"]) < 2:
+            return "min.insync.replicas", settings["min.insync.replicas"], "2"
+        if settings["unclean.leader.election.enable"] != "false":
+            return "unclean.leader.election.enable", settings["unclean.leader.election.enable"], "false"
+    return None
 
 
 class _admin:

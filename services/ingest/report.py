@@ -5,7 +5,7 @@ Place in the flow: filled by `pipeline`, shown by `cli`. A crash loses the repor
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ingest.changes import Changes
@@ -33,14 +33,16 @@ class Report:
     rejections: list[Rejection] = field(default_factory=list)
     awaited: tuple[str, ...] = ()
 
-    def add(self, changes: Changes) -> None:
-        """Counts what a batch brought."""
+    def add(self, changes: Changes, *, again: bool = False) -> None:
+        """Counts what a batch brought. `again`: it was read before in this run, and only what is new counts."""
+        if again:
+            changes = replace(changes, statements=0, known=0, rejections=[])
         self.statements += changes.statements
         self.news.update(event.kind.value for event in changes.events)
         self.findings.update(finding.code for _, finding in changes.findings)
         self.heartbeats += len(changes.heartbeats)
         self.known += changes.known
-        self.late += changes.late
+        self.late += len(changes.late)
         for rejection in changes.rejections:
             self.rejected[rejection.finding.code] += 1
             self.refused_documents += rejection.whole_document
@@ -101,8 +103,8 @@ class Report:
         yield f"news: {news}; nothing new: {self.known:,}; heartbeats: {self.heartbeats:,}"
         if self.late:
             yield (
-                f"{self.late:,} of the news arrived late and took their place in history; documents of a later time that "
-                "were read before them are to be loaded once more, in case they only repeated what stood until then"
+                f"{self.late:,} of the news arrived late and took their place in history; documents of a later time from "
+                "earlier runs are to be loaded once more, in case they only repeated what stood until then"
             )
         if self.findings:
             yield "published with findings: " + ", ".join(

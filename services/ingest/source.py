@@ -3,6 +3,7 @@
 Place in the flow: the first stage. It changes nothing, so a crash here leaves nothing.
 """
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +52,11 @@ def fetch(path: Path, observed_at: datetime | None = None) -> Capture:
 
 
 def _uri(path: Path) -> str:
-    """The path as given. Of one outside the working folder only its last folder and name: the rest is this machine's business."""
+    """The path as given. Of one outside the working folder only its last folder and name: the rest is this machine's business.
+
+    Bytes that are not UTF-8 are shown as such: events are.
+    """
+    path = Path(os.fsencode(path).decode(errors="replace"))
     if not path.is_absolute():
         return path.as_posix()
     try:

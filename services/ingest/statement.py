@@ -9,6 +9,8 @@ from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from schemas.codec import Headers, Message
 from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
 from schemas.identity import canonical, name_text
@@ -131,6 +133,14 @@ class Snapshot:
     rejections: tuple[Rejection, ...]
     awaited: tuple[str, ...] = ()
     """Of an incomplete publication: what has not come yet. Its statements and rejections are of what has."""
+    incomplete: tuple[Rejection, ...] = ()
+    """Rejections that say no more than `awaited`: of units that lack what has not come yet."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """The field that a model does not take, what is wrong with it, and the beginning of what it holds."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']} (got {str(fault['input'])[:40]!r})"
 
 
 def refuse(document: Kept, code: str, message: str, expected: str) -> Rejection:

@@ -67,10 +67,16 @@ class Watch:
             if path not in recognised and theirs & times:
                 self._take(path, recognised)  # came earlier, and belongs to what came now
         awaited: list[str] = []
+        late = self.pipeline.report.late
         for batch in adapters.plan(list(recognised.values())):
             if self.stop.is_set():
                 return
             awaited.extend(self.pipeline.run(batch, patient=True))
+        if self.pipeline.report.late != late:
+            # What a later document only repeated may have to stand behind it: the next look reads the folder once more.
+            # This ends, since no unit's figures are published twice for one time.
+            self.screen.say("news arrived late; reading the folder once more")
+            self._done.clear()
         if recognised:
             if awaited:
                 self.screen.say(f"waiting for {', '.join(awaited[:4])}{' …' if len(awaited) > 4 else ''}")

@@ -61,13 +61,13 @@ class Setup:
         }
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start `ingest load …` or `aggregator run …`; its output is kept for who wants it."""
+        """Start `ingest load …` or `aggregator run …`; what it says is not read."""
         return subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=CHECKOUT,
             env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
 

@@ -479,7 +479,7 @@ def test_a_revision_must_not_take_an_area_away(desk: Desk, tmp_path: Path) -> No
     )
     run = desk.run("define", fewer)
     assert run.returncode == 2
-    assert "must not take away any area: " in run.stderr
+    assert "a revision must keep the contest's areas, where they are; 950202 is not" in run.stderr
 
 
 # --- watching

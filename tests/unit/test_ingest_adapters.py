@@ -34,7 +34,7 @@ def statements(snapshots: tuple[Snapshot, ...]) -> list[Statement]:
 
 
 def rejections(snapshots: tuple[Snapshot, ...]) -> list[Rejection]:
-    return [r for snapshot in snapshots for r in snapshot.rejections]
+    return [r for snapshot in snapshots for r in (*snapshot.rejections, *snapshot.incomplete)]
 
 
 def only_rejection(snapshots: tuple[Snapshot, ...]) -> Rejection:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ingest.adapters.table import BadCell, Form, Refused, Table, instant, percent, whole
-from ingest.statement import Rejection, Snapshot, Statement, refuse
+from pydantic import ValidationError
+
+from ingest.adapters.table import FITTING, BadCell, Form, Refused, Table, instant, percent, whole
+from ingest.statement import Kept, Rejection, Snapshot, Statement, first_fault, refuse
 from schemas.contest import ContestDefined
-from schemas.count_update import Counts, PublishedPercentages, ReportingUnit, SubUnits
+from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
 from schemas.types import CountStatus, ReportingUnitType, ResultStage, ReviewReason, rfc3339
 
 NATIONAL, DISTRICTS = "onpe-national", "onpe-districts"
@@ -189,6 +191,7 @@ def _put(rows: _Rows, row: _Row) -> None:
 def _snapshot(family: str, time: datetime, places: dict[Place, _Rows], contest: ContestDefined) -> Snapshot:
     statements: list[Statement] = []
     rejections: list[Rejection] = []
+    incomplete: list[Rejection] = []
     awaited: dict[str, None] = {}
     for place, rows in places.items():
         rejections.extend(rows.clashes)
@@ -198,7 +201,7 @@ def _snapshot(family: str, time: datetime, places: dict[Place, _Rows], contest: 
             awaited.update(dict.fromkeys(f"{part} of {rfc3339(time)}" for part in lacking))
             first = next(rows.all())
             what = f"{'/'.join(place) or 'the country'} at {rfc3339(time)}"
-            rejections.append(
+            incomplete.append(
                 first.reject(
                     None, "F205", f"{what} lacks its row in {', '.join(lacking)}", f"rows in all of {', '.join(PARTS)}"
                 )
@@ -208,8 +211,15 @@ def _snapshot(family: str, time: datetime, places: dict[Place, _Rows], contest: 
             statements.append(_statement(time, place, rows, contest))
         except _Bad as bad:
             rejections.append(bad.rejection)
+        except ValidationError as error:
+            rejections.append(next(rows.all()).reject(None, "F202", first_fault(error), FITTING))
     return Snapshot(
-        f"{family}/{rfc3339(time)}", contest.authority, tuple(statements), tuple(rejections), tuple(awaited)
+        f"{family}/{rfc3339(time)}",
+        contest.authority,
+        tuple(statements),
+        tuple(rejections),
+        tuple(awaited),
+        tuple(incomplete),
     )
 
 
@@ -237,7 +247,6 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
             raise _Bad(row, "AGRUPACION", "F205", f"unknown total {line[:60]!r}", f"one of {', '.join(_TOTALS)}")
         totals[_TOTALS[line]] = _count(row, "TOTAL_VOTOS")
     _agree(summary, turnout, rows.parts["totales"].get("TOTAL DE VOTOS EMITIDOS"))
-    documents = {(row.table.document.sha256, row.index): row.table.at(row.index) for row in rows.all()}
     return Statement(
         unit=_unit(summary, place, contest),
         reported_at=time,
@@ -266,8 +275,24 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
             sub_units_counted=_percent(turnout, "POR_ACTAS_CONTABILIZADAS"),
             turnout=_percent(turnout, "POR_CIUDADANOS_VOTARON"),
         ),
-        documents=tuple(documents.values()),
+        documents=_documents(rows),
         original=b"".join(row.table.original(row.index) for row in rows.all()),
+    )
+
+
+def _documents(rows: _Rows) -> tuple[Document, ...]:
+    """One for each file, with all its rows: a total of the country stands in several."""
+    places: dict[str, tuple[Kept, list[int]]] = {}
+    for row in rows.all():
+        document = row.table.document
+        places.setdefault(document.sha256, (document, []))[1].append(row.index + 2)
+    return tuple(
+        Document(
+            uri=document.uri,
+            sha256=sha256,
+            place=f"row{'s' if len(numbers) > 1 else ''} {', '.join(str(n) for n in sorted(numbers))}",
+        )
+        for sha256, (document, numbers) in places.items()
     )
 
 

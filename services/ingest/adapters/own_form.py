@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.adapters.table import BadCell, Form, Refused, Table, instant, percent, whole
+from ingest.adapters.table import BadCell, Form, Refused, Table, fitting, instant, percent, whole
 from ingest.statement import Rejection, Snapshot, Statement, refuse
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, PublishedPercentages, ReportingUnit, SubUnits
@@ -43,7 +43,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     rows: dict[int, Statement] = {}
     for index, row in enumerate(table.rows):
         try:
-            statement = read(index, row)
+            statement = fitting(read, index, row)
         except BadCell as bad:
             rejections.append(table.reject(index, bad.column or None, bad.code, str(bad), bad.expected))
             continue
@@ -79,7 +79,8 @@ def _refuse_strange(table: Table, contest: ContestDefined) -> None:
     """Figures in columns nobody reads would be lost in silence: the document is refused instead."""
     document, form = table.document, table.form
     for column in table.header:
-        if column.startswith((_VOTES, _SHARE)) and column.rpartition(".")[2] not in contest.selection_ids:
+        kind = next((prefix for prefix in (_VOTES, _SHARE) if column.startswith(prefix)), None)
+        if kind is not None and column.removeprefix(kind) not in contest.selection_ids:
             raise Refused(
                 refuse(
                     document,

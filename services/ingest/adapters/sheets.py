@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from ingest.adapters.table import BadCell, Form, Refused, Table, instant, whole
+from ingest.adapters.table import BadCell, Form, Refused, Table, fitting, instant, whole
 from ingest.statement import Rejection, Snapshot, Statement, refuse
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, ReportingUnit
@@ -102,9 +102,9 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
         if index in skip:
             continue
         try:
-            statements.append(read(index, row))
+            statements.append(fitting(read, index, row))
         except BadCell as bad:
-            rejections.append(table.reject(index, bad.column, bad.code, str(bad), bad.expected))
+            rejections.append(table.reject(index, bad.column or None, bad.code, str(bad), bad.expected))
     snapshot_id = f"{FAMILY}/{table.document.sha256[:16]}"
     return (Snapshot(snapshot_id, contest.authority, tuple(statements), tuple(rejections)),)
 

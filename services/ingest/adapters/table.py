@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
-from ingest.statement import Kept, Rejection, refuse
+from pydantic import ValidationError
+
+from ingest.statement import Kept, Rejection, Statement, first_fault, refuse
 from schemas.count_update import Document
 from schemas.rules import Finding
 
@@ -22,6 +24,7 @@ _GZIP = b"\x1f\x8b"
 _THOUSANDTH = Decimal("0.001")
 LARGEST_DOCUMENT = 1 << 30
 """Bytes, unpacked: more than any count's; a bound against a document that unpacks without end."""
+FITTING = "an id of at most 200 characters without control characters, words of at most 10,000"
 
 csv.field_size_limit(1 << 20)
 
@@ -105,6 +108,14 @@ class BadCell(Exception):
         self.column, self.code, self.message, self.expected = column, code, message, expected
 
 
+def fitting(read: Callable[[int, list[str]], Statement], index: int, row: list[str]) -> Statement:
+    """What `read` makes of a row. Raises BadCell when its words do not fit: too long, or with control characters."""
+    try:
+        return read(index, row)
+    except ValidationError as error:
+        raise BadCell("", "F202", first_fault(error), FITTING) from error
+
+
 def whole(text: str, column: str) -> int:
     """A count: digits and nothing else."""
     if text.isascii() and text.isdigit() and len(text) < 19 and (value := int(text)) < 2**53:
@@ -166,6 +177,9 @@ def unpack(document: Kept) -> str:
                 "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
             )
         ) from error  # fmt: skip
+    if (at := text.find("\0")) >= 0:
+        row = text.count("\n", 0, at) + 1
+        raise Refused(refuse(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again"))
     start = text[:2000].lstrip()
     if not start:
         raise Refused(refuse(document, "F207", "the file is empty", "a table with a header and rows"))
