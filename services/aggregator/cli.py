@@ -230,14 +230,14 @@ def status(
         {
             "contest_id": heartbeat.contest_id,
             "unit": f"{heartbeat.unit_type}/{heartbeat.unit_id}",
-            "reported_at": rfc3339(heartbeat.reported_at) if heartbeat.reported_at else None,
-            "observed_at": rfc3339(heartbeat.observed_at),
+            "reported_at": heartbeat.reported_at,
+            "observed_at": heartbeat.observed_at,
         }
         if isinstance(heartbeat, FeedStatus)
         else None
     )
     if as_json:
-        click.echo(json.dumps(answer, indent=2, default=str))
+        click.echo(json.dumps(answer, indent=2, default=_json_value))
     else:
         render.out().print(render.status(answer))
     behind = max_lag is not None and (
@@ -374,6 +374,11 @@ def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:
     if kind not in set(ReportingUnitType):
         raise click.BadParameter(f"{kind!r} is no reporting unit type; one of {', '.join(ReportingUnitType)}")
     return UnitKey(kind, unit_id), unit_id in contest.areas_by_id and contest.areas_by_id[unit_id].type == kind
+
+
+def _json_value(value: object) -> str:
+    """Times in the contract's form; ids as they print."""
+    return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 
 def _tell(answer: Any, drawn: Callable[[], Any]) -> None:

@@ -1,6 +1,6 @@
 """Answers as tables for a terminal. Every figure comes from a model; nothing is computed here but widths."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,8 +18,12 @@ def times(at: datetime | None, zone: str) -> str:
     if at is None:
         return "not stated"
     local = at.astimezone(ZoneInfo(zone))
-    seconds = at.strftime(":%S") if at.second else ""
-    return f"{at:%Y-%m-%dT%H:%M}{seconds}Z ({local.day} {local:%B %Y, %H:%M} in {zone})"
+    return f"{utc(at)} ({local.day} {local:%B %Y, %H:%M} in {zone})"
+
+
+def utc(at: datetime) -> str:
+    """`2021-06-08T00:23Z`; with seconds where there are any."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}{at.strftime(':%S') if at.second else ''}Z"
 
 
 def number(value: int | None) -> str:
@@ -187,8 +191,8 @@ def status(answer: dict[str, Any]) -> RenderableType:
         )
     for c in answer["contests"]:
         table.add_row(c["contest_id"], f"{c['updates']:,} updates, counting level {c['counting_level']}")
-        table.add_row("  last official time", str(c["last_reported_at"] or "not stated"))
-        table.add_row("  last recorded", str(c["last_recorded_at"]))
+        table.add_row("  last official time", utc(c["last_reported_at"]) if c["last_reported_at"] else "not stated")
+        table.add_row("  last recorded", utc(c["last_recorded_at"]) if c["last_recorded_at"] else "nothing yet")
         table.add_row("  findings", ", ".join(f"{code} × {n}" for code, n in c["findings"].items()) or "none")
         if c["blocked"]:
             table.add_row(
@@ -198,7 +202,7 @@ def status(answer: dict[str, Any]) -> RenderableType:
             )
     if answer["heartbeat"]:
         h = answer["heartbeat"]
-        table.add_row("last heartbeat", f"{h['unit']}: nothing new at {h['reported_at'] or h['observed_at']}")
+        table.add_row("last heartbeat", f"{h['unit']}: nothing new at {utc(h['reported_at'] or h['observed_at'])}")
     for u in answer["unattributed"]:
         table.add_row(
             "UNREADABLE",

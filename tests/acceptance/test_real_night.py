@@ -266,5 +266,5 @@ def test_replay_equals_the_tables_for_the_whole_night(night: Night) -> None:
 def test_status_is_current_and_knows_the_last_official_time(night: Night) -> None:
     status = night.setup.json("aggregator", "status", "--max-lag", "0")
     assert status["partitions"][0]["lag"] == 0
-    assert status["contests"][0]["last_reported_at"] == "2021-06-08 23:19:00+00:00"
+    assert status["contests"][0]["last_reported_at"] == "2021-06-08T23:19:00.000Z"
     assert not status["contests"][0]["blocked"]
