@@ -75,6 +75,15 @@ NATIONAL = {
     ),
 }
 
+_NAMES, _KUWAIT = "departamento,provincia,distrito,", "ASIA,KUWAIT,AL - KUWAIT,"
+DISTRICTS = {
+    part: "".join(
+        (_KUWAIT if n else _NAMES) + line.replace("000000,", "932801,") for n, line in enumerate(text.splitlines(True))
+    )
+    for part, text in NATIONAL.items()
+}
+"""The national tables' figures as those of one district."""
+
 
 def contest() -> ContestDefined:
     """The example's contest."""
@@ -94,12 +103,12 @@ def read_file(path: Path) -> Kept:
     return kept(path.read_bytes(), path.name)
 
 
-def parse(*documents: Kept) -> tuple[Snapshot, ...]:
+def parse(*documents: Kept, of: ContestDefined | None = None) -> tuple[Snapshot, ...]:
     """The snapshots of documents, through recognition and planning as in a run; the unreadable as rejections."""
     recognised = [adapters.recognise(document) for document in documents]
     refused = tuple(r for r in recognised if isinstance(r, Rejection))
     batches = adapters.plan([r for r in recognised if not isinstance(r, Rejection)])
-    found = [snapshot for batch in batches for snapshot in adapters.parse(batch, contest())]
+    found = [snapshot for batch in batches for snapshot in adapters.parse(batch, of or contest())]
     return (*([Snapshot("unreadable", "", (), refused)] if refused else []), *found)
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
+from uuid import UUID
 
 from ingest import adapters, broker, changes, publish, recall, source
 from ingest.archive import Archive
@@ -89,6 +90,8 @@ class Pipeline:
         self._revising = revising
         self._contests: dict[str, changes.ContestMemory] = {}
         self._rejected: set[str] = set()
+        self._accepted: dict[UUID, tuple[int, int]] = {}
+        """Partition and offset of the updates that were read back while the batch in hand is sent."""
         self._observed: dict[str, datetime | None] = {}
         """When a document was first seen, by its SHA-256, as the log says; None where it does not."""
         self._publisher: publish.Publisher | None = None
@@ -102,6 +105,7 @@ class Pipeline:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self._archive)
+            stack.callback(self._log.close)
             self._patiently(lambda: publish.inspect(self._connection.bootstrap_servers, self._connection.topics()))
             self._patiently(self._recall)
             self._choose_contest()
@@ -166,12 +170,13 @@ class Pipeline:
         started = time.monotonic()
         attempts: list[changes.Changes] = []
         failed, done = 0, False
+        self._accepted.clear()
         while not done:
-            found = changes.since(snapshots, self.contest)
-            attempts.append(found)
-            self._screen.start(name, found.statements + len(found.rejections))
-            self._screen.advance(found.statements - len(found.events), 0, len(found.rejections))
             try:
+                found = self._since(snapshots)
+                attempts.append(found)
+                self._screen.start(name, found.statements + len(found.rejections))
+                self._screen.advance(found.statements - len(found.events), 0, len(found.rejections))
                 done = self._send(found)
                 failed += not done
                 if not done and failed == _ATTEMPTS:
@@ -187,7 +192,21 @@ class Pipeline:
         self.report.add(changes.published(attempts, self.contest), again=again)
         self.report.seconds += time.monotonic() - started
 
+    def _since(self, snapshots: Sequence[Snapshot]) -> changes.Changes:
+        """What the snapshots bring that the log does not have, also when someone else wrote to it since it was read."""
+        found = changes.since(snapshots, self.contest)
+        if not found.events:
+            return found
+        broker.reach(self._connection.bootstrap_servers)
+        if not self._log.grown():
+            return found
+        self._screen.say("someone else is writing to the log; reading on")
+        self._recall()
+        return changes.since(snapshots, self.contest)
+
     def _send(self, found: changes.Changes) -> bool:
+        """Sends it, and says whether that is all: False when someone else wrote meanwhile. Then `found` keeps the events
+        that count where we put them, since a second writer may have put the same ones before ours."""
         names = self._connection.names
         contest_id = self.contest.definition.contest_id
         # A crash here, or anywhere in the sending, leaves a first part of the events; the next run sends the rest.
@@ -204,6 +223,8 @@ class Pipeline:
         self._screen.say("someone else is writing to the log; reading it again")
         changes.adopt(self.contest, replace(found, units={}))
         self._recall()
+        ours = {(partition, offset) for partition, given in offsets.items() for offset in given}
+        found.events = [event for event in found.events if self._accepted.get(event.event_id) in ours]
         return False  # one of ours may not have been accepted: what of it is still news?
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
@@ -218,6 +239,7 @@ class Pipeline:
     def _deliver(self, topic: str, messages: Iterable[Message]) -> dict[int, list[int]]:
         if self._publisher is None:
             connection = self._connection
+            broker.reach(connection.bootstrap_servers)
             self._publisher = publish.Publisher(
                 connection.bootstrap_servers, self._screen.say, self._stop, linger_ms=connection.linger_ms
             )
@@ -250,7 +272,9 @@ class Pipeline:
                 and event.contest_id in self._contests
                 and changes.remember(self._contests[event.contest_id], event)
             ):
-                self._recall_observed(event)
+                self._accepted[event.event_id] = (record.partition, record.offset)
+                for document in event.source.documents:
+                    self._recall_observed(document.sha256, event)
         for reader in self._beside:
             for record in reader.to_end():
                 self._recall_beside(record)
@@ -264,13 +288,10 @@ class Pipeline:
         else:
             known.definition = event
 
-    def _recall_observed(self, event: CountUpdate) -> None:
+    def _recall_observed(self, sha256: str, event: CountUpdate | FeedStatus) -> None:
         """When an undated document was first seen. Where its events do not agree, rows of it say so themselves."""
-        if event.reported_at is not None:
-            return
-        for document in event.source.documents:
-            if self._observed.setdefault(document.sha256, event.observed_at) != event.observed_at:
-                self._observed[document.sha256] = None
+        if event.reported_at is None and self._observed.setdefault(sha256, event.observed_at) != event.observed_at:
+            self._observed[sha256] = None
 
     def _recall_beside(self, record: recall.Record) -> None:
         headers = dict(record.headers)
@@ -283,6 +304,7 @@ class Pipeline:
             return  # another's record; heartbeats are only compared with
         if isinstance(event, FeedStatus) and event.contest_id in self._contests:
             self._contests[event.contest_id].hear(event)
+            self._recall_observed(event.document_sha256, event)
 
     def _choose_contest(self) -> None:
         if self._wanted is None:

@@ -17,6 +17,7 @@ from ingest.errors import BrokerAway, LogDamaged, TopicRefused
 from schemas.codec import Headers
 
 _POLL_MS = 500
+_ASK_MS = 5000
 _STALL_S = 20.0
 _REBUILDS = 3
 
@@ -41,6 +42,8 @@ class TopicReader:
     notice: Callable[[str], None]
     next_offsets: dict[int, int] = field(default_factory=dict)
     """By partition: the first offset not read yet."""
+    _asker: Any = None
+    """A consumer that only asks for the end: building one takes a hundred times as long as the answer."""
 
     def to_end(self) -> Iterator[Record]:
         """Every message up to the topic's end, which is asked for again until it holds still. Raises on a fault."""
@@ -55,6 +58,22 @@ class TopicReader:
                 continue
             self.notice(f"{self.topic}: nothing arrives before the end; building the consumer anew ({attempt + 1})")
         raise BrokerAway(f"{self.topic} does not give out what it says it has, after {_REBUILDS} attempts")
+
+    def grown(self) -> bool:
+        """Whether there are messages after the last one read. Raises BrokerAway."""
+        try:
+            self._asker = self._asker or self._consumer()
+            ends = self._asker.end_offsets([TopicPartition(self.topic, n) for n in self.next_offsets], _ASK_MS)
+        except KafkaError as error:
+            self.close()
+            raise BrokerAway(f"asking {self.bootstrap_servers} for {self.topic}: {_words(error)}") from error
+        return any(end > self.next_offsets[tp.partition] for tp, end in ends.items())
+
+    def close(self) -> None:
+        """Lets go of the connection; the place in the topic is kept."""
+        if self._asker is not None:
+            self._asker.close(timeout_ms=0)
+            self._asker = None
 
     def _read(self) -> Generator[Record, None, bool]:
         """True when the end was reached, False when nothing more came before it."""

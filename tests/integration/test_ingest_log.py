@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,11 +29,11 @@ from ingest.report import Report
 from ingest.watch import Watch
 from schemas.codec import Event, decode, encode
 from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
-from schemas.identity import is_named_right
+from schemas.count_update import Correction, CountUpdate
+from schemas.identity import is_named_right, named
 from schemas.topics import TopicNames
-from schemas.types import UpdateKind
-from tests.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, DATA, EXAMPLE, NATIONAL, ROOT, contest, needs_data
+from schemas.types import CorrectionBasis, CountStatus, UpdateKind
+from tests.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, DATA, EXAMPLE, FINAL, NATIONAL, ROOT, contest, needs_data
 
 UPDATES = EXAMPLE / "updates.csv"
 
@@ -248,6 +249,19 @@ def test_a_document_that_cannot_be_read_is_archived_and_named(desk: Desk, tmp_pa
     assert (tmp_path / "archive" / sha256[:2] / sha256).read_bytes() == bad.read_bytes() == record.value
 
 
+def test_a_file_name_that_is_not_utf8_is_shown_as_such(desk: Desk, tmp_path: Path) -> None:
+    good, bad = (Path(os.fsdecode(os.fsencode(tmp_path) + name)) for name in (b"/f\xe9.csv", b"/\xff.csv"))
+    good.write_text(ACTA.replace("123,87,0,16", "123,87,0,-16"), encoding="utf-8")
+    bad.write_text("<html>503</html>", encoding="utf-8")
+    run = desk.run("load", tmp_path)
+    assert run.returncode == 2, run.stderr
+    assert "f�.csv, row 3, column votos_nulos: F201" in run.stdout
+    assert "�.csv: F207 HTML or XML" in run.stdout
+    assert {document.uri for update in desk.updates() for document in update.source.documents} == {"f�.csv"}
+    assert len(desk.updates()) == 5
+    assert len(desk.messages(desk.names.rejected)) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -302,6 +316,75 @@ def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Brok
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert len(desk.updates()) == 30_044
+    assert unbroken(desk.updates())
+
+
+class Fetching(Quiet):
+    """A screen that kills the broker before each of the first `times` sendings, and starts it again once that is noticed
+    for the third time."""
+
+    def __init__(self, broker: Broker, times: int) -> None:
+        super().__init__()
+        self.broker, self.times, self.silent = broker, times, 0
+
+    def start(self, what: str, rows: int) -> None:  # noqa: ARG002
+        if rows and self.times:
+            self.times -= 1
+            self.silent = 3
+            self.broker.kill()
+
+    def say(self, line: str) -> None:
+        super().say(line)
+        if "still trying" in line and self.silent:
+            self.silent -= 1
+            if not self.silent:
+                self.broker.start()
+
+
+def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
+    own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.pipeline._RETRY_S", 0.1)
+    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
+    desk.create_topics()
+    screen = Fetching(own_kafka_server, times=4)  # a delivery refused three times would end the run
+    with desk.pipeline():
+        pass  # the contest is on the log, so that the next one's producer is built when there is no broker
+    with desk.pipeline(screen) as pipeline:
+        report = pipeline.load([UPDATES])
+    assert screen.times == 0
+    assert report.news.total() == len(desk.updates()) == 44
+    assert unbroken(desk.updates())
+
+
+class Striking(Fetching):
+    """A screen that kills the broker when `after` events were handed over."""
+
+    def __init__(self, broker: Broker, after: int) -> None:
+        super().__init__(broker, times=1)
+        self.after = after
+
+    def start(self, what: str, rows: int) -> None: ...
+
+    def advance(self, rows: int, news: int, rejected: int) -> None:  # noqa: ARG002
+        self.after -= news
+        if self.after <= 0 and self.times:
+            super().start("", 1)
+
+
+def test_a_broker_that_dies_while_it_is_sent_to_is_waited_for(
+    own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.publish._PATIENCE_S", 1.0)
+    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
+    desk.create_topics()
+    screen = Striking(own_kafka_server, after=5_000)
+    with desk.pipeline(screen) as pipeline:
+        report = pipeline.load([many_sheets(tmp_path / "a.csv", 12_000)])
+    assert screen.times == 0
+    assert any("no acknowledgement from" in line for line in screen.lines), screen.lines
+    assert not any("reading the log again" in line for line in screen.lines), screen.lines
+    assert report.news.total() == len(desk.updates()) == 12_000
     assert unbroken(desk.updates())
 
 
@@ -360,7 +443,7 @@ def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "no acknowledgement from" in output
+    assert "no broker answers at" in output
     assert "stopped as asked while the broker was away" in output
     own_kafka_server.start()
     assert desk.load(folder).news.total() == 6
@@ -393,6 +476,222 @@ def test_someone_else_on_the_log_is_noticed_and_followed(desk: Desk, tmp_path: P
         assert pipeline.load([UPDATES]).known >= 48
     assert unbroken(desk.updates())
     assert len(desk.updates()) == 50
+
+
+def another(desk: Desk) -> Desk:
+    """A second ingest on the same log, with an archive of its own."""
+    folder = desk.folder / "another"
+    folder.mkdir(exist_ok=True)
+    return Desk(desk.broker, desk.names, folder, desk.contest)
+
+
+@dataclass
+class Between(Quiet):
+    """A screen that does something once: after a batch was compared with the log, and before it is sent."""
+
+    do: Callable[[], object]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def start(self, what: str, rows: int) -> None:  # noqa: ARG002
+        if rows:
+            do, self.do = self.do, lambda: None
+            do()
+
+
+def test_what_a_second_writer_published_before_is_not_published_again(desk: Desk) -> None:
+    with desk.pipeline() as pipeline:
+        assert another(desk).run("load", UPDATES).returncode == 0
+        report = pipeline.load([UPDATES])
+    assert (report.news.total(), report.heartbeats, report.known) == (0, 0, 48)
+    assert len(desk.updates()) == 44
+    assert unbroken(desk.updates())
+
+
+def test_two_pipelines_by_turns_make_one_chain(desk: Desk, tmp_path: Path) -> None:
+    documents = [many_sheets(tmp_path / f"{minute}.csv", 30, minute, more=minute) for minute in (15, 30, 45)]
+    with desk.pipeline() as one, another(desk).pipeline() as two:
+        for document in documents:
+            for pipeline in (one, two):
+                pipeline.load([document])
+        assert (one.report.news.total(), two.report.news.total()) == (30 + 10 + 10, 0)
+    assert len(desk.updates()) == 50
+    assert unbroken(desk.updates())
+
+
+def test_of_two_who_send_the_same_at_once_one_is_counted(desk: Desk) -> None:
+    """Nobody can exclude it: readers take the first and report the second."""
+    theirs: list[Report] = []
+    screen = Between(lambda: theirs.append(another(desk).load(UPDATES)))
+    with desk.pipeline(screen) as pipeline:
+        ours = pipeline.load([UPDATES])
+        assert pipeline.contest.unchained == 44
+    assert (theirs[0].news.total(), ours.news.total(), ours.known) == (44, 0, 48)
+    assert unbroken(list({update.event_id: update for update in desk.updates()}.values()))
+    assert desk.load(UPDATES).news.total() == 0
+
+
+def test_what_a_second_writer_overtook_is_published_behind_it(desk: Desk, tmp_path: Path) -> None:
+    theirs = many_sheets(tmp_path / "theirs.csv", 30, 15)
+    ours = many_sheets(tmp_path / "ours.csv", 60, 45, more=2)
+    with desk.pipeline(Between(lambda: another(desk).load(theirs))) as pipeline:
+        report = pipeline.load([ours])
+        assert pipeline.contest.unchained == 30  # ours of the sheets that both state
+    accepted = [unit.sequence for unit in pipeline.contest.units.values()]
+    assert Counter(accepted) == Counter({1: 30 + 20, 2: 10})
+    assert (report.news.total(), report.known) == (30 + 10, 20)
+    assert desk.load(theirs, ours).news.total() == 0
+
+
+# --- what the log says that readers do not accept
+
+
+def put(desk: Desk, *events: Event) -> None:
+    """On the log, whatever it is."""
+    with publish.Publisher(desk.broker.bootstrap_servers, _ignore, threading.Event(), linger_ms=0) as publisher:
+        publisher.send(desk.names.events, [encode(event) for event in events], _ignore)
+
+
+def test_forged_repeated_and_forked_events_are_not_remembered(desk: Desk, tmp_path: Path) -> None:
+    desk.load(UPDATES)
+    *_, before, last = updates = desk.updates()
+    following = {"sequence": 45, "previous_event_id": last.event_id, "count_status": CountStatus.ANNULLED}
+    forged = last.model_copy(update=following)
+    forked = named(before.model_copy(update={"previous_event_id": last.event_id, "is_test": False, "sequence": 43}))
+    put(desk, forged, last, forked)
+    with desk.pipeline() as pipeline:
+        assert pipeline.contest.unchained == 3
+        assert pipeline.load([UPDATES]).known == 48
+        (unit,) = pipeline.contest.units.values()
+        assert [said.event_id for said in unit.said] == [update.event_id for update in updates]
+    report = desk.load(write(tmp_path / "next.csv", bulletin("2021-06-09T01:00:00Z", "2021-06-07T05:48:00Z")))
+    assert report.news.total() == 1
+    assert desk.updates()[-1].previous_event_id == last.event_id
+
+
+def bulletin(time: str, figures_of: str) -> str:
+    """The example's figures of one time, under another, in our own form."""
+    header, *rows = UPDATES.read_text(encoding="utf-8").splitlines(keepends=True)
+    return header + next(row for row in rows if figures_of in row).replace(figures_of, time)
+
+
+def test_after_a_retraction_on_the_log_the_same_figures_are_news(desk: Desk, tmp_path: Path) -> None:
+    first, second = "2021-06-07T05:48:00Z", "2021-06-07T06:48:00Z"
+    desk.load(write(tmp_path / "1.csv", bulletin(first, first)))
+    (event,) = desk.updates()
+    correction = Correction(
+        reason="a wrong file", basis=CorrectionBasis.OPERATOR, authority="ONPE", replaces_event_id=event.event_id
+    )
+    retracted = {"sequence": 2, "previous_event_id": event.event_id, "kind": UpdateKind.RETRACTED}
+    put(desk, named(event.model_copy(update={**retracted, "correction": correction})))
+    report = desk.load(write(tmp_path / "2.csv", bulletin(second, first)))
+    assert report.news == Counter({UpdateKind.REPORTED: 1})
+    assert [update.sequence for update in desk.updates()] == [1, 2, 3]
+    assert desk.load(tmp_path / "1.csv", tmp_path / "2.csv").news.total() == 0
+
+
+# --- what comes late
+
+FIRST, SECOND, THIRD = (f"2021-06-07T{hour}:48:00Z" for hour in ("05", "06", "07"))
+
+
+def repeated_with_a_gap(folder: Path) -> tuple[Path, Path]:
+    """A document that states the same for the first and the third time, and one with other figures for the second."""
+    header, _, row = bulletin(FIRST, FIRST).partition("\n")
+    around = write(folder / "around.csv", f"{header}\n{row}{row.replace(FIRST, THIRD)}")
+    return around, write(folder / "between.csv", bulletin(SECOND, SECOND))
+
+
+def stated(desk: Desk) -> list[tuple[str, int | None]]:
+    """Time and ballots of every update, in the order of the log."""
+    return [
+        (update.stated_at.strftime("%H:%M"), update.counts.ballots_cast if update.counts else None)
+        for update in desk.updates()
+    ]
+
+
+SETTLED = [("05:48", 13_308_277), ("06:48", 15_065_072), ("07:48", 13_308_277)]
+
+
+def test_after_late_news_the_later_documents_of_a_load_are_read_again(desk: Desk, tmp_path: Path) -> None:
+    around, between = repeated_with_a_gap(tmp_path / "night")
+    report = desk.load(around, between)
+    assert stated(desk) == SETTLED
+    assert unbroken(desk.updates())
+    assert [update.kind for update in desk.updates()] == ["REPORTED", "REPORTED", "CORRECTED"]
+    assert (report.documents, report.statements, report.late, report.known) == (2, 3, 1, 1)
+    assert desk.load(around, between).news.total() == 0
+
+
+def test_late_news_of_a_later_run_is_told_and_settles_once_the_folder_is_loaded(desk: Desk, tmp_path: Path) -> None:
+    around, between = repeated_with_a_gap(tmp_path / "night")
+    desk.load(around)
+    report = desk.load(between)
+    assert report.late == 1
+    assert any("are to be loaded once more" in line for line in report.lines())
+    assert desk.load(tmp_path / "night").news.total() == 1
+    assert stated(desk) == SETTLED
+    assert desk.load(tmp_path / "night").news.total() == 0
+
+
+def test_watch_reads_the_folder_once_more_after_late_news(desk: Desk, tmp_path: Path) -> None:
+    folder, screen = tmp_path / "incoming", Quiet()
+    around, between = repeated_with_a_gap(tmp_path / "night")
+    folder.mkdir()
+    with desk.pipeline(screen) as pipeline:
+        watch = Watch(pipeline, folder, screen, threading.Event())
+        around.rename(folder / "around.csv")
+        watch.look()  # sees it
+        watch.look()  # it held still
+        assert len(desk.updates()) == 1
+        between.rename(folder / "between.csv")
+        watch.look()
+        watch.look()
+        assert stated(desk) == SETTLED[:2]
+        watch.look()
+        assert stated(desk) == SETTLED
+        read = pipeline.report.documents
+        for _ in range(3):
+            watch.look()
+        assert pipeline.report.documents == read
+    assert stated(desk) == SETTLED
+    assert unbroken(desk.updates())
+
+
+# --- what the archive is not needed for
+
+
+def test_a_lost_archive_costs_no_event_of_an_undated_document(desk: Desk, tmp_path: Path) -> None:
+    final = write(tmp_path / "final.csv", FINAL)
+    changed = many_sheets(tmp_path / "later.csv", 1)
+    desk.load(final)
+    (seen,) = {update.observed_at for update in desk.updates()}
+    shutil.rmtree(tmp_path / "archive")
+    with desk.pipeline() as pipeline:
+        again = pipeline.take(final)
+        assert again is not None
+        assert again.document.observed_at == seen
+        report = pipeline.load([final, changed])
+    assert report.documents == 3
+    assert [update.observed_at for update in desk.updates()[:3]] == [seen] * 3
+    assert len(desk.updates()) == 4
+    assert not desk.messages(desk.names.feed_status)
+    shutil.rmtree(tmp_path / "archive")
+    assert desk.load(final, changed).news.total() == 0
+
+
+def test_a_lost_archive_costs_no_heartbeat_of_a_document_that_only_repeated(desk: Desk, tmp_path: Path) -> None:
+    header, _, rows = FINAL.partition("\n")
+    copy = write(tmp_path / "copy.csv", f"{header}\n{rows.replace('91L', '91M')}")
+    desk.load(write(tmp_path / "final.csv", FINAL))
+    for _ in range(2):
+        assert desk.load(copy).news.total() == 0
+        assert len(desk.messages(desk.names.feed_status)) == 1
+        shutil.rmtree(tmp_path / "archive")
+
+
+# --- settings
 
 
 @pytest.mark.parametrize(
@@ -482,6 +781,70 @@ def test_a_revision_must_not_take_an_area_away(desk: Desk, tmp_path: Path) -> No
     assert "a revision must keep the contest's areas, where they are; 950202 is not" in run.stderr
 
 
+def revised(desk: Desk, folder: Path, *replaced: tuple[str, str]) -> Path:
+    """The example's contest with changed words, as a file of its own; the desk's from now on."""
+    toml = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
+    for was, becomes in replaced:
+        assert was in toml
+        toml = toml.replace(was, becomes)
+    write(folder / "areas.csv", (EXAMPLE / "areas.csv").read_text(encoding="utf-8"))
+    desk.contest = write(folder / "contest.toml", toml)
+    return desk.contest
+
+
+def definitions(desk: Desk) -> list[ContestDefined]:
+    return [event for event in desk.log() if isinstance(event, ContestDefined)]
+
+
+def test_a_revision_holds_from_when_the_known_one_does_or_later(desk: Desk, tmp_path: Path) -> None:
+    assert desk.run("define", desk.contest).returncode == 0
+    for number, (arguments, holds_from) in enumerate(
+        [
+            ((), "2021-06-06T05:00:00+00:00"),
+            (("--effective-at", "2021-06-08T00:00:00-05:00"), "2021-06-08T05:00:00+00:00"),
+            ((), "2021-06-08T05:00:00+00:00"),
+        ]
+    ):
+        file = revised(desk, tmp_path / str(number), ('party = "Perú Libre"', f'party = "Perú Libre {number}"'))
+        assert desk.run("define", *arguments, file).returncode == 0
+        last = definitions(desk)[-1]
+        assert (last.revision, last.effective_at.isoformat()) == (number + 2, holds_from)
+    file = revised(desk, tmp_path / "early", ('party = "Perú Libre"', 'party = "Perú"'))
+    early = desk.run("define", "--effective-at", "2021-06-08T04:59:59Z", file)
+    assert early.returncode == 2
+    assert "2021-06-08T04:59:59.000Z is earlier than 2021-06-08T05:00:00.000Z" in early.stderr
+    assert len(definitions(desk)) == 4
+
+
+def test_changed_counting_levels_are_defined_as_a_revision(desk: Desk, tmp_path: Path) -> None:
+    desk.load(UPDATES)
+    file = revised(desk, tmp_path / "new", ('["country", "precinct"]', '["country", "polling-place", "precinct"]'))
+    refused = desk.run("load", UPDATES)
+    assert refused.returncode == 2
+    assert "is defined otherwise on the log, in counting_levels" in refused.stderr
+    for _ in range(2):
+        assert desk.run("define", file).returncode == 0
+        _, last = definitions(desk)
+        assert (last.counting_level, last.later_counting_levels) == ("country", ("polling-place", "precinct"))
+    assert desk.run("load", UPDATES).returncode == 0
+
+
+def test_an_operator_moves_the_counting_level(desk: Desk, tmp_path: Path) -> None:
+    desk.load(UPDATES, write(tmp_path / "a.csv", ACTA))
+    for _ in range(2):
+        assert desk.run("define", "--counting-level", "precinct", desk.contest).returncode == 0
+        first, moved = definitions(desk)
+        assert (moved.counting_level, moved.later_counting_levels) == ("precinct", ())
+        assert moved.previous_event_id == first.event_id
+        assert moved.effective_at.isoformat() == "2021-06-08T16:15:44+00:00"
+    assert desk.run("define", desk.contest).returncode == 0  # how far it has moved is not in the file
+    assert desk.run("load", UPDATES).returncode == 0
+    assert len(definitions(desk)) == 2
+    unknown = desk.run("define", "--counting-level", "county", desk.contest)
+    assert unknown.returncode == 2
+    assert "county is none of the contest's counting_levels: country, precinct" in unknown.stderr
+
+
 # --- watching
 
 
@@ -532,3 +895,30 @@ def test_watch_waits_for_the_tables_of_an_update(desk: Desk, tmp_path: Path) -> 
         assert len(desk.updates()) == 1
         assert pipeline.report.awaited == ()
         assert not desk.messages(desk.names.rejected)
+
+
+def test_watch_rejects_what_no_waiting_mends(desk: Desk, tmp_path: Path) -> None:
+    """Of two updates one is complete and has an unknown total, the other lacks a table."""
+    folder, screen = tmp_path / "incoming", Quiet()
+    for part, text in NATIONAL.items():
+        header, _, rows = text.partition("\n")
+        later = rows.replace("05:48:00Z", "06:48:00Z") if part != "participacion" else ""
+        write(folder / f"{part}.csv", f"{header}\n{rows}{later}".replace("VOTOS NULOS", "VOTOS VICIADOS", 1))
+    with desk.pipeline(screen) as pipeline:
+        watch = Watch(pipeline, folder, screen, threading.Event())
+        watch.look()
+        watch.look()
+        (rejection,) = pipeline.report.rejections
+        assert str(rejection.finding) == "F205 unknown total 'VOTOS VICIADOS'"
+        assert (rejection.uri, rejection.place) == ("incoming/totales.csv", "row 4, column AGRUPACION")
+        assert pipeline.report.awaited == ("participacion of 2021-06-07T06:48:00.000Z",)
+    assert len(desk.messages(desk.names.rejected)) == 1
+    assert not desk.updates()
+
+
+def test_load_rejects_an_incomplete_publication(desk: Desk, tmp_path: Path) -> None:
+    report = desk.load(*(write(tmp_path / f"{p}.csv", t) for p, t in NATIONAL.items() if p != "participacion"))
+    (rejection,) = report.rejections
+    assert str(rejection.finding) == "F205 the country at 2021-06-07T05:48:00.000Z lacks its row in participacion"
+    assert len(desk.messages(desk.names.rejected)) == 1
+    assert not desk.updates()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from ingest import adapters
+from ingest.changes import ContestMemory, since
 from ingest.statement import Rejection, Snapshot, Statement
 from schemas.count_update import CountUpdate
+from schemas.identity import named
 from schemas.types import CountStatus, ResultStage, ReviewReason
 from tests.ingest_samples import (
     ACTA,
     ACTA_HEADER,
     ACTA_ROWS,
     DATA,
+    DISTRICTS,
     EXAMPLE,
     FINAL,
     FINAL_HEADER,
@@ -105,6 +108,46 @@ def test_tables_overlap_without_harm() -> None:
     assert not rejections(found)
 
 
+def test_the_same_file_under_two_names_is_no_fault() -> None:
+    found = parse(*(kept(text, f"{name}/{part}.csv") for name in ("a", "b") for part, text in NATIONAL.items()))
+    assert len(statements(found)) == 1
+    assert not rejections(found)
+
+
+def test_a_bulletin_names_each_file_once_with_all_its_rows() -> None:
+    _, kuwait = statements(two_districts())
+    assert [(document.uri, document.place) for document in kuwait.documents] == [
+        ("resultados.csv", "rows 4, 5"),
+        ("totales.csv", "rows 6, 7, 8, 9"),
+        ("resumen.csv", "row 3"),
+        ("participacion.csv", "row 3"),
+    ]
+
+
+def test_the_rows_of_the_last_update_of_a_long_table() -> None:
+    def long(text: str) -> str:
+        header, _, rows = text.partition("\n")
+        times = [f"2021-06-07T{hour:02}:48:00Z" for hour in range(5, 20)]
+        return f"{header}\n" + "".join(rows.replace("2021-06-07T05:48:00Z", time) for time in times)
+
+    *_, last = statements(national(**{part: long(text) for part, text in NATIONAL.items()}))
+    assert [document.place for document in last.documents] == ["rows 30, 31", "rows 58, 59, 60, 61", "row 16", "row 16"]
+
+
+def test_ids_of_selections_may_contain_dots() -> None:
+    known = contest()
+    first, second = known.selections
+    dotted = first.model_copy(update={"selection_id": "lista.1.a"})
+    text = OWN.replace("votes.peru-libre", "votes.lista.1.a").replace("share.peru-libre", "share.lista.1.a")
+    found = parse(kept(text), of=named(known.model_copy(update={"selections": (dotted, second)})))
+    one = statements(found)[0]
+    assert one.counts is not None
+    assert one.published_percentages is not None
+    assert one.counts.votes == {"lista.1.a": 5927689, "fuerza-popular": 6545132}
+    assert one.published_percentages.valid_votes_share["lista.1.a"] == "47.525"
+    assert only_rejection(parse(kept(text))).finding.code == "F301"
+
+
 # --- a document is wrong: nothing of it is believed
 
 BAD_DOCUMENTS = {
@@ -122,6 +165,16 @@ BAD_DOCUMENTS = {
     "renamed column": (ACTA.replace("votos_nulos", "votos_nulo"), "is 'votos_nulo' its new name?"),
     "HTML": ("<!DOCTYPE html><html><body>503</body></html>", "HTML or XML, not CSV"),
     "JSON": ('{"error": 1}', "JSON, not CSV"),
+    "wrong encoding after a byte order mark": (
+        b"\xef\xbb\xbf" + ACTA.encode().replace(b"\n43,", b"\n\xcd43,"),
+        "line 4 is not UTF-8 (byte 0xcd",
+    ),
+    "NUL in sheets": (ACTA.replace("IE 89015", "IE\x0089015"), "line 5 holds a NUL character"),
+    "NUL in packed sheets": (packed(ACTA.replace("IE 89015", "IE\x0089015")), "line 5 holds a NUL character"),
+    "NUL in own form": (OWN.replace("2021-06-07T06:48:00Z", "\0"), "line 3 holds a NUL character"),
+    "NUL after a line break in a field": (FINAL.replace("EMBAJADA", "\0"), "line 4 holds a NUL character"),
+    "one endless line": ("x" * (1 << 21), "row 1: field larger than field limit"),
+    "line ends of old Macs": (ACTA.replace("\n", "\r"), "row 1: new-line character seen in unquoted field"),
     "empty": (b"", "the file is empty"),
     "empty gzip": (packed(""), "the file is empty"),
     "header only": (ACTA_HEADER, "a header and no rows"),
@@ -195,6 +248,124 @@ def test_a_bad_row_is_rejected_alone(content: str, code: str, place: str) -> Non
     assert not rejection.whole_document
     assert rejection.original.decode() in content
     assert len(statements(found)) == len(content.splitlines()) - 2 - content.count("\r\n")
+
+
+def published(snapshots: tuple[Snapshot, ...]) -> tuple[list[CountUpdate], Rejection]:
+    """The events of documents in which one row or unit is bad, and its rejection."""
+    found = since(snapshots, ContestMemory(contest()))
+    (rejection,) = found.rejections
+    assert not rejection.whole_document
+    assert rejection.message("c").headers
+    return found.events, rejection
+
+
+LONG = "9" * 9_000
+
+BAD_SHEETS = {
+    "NaN": ("votos_nulos", "NaN", "F201 'NaN' is not a count", "row 3, column votos_nulos"),
+    "minus zero": ("votos_nulos", "-0.0", "F201 '-0.0' is not a count", "row 3, column votos_nulos"),
+    "2^53": ("num_votos", str(2**53), f"F201 '{2**53}' is not a count", "row 3, column num_votos"),
+    "year 1": ("descargado", "0001-01-01T00:00:00Z", "F304 stated at 0001-01-01T00:00:00.000Z, before", "row 3"),
+    "before year 1": ("descargado", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column descargado"),
+    "long id": ("num_mesa", LONG, f"F202 {LONG[:40]!r} is not the number of a mesa", "row 3, column num_mesa"),
+    "long ubigeo": ("ubigeo", LONG, f"F202 {LONG[:40]!r} is not a ubigeo", "row 3, column ubigeo"),
+    "control character in an id": ("num_mesa", "2\x07", "F202 '2\\x07' is not the number of a mesa", "row 3, column num_mesa"),
+    "endless words": ("local", LONG * 2, "F202 name: String should have at most 10000 characters", "row 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "value", "says", "place"), BAD_SHEETS.values(), ids=BAD_SHEETS.keys())
+def test_of_sheets_the_good_rows_are_published(column: str, value: str, says: str, place: str) -> None:
+    events, rejection = published(parse(kept(changed(1, column, value))))
+    assert str(rejection.finding).startswith(says)
+    assert rejection.place == place
+    assert [e.reporting_unit.id for e in events] == ["000001", "000043", "001671", "009592", "018236"]
+
+
+BAD_OWN_ROWS = {
+    "NaN": ("blank_votes", "NaN", "F201 'NaN' is not a count", "row 3, column blank_votes"),
+    "NaN percent": ("published.turnout", "NaN", "F201 'NaN' is not a percentage", "row 3, column published.turnout"),
+    "minus zero": ("blank_votes", "-0.0", "F201 '-0.0' is not a count", "row 3, column blank_votes"),
+    "minus zero percent": (
+        "published.turnout", "-0.0", "F201 '-0.0' is not a percentage", "row 3, column published.turnout",
+    ),
+    "2^53": ("votes.peru-libre", str(2**53), f"F201 '{2**53}' is not a count", "row 3, column votes.peru-libre"),
+    "year 1": ("reported_at", "0001-01-01T00:00:00Z", "F304 stated at 0001-01-01T00:00:00.000Z, before", "row 3"),
+    "before year 1": ("reported_at", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column reported_at"),
+    "long id": ("unit_id", LONG, "F202 id: String should have at most 200 characters (got '9999", "row 3"),
+    "control character in an id": ("unit_id", "p\x07e", "F202 id: String should match pattern", "row 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "value", "says", "place"), BAD_OWN_ROWS.values(), ids=BAD_OWN_ROWS.keys())
+def test_of_the_own_form_the_good_rows_are_published(column: str, value: str, says: str, place: str) -> None:
+    header, *rows = OWN.splitlines(keepends=True)[:5]
+    events, rejection = published(parse(kept(changed(1, column, value, header, rows))))
+    assert str(rejection.finding).startswith(says)
+    assert rejection.place == place
+    assert len(rejection.finding.message) < 300
+    assert len(events) == 3
+
+
+BAD_BULLETINS = {
+    "NaN": ("totales", "77098", "NaN", "F201 'NaN' is not a count", "row 7, column TOTAL_VOTOS"),
+    "NaN percent": (
+        "resultados", "47.525000000000006", "NaN", "F201 'NaN' is not a percentage", "row 4, column POR_VALIDOS",
+    ),
+    "minus zero percent": (
+        "resultados", "47.525000000000006", "-0.0", "F201 '-0.0' is not a percentage", "row 4, column POR_VALIDOS",
+    ),
+    "minus zero": ("totales", "77098", "-0.0", "F201 '-0.0' is not a count", "row 7, column TOTAL_VOTOS"),
+    "2^53": ("resultados", "5927689", str(2**53), f"F201 '{2**53}' is not a count", "row 4, column TOTAL_VOTOS"),
+    "long id": ("resumen", "932801", LONG, f"F202 {LONG[:40]!r} is not a ubigeo", "row 3, column CCODI_UBIGEO"),
+    "control character in an id": (
+        "resumen", "932801", "93280\x07", "F202 '93280\\x07' is not a ubigeo", "row 3, column CCODI_UBIGEO",
+    ),
+}  # fmt: skip
+
+
+def two_districts(**spoilt: tuple[str, str]) -> tuple[Snapshot, ...]:
+    """Chachapoyas' rows, and after them Kuwait's, in which a cell may be replaced."""
+    documents = []
+    for part, text in DISTRICTS.items():
+        header, *rows = text.splitlines(keepends=True)
+        other = "".join(rows).replace("932801", "010101").replace("AL - KUWAIT", "CHACHAPOYAS")
+        documents.append(kept(header + other + "".join(rows).replace(*spoilt.get(part, ("", ""))), f"{part}.csv"))
+    return parse(*documents)
+
+
+@pytest.mark.parametrize(("part", "was", "value", "says", "place"), BAD_BULLETINS.values(), ids=BAD_BULLETINS.keys())
+def test_of_bulletins_the_good_units_are_published(part: str, was: str, value: str, says: str, place: str) -> None:
+    events, rejection = published(two_districts(**{part: (was, value)}))
+    assert str(rejection.finding).startswith(says)
+    assert (rejection.uri, rejection.place) == (f"{part}.csv", place)
+    assert [e.reporting_unit.id for e in events] == ["010101"]
+
+
+def two_times(time: str) -> tuple[Snapshot, ...]:
+    """A publication, and behind it the same figures for another time."""
+    documents = []
+    for part, text in NATIONAL.items():
+        header, _, rows = text.partition("\n")
+        documents.append(kept(f"{header}\n{rows}{rows.replace('2021-06-07T05:48:00Z', time)}", f"{part}.csv"))
+    return parse(*documents)
+
+
+def test_of_bulletins_a_time_before_the_election_is_rejected_alone() -> None:
+    events, rejection = published(two_times("0001-01-01T00:00:00Z"))
+    assert len(events) == 1
+    assert str(rejection.finding).startswith("F304 stated at 0001-01-01T00:00:00.000Z, before 2021-06-06 begins")
+    assert (rejection.uri, rejection.place) == ("resultados.csv", "rows 4, 5")
+
+
+def test_of_bulletins_every_row_without_a_time_is_rejected_with_its_place() -> None:
+    found = since(two_times("0001-01-01T00:00:00+05:00"), ContestMemory(contest()))
+    assert len(found.events) == 1
+    assert {r.finding.code for r in found.rejections} == {"F206"}
+    assert [r.place for r in found.rejections if r.uri == "resultados.csv"] == [
+        "row 4, column updated",
+        "row 5, column updated",
+    ]
 
 
 def test_two_different_rows_for_one_mesa_are_both_rejected() -> None:

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import changes
-from ingest.changes import ContestMemory, adopt, remember, since
+from ingest.changes import Changes, ContestMemory, adopt, published, remember, since
 from ingest.statement import Snapshot, Statement
+from schemas.chain import judge
 from schemas.contest import Area, ContestDefined, Selection
-from schemas.count_update import Counts, CountUpdate, Document, ReportingUnit, UnitKey
+from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, UnitKey
 from schemas.identity import NIL, is_named_right, named
-from schemas.types import CountStatus, ReportingUnitType, ResultStage, UpdateKind
+from schemas.identity import statement as statement_text
+from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ResultStage, ReviewReason, UpdateKind
 
 START = datetime(2021, 6, 6, 5, tzinfo=UTC)
 CONTEST = named(
@@ -42,6 +44,7 @@ def statement(
     reported: bool = True,
     stage: ResultStage = ResultStage.PROVISIONAL,
     path: tuple[str, ...] = ("pe", "01"),
+    reason: ReviewReason | None = None,
 ) -> Statement:
     time = START + timedelta(minutes=minute)
     cast = None if None in votes else sum(n or 0 for n in votes) + invalid
@@ -51,7 +54,7 @@ def statement(
         observed_at=time,
         count_status=status,
         source_status=status.value,
-        review_reason=None,
+        review_reason=reason,
         result_stage=stage,
         counts=Counts(
             votes=dict(zip("ba", votes, strict=True)), ballots_cast=cast, valid_votes=None, blank_votes=0, invalid_votes=invalid,
@@ -78,6 +81,21 @@ def run(memory: ContestMemory, *snapshots: Snapshot) -> changes.Changes:
 @pytest.fixture
 def memory() -> ContestMemory:
     return ContestMemory(CONTEST)
+
+
+def after(event: CountUpdate, **changed: object) -> CountUpdate:
+    """The unit's next event, saying the same but for what is changed."""
+    following = {"sequence": event.sequence + 1, "previous_event_id": event.event_id}
+    return named(event.model_copy(update={**following, **changed}))
+
+
+def retraction(of: CountUpdate, minute: int) -> CountUpdate:
+    """Withdraws what `of` said, and repeats it: it has no figures all the same."""
+    correction = Correction(
+        reason="withdrawn", basis=CorrectionBasis.OPERATOR, authority="office", replaces_event_id=of.event_id
+    )
+    time = START + timedelta(minutes=minute)
+    return after(of, kind=UpdateKind.RETRACTED, correction=correction, reported_at=time, observed_at=time)
 
 
 def test_first_statement_begins_the_chain(memory: ContestMemory) -> None:
@@ -202,6 +220,101 @@ def test_an_event_that_does_not_chain_is_counted_and_not_followed(memory: Contes
     remember(other, first)
     assert other.unchained == 1
     assert other.units[UnitKey("precinct", "000001")].sequence == 1
+
+
+def test_a_changed_review_reason_alone_is_news(memory: ContestMemory) -> None:
+    for minute, reason in enumerate((ReviewReason.ILLEGIBLE, ReviewReason.ILLEGIBLE, ReviewReason.OTHER)):
+        found = run(memory, snapshot(statement(minute=minute, status=CountStatus.UNDER_REVIEW, reason=reason)))
+        assert len(found.events) == (minute != 1)
+
+
+def test_a_changed_area_path_alone_is_news(memory: ContestMemory) -> None:
+    for minute, path in enumerate((("pe", "01"), ("pe", "01"), ("pe",))):
+        assert len(run(memory, snapshot(statement(minute=minute, path=path))).events) == (minute != 1)
+
+
+def test_what_the_fold_does_not_accept_is_not_remembered(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    (second,) = run(memory, snapshot(statement(minute=1, votes=(6, 3)))).events
+    key, known = first.unit, dict(memory.units)
+    refused = {
+        "forged": after(second).model_copy(update={"event_id": first.event_id}),
+        "altered": after(second).model_copy(update={"count_status": CountStatus.ANNULLED}),
+        "repeated": second,
+        "forked": after(first, count_status=CountStatus.UNDER_REVIEW),
+        "of another selection": after(second, counts=second.counts.model_copy(update={"votes": {"x": 1}}))
+        if second.counts
+        else second,
+    }
+    for number, (what, event) in enumerate(refused.items(), start=1):
+        assert not remember(memory, event), what
+        assert not judge(event, statement_text(event), CONTEST, memory.units[key].sequence)[0], what
+        assert (memory.units, memory.unchained) == (known, number), what
+
+
+def test_what_the_fold_accepts_is_remembered_also_after_a_gap(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    later = after(first, sequence=5)
+    assert judge(later, statement_text(later), CONTEST, 1)[0]
+    assert remember(memory, later)
+    (event,) = run(memory, snapshot(statement(minute=1, votes=(6, 3)))).events
+    assert (event.sequence, event.previous_event_id) == (6, later.event_id)
+
+
+def test_after_a_retraction_the_same_statement_is_news(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    retracted = retraction(first, 1)
+    assert remember(memory, retracted)
+    (event,) = run(memory, snapshot(statement(minute=2))).events
+    assert (event.previous_event_id, event.kind) == (retracted.event_id, UpdateKind.REPORTED)
+    assert not run(memory, snapshot(statement(minute=3))).events
+
+
+def test_a_retracted_document_read_again_is_known(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    remember(memory, retraction(first, 1))
+    found = run(memory, snapshot(statement()))
+    assert (len(found.events), found.known) == (0, 1)
+
+
+def test_a_late_statement_is_counted_as_late_and_makes_the_next_reading_news(memory: ContestMemory) -> None:
+    one, two, three = (snapshot(statement(minute=m, votes=v)) for m, v in ((1, (5, 3)), (2, (6, 3)), (3, (5, 3))))
+    assert not run(memory, one, three).late
+    late = run(memory, two)
+    assert late.late == {event.event_id for event in late.events}
+    again = run(memory, one, two, three)
+    assert [event.reported_at for event in again.events] == [START + timedelta(minutes=3)]
+    assert not again.late
+    assert not run(memory, one, two, three).events
+
+
+def test_over_several_attempts_what_is_on_the_log_is_counted_once(memory: ContestMemory) -> None:
+    said = snapshot(*(statement(f"{n:06}") for n in range(5)))
+    attempts: list[Changes] = []
+    for _ in range(3):  # of each sending only the first two events arrive
+        attempts.append(found := since([said], memory))
+        for event in found.events[:2]:
+            remember(memory, event)
+    attempts.append(since([said], memory))
+    found = published(attempts, memory)
+    assert [event.reporting_unit.id for event in found.events] == [f"{n:06}" for n in range(5)]
+    assert (found.statements, found.known) == (5, 0)
+
+
+def test_an_attempt_overtaken_by_someone_else_is_not_counted(memory: ContestMemory) -> None:
+    said = snapshot(statement("000001", votes=(500, 3)), statement("000002"))  # the first is published with a finding
+    first = since([said], memory)
+    (theirs,) = since([snapshot(statement("000001", votes=(501, 3)))], memory).events
+    remember(memory, theirs)
+    remember(memory, first.events[0])  # ours came second, and is not accepted
+    remember(memory, first.events[1])
+    second = since([said], memory)
+    for event in second.events:
+        remember(memory, event)
+    found = published([first, second], memory)
+    assert [(e.reporting_unit.id, e.sequence) for e in found.events] == [("000002", 1), ("000001", 2)]
+    assert [event.sequence for event, _ in found.findings] == [2]
+    assert found.known == 0
 
 
 # --- properties

@@ -170,7 +170,7 @@ def _put(rows: _Rows, row: _Row) -> None:
     same = dict(zip(row.table.header, row.table.rows[row.index], strict=True)) == dict(
         zip(other.table.header, other.table.rows[other.index], strict=True)
     )
-    if same and other.table.document.sha256 != row.table.document.sha256:
+    if same and other.table is not row.table:
         return
     where = f"{other.table.document.uri}, {other.table.place(other.index)}"
     if same:

@@ -170,10 +170,10 @@ def unpack(document: Kept) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
+        row = error.object.count(b"\n", 0, error.start) + 1
         raise Refused(
             refuse(
-                document, "F207", f"line {row} is not UTF-8 (byte 0x{content[error.start]:02x} at {error.start})",
+                document, "F207", f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
                 "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
             )
         ) from error  # fmt: skip
@@ -199,7 +199,10 @@ def unpack(document: Kept) -> str:
 
 def recognise(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
     """The form whose columns the header fits best, and the header. Raises Refused when none fits or a column lacks."""
-    header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
+    try:
+        header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
+    except csv.Error as error:
+        raise Refused(refuse(document, "F207", f"row 1: {error}", "well-formed CSV")) from error
     names = set(header)
 
     def likeness(form: Form) -> float:
