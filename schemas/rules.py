@@ -173,7 +173,7 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
             "F304",
             f"stated at {rfc3339(update.stated_at)}, before {contest.election_date} begins in {contest.time_zone}",
         )
-    if update.reported_at is not None and update.reported_at > update.observed_at + CLOCK_TOLERANCE:
+    if update.reported_at is not None and update.reported_at - update.observed_at > CLOCK_TOLERANCE:
         yield Finding(
             "F305", f"stated for {rfc3339(update.reported_at)}, but observed at {rfc3339(update.observed_at)}"
         )

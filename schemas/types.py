@@ -81,11 +81,13 @@ class ResultStage(StrEnum):
 def _utc_milliseconds(value: datetime) -> datetime:
     if value.microsecond % 1000:
         raise ValueError("finer than a millisecond, which the wire cannot carry")
+    if not 1 < value.year < 9999:
+        raise ValueError("at the edge of what has a time in every zone")
     return value.astimezone(UTC)
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_utc_milliseconds)]
-"""A moment in UTC, in whole milliseconds. Naive times are refused."""
+"""A moment in UTC, in whole milliseconds, of the years 2 to 9998. Naive times are refused."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number of votes, ballots, people or sheets; below 2^53, so that every JSON reader holds it exactly."""
@@ -116,8 +118,9 @@ def to_milliseconds(value: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
+@lru_cache(maxsize=4096, typed=True)
 def from_milliseconds(value: Any) -> datetime:
-    """The inverse of `to_milliseconds`. Raises ValueError for anything but an int in range."""
+    """The inverse of `to_milliseconds`. Raises ValueError for anything but an int in range. Remembered, as above."""
     if type(value) is not int:
         raise ValueError(f"{value!r} is not a number of milliseconds")
     try:

@@ -265,7 +265,8 @@ BAD_SHEETS = {
     "NaN": ("votos_nulos", "NaN", "F201 'NaN' is not a count", "row 3, column votos_nulos"),
     "minus zero": ("votos_nulos", "-0.0", "F201 '-0.0' is not a count", "row 3, column votos_nulos"),
     "2^53": ("num_votos", str(2**53), f"F201 '{2**53}' is not a count", "row 3, column num_votos"),
-    "year 1": ("descargado", "0001-01-01T00:00:00Z", "F304 stated at 0001-01-01T00:00:00.000Z, before", "row 3"),
+    "before the election": ("descargado", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before", "row 3"),
+    "last year": ("descargado", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not", "row 3, column descargado"),
     "before year 1": ("descargado", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column descargado"),
     "long id": ("num_mesa", LONG, f"F202 {LONG[:40]!r} is not the number of a mesa", "row 3, column num_mesa"),
     "long ubigeo": ("ubigeo", LONG, f"F202 {LONG[:40]!r} is not a ubigeo", "row 3, column ubigeo"),
@@ -290,7 +291,8 @@ BAD_OWN_ROWS = {
         "published.turnout", "-0.0", "F201 '-0.0' is not a percentage", "row 3, column published.turnout",
     ),
     "2^53": ("votes.peru-libre", str(2**53), f"F201 '{2**53}' is not a count", "row 3, column votes.peru-libre"),
-    "year 1": ("reported_at", "0001-01-01T00:00:00Z", "F304 stated at 0001-01-01T00:00:00.000Z, before", "row 3"),
+    "before the election": ("reported_at", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before", "row 3"),
+    "last year": ("reported_at", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not", "row 3, column reported_at"),
     "before year 1": ("reported_at", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column reported_at"),
     "long id": ("unit_id", LONG, "F202 id: String should have at most 200 characters (got '9999", "row 3"),
     "control character in an id": ("unit_id", "p\x07e", "F202 id: String should match pattern", "row 3"),
@@ -352,9 +354,9 @@ def two_times(time: str) -> tuple[Snapshot, ...]:
 
 
 def test_of_bulletins_a_time_before_the_election_is_rejected_alone() -> None:
-    events, rejection = published(two_times("0001-01-01T00:00:00Z"))
+    events, rejection = published(two_times("1900-01-01T00:00:00Z"))
     assert len(events) == 1
-    assert str(rejection.finding).startswith("F304 stated at 0001-01-01T00:00:00.000Z, before 2021-06-06 begins")
+    assert str(rejection.finding).startswith("F304 stated at 1900-01-01T00:00:00.000Z, before 2021-06-06 begins")
     assert (rejection.uri, rejection.place) == ("resultados.csv", "rows 4, 5")
 
 

@@ -131,7 +131,7 @@ def instant(text: str, column: str) -> datetime:
             time = time.astimezone(UTC)
     except (ValueError, OverflowError):
         time = None
-    if time is None or time.tzinfo is None or time.microsecond % 1000:
+    if time is None or time.tzinfo is None or time.microsecond % 1000 or not 1 < time.year < 9999:
         raise BadCell(
             column, "F206", f"{text[:40]!r} is not a time with its zone", "ISO 8601 with zone, as 2021-06-08T00:23:00Z"
         )
