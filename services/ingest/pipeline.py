@@ -364,10 +364,19 @@ class Pipeline:
         known = self.contest.definition
         levels = (definition.counting_level, *definition.later_counting_levels)
         level = counting_level or known.counting_level
-        if level is known.counting_level and not differing(definition, known):
+        if (
+            level is known.counting_level
+            and not differing(definition, known)
+            and effective_at in (None, known.effective_at)
+        ):
             return False
         if level not in levels:
             raise IngestError(f"{level} is none of the contest's counting_levels: {', '.join(levels)}")
+        if later := [one for one in levels[levels.index(level) + 1 :][:1] if self._is_complete(one, definition)]:
+            raise IngestError(
+                f"every expected {later[0]} is stated, so that the next run would move on from {level} again; "
+                f"to stay there, let counting_levels of the contest's file end with {level}"
+            )
         start = known.effective_at
         if level is not known.counting_level and self.contest.count(level):
             start = max(start, self.contest.complete_since(level))
@@ -384,7 +393,7 @@ class Pipeline:
         """Moves the counting level on once every expected unit of the next has been stated. Follows from the log alone."""
         definition = self.contest.definition
         levels = definition.later_counting_levels
-        if not levels or not definition.expected_units or self.contest.count(levels[0]) < definition.expected_units:
+        if not levels or not self._is_complete(levels[0], definition):
             return
         level = levels[0]
         since = max(definition.effective_at, self.contest.complete_since(level))
@@ -392,6 +401,10 @@ class Pipeline:
         self._screen.say(
             f"all {definition.expected_units:,} expected units are stated: the {level} is now what is added up"
         )
+
+    def _is_complete(self, level: ReportingUnitType, definition: ContestDefined) -> bool:
+        """Whether every expected unit of a level has been stated."""
+        return bool(definition.expected_units) and self.contest.count(level) >= definition.expected_units
 
     # --- patience
 

@@ -219,6 +219,15 @@ def test_all_sheets_stated_moves_the_counting_level_once(desk: Desk, tmp_path: P
         first, moved = [e for e in desk.log() if isinstance(e, ContestDefined)]
         assert (moved.revision, moved.counting_level, moved.previous_event_id) == (2, "precinct", first.event_id)
         assert moved.effective_at.isoformat() == "2021-06-08T18:00:00+00:00"
+    back = desk.run("define", "--counting-level", "country", desk.contest)
+    assert back.returncode == 2
+    assert "every expected precinct is stated, so that the next run would move on from country again" in back.stderr
+    write(desk.contest, toml.replace('["country", "precinct"]', '["country"]'))
+    assert desk.run("define", desk.contest).returncode == 2  # not by a change of the file alone
+    assert desk.run("define", "--counting-level", "country", desk.contest).returncode == 0
+    assert desk.run("load", UPDATES).returncode == 0
+    last = [e for e in desk.log() if isinstance(e, ContestDefined)][-1]
+    assert (last.revision, last.counting_level, last.later_counting_levels) == (3, "country", ())
 
 
 # --- bad input
@@ -814,6 +823,9 @@ def test_a_revision_holds_from_when_the_known_one_does_or_later(desk: Desk, tmp_
     assert early.returncode == 2
     assert "2021-06-08T04:59:59.000Z is earlier than 2021-06-08T05:00:00.000Z" in early.stderr
     assert len(definitions(desk)) == 4
+    later = desk.run("define", "--effective-at", "2021-06-08T06:00:00Z", tmp_path / "2" / "contest.toml")
+    assert later.returncode == 0
+    assert definitions(desk)[-1].effective_at.isoformat() == "2021-06-08T06:00:00+00:00"
 
 
 def test_changed_counting_levels_are_defined_as_a_revision(desk: Desk, tmp_path: Path) -> None:
