@@ -4,7 +4,6 @@ Place in the flow: the first stage. It changes nothing, so a crash here leaves n
 """
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,24 +18,32 @@ def documents(paths: list[Path]) -> tuple[Path, ...]:
     """Every file named or lying in a named folder, in order, each once. Of a folder only `DOCUMENTS` that are not hidden."""
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
-            found.update(dict.fromkeys(walk(path)))
-        elif path.exists():
-            found[path] = None
-        else:
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+        if not exists:
             raise SourceError(f"{path} does not exist")
+        found.update(dict.fromkeys(walk(path) if is_folder else (path,)))
     return tuple(found)
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """The visible documents under a folder, in the order of their names."""
+def walk(folder: Path) -> tuple[Path, ...]:
+    """The visible documents under a folder, in the order of their names. Raises SourceError when any of it cannot be read:
+    what cannot be read must not look empty."""
+    found: list[Path] = []
     try:
-        for path in sorted(folder.rglob("*")):
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if not hidden and path.is_file() and path.name.endswith(DOCUMENTS):
-                yield path
+        for inside, folders, names in os.walk(folder, onerror=_raise):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            paths = (Path(inside, name) for name in names if not name.startswith(".") and name.endswith(DOCUMENTS))
+            found.extend(path for path in paths if path.is_file())
     except OSError as error:
-        raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+    return tuple(sorted(found))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def fetch(path: Path, observed_at: datetime | None = None) -> Capture:

@@ -309,6 +309,40 @@ def test_of_the_own_form_the_good_rows_are_published(column: str, value: str, sa
     assert len(events) == 3
 
 
+def test_only_a_row_that_states_sub_units_has_them_and_a_sheet_must_not() -> None:
+    def row(**cells: str) -> str:
+        return ",".join(cells.get(column, "") for column in columns) + "\n"
+
+    columns = (
+        "contest_id", "unit_type", "unit_id", "area_path", "reported_at", "votes.peru-libre", "sub_units.counted",
+        "sub_units.under_review_by_reason.ILLEGIBLE",
+    )  # fmt: skip
+    said = {"contest_id": "pe-2021-president-runoff", "reported_at": "2021-06-07T06:00:00Z", "votes.peru-libre": "5"}
+    sheet = {**said, "unit_type": "precinct", "area_path": "pe/010000/010100/010101"}
+    reason = {"sub_units.under_review_by_reason.ILLEGIBLE": "1"}
+    found = parse(
+        kept(
+            ",".join(columns)
+            + "\n"
+            + row(**said, unit_type="country", unit_id="pe", **{"sub_units.counted": "0"})
+            + row(**said, unit_type="state", unit_id="010000", **reason)
+            + row(**sheet, unit_id="000001")
+            + row(**sheet, unit_id="000002", **{"sub_units.counted": "0"})
+            + row(**{**sheet, "unit_type": "polling-place"}, unit_id="IE", **reason)
+        )
+    )
+    country, state, precinct = statements(found)
+    assert country.sub_units is not None
+    assert (country.sub_units.counted, country.sub_units.pending) == (0, None)
+    assert state.sub_units is not None
+    assert state.sub_units.under_review_by_reason == {"ILLEGIBLE": 1}
+    assert precinct.sub_units is None
+    assert [(r.finding.code, r.place) for r in rejections(found)] == [
+        ("F205", "row 5, column sub_units.counted"),
+        ("F205", "row 6, column sub_units.under_review_by_reason.ILLEGIBLE"),
+    ]
+
+
 BAD_BULLETINS = {
     "NaN": ("totales", "77098", "NaN", "F201 'NaN' is not a count", "row 7, column TOTAL_VOTOS"),
     "NaN percent": (
@@ -472,6 +506,23 @@ def test_documents_are_ordered_by_the_time_they_state() -> None:
     recognised = [adapters.recognise(kept(text, name)) for name, text in (("b", FINAL), ("c", later), ("a", ACTA))]
     batches = adapters.plan([r for r in recognised if isinstance(r, adapters.Recognised)])
     assert [batch.documents[0].uri for batch in batches] == ["a", "c", "b"]
+
+
+def test_documents_are_ordered_by_the_earliest_time_of_any_row() -> None:
+    mixed = ACTA.replace("2021-06-08T16:15:44Z", "2021-06-09T01:12:42Z", 1)
+    later = ACTA.replace("2021-06-08T16:15:44Z", "2021-06-08T20:00:00Z")
+    recognised = [adapters.recognise(kept(text, name)) for name, text in (("b", later), ("a", mixed))]
+    batches = adapters.plan([r for r in recognised if isinstance(r, adapters.Recognised)])
+    assert [batch.documents[0].uri for batch in batches] == ["a", "b"]
+
+
+def test_tables_that_spell_an_instant_differently_make_one_publication() -> None:
+    found = national(
+        totales=NATIONAL["totales"].replace("05:48:00Z", "05:48:00+00:00"),
+        resumen=NATIONAL["resumen"].replace("05:48:00Z", "00:48:00.000-05:00"),
+    )
+    assert len(statements(found)) == 1
+    assert not rejections(found)
 
 
 def test_the_example_contest() -> None:

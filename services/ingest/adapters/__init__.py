@@ -8,10 +8,10 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ingest.adapters import bulletins, own_form, sheets
-from ingest.adapters.table import Form, Refused, read, unpack
+from ingest.adapters.table import BadCell, Form, Refused, instant, read, unpack
 from ingest.adapters.table import recognise as _recognise
 from ingest.statement import Kept, Rejection, Snapshot
 from schemas.contest import ContestDefined
@@ -29,12 +29,15 @@ TOGETHER = (bulletins.NATIONAL, bulletins.DISTRICTS)
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What a document is: its family, its table, and the times it states (empty where it states none)."""
+    """What a document is: its family, its table, and the times it states (empty where it states none).
+
+    A time is an instant, however it is spelt; a text that is none stands for itself, and its rows will be rejected.
+    """
 
     document: Kept
     family: str
     table: str
-    times: frozenset[str]
+    times: frozenset[datetime | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +65,14 @@ def recognise(document: Kept) -> Recognised | Rejection:
             for row in rows:
                 if at < len(row):
                     times.add(row[at])
-                if form.family not in TOGETHER:
-                    break  # only the order of documents depends on it
         except csv.Error:
             pass  # `parse` refuses the document, and says where
-    return Recognised(document, form.family, form.name, frozenset(times))
+    return Recognised(document, form.family, form.name, frozenset(_instant(text, form.time_column) for text in times))
 
 
 def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
-    """Batches in the order of their earliest time. Tables that share an update are one batch; other documents one each."""
+    """Batches in the order of the earliest time that any of their rows states. Tables that share an update are one batch;
+    other documents one each."""
     groups: list[list[Recognised]] = []
     for one in recognised:
         if one.family in TOGETHER:
@@ -89,15 +91,15 @@ def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
     return tuple(sorted(batches, key=lambda batch: batch.stated_from))
 
 
+def _instant(text: str, column: str | None) -> datetime | str:
+    try:
+        return instant(text, column or "")
+    except BadCell:
+        return text
+
+
 def _earliest(one: Recognised) -> datetime:
-    times = []
-    for text in one.times:
-        try:
-            time = datetime.fromisoformat(text)
-        except ValueError:
-            continue  # its row will be rejected, with its place
-        times.append(time if time.tzinfo else time.replace(tzinfo=UTC))
-    return min(times, default=one.document.observed_at)
+    return min((time for time in one.times if isinstance(time, datetime)), default=one.document.observed_at)
 
 
 def parse(batch: Batch, contest: ContestDefined) -> tuple[Snapshot, ...]:

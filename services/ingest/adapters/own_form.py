@@ -1,7 +1,8 @@
 """Our own tabular form: any contest's statements, columns named by the event's fields. Pure.
 
 A row is one statement. Nested fields are written with a dot (`votes.peru-libre`, `sub_units.under_review_by_reason.ILLEGIBLE`,
-`published.turnout`); an empty cell, or a column left out, is not stated. Rows with one time are one publication.
+`published.turnout`); an empty cell, or a column left out, is not stated. Rows with one time are one publication. Only a
+unit that sums others has `sub_units`: a row of a sheet that states one is rejected.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ _VOTES, _REASON = "votes.", "sub_units.under_review_by_reason."
 _SHARE, _PUBLISHED, _SUB_UNITS = "published.valid_votes_share.", "published.", "sub_units."
 _COUNTS = tuple(name for name in Counts.model_fields if name != "votes")
 _SUB = tuple(name for name in SubUnits.model_fields if name != "under_review_by_reason")
+_SHEETS = (ReportingUnitType.POLLING_PLACE, ReportingUnitType.PRECINCT)
 _SHARES = tuple(name for name in PublishedPercentages.model_fields if name != "valid_votes_share")
 
 FORMS = (
@@ -118,7 +120,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
         prefix: [(column.removeprefix(prefix), column) for column in table.header if column.startswith(prefix)]
         for prefix in (_VOTES, _REASON, _SHARE)
     }
-    has_sub_units = any(column.startswith(_SUB_UNITS) for column in table.header)
+    sub_columns = [column for column in table.header if column.startswith(_SUB_UNITS)]
 
     def read(index: int, row: list[str]) -> Statement:
         def cell(column: str) -> str | None:
@@ -137,14 +139,20 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             text = cell(column)
             return None if text is None else instant(text, column).astimezone(UTC)
 
-        def word(column: str, kind: Any, default: Any) -> Any:
+        def word(column: str, words: Any, default: Any) -> Any:
             text = cell(column)
             if text is None:
                 return default
-            if text not in list(kind):
-                raise BadCell(column, "F204", f"{text[:40]!r} is unknown", f"one of {', '.join(kind)}")
-            return kind(text)
+            if text not in list(words):
+                raise BadCell(column, "F204", f"{text[:40]!r} is unknown", f"one of {', '.join(words)}")
+            return words(text)
 
+        kind = word("unit_type", ReportingUnitType, None)
+        has_sub_units = next((column for column in sub_columns if cell(column) is not None), None)
+        if has_sub_units is not None and kind in _SHEETS:
+            raise BadCell(
+                has_sub_units, "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row"
+            )
         counts = Counts(
             votes={name: stated(column) for name, column in under[_VOTES]},
             **{name: stated(name) for name in _COUNTS},
@@ -158,7 +166,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             **{name: share(_PUBLISHED + name) for name in _SHARES},
         )
         return Statement(
-            unit=_unit(cell, word("unit_type", ReportingUnitType, None), contest),
+            unit=_unit(cell, kind, contest),
             reported_at=time("reported_at"),
             observed_at=time("observed_at") or table.document.observed_at,
             count_status=word("count_status", CountStatus, CountStatus.COUNTED),
@@ -166,7 +174,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             review_reason=word("review_reason", ReviewReason, None),
             result_stage=word("result_stage", ResultStage, ResultStage.PROVISIONAL),
             counts=counts,
-            sub_units=sub_units if has_sub_units else None,
+            sub_units=sub_units if has_sub_units is not None else None,
             published_percentages=published
             if any((published.valid_votes_share, *(getattr(published, s) for s in _SHARES)))
             else None,

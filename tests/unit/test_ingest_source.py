@@ -1,0 +1,55 @@
+"""What of a folder is a document, and that a folder which cannot be read is not an empty one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ingest import source
+from ingest.errors import SourceError
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As an account that permissions hold for: they do not for root."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def test_visible_documents_of_a_folder_in_order(tmp_path: Path) -> None:
+    for name in ("b.csv", "a/z.csv.gz", ".hidden.csv", ".git/c.csv", "notes.txt", "a.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in source.walk(tmp_path)] == ["a/z.csv.gz", "a.csv", "b.csv"]
+
+
+def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "file.csv").touch()
+    for name, says in (("gone", "gone cannot be read: No such file"), ("file.csv", "cannot be read: Not a directory")):
+        with pytest.raises(SourceError, match=says):
+            source.walk(tmp_path / name)
+
+
+def test_a_folder_that_must_not_be_read_is_not_an_empty_one(new_root: Callable[[], Path]) -> None:
+    root = new_root()
+    root.chmod(0o755)
+    closed = root / "night" / "closed"
+    closed.mkdir(parents=True)
+    closed.chmod(0)
+    with unprivileged():
+        for path in (root, closed):
+            with pytest.raises(SourceError, match="closed cannot be read: Permission denied"):
+                source.documents([path])
+        with pytest.raises(SourceError, match=r"a\.csv cannot be read: Permission denied"):
+            source.documents([closed / "a.csv"])
+    closed.chmod(0o755)
+    assert source.documents([root]) == ()
