@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,3 +118,15 @@ def parse(*documents: Kept, of: ContestDefined | None = None) -> tuple[Snapshot,
 def packed(text: str) -> bytes:
     """Gzipped."""
     return gzip.compress(text.encode(), mtime=0)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As an account that permissions hold for: they do not for root."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)

@@ -13,6 +13,9 @@ A unit's statements are ordered by the office's own time (`stated_at`), its even
 What a later document only repeated was not published for its time. A late statement of other figures therefore does
 stand until that document is read again: it is then news. Such news is counted as late, and the callers read again.
 
+Figures that were published for a time are not published for it again, also where others were between: an office that goes
+back to its earlier figures without a later time says what an old copy of its document says, and only such copies are common.
+
 A retracted statement has no figures: the next one is news, whatever it says. What is accepted from the log is what the
 fold accepts (`schemas.chain`).
 

@@ -5,7 +5,7 @@ EscrutinioError
     ├── SourceError      a file or folder cannot be read
     ├── ArchiveError     the archive is in use by another ingest, or cannot be written
     ├── TopicRefused     a topic is missing, or its settings could lose events
-    ├── LogDamaged       the log does not begin at its beginning, or lost what it had acknowledged
+    ├── LogDamaged       the log lacks its beginning, has a hole, or lost what it had acknowledged
     ├── BrokerAway       no broker answers, or it answers nothing: worth trying again
     ├── DeliveryFailed   the broker refused an event: the log must be read before going on
     └── Stopped          the user asked to stop while the broker was away

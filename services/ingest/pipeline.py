@@ -372,9 +372,10 @@ class Pipeline:
             return False
         if level not in levels:
             raise IngestError(f"{level} is none of the contest's counting_levels: {', '.join(levels)}")
-        if later := [one for one in levels[levels.index(level) + 1 :][:1] if self._is_complete(one, definition)]:
+        later = levels[levels.index(level) + 1 :]
+        if beyond := complete(later, definition, self.contest):
             raise IngestError(
-                f"every expected {later[0]} is stated, so that the next run would move on from {level} again; "
+                f"every expected {beyond[0]} is stated, so that the next run would move on from {level} again; "
                 f"to stay there, let counting_levels of the contest's file end with {level}"
             )
         start = known.effective_at
@@ -390,21 +391,17 @@ class Pipeline:
         return True
 
     def _move_level(self) -> None:
-        """Moves the counting level on once every expected unit of the next has been stated. Follows from the log alone."""
+        """Moves the counting level on to the last of which every expected unit has been stated. Follows from the log alone."""
         definition = self.contest.definition
-        levels = definition.later_counting_levels
-        if not levels or not self._is_complete(levels[0], definition):
+        levels = complete(definition.later_counting_levels, definition, self.contest)
+        if not levels:
             return
         level = levels[0]
         since = max(definition.effective_at, self.contest.complete_since(level))
         self._define(_revision(definition, definition, levels, since))
         self._screen.say(
-            f"all {definition.expected_units:,} expected units are stated: the {level} is now what is added up"
+            f"all {expected(level, definition):,} expected units are stated: the {level} is now what is added up"
         )
-
-    def _is_complete(self, level: ReportingUnitType, definition: ContestDefined) -> bool:
-        """Whether every expected unit of a level has been stated."""
-        return bool(definition.expected_units) and self.contest.count(level) >= definition.expected_units
 
     # --- patience
 
@@ -435,6 +432,23 @@ def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
     if level not in levels or levels[levels.index(level) + 1 :] != known.later_counting_levels:
         differ.append("counting_levels")
     return differ
+
+
+def complete(
+    levels: tuple[ReportingUnitType, ...], definition: ContestDefined, memory: changes.ContestMemory
+) -> tuple[ReportingUnitType, ...]:
+    """The levels from the last one on of which every expected unit has been stated; none when there is no such level."""
+    for at in reversed(range(len(levels))):
+        if 0 < expected(levels[at], definition) <= memory.count(levels[at]):
+            return levels[at:]
+    return ()
+
+
+def expected(level: ReportingUnitType, definition: ContestDefined) -> int:
+    """How many units of a level are expected: of areas those that are defined, of sheets as many as the contest says."""
+    if level in (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE):
+        return definition.expected_units
+    return sum(1 for area in definition.areas if area.type is level)
 
 
 def _revision(

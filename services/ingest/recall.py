@@ -1,8 +1,9 @@
 """Reads a topic from where it was last read to its end. A door; ingest's only memory is what this brings back.
 
 Place in the flow: at the start (from offset 0), and after a failed delivery (from the last known offset). Reads only, so a
-crash leaves nothing. A log that does not begin at offset 0, or is shorter than it once was, is refused: ingest would take
-what is missing for news. A consumer that stands still before the end is built anew, and given up after three times.
+crash leaves nothing. A log that does not begin at offset 0, has a hole in its offsets, or is shorter than it once was, is
+refused: ingest would take what is missing for news. A consumer that stands still before the end is built anew, and given up
+after three times in a row that brought nothing.
 """
 
 import time
@@ -34,7 +35,7 @@ class Record:
 
 @dataclass(slots=True)
 class TopicReader:
-    """A place in a topic. `whole` topics must still have their first message. `notice` is told of progress in words."""
+    """A place in a topic. `whole` topics must still have every message. `notice` is told of progress in words."""
 
     bootstrap_servers: str
     topic: str
@@ -47,7 +48,8 @@ class TopicReader:
 
     def to_end(self) -> Iterator[Record]:
         """Every message up to the topic's end, which is asked for again until it holds still. Raises on a fault."""
-        for attempt in range(_REBUILDS):
+        vain = 0
+        while vain < _REBUILDS:
             before = dict(self.next_offsets)
             try:
                 if (yield from self._read()):
@@ -55,8 +57,10 @@ class TopicReader:
             except KafkaError as error:
                 raise BrokerAway(f"reading {self.topic} from {self.bootstrap_servers}: {_words(error)}") from error
             if before != self.next_offsets:
+                vain = 0
                 continue
-            self.notice(f"{self.topic}: nothing arrives before the end; building the consumer anew ({attempt + 1})")
+            vain += 1
+            self.notice(f"{self.topic}: nothing arrives before the end; building the consumer anew ({vain})")
         raise BrokerAway(f"{self.topic} does not give out what it says it has, after {_REBUILDS} attempts")
 
     def grown(self) -> bool:
@@ -90,14 +94,11 @@ class TopicReader:
                 batches = consumer.poll(timeout_ms=_POLL_MS, max_records=5000)
                 for tp, records in batches.items():
                     for r in records:
-                        if r.offset != self.next_offsets[tp.partition] and self.whole:
-                            self.notice(
-                                f"{self.topic}: offsets {self.next_offsets[tp.partition]} to {r.offset - 1} hold no message"
-                            )
+                        self._pass_over(tp.partition, r.offset)
                         self.next_offsets[tp.partition] = r.offset + 1
                         yield Record(tp.partition, r.offset, r.value or b"", list(r.headers))
                 for tp in ends:  # control records move the position without giving a message
-                    self.next_offsets[tp.partition] = max(self.next_offsets[tp.partition], consumer.position(tp))
+                    self._pass_over(tp.partition, consumer.position(tp))
                 now = time.monotonic()
                 if batches:
                     heard = now
@@ -108,6 +109,16 @@ class TopicReader:
                     self.notice(f"{self.topic}: read {sum(self.next_offsets.values())} of {sum(ends.values())}")
         finally:
             consumer.close()
+
+    def _pass_over(self, partition: int, to: int) -> None:
+        """Moves on to an offset, without a message. Raises LogDamaged when a `whole` topic has a hole there."""
+        at = self.next_offsets[partition]
+        if self.whole and to > at:
+            raise LogDamaged(
+                f"{self.topic}[{partition}] has a hole: offset {at} expected, {to} found. Events were removed, or written in "
+                "a transaction, and nothing is published on top of it"
+            )
+        self.next_offsets[partition] = max(at, to)
 
     def _consumer(self) -> Any:
         try:

@@ -1,26 +1,36 @@
-"""Watches a folder and loads what appears in it. Runs `pipeline`; stops only when asked to.
+"""Watches a folder and loads what appears in it. Runs `pipeline` until asked to stop.
+
+A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not mend ends the watch
+with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged), a topic that is
+missing or could lose some (TopicRefused), an event that the broker refuses again and again (DeliveryFailed), a health
+file that cannot be touched.
 
 Place in the flow: around all of it, on election night. A file is taken once its size and time have held still for one
-look; tables of one publication may come one by one, and what is complete is published while the rest is waited for. A
+look; tables of one publication may come one by one, and what is complete is published while the rest is waited for. Tables
+that came earlier only fill in what those that came now lack: a second capture of an update stands by itself. A
 crash leaves nothing of its own: at the next start every file is looked at again, and the log says what is still news.
 """
 
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ingest import adapters, source
-from ingest.errors import SourceError
+from ingest.errors import IngestError, SourceError
 from ingest.pipeline import Pipeline, Screen
 
 _Signature = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds."""
+_Part = tuple[str, str, datetime | str]
+"""Family, table and time: a part of a publication."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """A folder under watch. `every_s`: seconds between looks. `health_file` is touched at each look, for who asks if we live."""
+    """A folder under watch. `every_s`: seconds between looks. `health_file`, for who asks if we live, is touched
+    after each look that could read the folder, and within a look after each batch."""
 
     pipeline: Pipeline
     folder: Path
@@ -31,17 +41,16 @@ class Watch:
     health_file: Path | None = None
     _seen: dict[Path, _Signature] = field(default_factory=dict)
     _done: dict[Path, _Signature] = field(default_factory=dict)
-    _tables: dict[Path, frozenset[str]] = field(default_factory=dict)
-    """Files whose publication may be completed by another, and the times they state."""
+    _tables: dict[Path, frozenset[_Part]] = field(default_factory=dict)
+    """Files that may complete a publication, and the parts they are of it; those that came last are last."""
 
     def run(self) -> None:
         """Looks until asked to stop; the document in hand is finished first."""
         said = time.monotonic()
         self.screen.say(f"watching {self.folder} every {self.every_s:g} s")
         while not self.stop.is_set():
-            self.look()
-            if self.health_file is not None:
-                self.health_file.touch()
+            if self.look():
+                self._touch()
             if time.monotonic() - said >= self.alive_every_s:
                 said = time.monotonic()
                 report = self.pipeline.report
@@ -52,26 +61,25 @@ class Watch:
             self.stop.wait(self.every_s)
         self.screen.say("stopped as asked")
 
-    def look(self) -> None:
-        """One look at the folder: takes what is new and holds still."""
+    def look(self) -> bool:
+        """One look at the folder: takes what is new and holds still. False when the folder could not be read."""
         try:
             ready = self._still()
         except SourceError as fault:
             self.screen.say(f"{fault}; looking again")
-            return
+            return False
         recognised: dict[Path, adapters.Recognised] = {}
         for path in ready:
+            self._tables.pop(path, None)  # came anew: the last of its part
             self._take(path, recognised)
-        times = frozenset().union(*(one.times for one in recognised.values() if one.family in adapters.TOGETHER))
-        for path, theirs in list(self._tables.items()):
-            if path not in recognised and theirs & times:
-                self._take(path, recognised)  # came earlier, and belongs to what came now
+        self._fill_in(recognised)
         awaited: list[str] = []
         late = self.pipeline.report.late
         for batch in adapters.plan(list(recognised.values())):
             if self.stop.is_set():
-                return
+                return True
             awaited.extend(self.pipeline.run(batch, patient=True))
+            self._touch()
         if self.pipeline.report.late != late:
             # What a later document only repeated may have to stand behind it: the next look reads the folder once more.
             # This ends, since no unit's figures are published twice for one time.
@@ -81,6 +89,26 @@ class Watch:
             if awaited:
                 self.screen.say(f"waiting for {', '.join(awaited[:4])}{' …' if len(awaited) > 4 else ''}")
             self.pipeline.report.awaited = tuple(awaited)
+        return True
+
+    def _fill_in(self, recognised: dict[Path, adapters.Recognised]) -> None:
+        """Takes the latest of the tables that came earlier for every part which the publications in hand lack."""
+        have: set[_Part] = set().union(*(_parts(one) for one in recognised.values()))
+        publications = {(family, time) for family, _, time in have}
+        for path, parts in reversed(list(self._tables.items())):
+            if any((family, time) in publications for family, _, time in parts - have):
+                have |= parts
+                self._take(path, recognised)
+
+    def _touch(self) -> None:
+        if self.health_file is None:
+            return
+        try:
+            self.health_file.touch()
+        except OSError as error:
+            raise IngestError(
+                f"the health file {self.health_file} cannot be touched: {error.strerror}; name one in a folder that can be written"
+            ) from error
 
     def _still(self) -> list[Path]:
         """Files that changed since they were last taken, and not since the last look."""
@@ -103,9 +131,16 @@ class Watch:
             self.screen.say(f"{fault}; looking again")
             return
         self._done[path] = self._seen.get(path, (0, 0))
-        self._tables.pop(path, None)
         if one is None:
+            self._tables.pop(path, None)
             return
         recognised[path] = one
-        if one.family in adapters.TOGETHER:
-            self._tables[path] = one.times
+        if parts := _parts(one):
+            self._tables[path] = parts
+
+
+def _parts(one: adapters.Recognised) -> frozenset[_Part]:
+    """Of which publications a document is a part; none where its family needs no other."""
+    if one.family not in adapters.TOGETHER:
+        return frozenset()
+    return frozenset((one.family, one.table, time) for time in one.times)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 
 from deploy.local import Broker
@@ -228,6 +228,23 @@ def test_all_sheets_stated_moves_the_counting_level_once(desk: Desk, tmp_path: P
     assert desk.run("load", UPDATES).returncode == 0
     last = [e for e in desk.log() if isinstance(e, ContestDefined)][-1]
     assert (last.revision, last.counting_level, last.later_counting_levels) == (3, "country", ())
+
+
+def test_the_counting_level_moves_to_the_last_that_is_complete(desk: Desk, tmp_path: Path) -> None:
+    """The middle level never is: three levels must not keep the count on the first."""
+    file = revised(
+        desk, tmp_path / "three",
+        ('["country", "precinct"]', '["country", "municipality", "precinct"]'), ("expected_units = 86488", "expected_units = 6"),
+    )  # fmt: skip
+    run = desk.run("load", UPDATES, write(tmp_path / "a.csv", ACTA))
+    assert run.returncode == 0
+    assert "all 6 expected units are stated: the precinct is now what is added up" in run.stderr
+    last = definitions(desk)[-1]
+    assert (last.revision, last.counting_level, last.later_counting_levels) == (2, "precinct", ())
+    back = desk.run("define", "--counting-level", "municipality", file)
+    assert back.returncode == 2
+    assert "municipality is none of the contest's counting_levels" not in back.stderr
+    assert "every expected precinct is stated, so that the next run would move on from municipality" in back.stderr
 
 
 # --- bad input
@@ -934,3 +951,104 @@ def test_load_rejects_an_incomplete_publication(desk: Desk, tmp_path: Path) -> N
     assert str(rejection.finding) == "F205 the country at 2021-06-07T05:48:00.000Z lacks its row in participacion"
     assert len(desk.messages(desk.names.rejected)) == 1
     assert not desk.updates()
+
+
+def corrected() -> dict[str, str]:
+    """The national tables with nine votes fewer, wherever they are stated."""
+    tables = dict(NATIONAL)
+    for was, becomes in (("5927689", "5927680"), ("12472821", "12472812"), ("13308277", "13308268")):
+        tables = {part: text.replace(was, becomes) for part, text in tables.items()}
+    return tables
+
+
+def ballots(desk: Desk) -> list[int | None]:
+    return [update.counts.ballots_cast if update.counts else None for update in desk.updates()]
+
+
+def test_watch_publishes_a_second_capture_of_an_update_by_itself(desk: Desk, tmp_path: Path) -> None:
+    folder, screen = tmp_path / "incoming", Quiet()
+    with desk.pipeline(screen) as pipeline:
+        watch = Watch(pipeline, folder, screen, threading.Event())
+        for name, tables in (("first", NATIONAL), ("second", corrected())):
+            for part, text in tables.items():
+                write(folder / name / f"{part}.csv", text)
+            watch.look()  # sees them
+            watch.look()  # they held still
+        assert not pipeline.report.rejected
+    assert ballots(desk) == [13_308_277, 13_308_268]
+    assert [update.kind for update in desk.updates()] == ["REPORTED", "CORRECTED"]
+    assert {document.uri.split("/")[0] for document in desk.updates()[1].source.documents} == {"second"}
+
+
+def test_watch_fills_in_from_the_latest_tables_what_a_second_capture_lacks(desk: Desk, tmp_path: Path) -> None:
+    folder, screen, later = tmp_path / "incoming", Quiet(), corrected()
+    for part, text in NATIONAL.items():
+        write(folder / "first" / f"{part}.csv", text)
+    with desk.pipeline(screen) as pipeline:
+        watch = Watch(pipeline, folder, screen, threading.Event())
+        for parts in ((), ("totales", "resumen", "participacion"), ("resultados",)):
+            for part in parts:
+                write(folder / "second" / f"{part}.csv", later[part])
+            watch.look()
+            watch.look()
+        assert not pipeline.report.rejected
+    assert ballots(desk)[-1] == 13_308_268
+    last = desk.updates()[-1]
+    assert last.counts is not None
+    assert last.counts.votes["peru-libre"] == 5_927_680
+    assert {document.uri.split("/")[0] for document in last.source.documents} == {"second"}
+
+
+class Asking(Quiet):
+    """A screen that notes, whenever a batch begins, whether a file is there; and removes it."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file, self.there = file, list[bool]()
+
+    def start(self, what: str, rows: int) -> None:  # noqa: ARG002
+        if not rows:
+            self.there.append(self.file.exists())
+            self.file.unlink(missing_ok=True)
+
+
+def test_the_health_file_is_touched_within_a_look_and_only_after_the_folder_was_read(
+    desk: Desk, tmp_path: Path
+) -> None:
+    folder, health = tmp_path / "incoming", tmp_path / "alive"
+    write(folder / "a.csv", ACTA)
+    write(folder / "b.csv", ACTA.replace("16:15:44", "16:45:44"))
+    screen, stop = Asking(health), threading.Event()
+    with desk.pipeline(screen) as pipeline:
+        watch = Watch(pipeline, folder, screen, stop, every_s=0.05, health_file=health)
+        assert watch.look()
+        assert watch.look()
+        assert screen.there == [False, True]
+        health.unlink()
+        folder.rename(tmp_path / "away")
+        assert not watch.look()
+        threading.Timer(1, stop.set).start()
+        watch.run()
+    assert not health.exists()
+    assert any("incoming cannot be read: No such file or directory; looking again" in line for line in screen.lines)
+
+
+# --- a hole in the log
+
+
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_a_log_with_a_hole_is_refused(desk: Desk, at_the_end: bool) -> None:
+    desk.load(UPDATES)
+    message = encode(desk.updates()[0])
+    producer = KafkaProducer(bootstrap_servers=desk.broker.bootstrap_servers, transactional_id="intruder")
+    try:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(desk.names.events, message.value, message.key, message.headers, partition=0)
+        producer.commit_transaction()  # its marker takes an offset
+    finally:
+        producer.close()
+    if not at_the_end:
+        put(desk, decode(message.value, message.headers))
+    with pytest.raises(LogDamaged, match="has a hole: offset 46 expected, 47 found"):
+        desk.load(UPDATES)

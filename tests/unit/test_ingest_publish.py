@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.pipeline import differing
+from ingest.changes import ContestMemory, UnitMemory
+from ingest.pipeline import complete, differing
 from ingest.publish import unsafe
+from schemas.count_update import UnitKey
+from schemas.identity import NIL
 from schemas.topics import EVENTS, TOPICS, Topic
 from schemas.types import ReportingUnitType
 from tests.ingest_samples import contest
@@ -59,3 +62,25 @@ def test_other_counting_levels_are_a_difference() -> None:
 def test_a_changed_name_is_a_difference() -> None:
     known = contest()
     assert differing(known.model_copy(update={"name": "Peru: the runoff"}), known) == ["name"]
+
+
+def test_the_level_moves_to_the_last_of_which_every_expected_unit_is_stated() -> None:
+    """Areas are counted against the contest's areas of their type, sheets against its `expected_units`."""
+    state, county, sheet = (ReportingUnitType(name) for name in ("state", "county", "precinct"))
+    known = contest().model_copy(update={"expected_units": 3})
+    states, counties = ([area for area in known.areas if area.type is level] for level in (state, county))
+    few = known.model_copy(update={"areas": (known.root, *states[:2], *counties[:4])})
+    said = UnitMemory(1, NIL, ())
+
+    def after(**stated: int) -> tuple[str, ...]:
+        units = {UnitKey(level, str(n)): said for level, count in stated.items() for n in range(count)}
+        return complete((state, county, sheet), few, ContestMemory(few, units))
+
+    assert after() == ()
+    assert after(state=1, county=3, precinct=2) == ()
+    assert after(state=2, county=3, precinct=2) == (state, county, sheet)
+    assert after(state=1, county=4) == (county, sheet)
+    assert after(precinct=3) == (sheet,)
+    assert after(state=2, county=4, precinct=3) == (sheet,)
+    nowhere = known.model_copy(update={"areas": (known.root,), "expected_units": 0})
+    assert complete((state, sheet), nowhere, ContestMemory(nowhere)) == ()

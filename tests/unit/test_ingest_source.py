@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ingest import source
 from ingest.errors import SourceError
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """As an account that permissions hold for: they do not for root."""
-    was = os.geteuid()
-    if was == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(was)
+from tests.ingest_samples import unprivileged
 
 
 def test_visible_documents_of_a_folder_in_order(tmp_path: Path) -> None:
