@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from rich.console import Console
 
 from ingest import broker, contest_file, publish
+from ingest.adapters.table import BadCell, instant
 from ingest.archive import Archive
 from ingest.errors import IngestError, Stopped
 from ingest.pipeline import Connection, Pipeline
 from ingest.report import Report
 from ingest.screen import ProgressScreen
+from ingest.statement import first_fault
 from ingest.watch import Watch
 from schemas.contest import ContestDefined
 from schemas.errors import EscrutinioError
@@ -77,10 +79,13 @@ class _File(TomlConfigSettingsSource):
     """A configuration file whose paths are relative to it."""
 
     def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
-        super().__init__(settings_cls, path)
+        try:
+            super().__init__(settings_cls, path)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"the file {path} cannot be used: {error}; mend it or remove it") from error
         for name in ("archive", "contest"):
-            if name in self.init_kwargs:
-                self.init_kwargs[name] = path.parent / self.init_kwargs[name]
+            if isinstance(given := self.init_kwargs.get(name), str):  # what is no path is refused with the rest
+                self.init_kwargs[name] = path.parent / given
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,7 +160,8 @@ def load(files: tuple[Path, ...], observed_at: str | None, as_json: bool, **flag
     Example:
       escrutinio-ingest load --contest contest.toml national/ actas/2021-06-08T1615Z.csv.gz
     """
-    _run(flags, as_json, lambda pipeline, *_: pipeline.load(files, _time(observed_at)))
+    observed = _time(observed_at)
+    _run(flags, as_json, lambda pipeline, *_: pipeline.load(files, observed))
 
 
 @cli.command()
@@ -167,7 +173,7 @@ def load(files: tuple[Path, ...], observed_at: str | None, as_json: bool, **flag
 @click.option(
     "--health-file",
     type=click.Path(path_type=Path),
-    help="Touched at every look; older than a few looks means not alive.",
+    help="Touched after every look that could read the folder, and every batch; older than a few looks means not alive.",
 )
 def watch(folder: Path, every_s: float, health_file: Path | None, as_json: bool, **flags: Any) -> None:
     """Load what appears in a folder, until stopped (SIGTERM or Ctrl-C finish the document in hand).
@@ -178,6 +184,8 @@ def watch(folder: Path, every_s: float, health_file: Path | None, as_json: bool,
     """
     if not folder.is_dir():
         raise click.BadParameter(f"{folder} is not a folder", param_hint="FOLDER")
+    if health_file is not None and not health_file.parent.is_dir():
+        raise click.UsageError(f"--health-file: there is no folder {health_file.parent}; make it, or name another")
 
     def work(pipeline: Pipeline, screen: ProgressScreen, stop: threading.Event) -> None:
         Watch(pipeline, folder, screen, stop, every_s=every_s, health_file=health_file).run()
@@ -205,12 +213,10 @@ def define(
     Example:
       escrutinio-ingest define examples/peru-2021-runoff/contest.toml
     """
-    wanted = _contest(contest_file_path)
+    wanted, effective = _contest(contest_file_path), _time(effective_at)
 
     def work(pipeline: Pipeline, *_: object) -> None:
-        pipeline.revise(
-            wanted, _time(effective_at), ReportingUnitType(counting_level) if counting_level is not None else None
-        )
+        pipeline.revise(wanted, effective, ReportingUnitType(counting_level) if counting_level is not None else None)
 
     _run({**flags, "contest": contest_file_path}, as_json, work, revising=True)
 
@@ -250,7 +256,9 @@ def _tell(report: Report, as_json: bool) -> None:
 def _settings(flags: dict[str, Any]) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
+        raise click.UsageError(f"configuration: {first_fault(error)}") from error
+    except (OSError, ValueError) as error:
         raise click.UsageError(f"configuration: {error}") from error
 
 
@@ -269,12 +277,11 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None or time.microsecond % 1000:
-        raise click.UsageError(f"{text!r} is not a time with its zone, in whole milliseconds, as 2021-07-01T00:00:00Z")
-    return time.astimezone(UTC)
+        return instant(text, "")
+    except BadCell as bad:
+        raise click.UsageError(
+            f"{text!r} is not a time with its zone, in whole milliseconds, as 2021-07-01T00:00:00Z"
+        ) from bad
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
+from ingest.statement import first_fault
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.errors import EscrutinioError
 from schemas.identity import NIL, named
@@ -39,6 +40,7 @@ def read(toml: str, areas: str) -> ContestDefined:
     if unknown := sorted(set(content) - _KEYS):
         raise ContestFileError(f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
     try:
+        midnight = _midnight(content)
         levels = tuple(ReportingUnitType(level) for level in content["counting_levels"])
         definition = ContestDefined(
             event_id=NIL,
@@ -50,7 +52,7 @@ def read(toml: str, areas: str) -> ContestDefined:
             election_date=str(content["election_date"]),
             authority=content["authority"],
             time_zone=content["time_zone"],
-            effective_at=content.get("effective_at") or _midnight(content),
+            effective_at=content.get("effective_at") or midnight,
             selections=tuple(Selection(**{"external_id": None, **selection}) for selection in content["selections"]),
             areas=_areas(areas),
             counting_level=levels[0],
@@ -61,7 +63,9 @@ def read(toml: str, areas: str) -> ContestDefined:
         )
     except KeyError as error:
         raise ContestFileError(f"key {error} is missing") from error
-    except (ValidationError, ValueError, TypeError, IndexError) as error:
+    except ValidationError as error:
+        raise ContestFileError(first_fault(error)) from error
+    except (ValueError, TypeError, IndexError) as error:
         raise ContestFileError(str(error)) from error
     return named(definition)
 
@@ -75,13 +79,27 @@ def _load(toml: str) -> dict[str, Any]:
 
 def _midnight(content: dict[str, Any]) -> datetime:
     """Election day begins: the definition holds from then on where the file says nothing else."""
-    day = date.fromisoformat(str(content["election_date"]))
-    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(content["time_zone"])).astimezone(UTC)
+    day, name = date.fromisoformat(str(content["election_date"])), content["time_zone"]
+    if not 1 < day.year < 9999:
+        raise ContestFileError(
+            f"election_date {day} is at the edge of the calendar; give the election's, as 2021-06-06"
+        )
+    try:
+        zone = ZoneInfo(name)
+    except (KeyError, ValueError, TypeError, OSError) as error:  # OSError: "America" is a folder of zones
+        raise ContestFileError(f"no time zone named {name}; use an IANA name as America/Lima") from error
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
 def _areas(text: str) -> tuple[Area, ...]:
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    if (header := next(rows, [])) != AREA_COLUMNS:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header, *rows = [*reader] or [[]]
+    except csv.Error as error:
+        raise ContestFileError(
+            f"the table of areas, line {reader.line_num}: {error}; it must be well-formed CSV"
+        ) from error
+    if header != AREA_COLUMNS:
         raise ContestFileError(
             f"the table of areas begins with {','.join(header)!r}, expected {','.join(AREA_COLUMNS)!r}"
         )

@@ -138,8 +138,11 @@ class Snapshot:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The field that a model does not take, what is wrong with it, and the beginning of what it holds."""
+    """The field that a model does not take, what is wrong with it, and the beginning of what it holds; of a fault between
+    fields only what is wrong."""
     fault = error.errors(include_url=False, include_context=False)[0]
+    if not fault["loc"]:
+        return fault["msg"]
     return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']} (got {str(fault['input'])[:40]!r})"
 
 
