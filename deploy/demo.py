@@ -114,6 +114,8 @@ def main() -> None:
     console.print(update_by_update(settings["reader_url"]))
     if actas:
         say("The tally sheets, one event for each change of one")
+        console.print("  [dim]A file that states no time (final.csv.gz) counts from now on, when it is read here;[/]")
+        console.print("  [dim]escrutinio-ingest load --observed-at TIME says when such a file was fetched.[/]")
         command("ingest", "load", *actas)
         command("aggregator", "run", "--until-caught-up")
 
@@ -136,4 +138,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        console.print("\nStopped. What was started goes on running; make demo goes on from here, make stop ends it.")
+        sys.exit(130)

@@ -17,7 +17,7 @@ class Selection(Frozen):
     selection_id: Key
     candidate: Text
     party: Text
-    ballot_order: Annotated[int, Field(ge=1)]
+    ballot_order: Annotated[int, Field(ge=1, lt=2**31)]
     external_id: Id | None
     """The authority's own code: ONPE's C_CODI_AGRUPOL."""
 
@@ -59,11 +59,16 @@ class ContestDefined(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        # What cannot be computed must be refused here, not on election night.
         date.fromisoformat(self.election_date)
         try:
-            self.zone  # noqa: B018  an unknown zone must be refused here, not on election night
-        except (KeyError, ValueError) as error:
+            self.zone  # noqa: B018
+        except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"{self.time_zone!r} is not an IANA time zone") from error
+        try:
+            self.starts_at  # noqa: B018
+        except OverflowError as error:
+            raise ValueError(f"{self.election_date} does not begin in every time zone") from error
         for what, ids in (
             ("selection_id", [s.selection_id for s in self.selections]),
             ("area_id", [a.area_id for a in self.areas]),
@@ -127,12 +132,12 @@ class ContestDefined(Frozen):
         """For each area, the ids from the outermost area down to it, itself included."""
         paths: dict[str, tuple[str, ...]] = {}
 
-        def path(area_id: str) -> tuple[str, ...]:
-            if area_id not in paths:
-                parent = self.areas_by_id[area_id].parent_id
-                paths[area_id] = (*(path(parent) if parent is not None else ()), area_id)
-            return paths[area_id]
-
         for area in self.areas:
-            path(area.area_id)
+            way = [area.area_id]
+            while way[-1] not in paths and (parent := self.areas_by_id[way[-1]].parent_id) is not None:
+                way.append(parent)
+            above = paths.get(way[-1], (way[-1],))
+            paths[way[-1]] = above
+            for area_id in reversed(way[:-1]):
+                above = paths[area_id] = (*above, area_id)
         return paths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,9 +35,11 @@ class EventLog:
         self.producer.flush()
         return int(sent[-1].get(30).offset) if sent else -1
 
-    def append_raw(self, key: bytes | None, value: bytes | None) -> int:
+    def append_raw(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> int:
         """Append any bytes."""
-        future = self.producer.send(self.topic, key=key, value=value)
+        future = self.producer.send(self.topic, key=key, value=value, headers=list(headers))
         self.producer.flush()
         return int(future.get(30).offset)
 

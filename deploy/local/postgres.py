@@ -101,6 +101,9 @@ class Postgres(Server):
             passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, OWNER, WRITER, READER)}
             record.facts = {"home": str(home), **passwords}
             self._save(record)
+        elif not Path(record.facts["home"]).is_dir():  # deleted, to be rebuilt from the log
+            record.facts["home"] = str(account.home_of_data(self.root, self.account))
+            self._save(record)
         data = Path(record.facts["home"]) / "data"
         if not data.is_dir():
             self._init(record, data)

@@ -142,16 +142,7 @@ class Server(ABC):
         if not self._record_file.exists():
             return False
         with self._locked():
-            record = self._load()
-            ran = record.process is not None and record.process.alive()
-            if record.process:
-                with self.steps.step(self.title, "stopping" if ran else "had ended by itself") as step:
-                    record.process.end(self.stop_signal, _STOP_WITHIN_S)
-                    if ran:
-                        step.say("stopped")
-                record.process = None
-                self._save(record)
-            return ran
+            return self._stop(self._load())
 
     def kill(self) -> None:
         """End it as a crash would, with SIGKILL. `status` then says that it crashed."""
@@ -186,18 +177,31 @@ class Server(ABC):
 
     def reset(self) -> list[Path]:
         """Stop it and delete its data, its log and its record. Returns what was deleted."""
-        self.stop()
-        record = self._load()
-        found = [path for path in (*self._folders(record), self.log, self._record_file) if path.exists()]
-        for path in found:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        self._record_file.with_suffix(".lock").unlink(missing_ok=True)
-        return found
+        if not self.root.exists():
+            return []
+        with self._locked():
+            record = self._load()
+            self._stop(record)
+            found = [path for path in (*self._folders(record), self.log, self._record_file) if path.exists()]
+            for path in found:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            return found
 
     # How.
+
+    def _stop(self, record: Record) -> bool:
+        ran = record.process is not None and record.process.alive()
+        if record.process:
+            with self.steps.step(self.title, "stopping" if ran else "had ended by itself") as step:
+                record.process.end(self.stop_signal, _STOP_WITHIN_S)
+                if ran:
+                    step.say("stopped")
+            record.process = None
+            self._save(record)
+        return ran
 
     def _address(self, record: Record) -> str:
         return f"{HOST}:{record.ports[self.port_names[0]]}"

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,10 +47,10 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except NothingCounted as error:
-            _errors.print(f"[red]no answer:[/] {escape(str(error))}")
+            _errors.print(f"[red]no answer:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(1)
         except EscrutinioError as error:
-            _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}")
+            _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(2)
 
 
@@ -147,6 +147,9 @@ def run(
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
     settings = load(bootstrap_servers=bootstrap_servers, writer_url=writer_url, topic_prefix=topic_prefix)
+    topic = TopicNames(settings.topic_prefix).events
+    if health_file is not None and not health_file.parent.is_dir():
+        raise click.UsageError(f"--health-file: there is no folder {health_file.parent}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -156,17 +159,17 @@ def run(
         def on_progress(p: consume.Progress) -> None:
             if bar.disable:
                 logging.getLogger("aggregator").info(
-                    "%d: offset %d of %d, %.0f events/s", p.partition, p.offset, p.end, p.rate
+                    "%s/%d: offset %d of %d, %.0f events/s", topic, p.partition, p.offset, p.end, p.rate
                 )
             else:
-                task = tasks.setdefault(p.partition, None) or bar.add_task("events")
-                tasks[p.partition] = task
-                bar.update(task, completed=p.offset, total=p.end, rate=f"{p.rate:,.0f}/s")
+                if p.partition not in tasks:
+                    tasks[p.partition] = bar.add_task("events", rate="")
+                bar.update(tasks[p.partition], completed=p.offset, total=p.end, rate=f"{p.rate:,.0f}/s")
 
         consume.run(
             _need(settings, "writer_url"),
             _need(settings, "bootstrap_servers"),
-            TopicNames(settings.topic_prefix).events,
+            topic,
             stop,
             batch_size=batch_size,
             until_caught_up=until_caught_up,
@@ -200,7 +203,10 @@ def _progress() -> Progress:
 def status(
     bootstrap_servers: str | None, reader_url: str | None, topic_prefix: str | None, max_lag: int | None, as_json: bool
 ) -> None:
-    """Position, lag, last official time, findings. Exit 1 when a contest is blocked, or the lag is above --max-lag.
+    """Position, lag, last official time, findings.
+
+    Exit 1 when the log cannot be read or is not the one the totals were built from, when a contest is blocked, or when
+    the lag is above --max-lag.
 
     \b
     Example: escrutinio-aggregator status --max-lag 1000
@@ -214,15 +220,20 @@ def status(
             "unattributed": views.unattributed(),
         }
     ends: dict[int, int] = {}
-    heartbeat = None
+    heartbeat = fault = None
     try:
         servers = _need(settings, "bootstrap_servers")
         with Log(servers, names.events) as log:
-            ends = {p: log.end_offset(p) for p in log.partitions()}
+            topic_id = log.topic_id()
+            if any(p["topic_id"] != topic_id for p in answer["partitions"]):
+                fault = f"{names.events} is not the log the totals were built from: it was deleted and made again"
+            else:
+                ends = {p: log.end_offset(p) for p in log.partitions()}
         if (raw := last_heartbeat(servers, names.feed_status)) is not None:
             heartbeat = decode(raw.value, raw.headers)
     except (LogError, ContractError) as error:
-        _errors.print(f"[yellow]{escape(str(error))}[/]")
+        fault = str(error)
+    answer["log_fault"] = fault
     for p in answer["partitions"]:
         p["end_offset"] = ends.get(p["partition"])
         p["lag"] = None if p["end_offset"] is None else p["end_offset"] - p["next_offset"]
@@ -239,11 +250,11 @@ def status(
     if as_json:
         click.echo(json.dumps(answer, indent=2, default=_json_value))
     else:
-        render.out().print(render.status(answer))
+        render.out().print(render.status(answer, datetime.now(UTC)))
     behind = max_lag is not None and (
         not answer["partitions"] or any(p["lag"] is None or p["lag"] > max_lag for p in answer["partitions"])
     )
-    if behind or answer["unattributed"] or any(c["blocked"] for c in answer["contests"]):
+    if fault or behind or answer["unattributed"] or any(c["blocked"] for c in answer["contests"]):
         sys.exit(1)
 
 

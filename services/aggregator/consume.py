@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from aggregator.fold import ContestState, evolve
 from aggregator.log import Log, LogUnreachable
 from aggregator.records import Parked, RawRecord, Recorded
-from aggregator.store import Batch, Cursor, Store, StoreUnreachable
+from aggregator.rows import printable
+from aggregator.store import Batch, Cursor, Store, StoreError, StoreUnreachable
 from schemas.codec import decode
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
@@ -59,9 +60,10 @@ class PartitionFold:
             try:
                 recorded = recorded_of_raw(raw)
             except ContractError as error:
-                logger.error("offset %d: %s; contest %r is blocked from here on", raw.offset, error, contest_id)
-                self.blocked[contest_id] = (raw.offset, str(error))
-                batch.parked.append(Parked(raw, contest_id, str(error)))
+                reason = printable(str(error))
+                logger.error("offset %d: %s; contest %r is blocked from here on", raw.offset, reason, contest_id)
+                self.blocked[contest_id] = (raw.offset, reason)
+                batch.parked.append(Parked(raw, contest_id, reason))
                 if contest_id in self.states:
                     touched.add(contest_id)
                 continue
@@ -94,7 +96,7 @@ def partition_digest(digests: Mapping[str, str]) -> str:
 
 
 def _contest_of(raw: RawRecord) -> str:
-    return (raw.key or b"").decode(errors="replace")
+    return printable((raw.key or b"").decode(errors="replace"))
 
 
 def run(
@@ -146,6 +148,11 @@ def _session(
         for partition in log.partitions():
             cursors[partition] = store.claim(topic, topic_id, partition)
             states, blocked = store.load(topic, partition)
+            if any(s.last is not None and s.last.offset >= cursors[partition].next_offset for s in states.values()):
+                raise StoreError(
+                    f"the cursor of {topic}/{partition} stands at offset {cursors[partition].next_offset}, behind what is "
+                    "aggregated: it was changed outside the aggregator. Rebuild from the log into an empty database."
+                )
             folds[partition] = PartitionFold(states, blocked)
             logger.info(
                 "%s/%d: at offset %d, epoch %d",

@@ -127,11 +127,12 @@ def percent(part: int | None, whole: int | None, places: int = 3) -> str | None:
 
 
 def find_area(contest: ContestDefined, area_id: str | None) -> Area:
-    """An area by its id, the outermost when none is given. Raises NothingCounted for an unknown one."""
+    """An area by its id or `type/id`, the outermost when none is given. Raises NothingCounted for an unknown one."""
     if area_id is None:
         return contest.root
-    area = contest.areas_by_id.get(area_id)
-    if area is None:
+    kind, slash, name = area_id.rpartition("/")
+    area = contest.areas_by_id.get(area_id) or contest.areas_by_id.get(name)
+    if area is None or (slash and area.area_id != area_id and area.type != kind):
         raise NothingCounted(
             f"contest {contest.contest_id} has no area {area_id!r}; its outermost is {contest.root.area_id!r}"
         )

@@ -8,7 +8,7 @@ feed that arrives in order the two rules are the same.
 An update is accepted when its sequence is higher than every one accepted before it. A gap is a finding, but the
 update counts: counts are absolute, so a lost event cannot shift a sum. A duplicate or a fork changes nothing; which of
 the two an old sequence is, is known for the last of a chain and for the unit's state only, so that memory is bounded by
-units and not by events.
+units, and by what the office states of whole areas, and not by events.
 """
 
 from collections.abc import Iterable

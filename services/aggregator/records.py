@@ -9,14 +9,14 @@ from schemas.count_update import CountUpdate
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One message. `timestamp_ms` is the broker's (LogAppendTime)."""
+    """One message. `timestamp_ms` is the broker's (LogAppendTime); Kafka lets key, value and a header's value be null."""
 
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)

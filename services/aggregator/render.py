@@ -26,6 +26,20 @@ def utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}{at.strftime(':%S') if at.second else ''}Z"
 
 
+def ago(at: datetime, now: datetime) -> str:
+    """`2021-06-08T00:23Z, 3 min ago`."""
+    return f"{utc(at)}, {span((now - at).total_seconds())} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units, as `1 h 20 min`."""
+    for unit, next_unit, size, part in (("days", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if seconds >= size:
+            whole, rest = divmod(int(seconds), size)
+            return f"{whole:,} {unit} {rest // part} {next_unit}"
+    return f"{max(int(seconds), 0)} s"
+
+
 def number(value: int | None) -> str:
     """Thousands separated; `not stated` for null, which is not zero."""
     return "not stated" if value is None else f"{value:,}"
@@ -48,13 +62,14 @@ def show(answer: Count) -> RenderableType:
     votes.add_column("Selection", min_width=46)
     votes.add_column("Votes", justify="right", min_width=12)
     votes.add_column("Share", justify="right", min_width=9)
-    votes.add_column(f"{answer.authority}'s own", justify="right")
+    if published := any(s.published_share for s in answer.selections):
+        votes.add_column(escape(f"{answer.authority}'s own"), justify="right")
     for s in answer.selections:
         votes.add_row(
             escape(f"{s.party} ({s.candidate})"),
             number(s.votes),
             _percent(percent(s.votes, answer.valid_votes, 2)),
-            _percent(s.published_share),
+            *([_percent(s.published_share)] if published else []),
         )
     if answer.lead is not None:
         leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
@@ -125,12 +140,10 @@ def _foot(answer: Count) -> RenderableType:
     if answer.official is not None:
         o = answer.official
         differ = {n: d for n, d in o.differences.items() if d}
-        hours, rest = divmod(o.seconds_apart, 3600)
-        apart = f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
         lines.append(Text(""))
         lines.append(
             Text(
-                f"Beside {answer.authority}'s statement nearest in time, {times(o.stated_at, answer.time_zone)}, {apart} apart "
+                f"Beside {answer.authority}'s statement nearest in time, {times(o.stated_at, answer.time_zone)}, {span(o.seconds_apart)} apart "
                 f"(offset {o.offset}): "
                 + (
                     "no difference"
@@ -173,26 +186,34 @@ def snapshots(told: list[SnapshotChange], zone: str) -> RenderableType:
     return Group(*blocks)
 
 
-def status(answer: dict[str, Any]) -> RenderableType:
-    """Positions, lag, contests, findings."""
+def status(answer: dict[str, Any], now: datetime) -> RenderableType:
+    """Positions, lag, contests, findings; times with how long ago they are."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(min_width=24)
     table.add_column()
+    if answer["log_fault"]:
+        table.add_row("LOG", escape(answer["log_fault"]), style="bold red")
+    if not answer["partitions"]:
+        table.add_row("nothing aggregated yet", "start it: escrutinio-aggregator run")
     for p in answer["partitions"]:
         lag = (
-            "unknown: no broker answers"
+            "how far behind is unknown"
             if p["lag"] is None
             else f"{p['lag']:,} events behind"
             if p["lag"]
             else "caught up"
         )
         table.add_row(
-            f"{p['topic']}/{p['partition']}", f"offset {p['next_offset']:,} of {number(p['end_offset'])}: {lag}"
+            f"{p['topic']}/{p['partition']}",
+            f"offset {p['next_offset']:,}"
+            + (f" of {p['end_offset']:,}" if p["end_offset"] is not None else "")
+            + f": {lag}",
         )
+        table.add_row("  last commit", ago(p["updated_at"], now))
     for c in answer["contests"]:
-        table.add_row(c["contest_id"], f"{c['updates']:,} updates, counting level {c['counting_level']}")
+        table.add_row(escape(c["contest_id"]), f"{c['updates']:,} updates, counting level {c['counting_level']}")
         table.add_row("  last official time", utc(c["last_reported_at"]) if c["last_reported_at"] else "not stated")
-        table.add_row("  last recorded", utc(c["last_recorded_at"]) if c["last_recorded_at"] else "nothing yet")
+        table.add_row("  last recorded", ago(c["last_recorded_at"], now))
         table.add_row("  findings", ", ".join(f"{code} × {n}" for code, n in c["findings"].items()) or "none")
         if c["blocked"]:
             table.add_row(
@@ -202,7 +223,10 @@ def status(answer: dict[str, Any]) -> RenderableType:
             )
     if answer["heartbeat"]:
         h = answer["heartbeat"]
-        table.add_row("last heartbeat", f"{h['unit']}: nothing new at {utc(h['reported_at'] or h['observed_at'])}")
+        table.add_row(
+            "last heartbeat", f"{escape(h['unit'])}: nothing new at {utc(h['reported_at'] or h['observed_at'])}"
+        )
+        table.add_row("  observed", ago(h["observed_at"], now))
     for u in answer["unattributed"]:
         table.add_row(
             "UNREADABLE",

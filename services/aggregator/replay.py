@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from aggregator.consume import recorded_of_raw
+from aggregator.count import NothingCounted
 from aggregator.fold import ContestState, Step, add_up, evolve
 from aggregator.log import Log
 from aggregator.records import Recorded
 from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 
 
@@ -55,10 +57,16 @@ def replay(
 ) -> ContestState:
     """The state of a contest at `until`. `on_progress(offset, end)` is called after each batch.
 
-    Raises ContractError for a message of the contest that cannot be read, ReplayError for an unknown contest.
+    Raises ContractError for a message of the contest that cannot be read, NothingCounted for an unknown contest,
+    ReplayError for an offset beyond the log's end.
     """
-    state, key = ContestState(), contest_id.encode()
+    # What counts is judged over the whole log, what had been stated by then is folded beside it: an update that the
+    # log refuses does not count because the one before it in its chain speaks of a later time.
+    whole, key = ContestState(), contest_id.encode()
+    state = whole if until.stated_at is None else ContestState()
     definitions: list[Step] = []
+    keys: set[bytes | None] = set()
+    last: Recorded | None = None
     with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
         log.topic_id()
         found = False
@@ -67,15 +75,18 @@ def replay(
             for records in log.read_to_end(partition, 0, end):
                 for raw in records:
                     if raw.key != key:
+                        keys.add(raw.key)
                         continue
                     found = True
                     recorded = recorded_of_raw(raw)
                     if until.passed_by(recorded.offset, recorded.recorded_at):
                         break
-                    if until.takes(recorded):
-                        step = evolve(state, recorded)
-                        if step.accepted and isinstance(recorded.event, ContestDefined):
-                            definitions.append(step)
+                    step = evolve(whole, recorded)
+                    if step.accepted and isinstance(recorded.event, ContestDefined):
+                        definitions.append(step)
+                    if state is not whole and step.accepted and until.takes(recorded):
+                        evolve(state, recorded)
+                        last = recorded if isinstance(recorded.event, CountUpdate) else last
                 else:
                     on_progress(records[-1].offset + 1, end)
                     continue
@@ -85,14 +96,19 @@ def replay(
                     raise ReplayError(f"the log ends at offset {end - 1}; {until.offset} is not on it yet")
                 break
     if not found:
-        raise ReplayError(f"contest {contest_id} is not on {topic}")
+        others = ", ".join(sorted(k.decode(errors="replace") for k in keys if k)) or "none yet"
+        raise NothingCounted(f"contest {contest_id} is not on {topic} (known: {others})")
     if until.stated_at is not None and definitions:
-        _count_as_then(state, definitions, until.stated_at)
+        _count_as_then(state, definitions, last, until.stated_at)
     return state
 
 
-def _count_as_then(state: ContestState, definitions: list[Step], stated_at: datetime) -> None:
-    """What was added up at that time, by the definition that held then; the first where none did yet."""
+def _count_as_then(state: ContestState, definitions: list[Step], last: Recorded | None, stated_at: datetime) -> None:
+    """What was added up at that time, by the definition that held then; the first where none did yet.
+
+    `last`: the last update that belongs to the state, which then ends with it or with that definition. Where the office's
+    order is the log's, that is the state at this offset, and the digest is the same.
+    """
     held = definitions[0]
     for step in definitions[1:]:
         assert isinstance(step.recorded.event, ContestDefined)
@@ -102,6 +118,7 @@ def _count_as_then(state: ContestState, definitions: list[Step], stated_at: date
     assert isinstance(then, ContestDefined)
     assert state.definition is not None
     state.digest.definition = held.leaf
+    state.last = max(filter(None, (last, held.recorded)), key=lambda recorded: recorded.offset)
     if then.counting_level is not state.contest.counting_level:
         contest = state.contest.model_copy(update={"counting_level": then.counting_level})
         state.definition = replace(state.definition, event=contest)

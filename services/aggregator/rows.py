@@ -149,9 +149,14 @@ def finding_rows(step: Step) -> Iterator[tuple[Any, ...]]:
 def parked_row(parked: Parked) -> tuple[Any, ...]:
     """The row of a message that waits, in the order of PARKED."""
     raw = parked.raw
-    headers = [[name, value.hex()] for name, value in raw.headers]
+    headers = [[printable(name), None if value is None else value.hex()] for name, value in raw.headers]
     recorded_at = from_milliseconds(raw.timestamp_ms)
     return (raw.partition, raw.offset, recorded_at, parked.contest_id, raw.key, raw.value, headers, parked.reason)
+
+
+def printable(text: str) -> str:
+    """Words of a message that nobody vouches for, as PostgreSQL can hold them: without the NUL character."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def recorded_of(row: Mapping[str, Any]) -> Recorded:

@@ -4,10 +4,18 @@ The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the 
 one above it.
 """
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.errors import EscrutinioError
+
+
+class SettingsError(EscrutinioError):
+    """The configuration cannot be read."""
 
 
 def settings_file(start: Path) -> Path | None:
@@ -46,5 +54,14 @@ class Settings(BaseSettings):
 
 
 def load(**flags: Any) -> Settings:
-    """The settings, with the flags that were given."""
-    return Settings(**{name: value for name, value in flags.items() if value is not None})
+    """The settings, with the flags that were given. Raises SettingsError."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise SettingsError(f"{settings_file(Path.cwd()) or 'environment'}: {name}: {fault['msg']}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{settings_file(Path.cwd())} is not TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be read: {error.strerror}") from error

@@ -4,7 +4,7 @@ Totals of an area are the sum of the vectors of its units, so an area is the sum
 change of one unit is the difference of two vectors, and every figure of every answer is one slot of one vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,14 +70,25 @@ class Layout:
         vector = self.zero()
         if update.kind is UpdateKind.RETRACTED:
             return vector
+        if update.reporting_unit.type in SHEETS_OF_THEIR_OWN:
+            self._sheet(vector, update)
+            return vector
         if update.sub_units is not None:
             _bulletin(vector, update.sub_units)
-            self._add_counts(vector, update.counts)
-        elif update.reporting_unit.type in SHEETS_OF_THEIR_OWN:
-            self._sheet(vector, update)
-        else:  # an area's statement that says nothing of its sheets
-            self._add_counts(vector, update.counts)
+        self._settled(vector, update, (CountStatus.COUNTED, CountStatus.IN_PROCESS))
         return vector
+
+    def _settled(self, vector: Vector, update: CountUpdate, adding: Collection[CountStatus]) -> None:
+        """Figures of a unit whose status is among `adding`; of an annulled one its ballots, as null votes; else none.
+
+        An area whose count is in process states the figures of the sheets that are counted; a sheet has none yet.
+        """
+        counts = update.counts
+        if update.count_status in adding:
+            self._add_counts(vector, counts)
+        elif update.count_status is CountStatus.ANNULLED and counts is not None:
+            for name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
+                vector[_SLOT[name]] = counts.ballots_cast or 0
 
     def _add_counts(self, vector: Vector, counts: Counts | None) -> None:
         if counts is None:
@@ -92,13 +103,8 @@ class Layout:
     def _sheet(self, vector: Vector, update: CountUpdate) -> None:
         counts, status = update.counts, update.count_status
         roll = (counts.registered_voters or 0) if counts is not None else 0
-        if status is CountStatus.COUNTED:
-            self._add_counts(vector, counts)
-        elif status is CountStatus.ANNULLED and counts is not None:
-            ballots = counts.ballots_cast or 0
-            for name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
-                vector[_SLOT[name]] = ballots
-        elif status in (CountStatus.UNDER_REVIEW, CountStatus.LOST):
+        self._settled(vector, update, (CountStatus.COUNTED,))
+        if status in (CountStatus.UNDER_REVIEW, CountStatus.LOST):
             reason = update.review_reason or (ReviewReason.LOST if status is CountStatus.LOST else ReviewReason.OTHER)
             vector[_REASON[reason.value]] = 1
         vector[0] = roll

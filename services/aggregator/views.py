@@ -36,6 +36,9 @@ class Views:
         self._db.read_only = True
         try:
             check(self._db)
+        except psycopg.Error as error:
+            self._db.close()
+            raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
         except BaseException:
             self._db.close()
             raise

@@ -36,9 +36,8 @@ class Killer:
 
     def run(self) -> None:
         """Until it was killed KILLS times in the middle of its work. Each step leaves enough for those to come."""
-        deadline = time.monotonic() + 600
-        while self.kills < KILLS and time.monotonic() < deadline:
-            before = self._known()
+        deadline = time.monotonic() + 900
+        while self.kills < KILLS and time.monotonic() < deadline and (before := self._known()) < self._end:
             further = self._random.randint(1, max(1, (self._end - before) // (KILLS - self.kills + 1)))
             process = self._start()
             while process.poll() is None and time.monotonic() < deadline:
@@ -115,13 +114,19 @@ def test_everything_killed_at_random_ends_where_an_undisturbed_run_ends(
     threads = [threading.Thread(target=killer.run) for killer in (ingest, aggregator)]
     for thread in threads:
         thread.start()
-    for server in (own_postgres_server, own_kafka_server, own_postgres_server, own_kafka_server):
-        time.sleep(12)
+    seen = EndOfLog(setup.bootstrap_servers, setup.names.events)
+    at: list[int] = []
+    for number, server in enumerate((own_postgres_server, own_kafka_server, own_postgres_server, own_kafka_server)):
+        while ((position := seen()) is None or position < everything * (number + 1) // 8) and threads[0].is_alive():
+            time.sleep(0.05)
+        at.append(position or 0)
         server.kill()
         server.start()
     for thread in threads:
         thread.join()
+    seen.close()
     end_of_log.close()
+    assert max(at) < everything, "the servers were killed in the middle of the work"
     assert (ingest.kills, aggregator.kills) == (KILLS, KILLS)
 
     setup.run("ingest", *load)

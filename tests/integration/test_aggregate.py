@@ -10,10 +10,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 from kafka.admin import KafkaAdminClient
 from kafka.admin._partitions import NewPartitions
 
 from aggregator import consume, replay
+from aggregator.cli import main
 from aggregator.count import Basis, NothingCounted, of_state
 from aggregator.log import Log, LogError
 from aggregator.migrate import MigrationError, migrate
@@ -284,6 +286,16 @@ def test_a_message_of_no_contest_is_parked_and_shown(event_log: EventLog, totals
     assert count_of(totals, CONTEST).sub_units["counted"] == 1
 
 
+def test_what_no_database_can_hold_stops_its_own_contest_only(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest()])
+    event_log.append_raw(b"\0", b"?", [("a\0b", b"\0")])
+    event_log.append([sheet(1)])
+    aggregate(event_log, totals)
+    with Views(totals.reader_url) as views:
+        assert {row["contest_id"]: row["messages"] for row in views.unattributed()} == {"␀": 1}
+    assert count_of(totals, CONTEST).sub_units["counted"] == 1
+
+
 @pytest.mark.parametrize(
     "tampering",
     [
@@ -291,6 +303,7 @@ def test_a_message_of_no_contest_is_parked_and_shown(event_log: EventLog, totals
         "UPDATE aggregate.count_update_history SET counts = jsonb_set(counts, '{votes,a}', '11') WHERE unit_id = '000001'",
         "DELETE FROM aggregate.unit_state WHERE unit_id = '000001'",
         "UPDATE aggregate.count_update_history SET previous_event_id = event_id WHERE unit_id = '000001'",
+        "UPDATE aggregate.cursor SET next_offset = 1",
     ],
 )
 def test_a_row_changed_by_hand_is_not_built_upon(event_log: EventLog, totals: Database, tampering: str) -> None:
@@ -529,6 +542,54 @@ def test_replay_to_an_official_time_takes_areas_defined_later_and_the_level_of_t
     assert at(13.5) == (Basis.OFFICIAL, 5)
     assert at(14) == (Basis.COMPUTED, 10)
     assert at(15) == (Basis.COMPUTED, 20)
+
+
+def test_replay_to_an_official_time_takes_no_update_that_the_log_refuses(event_log: EventLog) -> None:
+    first = sheet(1, hours=12)
+    fork = sheet(1, {"a": 99, "b": 20}, after=first, hours=15)
+    event_log.append([contest(), first, sheet(1, {"a": 11, "b": 20}, after=first, hours=20), fork])
+    until = replay.Until(stated_at=STARTS + timedelta(hours=16))
+    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
+    count = of_state(state, None, state.digest.root())
+    assert count.selections[0].votes == 10
+    assert count.as_of.offset == 1
+    to_offset = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until(offset=1))
+    assert count.digest == to_offset.digest.root()
+
+
+def test_an_unknown_contest_is_no_answer_and_the_known_are_named(event_log: EventLog) -> None:
+    event_log.append([contest()])
+    with pytest.raises(NothingCounted, match=rf"nowhere is not on .*\(known: {CONTEST}\)"):
+        replay.replay(event_log.bootstrap_servers, event_log.topic, "nowhere", replay.Until())
+
+
+def test_status_vouches_for_no_log_but_the_one_that_was_aggregated(
+    event_log: EventLog, totals: Database, new_topic: Callable[..., str]
+) -> None:
+    prefix = event_log.topic.removesuffix("results.events")
+    new_topic("results.feed-status")
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+
+    def status(servers: str = event_log.bootstrap_servers) -> Result:
+        command = [
+            "status",
+            "--bootstrap-servers",
+            servers,
+            "--reader-url",
+            totals.reader_url,
+            "--topic-prefix",
+            prefix,
+        ]
+        return CliRunner().invoke(main, command)
+
+    assert (status().exit_code, "caught up" in status().stdout) == (0, True)
+    away = status("127.0.0.1:1")
+    assert (away.exit_code, "how far behind is unknown" in away.stdout) == (1, True)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
+    other = status()
+    assert (other.exit_code, "is not the log the totals were built from" in other.stdout) == (1, True)
 
 
 def test_explain_counts_moves_by_the_offices_own_order(event_log: EventLog, totals: Database) -> None:

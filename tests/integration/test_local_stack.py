@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +94,18 @@ def kept(postgres: Postgres) -> list[str]:
 
 
 @linux_only
+def test_a_deleted_database_is_made_anew(root: Path) -> None:
+    postgres = Postgres(root)
+    postgres.start()
+    with psycopg.connect(postgres.owner_url) as connection:
+        connection.execute("CREATE TABLE gone ()")
+    postgres.stop()
+    shutil.rmtree(root / "postgres")
+    postgres.start()
+    with psycopg.connect(postgres.owner_url) as connection:
+        assert connection.execute("SELECT to_regclass('gone')").fetchone() == (None,)
+
+
 def test_a_stack_from_start_to_reset(root: Path) -> None:
     stack = Stack(root)
 

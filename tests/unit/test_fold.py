@@ -515,6 +515,26 @@ def test_every_sheet_is_in_one_state_of_the_count(status: CountStatus) -> None:
     assert bool(n["votes.peru-libre"]) == (status is CountStatus.COUNTED)
 
 
+def test_a_sheet_is_one_sheet_also_when_it_speaks_of_sub_units() -> None:
+    state, _ = fold(SHEETS_COUNT, a_sheet(count_status=CountStatus.UNDER_REVIEW, sub_units=sub_units()))
+    assert totals(state)["pe"] == {
+        "registered_voters": 300, "total": 1, "processed": 1, "under_review": 1, "under_review.OTHER": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("status", list(CountStatus))
+def test_an_area_states_its_sheets_whatever_its_status_and_votes_only_of_counted_ones(status: CountStatus) -> None:
+    state, _ = fold(a_contest(), a_bulletin(count_status=status))
+    pe = Counter(totals(state)["pe"])
+    assert pe["counted"] == a_bulletin().sub_units.counted  # type: ignore[union-attr]
+    votes, null_votes = {
+        CountStatus.COUNTED: (1_000, a_bulletin().counts.invalid_votes),  # type: ignore[union-attr]
+        CountStatus.IN_PROCESS: (1_000, a_bulletin().counts.invalid_votes),  # type: ignore[union-attr]
+        CountStatus.ANNULLED: (0, a_bulletin().counts.ballots_cast),  # type: ignore[union-attr]
+    }.get(status, (0, 0))
+    assert (pe["votes.peru-libre"], pe["invalid_votes"]) == (votes, null_votes)
+
+
 def test_an_annulled_sheet_keeps_its_ballots_as_null_votes() -> None:
     sheet = a_sheet()
     figures = counts(

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from aggregator.consume import PartitionFold
 from aggregator.fold import ContestState, Step, evolve
-from aggregator.records import Recorded
-from aggregator.rows import UPDATE, RowError, recorded_of, update_row
+from aggregator.records import RawRecord, Recorded
+from aggregator.rows import UPDATE, RowError, parked_row, recorded_of, update_row
+from schemas.codec import encode
 from schemas.count_update import CountUpdate
 from schemas.identity import is_named_right
 from tests.strategies import a_bulletin, a_contest, a_sheet, after, corrected, minute, nights, recorded, updates
@@ -77,3 +79,15 @@ def test_a_row_that_is_not_an_update_is_refused(column: str, content: object) ->
     row = through_the_table(step_of(a_bulletin()))
     with pytest.raises(RowError, match="the history row of offset 4711 is not an update"):
         recorded_of(row | {column: content})
+
+
+def test_a_message_with_null_headers_stops_its_contest_and_is_parked_whole() -> None:
+    headers: list[tuple[str, bytes | None]] = [("schema_sha256", None), ("n\0ne", None), ("some", b"\0")]
+    raw = RawRecord(0, 7, 1_623_000_000_000, b"k\0y", encode(a_sheet()).value, headers)
+    fold = PartitionFold()
+    (parked,) = fold.take([raw]).parked
+    assert "header names schema None" in parked.reason
+    *_, contest_id, key, value, kept, _ = parked_row(parked)
+    assert (contest_id, key, value) == ("k␀y", raw.key, raw.value)
+    assert kept == [["schema_sha256", None], ["n␀ne", None], ["some", "00"]]
+    assert list(fold.blocked) == ["k␀y"]

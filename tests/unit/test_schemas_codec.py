@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from schemas import codec
 from schemas.codec import SCHEMAS, Event, decode, encode
+from schemas.contest import Selection
 from schemas.count_update import Counts, CountUpdate, ReportingUnit
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
@@ -239,6 +240,14 @@ def test_noise_is_refused_as_a_fault_of_the_contract(noise: bytes) -> None:
         (lambda: sub_units(total=2**53), "total\n"),
         (lambda: a_contest(election_date="7 June"), "isoformat"),
         (lambda: a_contest(time_zone="Lima"), "'Lima' is not an IANA time zone"),
+        (
+            lambda: a_contest(time_zone="Asia/Tokyo", election_date="0001-01-01"),
+            "0001-01-01 does not begin in every time zone",
+        ),
+        (
+            lambda: Selection.model_validate(fields_of(a_contest().selections[0]) | {"ballot_order": 2**31}),
+            "ballot_order\n.*less than 2147483648",
+        ),
         (lambda: a_contest(areas=a_contest().areas[1:]), "exactly one area has no parent"),
         (lambda: a_contest(areas=(*a_contest().areas, a_contest().areas[4])), "area_id given twice: 010102"),
         (lambda: a_contest(selections=a_contest().selections * 2), "selection_id given twice: fuerza-popular, peru-libre"),
