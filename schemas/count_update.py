@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 
 from schemas.types import (
+    SHEET_TYPES,
     CorrectionBasis,
     Count,
     CountStatus,
@@ -151,6 +152,6 @@ class CountUpdate(Frozen):
     def counting_areas(self) -> tuple[str, ...]:
         """The areas this unit's figures belong to, outermost first; an area contains itself."""
         unit = self.reporting_unit
-        if unit.type in (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE):
+        if unit.type in SHEET_TYPES:
             return unit.area_path
         return (*unit.area_path, unit.id)

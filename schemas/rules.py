@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, CountUpdate, SubUnits
-from schemas.types import CountStatus, ReportingUnitType, rfc3339
+from schemas.types import SHEET_TYPES, CountStatus, rfc3339
 
 RULES = {
     "F101": "processed = counted + under review",
@@ -156,8 +156,7 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
             f"unknown selection {', '.join(unknown)}; the contest has {', '.join(contest.selection_ids)}",
         )
     unit = update.reporting_unit
-    is_area = unit.type not in (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE)
-    if is_area:
+    if unit.type not in SHEET_TYPES:
         area = contest.areas_by_id.get(unit.id)
         if area is None or area.type is not unit.type:
             yield Finding("F303", f"the contest defines no {unit.type} {unit.id}")

@@ -78,6 +78,19 @@ class ResultStage(StrEnum):
     PROCLAIMED = "PROCLAIMED"  # JNE, the court that proclaims
 
 
+SHEET_TYPES = frozenset({ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE})
+"""Units that are counted as one tally sheet each; the others are areas that contain sheets."""
+
+
+def adding(unit_type: ReportingUnitType) -> frozenset[CountStatus]:
+    """The states in which a unit's votes count. An area whose count is in process states those of its counted sheets."""
+    return _ADDING_OF_SHEETS if unit_type in SHEET_TYPES else _ADDING_OF_AREAS
+
+
+_ADDING_OF_SHEETS = frozenset({CountStatus.COUNTED})
+_ADDING_OF_AREAS = frozenset({CountStatus.COUNTED, CountStatus.IN_PROCESS})
+
+
 def _utc_milliseconds(value: datetime) -> datetime:
     if value.microsecond % 1000:
         raise ValueError("finer than a millisecond, which the wire cannot carry")

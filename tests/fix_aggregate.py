@@ -35,9 +35,7 @@ class EventLog:
         self.producer.flush()
         return int(sent[-1].get(30).offset) if sent else -1
 
-    def append_raw(
-        self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> int:
+    def append_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> int:
         """Append any bytes."""
         future = self.producer.send(self.topic, key=key, value=value, headers=list(headers))
         self.producer.flush()

@@ -4,13 +4,13 @@ Totals of an area are the sum of the vectors of its units, so an area is the sum
 change of one unit is the difference of two vectors, and every figure of every answer is one slot of one vector.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, CountUpdate, SubUnits
-from schemas.types import CountStatus, ReportingUnitType, ReviewReason, UpdateKind
+from schemas.types import SHEET_TYPES, CountStatus, ReviewReason, UpdateKind, adding
 
 VOTERS = ("registered_voters", "registered_voters_counted")
 BALLOTS = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes")
@@ -32,9 +32,6 @@ FIGURES = (*VOTERS, *BALLOTS, "annulled_ballots", *SHEETS)
 _SLOT = {name: slot for slot, name in enumerate(FIGURES)}
 _REASON = {reason: len(FIGURES) + i for i, reason in enumerate(REASONS)}
 _VOTES_FROM = len(FIGURES) + len(REASONS)
-
-SHEETS_OF_THEIR_OWN = frozenset({ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE})
-"""Units that are counted as one tally sheet each; the others are areas that contain sheets."""
 
 Vector = list[int]
 """FIGURES, then one slot per review reason, then one per selection in ballot order."""
@@ -70,21 +67,18 @@ class Layout:
         vector = self.zero()
         if update.kind is UpdateKind.RETRACTED:
             return vector
-        if update.reporting_unit.type in SHEETS_OF_THEIR_OWN:
+        if update.reporting_unit.type in SHEET_TYPES:
             self._sheet(vector, update)
             return vector
         if update.sub_units is not None:
             _bulletin(vector, update.sub_units)
-        self._settled(vector, update, (CountStatus.COUNTED, CountStatus.IN_PROCESS))
+        self._settled(vector, update)
         return vector
 
-    def _settled(self, vector: Vector, update: CountUpdate, adding: Collection[CountStatus]) -> None:
-        """Figures of a unit whose status is among `adding`; of an annulled one its ballots, as null votes; else none.
-
-        An area whose count is in process states the figures of the sheets that are counted; a sheet has none yet.
-        """
+    def _settled(self, vector: Vector, update: CountUpdate) -> None:
+        """Figures of a unit whose votes count; of an annulled one its ballots, as null votes; of any other none."""
         counts = update.counts
-        if update.count_status in adding:
+        if update.count_status in adding(update.reporting_unit.type):
             self._add_counts(vector, counts)
         elif update.count_status is CountStatus.ANNULLED and counts is not None:
             for name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
@@ -103,7 +97,7 @@ class Layout:
     def _sheet(self, vector: Vector, update: CountUpdate) -> None:
         counts, status = update.counts, update.count_status
         roll = (counts.registered_voters or 0) if counts is not None else 0
-        self._settled(vector, update, (CountStatus.COUNTED,))
+        self._settled(vector, update)
         if status in (CountStatus.UNDER_REVIEW, CountStatus.LOST):
             reason = update.review_reason or (ReviewReason.LOST if status is CountStatus.LOST else ReviewReason.OTHER)
             vector[_REASON[reason.value]] = 1

@@ -22,7 +22,7 @@ fold accepts (`schemas.chain`).
 News by which what the unit adds to the count falls is CORRECTED, INFERRED: published, never smoothed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -39,7 +39,7 @@ from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
 from schemas.identity import statement as statement_text
 from schemas.rules import RULES, Finding, check
-from schemas.types import CorrectionBasis, CountStatus, ReviewReason, UpdateKind
+from schemas.types import CorrectionBasis, CountStatus, ReviewReason, UpdateKind, adding
 
 _SUB_UNITS = tuple(SubUnits.model_fields)
 
@@ -340,7 +340,8 @@ def _event(
     contest: ContestDefined,
 ) -> CountUpdate:
     """The statement as the unit's next event, not yet named."""
-    fall = _fall(predecessor.figures, now, contest.selection_ids) if predecessor and predecessor.figures else ""
+    was, states = predecessor.figures if predecessor else None, adding(statement.unit.type)
+    fall = _fall(was, now, contest.selection_ids, states) if was is not None else ""
     correction = None
     if fall:
         assert predecessor is not None
@@ -389,10 +390,10 @@ def _after(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> 
     return UnitMemory(event.sequence, event.event_id, (*unit.said[:at], new, *unit.said[at:]))
 
 
-def _fall(was: Figures, now: Figures, ballot: tuple[str, ...]) -> str:
+def _fall(was: Figures, now: Figures, ballot: tuple[str, ...], states: Collection[CountStatus]) -> str:
     """Every figure by which the unit adds less to the count than before: `peru-libre −90, counted −1`; empty if none."""
-    before, after = _adds(was), _adds(now)
-    lost = None if now.count_status is CountStatus.COUNTED else 0  # not stated is not zero; not counted is
+    before, after = _adds(was, states), _adds(now, states)
+    lost = None if now.count_status in states else 0  # not stated is not zero; not counted is
     falls = []
     for name in (*(s for s in ballot if s in before), *(n for n in before if n not in ballot)):
         had, has = before[name], after.get(name, lost)
@@ -401,11 +402,11 @@ def _fall(was: Figures, now: Figures, ballot: tuple[str, ...]) -> str:
     return ", ".join(falls)
 
 
-def _adds(f: Figures) -> dict[str, int | None]:
+def _adds(f: Figures, states: Collection[CountStatus]) -> dict[str, int | None]:
     """What a unit adds to the count; None where it does not state it."""
     if f.count_status is CountStatus.ANNULLED:  # its ballots are null votes
         return {"ballots_cast": f.ballots_cast, "invalid_votes": f.ballots_cast}
-    if f.count_status is not CountStatus.COUNTED:
+    if f.count_status not in states:
         return {}
     adds = dict(f.votes)
     adds |= {

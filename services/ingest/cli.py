@@ -50,7 +50,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", extra="ignore", frozen=True)
 
-    bootstrap_servers: str = "127.0.0.1:9092"
+    bootstrap_servers: str = ""
     archive: Path = Path("archive")
     contest: Path | None = None
     topic_prefix: str = ""
@@ -190,7 +190,7 @@ def watch(folder: Path, every_s: float, health_file: Path | None, as_json: bool,
     def work(pipeline: Pipeline, screen: ProgressScreen, stop: threading.Event) -> None:
         Watch(pipeline, folder, screen, stop, every_s=every_s, health_file=health_file).run()
 
-    _run(flags, as_json, work, linger_ms=0)
+    _run(flags, as_json, work, serving=True)
 
 
 @cli.command()
@@ -226,23 +226,25 @@ def _run(
     as_json: bool,
     work: Callable[[Pipeline, ProgressScreen, threading.Event], object],
     *,
-    linger_ms: int = 20,
+    serving: bool = False,
     revising: bool = False,
 ) -> None:
+    """`serving`: until stopped; what is rejected is then said at once, and a stop as asked is no fault."""
     settings = _settings(flags)
     # A document is a million small values without cycles: looking for cycles among them took a third of the time.
     gc.set_threshold(1_000_000, 20, 100)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    connection = Connection(settings.bootstrap_servers, settings.names, linger_ms)
+    connection = Connection(settings.bootstrap_servers, settings.names, 0 if serving else 20)
     file = _contest(settings.contest) if settings.contest is not None else None
     with ProgressScreen(Console(stderr=True)) as screen:
-        pipeline = Pipeline(connection, Archive(settings.archive), file, screen, stop, revising=revising)
+        archive = Archive(settings.archive)
+        pipeline = Pipeline(connection, archive, file, screen, stop, revising=revising, aloud=serving)
         with pipeline:
             work(pipeline, screen, stop)
     _tell(pipeline.report, as_json)
-    raise SystemExit(pipeline.report.exit_code)
+    raise SystemExit(0 if serving else pipeline.report.exit_code)
 
 
 def _tell(report: Report, as_json: bool) -> None:
@@ -255,11 +257,16 @@ def _tell(report: Report, as_json: bool) -> None:
 
 def _settings(flags: dict[str, Any]) -> Settings:
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise click.UsageError(f"configuration: {first_fault(error)}") from error
     except (OSError, ValueError) as error:
         raise click.UsageError(f"configuration: {error}") from error
+    if not settings.bootstrap_servers:
+        raise click.UsageError(
+            "--bootstrap-servers is not known. Give it, set ESCRUTINIO_BOOTSTRAP_SERVERS, or start the local stack: make demo"
+        )
+    return settings
 
 
 def _contest(path: Path) -> ContestDefined:

@@ -5,9 +5,10 @@ sent. The order of sending is events, rejected input, heartbeats, and after them
 follows from the log and the documents alone, so a crash between any two is mended by running the same again.
 """
 
+import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,8 +20,8 @@ from uuid import UUID
 from ingest import adapters, broker, changes, publish, recall, source
 from ingest.archive import Archive
 from ingest.encode import encode
-from ingest.errors import BrokerAway, DeliveryFailed, IngestError, Stopped
-from ingest.report import Report
+from ingest.errors import BrokerAway, DeliveryFailed, IngestError, SourceError, Stopped
+from ingest.report import SHOWN, Report
 from ingest.statement import Kept, Rejection, Snapshot
 from schemas.chain import definition_fault
 from schemas.codec import Message, decode
@@ -78,8 +79,10 @@ class Pipeline:
         stop: threading.Event,
         *,
         revising: bool = False,
+        aloud: bool = False,
     ) -> None:
-        """`revising`: a definition on the log that differs from the file's is no fault; `revise` is about to publish it."""
+        """`revising`: a definition on the log that differs from the file's is no fault; `revise` is about to publish it.
+        `aloud`: new rejections are said as they come, for who does not wait for the report."""
         self.report = Report()
         self.contest: changes.ContestMemory
         self._connection = connection
@@ -88,6 +91,7 @@ class Pipeline:
         self._screen = screen
         self._stop = stop
         self._revising = revising
+        self._aloud = aloud
         self._contests: dict[str, changes.ContestMemory] = {}
         self._rejected: set[str] = set()
         self._accepted: dict[UUID, tuple[int, int]] = {}
@@ -124,13 +128,17 @@ class Pipeline:
 
     def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
         """Takes the documents under `paths`, in the order of the time they state, and says what came of them."""
-        recognised = [one for path in source.documents(list(paths)) if (one := self.take(path, observed_at))]
+        found = source.documents(list(paths))
+        if not found:
+            raise SourceError(f"there are no documents in {', '.join(map(str, paths))}")
+        recognised = [one for path in found if (one := self.take(path, observed_at))]
         batches, again = adapters.plan(recognised), False
         while True:
             late = self.report.late
             for batch in batches:
                 if self._stop.is_set():
                     self._screen.say("stopped as asked, after a whole document; running the same again does the rest")
+                    self.report.stopped = True
                     return self.report
                 self.run(batch, again=again)
             if self.report.late == late:
@@ -177,10 +185,12 @@ class Pipeline:
                 attempts.append(found)
                 self._screen.start(name, found.statements + len(found.rejections))
                 self._screen.advance(found.statements - len(found.events), 0, len(found.rejections))
-                done = self._send(found)
-                failed += not done
-                if not done and failed == _ATTEMPTS:
-                    raise DeliveryFailed(f"{name}: {_ATTEMPTS} times someone else wrote to the log meanwhile")
+                lost, done = self._send(found)
+                if lost:
+                    failed += 1
+                    if failed == _ATTEMPTS:
+                        raise DeliveryFailed(f"{name}: {_ATTEMPTS} times someone else published the same meanwhile")
+                    self._wait_for_quiet()
             except BrokerAway as fault:
                 self._reconnect(fault)
             except DeliveryFailed as fault:
@@ -204,39 +214,61 @@ class Pipeline:
         self._recall()
         return changes.since(snapshots, self.contest)
 
-    def _send(self, found: changes.Changes) -> bool:
-        """Sends it, and says whether that is all: False when someone else wrote meanwhile. Then `found` keeps the events
-        that count where we put them, since a second writer may have put the same ones before ours."""
+    def _send(self, found: changes.Changes) -> tuple[int, bool]:
+        """Sends it. Returns how many of the events sent do not count, and whether all that counts is on the log.
+
+        Where someone else writes meanwhile, `found` keeps the events that count where we put them: a second writer may
+        have put the same ones before ours, and then no more are sent.
+        """
         names = self._connection.names
         contest_id = self.contest.definition.contest_id
         # A crash here, or anywhere in the sending, leaves a first part of the events; the next run sends the rest.
-        offsets = self._deliver(names.events, (encode(event) for event in found.events))
+        offsets = self._deliver(names.events, (encode(event) for event in found.events), self._log.next_offsets)
+        alone = self._alone(offsets)
+        if not alone:
+            self._screen.say("someone else is writing to the log; reading it again")
+            self._recall()
+            sent, whole = sum(map(len, offsets.values())), len(found.events)
+            ours = {(partition, offset) for partition, given in offsets.items() for offset in given}
+            found.events = [event for event in found.events if self._accepted.get(event.event_id) in ours]
+            if len(found.events) < whole:
+                found.heartbeats.clear()
+                return sent - len(found.events), False  # what of it is still news?
         # A crash here leaves the events without the rejections; they are met, and sent, again.
         new = {str(r.id): r for r in found.rejections if str(r.id) not in self._rejected}
         self._deliver(names.rejected, (r.message(contest_id) for r in new.values()))
         # A crash here leaves the heartbeats out; an equal document, or this one again, sends them.
         self._deliver(names.feed_status, (encode(heartbeat) for heartbeat in found.heartbeats))
         self._rejected.update(new)
-        if self._alone(offsets):
-            changes.adopt(self.contest, found)
-            return True
-        self._screen.say("someone else is writing to the log; reading it again")
-        changes.adopt(self.contest, replace(found, units={}))
-        self._recall()
-        ours = {(partition, offset) for partition, given in offsets.items() for offset in given}
-        found.events = [event for event in found.events if self._accepted.get(event.event_id) in ours]
-        return False  # one of ours may not have been accepted: what of it is still news?
+        if self._aloud:
+            for rejection in list(new.values())[:SHOWN]:
+                self._screen.say(f"rejected: {rejection}")
+            if len(new) > SHOWN:
+                self._screen.say(f"and {len(new) - SHOWN:,} more, all in {names.rejected}")
+        changes.adopt(self.contest, found if alone else replace(found, units={}))
+        return 0, True
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
         """Whether our events, and nothing else, follow what we had read. Moves the place in the log if so."""
         places = self._log.next_offsets
-        if any(given != list(range(places[p], places[p] + len(given))) for p, given in offsets.items()):
+        if not publish.follow(places, offsets):
             return False
         for partition, given in offsets.items():
             places[partition] += len(given)
         return True
 
-    def _deliver(self, topic: str, messages: Iterable[Message]) -> dict[int, list[int]]:
+    def _wait_for_quiet(self) -> None:
+        """Lets whoever else publishes the same finish; not for the same time as they wait."""
+        self._screen.say("someone else publishes the same; waiting until the log holds still")
+        while not self._stop.wait(random.uniform(0.5, 2.0)):
+            if not self._log.grown():
+                return
+            self._recall()
+        raise Stopped("stopped as asked while someone else was writing; running the same again does the rest")
+
+    def _deliver(
+        self, topic: str, messages: Iterable[Message], places: Mapping[int, int] | None = None
+    ) -> dict[int, list[int]]:
         if self._publisher is None:
             connection = self._connection
             broker.reach(connection.bootstrap_servers)
@@ -244,7 +276,7 @@ class Pipeline:
                 connection.bootstrap_servers, self._screen.say, self._stop, linger_ms=connection.linger_ms
             )
         news = 1 if topic == self._connection.names.events else 0
-        return self._publisher.send(topic, messages, lambda n: self._screen.advance(n * news, n * news, 0))
+        return self._publisher.send(topic, messages, lambda n: self._screen.advance(n * news, n * news, 0), places)
 
     def _reconnect(self, fault: IngestError) -> None:
         """Drops the producer and reads what did arrive, however long no broker answers."""

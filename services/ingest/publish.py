@@ -23,7 +23,7 @@ from ingest.errors import BrokerAway, DeliveryFailed, Stopped, TopicRefused
 from schemas.codec import Message
 from schemas.topics import Topic
 
-IN_FLIGHT = 20_000
+IN_FLIGHT = 4_000
 """Unacknowledged messages at most: bounds memory, since the client does not."""
 LARGEST_MESSAGE = 8 << 20
 _PATIENCE_S = 5.0
@@ -69,10 +69,17 @@ class Publisher:
         with suppress(KafkaError):  # what it still holds it may keep: the log says what arrived
             self._producer.close(timeout=0 if error is not None else 10)
 
-    def send(self, topic: str, messages: Iterable[Message], sent: Callable[[int], None]) -> dict[int, list[int]]:
+    def send(
+        self,
+        topic: str,
+        messages: Iterable[Message],
+        sent: Callable[[int], None],
+        places: Mapping[int, int] | None = None,
+    ) -> dict[int, list[int]]:
         """Sends in order and waits for every acknowledgement. Returns the offsets by partition, in the order of sending.
 
-        `sent` is told of each message given to the producer. Raises DeliveryFailed when the broker refuses one, after the
+        `sent` is told of each message given to the producer. `places`: the next offset of each partition; as soon as a
+        message is found elsewhere, since someone else writes there too, no more are sent. Raises DeliveryFailed when the broker refuses one, after the
         fate of all is known, and Stopped when asked to stop while the broker is away.
         """
         offsets: dict[int, list[int]] = {}
@@ -83,6 +90,8 @@ class Publisher:
                 sent(1)
                 if len(waiting) >= IN_FLIGHT:
                     self._settle(waiting, IN_FLIGHT // 2, offsets)
+                    if places is not None and not follow(places, offsets):
+                        break
             self._settle(waiting, 0, offsets)
         except KafkaError as error:
             for other in waiting:  # nothing may arrive any more once the log is read again
@@ -127,6 +136,11 @@ class Publisher:
             numbers = sorted(self._producer.partitions_for(topic))
             self._partitions[topic, key] = numbers[(murmur2(key) & 0x7FFFFFFF) % len(numbers)]
         return self._partitions[topic, key]
+
+
+def follow(places: Mapping[int, int], offsets: Mapping[int, list[int]]) -> bool:
+    """Whether offsets, as `Publisher.send` returns them, are those from `places` on, and nobody else's between them."""
+    return all(given[-1] == places[p] + len(given) - 1 for p, given in offsets.items())
 
 
 def create(bootstrap_servers: str, topics: Iterable[tuple[str, Topic]], *, replication_factor: int) -> dict[str, bool]:

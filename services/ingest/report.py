@@ -32,6 +32,8 @@ class Report:
     seconds: float = 0.0
     rejections: list[Rejection] = field(default_factory=list)
     awaited: tuple[str, ...] = ()
+    stopped: bool = False
+    """Whether the run was stopped before it had taken every document."""
 
     def add(self, changes: Changes, *, again: bool = False) -> None:
         """Counts what a batch brought. `again`: it was read before in this run, and only what is new counts."""
@@ -56,8 +58,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: everything was taken; 1: some rows were rejected; 2: a document could not be read."""
-        if self.refused_documents:
+        """0: everything was taken; 1: some rows were rejected; 2: a document could not be read, or the run was stopped."""
+        if self.refused_documents or self.stopped:
             return 2
         return 1 if self.rejected else 0
 
@@ -92,6 +94,7 @@ class Report:
                 for r in self.rejections
             ],
             "awaited": list(self.awaited),
+            "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             "statements_per_second": self.rate,
         }
@@ -99,7 +102,8 @@ class Report:
     def lines(self) -> Iterator[str]:
         """The report for people, a line at a time."""
         news = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.news.items())) or "none"
-        yield f"{self.documents:,} documents, {self.statements:,} statements in {self.seconds:.1f} s ({self.rate:,}/s)"
+        documents = "1 document" if self.documents == 1 else f"{self.documents:,} documents"
+        yield f"{documents}, {self.statements:,} statements in {self.seconds:.1f} s ({self.rate:,}/s)"
         yield f"news: {news}; nothing new: {self.known:,}; heartbeats: {self.heartbeats:,}"
         if self.late:
             yield (
@@ -117,5 +121,7 @@ class Report:
                 yield f"  {rejection}"
             if self.rejected.total() > len(self.rejections):
                 yield f"  … and {self.rejected.total() - len(self.rejections):,} more, all in results.rejected"
+        if self.stopped:
+            yield "stopped before every document was taken; running the same again does the rest"
         for what in self.awaited:
             yield f"waiting for {what}"

@@ -25,6 +25,7 @@ from ingest import publish, recall
 from ingest.archive import Archive
 from ingest.errors import ArchiveError, DeliveryFailed, IngestError, LogDamaged, Stopped, TopicRefused
 from ingest.pipeline import Connection, Pipeline
+from ingest.publish import IN_FLIGHT
 from ingest.report import Report
 from ingest.watch import Watch
 from schemas.codec import Event, decode, encode
@@ -570,6 +571,19 @@ def test_what_a_second_writer_overtook_is_published_behind_it(desk: Desk, tmp_pa
     assert desk.load(theirs, ours).news.total() == 0
 
 
+def test_who_publishes_the_same_as_someone_else_stops_at_once(desk: Desk, tmp_path: Path) -> None:
+    sheets = many_sheets(tmp_path / "sheets.csv", 3 * IN_FLIGHT, 15)
+    with desk.pipeline(Between(lambda: another(desk).load(sheets))) as pipeline:
+        report = pipeline.load([sheets])
+    assert (report.news.total(), report.known) == (0, 3 * IN_FLIGHT)
+    assert 3 * IN_FLIGHT < len(desk.updates()) <= 4 * IN_FLIGHT
+
+
+def test_a_folder_without_documents_is_said(desk: Desk, tmp_path: Path) -> None:
+    run = desk.run("load", tmp_path)
+    assert (run.returncode, "there are no documents in" in run.stderr) == (2, True)
+
+
 # --- what the log says that readers do not accept
 
 
@@ -902,9 +916,9 @@ def test_watch_takes_what_appears_and_stops_when_asked(
     eventually(lambda: len(desk.updates()) == 7)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=20)
-    assert process.returncode == 2  # a document could not be read
+    assert process.returncode == 0
     assert "stopped as asked" in output
-    assert "bad.csv: F207 HTML" in output
+    assert "rejected: incoming/bad.csv: F207 HTML" in output
 
 
 def test_watch_waits_for_the_tables_of_an_update(desk: Desk, tmp_path: Path) -> None:

@@ -266,6 +266,7 @@ BAD_SHEETS = {
     "minus zero": ("votos_nulos", "-0.0", "F201 '-0.0' is not a count", "row 3, column votos_nulos"),
     "2^53": ("num_votos", str(2**53), f"F201 '{2**53}' is not a count", "row 3, column num_votos"),
     "before the election": ("descargado", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before", "row 3"),
+    "to come": ("descargado", "2031-06-08T16:15:44Z", "F305 seen at 2031-06-08T16:15:44.000Z, but the document was fetched", "row 3, column descargado"),
     "last year": ("descargado", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not", "row 3, column descargado"),
     "before year 1": ("descargado", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column descargado"),
     "long id": ("num_mesa", LONG, f"F202 {LONG[:40]!r} is not the number of a mesa", "row 3, column num_mesa"),

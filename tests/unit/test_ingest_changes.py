@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -188,6 +189,16 @@ def test_what_is_a_fall_depends_on_what_a_state_adds(
     run(memory, snapshot(said(was, 0)))
     (event,) = run(memory, snapshot(said(now, 1))).events
     assert (event.kind is UpdateKind.CORRECTED) == falls
+
+
+def test_a_fall_of_an_area_whose_count_is_in_process_is_a_fall(memory: ContestMemory) -> None:
+    def said(votes: tuple[int, int], minute: int) -> Statement:
+        said = statement(minute=minute, votes=votes, status=CountStatus.IN_PROCESS)
+        return replace(said, unit=ReportingUnit(id="pe", type=ReportingUnitType.COUNTRY, name=None, area_path=()))
+
+    run(memory, snapshot(said((5, 3), 0)))
+    (event,) = run(memory, snapshot(said((4, 3), 1))).events
+    assert event.kind is UpdateKind.CORRECTED
 
 
 def test_annulled_keeps_its_ballots(memory: ContestMemory) -> None:

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from ingest import contest_file
 from ingest.cli import cli
+from ingest.report import Report
 from tests.ingest_samples import EXAMPLE, contest, unprivileged
 
 TOML = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
@@ -25,6 +26,19 @@ def said(result: Result) -> str:
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
     return result.output.splitlines()[-1]
+
+
+def test_which_log_to_write_to_is_never_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ESCRUTINIO_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert "--bootstrap-servers is not known" in said(run("load", "sheets.csv"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_was_stopped_is_not_done() -> None:
+    report = Report(stopped=True)
+    assert report.exit_code == 2
+    assert "stopped before every document was taken" in "\n".join(report.lines())
 
 
 # --- the contest's file

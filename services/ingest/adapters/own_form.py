@@ -9,18 +9,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.adapters.table import BadCell, Form, Refused, Table, fitting, instant, percent, whole
+from ingest.adapters.table import BadCell, Form, Refused, Table, fitting, instant, percent, seen, whole
 from ingest.statement import Rejection, Snapshot, Statement, refuse
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, PublishedPercentages, ReportingUnit, SubUnits
-from schemas.types import CountStatus, ReportingUnitType, ResultStage, ReviewReason, rfc3339
+from schemas.types import SHEET_TYPES, CountStatus, ReportingUnitType, ResultStage, ReviewReason, rfc3339
 
 FAMILY = "own-form"
 _VOTES, _REASON = "votes.", "sub_units.under_review_by_reason."
 _SHARE, _PUBLISHED, _SUB_UNITS = "published.valid_votes_share.", "published.", "sub_units."
 _COUNTS = tuple(name for name in Counts.model_fields if name != "votes")
 _SUB = tuple(name for name in SubUnits.model_fields if name != "under_review_by_reason")
-_SHEETS = (ReportingUnitType.POLLING_PLACE, ReportingUnitType.PRECINCT)
 _SHARES = tuple(name for name in PublishedPercentages.model_fields if name != "valid_votes_share")
 
 FORMS = (
@@ -43,6 +42,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     seen: dict[tuple[str, str, datetime], int] = {}
     twice: dict[int, Rejection] = {}
     rows: dict[int, Statement] = {}
+    timed = {"reported_at", "observed_at"} & set(table.header)
     for index, row in enumerate(table.rows):
         try:
             statement = fitting(read, index, row)
@@ -60,7 +60,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
                     "unit_id",
                     "F203",
                     f"{key[0]} {key[1]} {said} row {other + 2}",
-                    "one row for each unit and time",
+                    "one row for each unit and time" if timed else "one row for each unit, or a column reported_at",
                 )
         rows[index] = statement
     for index, statement in rows.items():
@@ -147,9 +147,9 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
                 raise BadCell(column, "F204", f"{text[:40]!r} is unknown", f"one of {', '.join(words)}")
             return words(text)
 
-        kind = word("unit_type", ReportingUnitType, None)
+        kind, seen_at = word("unit_type", ReportingUnitType, None), cell("observed_at")
         has_sub_units = next((column for column in sub_columns if cell(column) is not None), None)
-        if has_sub_units is not None and kind in _SHEETS:
+        if has_sub_units is not None and kind in SHEET_TYPES:
             raise BadCell(
                 has_sub_units, "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row"
             )
@@ -168,7 +168,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
         return Statement(
             unit=_unit(cell, kind, contest),
             reported_at=time("reported_at"),
-            observed_at=time("observed_at") or table.document.observed_at,
+            observed_at=table.document.observed_at if seen_at is None else seen(seen_at, "observed_at", table.document),
             count_status=word("count_status", CountStatus, CountStatus.COUNTED),
             source_status=cell("source_status"),
             review_reason=word("review_reason", ReviewReason, None),

@@ -7,11 +7,11 @@ A sheet that is pending or still being typed in states no votes, although the fi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from ingest.adapters.table import BadCell, Form, Refused, Table, fitting, instant, whole
+from ingest.adapters.table import BadCell, Form, Refused, Table, fitting, seen, whole
 from ingest.statement import Rejection, Snapshot, Statement, refuse
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, ReportingUnit
@@ -176,12 +176,12 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
     paths, root = contest.area_paths, contest.root.area_id
     document = table.document
 
-    def seen(row: list[str]) -> datetime:
+    def seen_at(row: list[str]) -> datetime:
         if columns.time is None:
             return document.observed_at
         text = row[at[columns.time]]
         if text not in times:
-            times[text] = instant(text, columns.time).astimezone(UTC)
+            times[text] = seen(text, columns.time, document)
         return times[text]
 
     known: dict[str, int | None] = {_NOT_STATED: None}  # sheets say the same few hundred numbers again and again
@@ -229,7 +229,7 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
                 area_path=paths.get(ubigeo) or (root, f"{ubigeo[:2]}0000", f"{ubigeo[:4]}00", ubigeo),
             ),
             reported_at=None,
-            observed_at=seen(row),
+            observed_at=seen_at(row),
             count_status=status,
             source_status=word,
             review_reason=reason,

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from ingest.statement import Kept, Rejection, Statement, first_fault, refuse
 from schemas.count_update import Document
-from schemas.rules import Finding
+from schemas.rules import CLOCK_TOLERANCE, Finding
+from schemas.types import rfc3339
 
 _GZIP = b"\x1f\x8b"
 _THOUSANDTH = Decimal("0.001")
@@ -134,6 +135,19 @@ def instant(text: str, column: str) -> datetime:
     if time is None or time.tzinfo is None or time.microsecond % 1000 or not 1 < time.year < 9999:
         raise BadCell(
             column, "F206", f"{text[:40]!r} is not a time with its zone", "ISO 8601 with zone, as 2021-06-08T00:23:00Z"
+        )
+    return time
+
+
+def seen(text: str, column: str, document: Kept) -> datetime:
+    """When the source says that it fetched a row: not later than we have the document, or it would stand for ever."""
+    time = instant(text, column)
+    if time - document.observed_at > CLOCK_TOLERANCE:
+        raise BadCell(
+            column,
+            "F305",
+            f"seen at {rfc3339(time)}, but the document was fetched at {rfc3339(document.observed_at)}",
+            "a time before that; --observed-at says when a document was fetched",
         )
     return time
 
