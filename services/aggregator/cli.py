@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aggregator import consume, render
 from aggregator import replay as replaying
+from aggregator import verify as verifying
 from aggregator.count import NothingCounted, find_area, of_state
 from aggregator.explain import changes, snapshot_changes
 from aggregator.log import Log, LogError, last_heartbeat
@@ -314,6 +315,43 @@ def replay(
         )
     answer = of_state(state, area_id, state.digest.root())
     _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
+
+
+@main.command(cls=_Command)
+@click.argument("contest_id", metavar="CONTEST")
+@_bootstrap
+@_reader
+@_prefix
+@click.option(
+    "--to-offset", type=click.IntRange(0), help="Compare up to this place on the log; else all that is there."
+)
+@_json
+def verify(
+    contest_id: str,
+    bootstrap_servers: str | None,
+    reader_url: str | None,
+    topic_prefix: str | None,
+    to_offset: int | None,
+    as_json: bool,
+) -> None:
+    """Compare the tables with the log, row by row, and name what differs. Exit 1 when anything does.
+
+    \b
+    Example: escrutinio-aggregator verify pe-2021-president-runoff
+    """
+    settings = load(bootstrap_servers=bootstrap_servers, reader_url=reader_url, topic_prefix=topic_prefix)
+    with Views(_need(settings, "reader_url")) as views, _progress() as bar:
+        task = bar.add_task("events", total=None, rate="")
+        verdict = verifying.verify(
+            views,
+            _need(settings, "bootstrap_servers"),
+            TopicNames(settings.topic_prefix).events,
+            contest_id,
+            to_offset,
+            lambda done, end: bar.update(task, completed=done, total=end),
+        )
+    _tell(verdict.as_json() if as_json else None, lambda: render.verdict(verdict))
+    sys.exit(0 if verdict.equal else 1)
 
 
 @main.command(cls=_Command)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from aggregator.count import Basis, Count, percent
 from aggregator.explain import Change, SnapshotChange, signed
+from aggregator.verify import Verdict
 
 
 def times(at: datetime | None, zone: str) -> str:
@@ -234,6 +235,17 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
             style="bold red",
         )
     return table
+
+
+def verdict(found: Verdict) -> RenderableType:
+    """Whether the tables say what the log says, and where not."""
+    lines = [Text(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
+    if found.equal:
+        return Group(*lines, Text(f"equal; digest {found.log_digest}, from the log and from the tables", style="bold"))
+    lines += [Text(str(difference), style="red") for difference in found.differences]
+    if found.count > len(found.differences):
+        lines.append(Text(f"and {found.count - len(found.differences):,} more", style="red"))
+    return Group(*lines, Text("The tables are not the log's. Rebuild them in an empty database.", style="bold red"))
 
 
 def out() -> Console:

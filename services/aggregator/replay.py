@@ -54,8 +54,9 @@ def replay(
     contest_id: str,
     until: Until,
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
+    on_step: Callable[[Step], None] = lambda _step: None,
 ) -> ContestState:
-    """The state of a contest at `until`. `on_progress(offset, end)` is called after each batch.
+    """The state of a contest at `until`. `on_progress(offset, end)` is called after each batch, `on_step` after each event.
 
     Raises ContractError for a message of the contest that cannot be read, NothingCounted for an unknown contest,
     ReplayError for an offset beyond the log's end.
@@ -82,6 +83,7 @@ def replay(
                     if until.passed_by(recorded.offset, recorded.recorded_at):
                         break
                     step = evolve(whole, recorded)
+                    on_step(step)
                     if step.accepted and isinstance(recorded.event, ContestDefined):
                         definitions.append(step)
                     if state is not whole and step.accepted and until.takes(recorded):

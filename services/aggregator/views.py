@@ -1,6 +1,6 @@
 """PostgreSQL, as a reader sees it: a door to the views of schema `results`. Writes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -104,6 +104,31 @@ class Views:
     def unattributed(self) -> list[dict[str, Any]]:
         """Parked messages of no defined contest."""
         return self._rows("unattributed")
+
+    def all_updates(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every row of the history up to an offset, in the order of the log; also those that were not accepted."""
+        try:
+            with self._db.cursor(name="updates") as db:
+                db.itersize = 5000
+                yield from db.execute(_SQL["all_updates"], {"contest_id": contest_id, "to_offset": to_offset})
+        except psycopg.Error as error:
+            raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
+
+    def all_definitions(self, contest_id: str, to_offset: int) -> list[dict[str, Any]]:
+        """Every definition up to an offset, in the order of the log; also those that were not accepted."""
+        return self._rows("all_definitions", contest_id=contest_id, to_offset=to_offset)
+
+    def all_findings(self, contest_id: str, to_offset: int) -> list[dict[str, Any]]:
+        """Every finding up to an offset, in the order of the log."""
+        return self._rows("all_findings", contest_id=contest_id, to_offset=to_offset)
+
+    def all_units(self, contest_id: str) -> list[dict[str, Any]]:
+        """Where each unit's state and the end of its chain stand on the log."""
+        return self._rows("all_units", contest_id=contest_id)
+
+    def all_totals(self, contest_id: str) -> list[dict[str, Any]]:
+        """The total of every area."""
+        return self._rows("all_totals", contest_id=contest_id)
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         try:

@@ -23,6 +23,9 @@ CREATE VIEW results.area AS SELECT * FROM aggregate.area;
 CREATE VIEW results.update_history AS SELECT * FROM aggregate.count_update_history;
 COMMENT ON VIEW results.update_history IS 'Every official update, with what the count gained or lost by it.';
 
+CREATE VIEW results.definition_history AS SELECT * FROM aggregate.contest_history;
+COMMENT ON VIEW results.definition_history IS 'Every definition of a contest, as it came.';
+
 CREATE VIEW results.unit_count AS
 SELECT h.*, s.head_offset
 FROM aggregate.unit_state s

@@ -69,3 +69,20 @@ SELECT p.contest_id, count(*) AS messages, min(p.log_offset) AS first_offset, mi
 FROM results.parked p
 WHERE NOT EXISTS (SELECT FROM results.contest c WHERE c.contest_id = p.contest_id)
 GROUP BY p.contest_id
+
+-- all_updates --
+SELECT * FROM results.update_history WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
+
+-- all_definitions --
+SELECT * FROM results.definition_history
+WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
+
+-- all_findings --
+SELECT log_offset, code, message FROM results.finding
+WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset, ordinal
+
+-- all_units --
+SELECT unit_type, unit_id, log_offset, head_offset FROM results.unit_count WHERE contest_id = %(contest_id)s
+
+-- all_totals --
+SELECT * FROM results.area_total WHERE contest_id = %(contest_id)s
