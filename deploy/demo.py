@@ -128,6 +128,7 @@ def main() -> None:
     for shown, what in (
         (f"escrutinio-aggregator explain {CONTEST}", "what changed, update by update, and why"),
         ("escrutinio-aggregator status", "position, lag, findings"),
+        (f"escrutinio-aggregator verify {CONTEST}", "every row of the tables, compared with the log"),
         ("escrutinio-ingest load FILES…", "more documents, then: escrutinio-aggregator run --until-caught-up"),
     ):
         console.print(f"  .venv/bin/{shown}", soft_wrap=True)
