@@ -234,6 +234,7 @@ class Pipeline:
             if len(found.events) < whole:
                 found.heartbeats.clear()
                 return sent - len(found.events), False  # what of it is still news?
+        changes.adopt(self.contest, replace(found, units=found.units if alone else {}, heartbeats=[]))
         # A crash here leaves the events without the rejections; they are met, and sent, again.
         new = {str(r.id): r for r in found.rejections if str(r.id) not in self._rejected}
         self._deliver(names.rejected, (r.message(contest_id) for r in new.values()))
@@ -245,11 +246,13 @@ class Pipeline:
                 self._screen.say(f"rejected: {rejection}")
             if len(new) > SHOWN:
                 self._screen.say(f"and {len(new) - SHOWN:,} more, all in {names.rejected}")
-        changes.adopt(self.contest, found if alone else replace(found, units={}))
+        for heartbeat in found.heartbeats:
+            self.contest.hear(heartbeat)
         return 0, True
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
-        """Whether our events, and nothing else, follow what we had read. Moves the place in the log if so."""
+        """Whether our events, and nothing else, follow what we had read. Moves the place in the log if so: they must
+        then be adopted at once, since they will not be read back."""
         places = self._log.next_offsets
         if not publish.follow(places, offsets):
             return False

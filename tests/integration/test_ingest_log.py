@@ -579,6 +579,20 @@ def test_who_publishes_the_same_as_someone_else_stops_at_once(desk: Desk, tmp_pa
     assert 3 * IN_FLIGHT < len(desk.updates()) <= 4 * IN_FLIGHT
 
 
+def test_events_are_sent_once_though_what_goes_beside_them_is_refused(desk: Desk, tmp_path: Path) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
+    try:
+        small = ConfigResource("TOPIC", desk.names.rejected, configs={"max.message.bytes": "300"})
+        admin.alter_configs([small])
+    finally:
+        admin.close()
+    path = write(tmp_path / "sheets.csv", ACTA.replace("123,87,0,16", "123,87,0,-16"))
+    with pytest.raises(DeliveryFailed, match=r"results\.rejected"), desk.pipeline() as pipeline:
+        pipeline.load([path])
+    assert len(desk.updates()) == 5
+    assert unbroken(desk.updates())
+
+
 def test_a_folder_without_documents_is_said(desk: Desk, tmp_path: Path) -> None:
     run = desk.run("load", tmp_path)
     assert (run.returncode, "there are no documents in" in run.stderr) == (2, True)
