@@ -191,13 +191,8 @@ class Pipeline:
                     if failed == _ATTEMPTS:
                         raise DeliveryFailed(f"{name}: {_ATTEMPTS} times someone else published the same meanwhile")
                     self._wait_for_quiet()
-            except BrokerAway as fault:
-                self._reconnect(fault)
-            except DeliveryFailed as fault:
-                failed += 1
-                if failed >= _ATTEMPTS:
-                    raise
-                self._reconnect(fault)
+            except (BrokerAway, DeliveryFailed) as fault:
+                failed = self._recover(fault, failed)
         self._screen.done()
         self.report.add(changes.published(attempts, self.contest), again=again)
         self.report.seconds += time.monotonic() - started
@@ -281,14 +276,22 @@ class Pipeline:
         news = 1 if topic == self._connection.names.events else 0
         return self._publisher.send(topic, messages, lambda n: self._screen.advance(n * news, n * news, 0), places)
 
-    def _reconnect(self, fault: IngestError) -> None:
-        """Drops the producer and reads what did arrive, however long no broker answers."""
+    def _recover(self, fault: BrokerAway | DeliveryFailed, failed: int) -> int:
+        """Drops the producer and reads what did arrive, however long no broker answers.
+
+        Returns how many attempts have failed by now: a broker that is away is none. Raises the refusal that is one too many.
+        """
+        if isinstance(fault, DeliveryFailed):
+            failed += 1
+            if failed >= _ATTEMPTS:
+                raise fault
         self._screen.say(f"{fault}; reading the log again before going on")
         if self._publisher is not None:
             self._publisher.__exit__(type(fault), fault, None)
             self._publisher = None
         self._wait()
         self._patiently(self._recall)
+        return failed
 
     # --- the log
 
@@ -372,18 +375,13 @@ class Pipeline:
             if held is not None and held.definition.event_id == definition.event_id:
                 self.report.definitions += 1
                 return
-            if fault := definition_fault(definition, text_of(definition), held.definition if held else None):
-                raise IngestError(f"{definition.contest_id} cannot be defined so: {fault.message}")
+            if refused := definition_fault(definition, text_of(definition), held.definition if held else None):
+                raise IngestError(f"{definition.contest_id} cannot be defined so: {refused.message}")
             try:
                 self._deliver(self._connection.names.events, (encode(definition),))
                 self._patiently(self._recall)
-            except BrokerAway as away:
-                self._reconnect(away)
-            except DeliveryFailed as refused:
-                failed += 1
-                if failed >= _ATTEMPTS:
-                    raise
-                self._reconnect(refused)
+            except (BrokerAway, DeliveryFailed) as fault:
+                failed = self._recover(fault, failed)
 
     def revise(
         self,
