@@ -1,6 +1,7 @@
 """PostgreSQL, as a reader sees it: a door to the views of schema `results`. Writes nothing."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,10 +36,8 @@ class Views:
         self._db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._db.read_only = True
         try:
-            check(self._db)
-        except psycopg.Error as error:
-            self._db.close()
-            raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
+            with _answering():
+                check(self._db)
         except BaseException:
             self._db.close()
             raise
@@ -107,12 +106,9 @@ class Views:
 
     def all_updates(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
         """Every row of the history up to an offset, in the order of the log; also those that were not accepted."""
-        try:
-            with self._db.cursor(name="updates") as db:
-                db.itersize = 5000
-                yield from db.execute(_SQL["all_updates"], {"contest_id": contest_id, "to_offset": to_offset})
-        except psycopg.Error as error:
-            raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
+        with _answering(), self._db.cursor(name="updates") as db:
+            db.itersize = 5000
+            yield from db.execute(_SQL["all_updates"], {"contest_id": contest_id, "to_offset": to_offset})
 
     def all_definitions(self, contest_id: str, to_offset: int) -> list[dict[str, Any]]:
         """Every definition up to an offset, in the order of the log; also those that were not accepted."""
@@ -131,10 +127,17 @@ class Views:
         return self._rows("all_totals", contest_id=contest_id)
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
-        try:
+        with _answering():
             return self._db.execute(_SQL[name], parameters).fetchall()
-        except psycopg.Error as error:
-            raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """What PostgreSQL refuses, or its going away, as ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
 
 
 def area_key(area: Area) -> UnitKey:

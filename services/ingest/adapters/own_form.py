@@ -39,7 +39,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     read = _reader(table, contest)
     times: dict[datetime, list[Statement]] = {}
     rejections: list[Rejection] = []
-    seen: dict[tuple[str, str, datetime], int] = {}
+    first_rows: dict[tuple[str, str, datetime], int] = {}
     twice: dict[int, Rejection] = {}
     rows: dict[int, Statement] = {}
     timed = {"reported_at", "observed_at"} & set(table.header)
@@ -50,7 +50,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
             rejections.append(table.reject(index, bad.column or None, bad.code, str(bad), bad.expected))
             continue
         key = (statement.unit.type, statement.unit.id, statement.stated_at)
-        first = seen.setdefault(key, index)
+        first = first_rows.setdefault(key, index)
         if first != index:
             same = table.rows[first] == row
             for place, other in ((index, first),) if same else ((index, first), (first, index)):
