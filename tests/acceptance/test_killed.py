@@ -39,13 +39,12 @@ class Killer:
         deadline = time.monotonic() + 900
         while self.kills < KILLS and time.monotonic() < deadline and (before := self._known()) < self._end:
             further = self._random.randint(1, max(1, (self._end - before) // (KILLS - self.kills + 1)))
-            process = self._start()
-            while process.poll() is None and time.monotonic() < deadline:
+            process, moved = self._start(), False
+            while process.poll() is None and not moved and time.monotonic() < deadline:
                 now = self._position()
-                if now is not None and now >= before + further:
-                    break
+                moved = now is not None and now >= before + further
                 time.sleep(0.01)
-            at_work = process.poll() is None
+            at_work = process.poll() is None and moved
             process.send_signal(signal.SIGKILL)
             process.wait()
             self.kills += at_work and self._known() < self._end

@@ -129,11 +129,16 @@ class Desk:
         )
 
 
-@pytest.fixture
-def desk(kafka_server: Broker, topic_prefix: str, tmp_path: Path) -> Desk:
-    desk = Desk(kafka_server, TopicNames(topic_prefix), tmp_path, EXAMPLE / "contest.toml")
+def at_work(broker: Broker, names: TopicNames, folder: Path) -> Desk:
+    """A desk for the example's contest, with its topics."""
+    desk = Desk(broker, names, folder, EXAMPLE / "contest.toml")
     desk.create_topics()
     return desk
+
+
+@pytest.fixture
+def desk(kafka_server: Broker, topic_prefix: str, tmp_path: Path) -> Desk:
+    return at_work(kafka_server, TopicNames(topic_prefix), tmp_path)
 
 
 def write(path: Path, text: str) -> Path:
@@ -332,8 +337,7 @@ def test_killed_at_any_moment_and_run_again_the_log_is_the_same(
 
 
 def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Broker, tmp_path: Path) -> None:
-    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
-    desk.create_topics()
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     documents = [UPDATES, many_sheets(tmp_path / "a.csv", 30_000)]
     process = desk.begin("load", *documents)
     time.sleep(3.5)
@@ -372,8 +376,7 @@ def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.pipeline._RETRY_S", 0.1)
-    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
-    desk.create_topics()
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     screen = Fetching(own_kafka_server, times=4)  # a delivery refused three times would end the run
     with desk.pipeline():
         pass  # the contest is on the log, so that the next one's producer is built when there is no broker
@@ -403,8 +406,7 @@ def test_a_broker_that_dies_while_it_is_sent_to_is_waited_for(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.publish._PATIENCE_S", 1.0)
-    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
-    desk.create_topics()
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     screen = Striking(own_kafka_server, after=5_000)
     with desk.pipeline(screen) as pipeline:
         report = pipeline.load([many_sheets(tmp_path / "a.csv", 12_000)])
@@ -458,8 +460,7 @@ def test_a_delivery_that_is_always_refused_ends_the_run(desk: Desk) -> None:
 
 
 def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_path: Path) -> None:
-    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
-    desk.create_topics()
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     folder = tmp_path / "incoming"
     folder.mkdir()
     process = desk.begin("watch", "--every", "0.2", "--health-file", tmp_path / "alive", folder)
@@ -477,8 +478,7 @@ def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_
 
 
 def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker, tmp_path: Path) -> None:
-    desk = Desk(own_kafka_server, TopicNames(), tmp_path, EXAMPLE / "contest.toml")
-    desk.create_topics()
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     own_kafka_server.kill()
     screen, stop = Quiet(), threading.Event()
     threading.Timer(2, stop.set).start()
