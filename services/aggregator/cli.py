@@ -26,6 +26,9 @@ from aggregator.count import NothingCounted, find_area, of_state
 from aggregator.explain import changes, snapshot_changes
 from aggregator.log import Log, LogError, last_heartbeat
 from aggregator.migrate import migrate as run_migrations
+from aggregator.moment import NOW, Moment, MomentError, instant
+from aggregator.past import Past
+from aggregator.projection import Projection
 from aggregator.rows import recorded_of
 from aggregator.settings import Settings, load
 from aggregator.views import Views, area_key
@@ -63,6 +66,12 @@ _bootstrap = _option("--bootstrap-servers", "BOOTSTRAP_SERVERS", "Kafka, host:po
 _reader = _option("--reader-url", "READER_URL", "PostgreSQL as a reader.")
 _writer = _option("--writer-url", "WRITER_URL", "PostgreSQL as the writer.")
 _prefix = _option("--topic-prefix", "TOPIC_PREFIX", "Put before the topics' names, in a rehearsal.")
+_schema = click.option(
+    "--schema",
+    callback=lambda _context, _parameter, name: Projection(name),
+    metavar="NAME",
+    help="Read this projection (see `projections`), not the live one.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with the event's field names.")
 
 
@@ -80,16 +89,9 @@ def _instant(_context: click.Context, parameter: click.Parameter, value: str | N
     if value is None:
         return None
     try:
-        at = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is not an ISO 8601 time such as 2021-06-08T00:23Z", param=parameter
-        ) from error
-    if at.tzinfo is None:
-        raise click.BadParameter(
-            f"{value!r} has no zone; write 2021-06-08T00:23Z or 2021-06-07T19:23-05:00", param=parameter
-        )
-    return at
+        return instant(value)
+    except MomentError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -262,16 +264,37 @@ def status(
 @main.command(cls=_Command)
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
+@click.option("--at-offset", type=click.IntRange(0), help="As of this place on the log, inclusive.")
+@click.option(
+    "--at-time", callback=_instant, metavar="TIME", help="As of what was recorded by then (the broker's time)."
+)
+@click.option(
+    "--at-reported", callback=_instant, metavar="TIME", help="As of what the office had stated by then (its own time)."
+)
 @_reader
+@_schema
 @_json
-def show(contest_id: str, area_id: str | None, reader_url: str | None, as_json: bool) -> None:
-    """The count of a contest, or of one of its areas, now.
+def show(
+    contest_id: str,
+    area_id: str | None,
+    at_offset: int | None,
+    at_time: datetime | None,
+    at_reported: datetime | None,
+    reader_url: str | None,
+    schema: Projection,
+    as_json: bool,
+) -> None:
+    """The count of a contest, or of one of its areas: now, or as of any moment, read off the tables.
+
+    Two axes together: what was known at --at-time about the count of --at-reported.
 
     \b
-    Example: escrutinio-aggregator show pe-2021-president-runoff 010101
+    Examples: escrutinio-aggregator show pe-2021-president-runoff 010101
+              escrutinio-aggregator show pe-2021-president-runoff --at-reported 2021-06-08T00:23Z
     """
-    with Views(_need(load(reader_url=reader_url), "reader_url")) as views:
-        answer = views.count(contest_id, area_id)
+    moment = Moment(at_offset, at_time, at_reported)
+    with Views(_need(load(reader_url=reader_url), "reader_url"), schema) as views:
+        answer = views.count(contest_id, area_id) if moment == NOW else Past(views, contest_id, moment).count(area_id)
     _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
 
 
@@ -310,7 +333,7 @@ def replay(
             _need(settings, "bootstrap_servers"),
             TopicNames(settings.topic_prefix).events,
             contest_id,
-            replaying.Until(to_offset, to_time, to_reported),
+            Moment(to_offset, to_time, to_reported),
             lambda done, end: bar.update(task, completed=done, total=end),
         )
     answer = of_state(state, area_id, state.digest.root())

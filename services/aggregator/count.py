@@ -114,7 +114,8 @@ class Count(Frozen):
     turnout: Turnout
     last_update: LastUpdate
     official: Beside | None
-    digest: str
+    digest: str | None
+    """Null in an answer about a past moment that was read off the tables: `replay` and `verify` compute it."""
     blocked: str | None = None
     """Why the contest stands still: a message on the log that cannot be read. Nothing after it is counted."""
 
@@ -145,7 +146,7 @@ def count(
     total: AreaTotal | None,
     official: Sequence[Recorded],
     as_of: AsOf,
-    digest: str,
+    digest: str | None,
 ) -> Count:
     """The count of `area`: from its total where one is computed, else from the office's own statement.
 
@@ -165,7 +166,7 @@ def count(
     )
 
 
-def of_state(state: ContestState, area_id: str | None, digest: str) -> Count:
+def of_state(state: ContestState, area_id: str | None, digest: str | None) -> Count:
     """The count of one area of a folded state."""
     if state.definition is None or state.last is None:
         raise NothingCounted("no contest is defined up to this point of the log")
@@ -181,7 +182,7 @@ def _update(recorded: Recorded) -> CountUpdate:
     return recorded.event
 
 
-def _official(contest: ContestDefined, area: Area, recorded: Recorded, as_of: AsOf, digest: str) -> Count:
+def _official(contest: ContestDefined, area: Area, recorded: Recorded, as_of: AsOf, digest: str | None) -> Count:
     update = _update(recorded)
     counts, sub, published = update.counts, update.sub_units, update.published_percentages
     roll = counts.registered_voters if counts is not None else None
@@ -207,7 +208,7 @@ def _official(contest: ContestDefined, area: Area, recorded: Recorded, as_of: As
 
 
 def _computed(
-    contest: ContestDefined, area: Area, total: AreaTotal, statements: list[Recorded], as_of: AsOf, digest: str
+    contest: ContestDefined, area: Area, total: AreaTotal, statements: list[Recorded], as_of: AsOf, digest: str | None
 ) -> Count:
     layout = Layout.of(contest)
     named = layout.named(total.vector)
@@ -276,7 +277,7 @@ def _answer(
     area: Area,
     basis: Basis,
     as_of: AsOf,
-    digest: str,
+    digest: str | None,
     *,
     votes: dict[str, int | None],
     figures: dict[str, int | None],

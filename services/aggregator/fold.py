@@ -12,8 +12,9 @@ units, and by what the office states of whole areas, and not by events.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import add, sub
 from uuid import UUID
 
 from aggregator.digest import StateDigest
@@ -44,14 +45,40 @@ class Unit:
     head_leaf: bytes
 
 
+BLOCK = 16
+"""Updates between two kept totals of an area: what is added up for a past offset, at most. More of them makes the tables
+smaller and every answer about the past slower. It is part of what the tables hold: another number needs a rebuild."""
+
+
 @dataclass(slots=True)
 class AreaTotal:
-    """The sum over an area's units of the counting level, and the last update that changed it."""
+    """The sum over an area's units of one type, and the last update that changed it."""
 
     vector: Vector
     stated_at: datetime | None = None
+    """The latest official time of an update that changed it."""
     last_offset: int = -1
     last_event_id: UUID | None = None
+    since: list[int] = field(default_factory=list)
+    """Offsets of the updates since its last block."""
+    kept_at: int = -1
+    """Where its last block ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An area's total as it was at offset `end`, and the updates that led there from the block before.
+
+    Between the ends of two blocks a total is the earlier one and the recorded changes of the updates up to there. Only the last
+    update of a block may do more than its recorded change says: it closes the block, whose total says the rest.
+    """
+
+    unit_type: str
+    area_id: str
+    begin: int
+    end: int
+    offsets: tuple[int, ...]
+    total: AreaTotal
 
 
 @dataclass(slots=True)
@@ -65,8 +92,17 @@ class Step:
     change: dict[str, int] = field(default_factory=dict)
     """What the count gained or lost by it, by slot name; {} when it changed nothing."""
     areas: tuple[str, ...] = ()
-    """Areas whose total it touched."""
+    """Areas whose total, over the units of its type, it touched."""
     leaf: bytes = b""
+    is_late: bool = False
+    """Whether an update of a unit of its type with a later official time was accepted before it."""
+    is_elsewhere: bool = False
+    """Whether it is late and names other areas than its unit's state does."""
+    blocks: list[Block] = field(default_factory=list)
+    last_reported_at: datetime | None = None
+    """The latest time that the office had stated in an accepted update, with this one."""
+    is_later: bool = False
+    """Whether it was recorded later than every event before it, by the broker's clock."""
 
 
 @dataclass(slots=True)
@@ -76,12 +112,22 @@ class ContestState:
     definition: Recorded | None = None
     layout: Layout = field(default_factory=lambda: Layout(()))
     units: dict[UnitKey, Unit] = field(default_factory=dict)
-    totals: dict[str, AreaTotal] = field(default_factory=dict)
+    sums: dict[str, dict[str, AreaTotal]] = field(default_factory=dict)
+    """Totals by the type of the units that are added up, then by area: a moved counting level only chooses among them."""
+    latest: dict[str, datetime] = field(default_factory=dict)
+    """By unit type, the latest official time of an accepted update."""
     official: dict[str, list[Recorded]] = field(default_factory=dict)
     """Accepted statements about areas, by area id, in the order of the log."""
     digest: StateDigest = field(default_factory=StateDigest)
     last: Recorded | None = None
     last_reported_at: datetime | None = None
+    last_recorded_at: datetime | None = None
+    """The latest of the broker's times; not the last event's where the broker's clock was set back."""
+
+    @property
+    def totals(self) -> dict[str, AreaTotal]:
+        """The count: totals by area over the units of the counting level."""
+        return self.sums.get(self.contest.counting_level.value, {}) if self.definition is not None else {}
 
     @property
     def contest(self) -> ContestDefined:
@@ -98,10 +144,13 @@ def evolve(state: ContestState, recorded: Recorded) -> Step:
     event = recorded.event
     text = text_of(event)
     step = Step(recorded, leaf=leaf(text))
+    if state.last_recorded_at is None or recorded.recorded_at > state.last_recorded_at:
+        state.last_recorded_at, step.is_later = recorded.recorded_at, True
     if isinstance(event, ContestDefined):
         _define(state, step, event, text)
     else:
         _update(state, step, event, text)
+    step.last_reported_at = state.last_reported_at
     return step
 
 
@@ -114,33 +163,57 @@ def _define(state: ContestState, step: Step, event: ContestDefined, text: bytes)
     state.definition = step.recorded
     state.digest.definition = step.leaf
     layout = Layout.of(event)
-    added = layout.size - state.layout.size if current is not None else 0
+    added = [0] * (layout.size - state.layout.size) if current is not None else []
     state.layout = layout
-    for unit in state.units.values():
-        unit.contribution.extend([0] * added)
-    if current is None or added or current.counting_level is not event.counting_level:
-        add_up(state)
+    if added:
+        for unit in state.units.values():
+            unit.contribution.extend(added)
+        for totals in state.sums.values():
+            for total in totals.values():
+                total.vector.extend(added)
 
 
-def add_up(state: ContestState) -> None:
-    """All totals anew, from the units of the counting level."""
-    state.totals = {}
-    level = state.contest.counting_level.value
+def _total(state: ContestState, unit_type: str, area: str) -> AreaTotal:
+    totals = state.sums.setdefault(unit_type, {})
+    total = totals.get(area)
+    if total is None:
+        total = totals[area] = AreaTotal(state.layout.zero())
+    return total
+
+
+def sum_up(state: ContestState) -> dict[str, dict[str, AreaTotal]]:
+    """All totals anew, from the units alone. What last touched an area may be a unit that has left it: that is not in here."""
+    sums: dict[str, dict[str, AreaTotal]] = {}
     for key, unit in state.units.items():
-        if key.type == level:
-            _apply(state, unit, unit.areas, state.layout.zero(), unit.contribution)
+        totals = sums.setdefault(key.type, {})
+        for area in unit.areas:
+            total = totals.get(area)
+            if total is None:
+                total = totals[area] = AreaTotal(state.layout.zero())
+            _put(total, unit, unit.contribution, None)
+    return sums
 
 
-def _apply(state: ContestState, unit: Unit, areas: Iterable[str], before: Vector, after: Vector) -> None:
-    for area in areas:
-        total = state.totals.get(area)
-        if total is None:
-            total = state.totals[area] = AreaTotal(state.layout.zero())
-        total.vector = [t - b + a for t, b, a in zip(total.vector, before, after, strict=True)]
-        if total.stated_at is None or unit.stated_at > total.stated_at:
-            total.stated_at = unit.stated_at
-        if unit.offset > total.last_offset:
-            total.last_offset, total.last_event_id = unit.offset, unit.event_id
+def _put(total: AreaTotal, unit: Unit, added: Vector | None, taken: Vector | None) -> None:
+    """Changes a total by what `unit` brings and what it takes away."""
+    if taken is not None:
+        total.vector = list(map(sub, total.vector, taken))
+    if added is not None:
+        total.vector = list(map(add, total.vector, added))
+    if total.stated_at is None or unit.stated_at > total.stated_at:
+        total.stated_at = unit.stated_at
+    if unit.offset > total.last_offset:
+        total.last_offset, total.last_event_id = unit.offset, unit.event_id
+
+
+def _keep(step: Step, unit_type: str, area: str, total: AreaTotal, *, close: bool) -> None:
+    """Takes the update down in the history of an area's total, and ends the block when it is full."""
+    offset = step.recorded.offset
+    total.since.append(offset)
+    if close or len(total.since) >= BLOCK:
+        kept = replace(total, vector=list(total.vector), since=[], kept_at=offset)
+        step.blocks.append(Block(unit_type, area, total.kept_at + 1, offset, tuple(total.since), kept))
+        total.since, total.kept_at = [], offset
 
 
 def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) -> None:
@@ -159,6 +232,10 @@ def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) ->
         state.official.setdefault(key.id, []).append(recorded)
     if event.reported_at is not None and (state.last_reported_at is None or event.reported_at > state.last_reported_at):
         state.last_reported_at = event.reported_at
+    latest = state.latest.get(key.type)
+    step.is_late = latest is not None and event.stated_at < latest
+    if not step.is_late:
+        state.latest[key.type] = event.stated_at
     if unit is None:
         before = state.layout.zero()
         unit = state.units[key] = Unit(
@@ -179,6 +256,8 @@ def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) ->
     if event.stated_at >= unit.stated_at:
         step.is_current = True
         _replace(state, unit, step, event)
+    else:
+        step.is_elsewhere = unit.areas != event.counting_areas
     state.digest.put(str(key).encode(), unit.leaf + unit.head_leaf)
 
 
@@ -188,14 +267,14 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
     left, unit.areas = unit.areas, event.counting_areas
     unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
     unit.offset, unit.leaf, unit.contribution = step.recorded.offset, step.leaf, after
-    if event.reporting_unit.type is state.contest.counting_level:
-        if left == unit.areas:
-            _apply(state, unit, unit.areas, before, after)
-        else:
-            _apply(state, unit, left, before, state.layout.zero())
-            _apply(state, unit, unit.areas, state.layout.zero(), after)
-        step.areas = tuple({*left, *unit.areas})
     step.change = state.layout.changes(before, after)
+    moved = left not in (unit.areas, ())
+    kind = event.unit.type
+    step.areas = unit.areas if left in (unit.areas, ()) else tuple(dict.fromkeys((*left, *unit.areas)))
+    for area in step.areas:
+        total = _total(state, kind, area)
+        _put(total, unit, after if area in unit.areas else None, before if area in left else None)
+        _keep(step, kind, area, total, close=moved)
 
 
 def _chain(unit: Unit | None, event: CountUpdate) -> Iterable[Finding]:

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from aggregator.fold import Step
+from aggregator.fold import AreaTotal, Step
 from aggregator.records import Parked, Recorded
+from aggregator.tally import Vector
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
@@ -46,8 +47,11 @@ UPDATE: dict[str, str] = {
     "accepted": "bool",
     "is_current": "bool",
     "change": "jsonb",
+    "is_late": "bool",
+    "is_elsewhere": "bool",
+    "last_reported_at": "timestamptz",
 }
-"""`aggregate.count_update_history`."""
+"""`count_update_history`."""
 
 DEFINITION: dict[str, str] = {
     "partition": "int4",
@@ -58,7 +62,7 @@ DEFINITION: dict[str, str] = {
     "accepted": "bool",
     "definition": "jsonb",
 }
-"""`aggregate.contest_history`."""
+"""`contest_history`."""
 
 FINDING: dict[str, str] = {
     "partition": "int4",
@@ -71,7 +75,23 @@ FINDING: dict[str, str] = {
     "rule": "text",
     "message": "text",
 }
-"""`aggregate.finding`."""
+"""`finding`."""
+
+LOG_TIME: dict[str, str] = {"contest_id": "text", "recorded_at": "timestamptz", "log_offset": "int8"}
+"""`log_time`."""
+
+BLOCK: dict[str, str] = {
+    "contest_id": "text",
+    "unit_type": "text",
+    "area_id": "text",
+    "span": "int8range",
+    "offsets": "int8[]",
+    "figures": "int8[]",
+    "stated_at": "timestamptz",
+    "last_offset": "int8",
+    "last_event_id": "uuid",
+}
+"""`area_total_block`."""
 
 PARKED: dict[str, str] = {
     "partition": "int4",
@@ -83,7 +103,7 @@ PARKED: dict[str, str] = {
     "headers": "jsonb",
     "reason": "text",
 }
-"""`aggregate.parked`."""
+"""`parked`."""
 
 
 def update_row(step: Step) -> tuple[Any, ...]:
@@ -120,6 +140,9 @@ def update_row(step: Step) -> tuple[Any, ...]:
         step.accepted,
         step.is_current,
         step.change,
+        step.is_late,
+        step.is_elsewhere,
+        step.last_reported_at,
     )
 
 
@@ -135,6 +158,28 @@ def definition_row(step: Step) -> tuple[Any, ...]:
         step.accepted,
         event.model_dump(mode="json"),
     )
+
+
+def block_rows(step: Step) -> Iterator[tuple[Any, ...]]:
+    """A row for each total that a step completed a block of, in the order of BLOCK; `span` as (first offset, last + 1)."""
+    for block in step.blocks:
+        total = block.total
+        yield (
+            step.recorded.event.contest_id,
+            block.unit_type,
+            block.area_id,
+            (block.begin, block.end + 1),
+            list(block.offsets),
+            total.vector,
+            total.stated_at,
+            total.last_offset,
+            total.last_event_id,
+        )
+
+
+def log_time_row(step: Step) -> tuple[Any, ...]:
+    """The row of an event that was recorded later than all before it, in the order of LOG_TIME."""
+    return (step.recorded.event.contest_id, step.recorded.recorded_at, step.recorded.offset)
 
 
 def finding_rows(step: Step) -> Iterator[tuple[Any, ...]]:
@@ -176,6 +221,13 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
             "changed outside the aggregator. Rebuild from the log into an empty database."
         ) from error
     return Recorded(row["partition"], row["log_offset"], row["recorded_at"], event)
+
+
+def total_of(row: Mapping[str, Any], vector: Vector) -> AreaTotal:
+    """A total as its row of `area_total` has it."""
+    return AreaTotal(
+        vector, row["stated_at"], row["last_offset"], row["last_event_id"], list(row["since"]), row["kept_at"]
+    )
 
 
 def definition_of(content: Mapping[str, Any]) -> ContestDefined:

@@ -17,10 +17,12 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
+from psycopg.types.range import Range
 
 from aggregator import rows
-from aggregator.fold import AREA_TYPES, AreaTotal, ContestState, Step, Unit, add_up
+from aggregator.fold import AREA_TYPES, AreaTotal, ContestState, Step, Unit, sum_up
 from aggregator.migrate import check
+from aggregator.projection import LIVE, Projection
 from aggregator.queries import queries
 from aggregator.records import Parked, Recorded
 from aggregator.rows import definition_of, recorded_of
@@ -70,9 +72,9 @@ class Batch:
 
 
 class Store:
-    """A writer's connection. Use as a context manager."""
+    """A writer's connection to one projection. Use as a context manager."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, projection: Projection = LIVE) -> None:
         try:
             self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
         except psycopg.OperationalError as error:
@@ -81,7 +83,11 @@ class Store:
             raise StoreError(f"not an address of PostgreSQL: {error}") from error
         try:
             with _reachable():
-                check(self._db)
+                check(self._db, projection, projection.tables)
+                row = self._db.execute(_SQL["projection"]).fetchone()
+                assert row is not None
+                self.version: int = row["version"]
+                """Another one than before under the same name: a rebuild has taken over."""
         except BaseException:
             self._db.close()
             raise
@@ -156,13 +162,16 @@ class Store:
         self._copy("contest_history", rows.DEFINITION, map(rows.definition_row, definitions))
         self._copy("finding", rows.FINDING, (row for step in batch.steps for row in rows.finding_rows(step)))
         self._copy("parked", rows.PARKED, map(rows.parked_row, batch.parked))
+        self._copy("log_time", rows.LOG_TIME, (rows.log_time_row(step) for step in batch.steps if step.is_later))
+        blocks = (row for step in batch.steps for row in rows.block_rows(step))
+        self._copy("area_total_block", rows.BLOCK, ((*row[:3], Range(*row[3]), *row[4:]) for row in blocks))
 
     def _copy(self, table: str, columns: Mapping[str, str], values: Iterable[tuple[Any, ...]]) -> None:
         iterator = iter(values)
         first = next(iterator, None)
         if first is None:
             return
-        statement = psycopg.sql.SQL("COPY aggregate.{} ({}) FROM STDIN (FORMAT BINARY)").format(
+        statement = psycopg.sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
             psycopg.sql.Identifier(table), psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
         )
         with self._db.cursor() as db, db.copy(statement) as copy:
@@ -207,18 +216,19 @@ class Store:
                 _SQL["put_units"],
                 {
                     "contest_id": contest_id,
-                    "partition": cursor.partition,
                     "types": [key.type for key in ordered],
                     "ids": [key.id for key in ordered],
                     "currents": [unit.offset for unit in units],
                     "heads": [unit.head_offset for unit in units],
                 },
             )
-        if defined:
-            self._db.execute(_SQL["clear_totals"], {"contest_id": contest_id})
-        touched = state.totals.keys() if defined else {area for s in steps for area in s.areas}
+        # A definition may have added a selection to every total.
+        touched = {(kind, area) for kind, totals in state.sums.items() for area in totals} if defined else set()
+        touched |= {
+            (s.recorded.event.unit.type, a) for s in steps for a in s.areas if isinstance(s.recorded.event, CountUpdate)
+        }
         if touched:
-            totals = [_total_row(contest_id, area, state.totals[area], state.layout) for area in sorted(touched)]
+            totals = [_total_row(contest_id, *key, state) for key in sorted(touched)]
             self._db.execute(_SQL["put_totals"], {"rows": Jsonb(totals)})
 
     def _definition(self, contest: ContestDefined) -> None:
@@ -282,25 +292,31 @@ class Store:
         ):
             statement = recorded_of(official)
             state.official.setdefault(official["unit_id"], []).append(statement)
-        add_up(state)
+        state.sums = sum_up(state)
+        for key, unit in state.units.items():
+            state.latest[key.type] = max(state.latest.get(key.type, unit.stated_at), unit.stated_at)
         self._compare(contest_id, state, row["digest"])
         state.last = Recorded(partition, row["last_offset"], row["last_recorded_at"], contest)
         state.last_reported_at = row["last_reported_at"]
+        state.last_recorded_at = row["latest_recorded_at"]
         return state
 
     def _compare(self, contest_id: str, state: ContestState, digest: str) -> None:
         """Both sides of the boundary: what was committed is what is read back."""
-        kept = {r["area_id"]: r for r in self._db.execute(_SQL["totals_of_contest"], {"contest_id": contest_id})}
-        for area in sorted(kept.keys() | state.totals.keys()):
-            row = kept.get(area)
-            total = state.totals.get(area) or AreaTotal(state.layout.zero())  # every unit of it may have left
-            if row is None or total.vector != state.layout.vector(row, row["under_review_by_reason"], row["votes"]):
+        found = self._db.execute(_SQL["totals_of_contest"], {"contest_id": contest_id}).fetchall()
+        kept = {(r["unit_type"], r["area_id"]): r for r in found}
+        for kind, area in sorted(
+            kept.keys() | {(kind, area) for kind, totals in state.sums.items() for area in totals}
+        ):
+            row, totals = kept.get((kind, area)), state.sums.setdefault(kind, {})
+            total = totals.get(area) or AreaTotal(state.layout.zero())  # every unit of it may have left
+            if row is None or total.vector != state.layout.vector_of(row):
                 raise StoreError(
                     f"the total of area {area} of {contest_id} is not the sum of its units: a row was changed outside "
                     "the aggregator. Rebuild from the log into an empty database."
                 )
             # What last touched an area may be a unit that is no longer in it: only the row knows.
-            state.totals[area] = AreaTotal(total.vector, row["stated_at"], row["last_offset"], row["last_event_id"])
+            totals[area] = rows.total_of(row, total.vector)
         if (root := state.digest.root()) != digest:
             raise StoreError(
                 f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: a row was "
@@ -329,16 +345,21 @@ def _put_unit(state: ContestState, current: Recorded, head: Recorded) -> None:
     state.digest.put(str(update.unit).encode(), unit.leaf + unit.head_leaf)
 
 
-def _total_row(contest_id: str, area: str, total: AreaTotal, layout: Layout) -> dict[str, Any]:
+def _total_row(contest_id: str, unit_type: str, area: str, state: ContestState) -> dict[str, Any]:
+    total, layout = state.sums[unit_type][area], state.layout
+    assert total.stated_at is not None
     return {
         "contest_id": contest_id,
+        "unit_type": unit_type,
         "area_id": area,
         "votes": layout.votes(total.vector),
         **dict(zip(FIGURES, total.vector, strict=False)),
         "under_review_by_reason": {r: n for r, n in layout.reasons(total.vector).items() if n},
-        "stated_at": total.stated_at.isoformat() if total.stated_at is not None else None,
+        "stated_at": total.stated_at.isoformat(),
         "last_offset": total.last_offset,
-        "last_event_id": str(total.last_event_id) if total.last_event_id is not None else None,
+        "last_event_id": str(total.last_event_id),
+        "since": total.since,
+        "kept_at": total.kept_at,
     }
 
 

@@ -4,9 +4,10 @@ Totals of an area are the sum of the vectors of its units, so an area is the sum
 change of one unit is the difference of two vectors, and every figure of every answer is one slot of one vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, CountUpdate, SubUnits
@@ -52,6 +53,11 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """A name for every slot: `votes.peru-libre`, `ballots_cast`, `under_review.ILLEGIBLE`, …"""
         return (*FIGURES, *(f"under_review.{r}" for r in REASONS), *(f"votes.{s}" for s in self.selections))
+
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        """The slot of every name."""
+        return {name: slot for slot, name in enumerate(self.names)}
 
     @cached_property
     def size(self) -> int:
@@ -123,10 +129,20 @@ class Layout:
         """Sheets under review by reason."""
         return dict(zip(REASONS, vector[len(FIGURES) : _VOTES_FROM], strict=True))
 
-    def vector(self, figures: Mapping[str, int], reasons: Mapping[str, int], votes: Mapping[str, int]) -> Vector:
-        """The inverse of `named`, from its three parts; what is absent is 0."""
+    def add_changes(self, vector: Vector, changes: Mapping[str, int]) -> None:
+        """Adds to `vector` what `changes` gave for it, or for another."""
+        for name, change in changes.items():
+            vector[self.slots[name]] += change
+
+    def widened(self, vector: Sequence[int]) -> Vector:
+        """A vector of an earlier layout of the contest, which may have had fewer selections, in this one."""
+        return [*vector, *[0] * (self.size - len(vector))]
+
+    def vector_of(self, row: Mapping[str, Any]) -> Vector:
+        """The inverse of `named`, from a row of `area_total`; what is absent is 0."""
+        reasons, votes = row["under_review_by_reason"], row["votes"]
         return [
-            *(figures.get(n) or 0 for n in FIGURES),
+            *(row.get(n) or 0 for n in FIGURES),
             *(reasons.get(r, 0) for r in REASONS),
             *(votes.get(s, 0) for s in self.selections),
         ]

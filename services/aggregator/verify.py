@@ -5,27 +5,38 @@ added or deleted row is found whether or not it changed a sum. The digest of the
 fold, and from the rows of the history without it. Reads Kafka and the views; writes nothing, and live goes on meanwhile.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import zip_longest
+from math import inf
 from typing import Any
 from uuid import UUID
+
+from psycopg.types.range import Range
 
 from aggregator.count import NothingCounted
 from aggregator.digest import StateDigest
 from aggregator.fold import AreaTotal, ContestState, Step
-from aggregator.replay import Until, replay
+from aggregator.moment import Moment
+from aggregator.replay import replay
 from aggregator.rows import (
+    BLOCK,
     DEFINITION,
+    FINDING,
+    LOG_TIME,
     UPDATE,
     RowError,
+    block_rows,
     definition_of,
     definition_row,
     finding_rows,
+    log_time_row,
     recorded_of,
+    total_of,
     update_row,
 )
+from aggregator.tally import Layout
 from aggregator.views import Views
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
@@ -109,7 +120,7 @@ def verify(
     verdict = Verdict(contest_id, last if to_offset is None else to_offset)
     tables = _Tables(views, contest_id, verdict)
     state = replay(
-        bootstrap_servers, topic, contest_id, Until(offset=verdict.offset), on_progress, on_step=tables.compare
+        bootstrap_servers, topic, contest_id, Moment(offset=verdict.offset), on_progress, on_step=tables.compare
     )
     tables.finish()
     verdict.log_digest, verdict.table_digest = state.digest.root(), tables.digest()
@@ -121,6 +132,20 @@ def verify(
     return verdict
 
 
+class _Rows:
+    """The rows of one table in the order of the log, taken offset by offset."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._rows = iter(rows)
+        self._next = next(self._rows, None)
+
+    def before(self, offset: float) -> Iterator[Mapping[str, Any]]:
+        """The rows up to, not including, an offset."""
+        while (row := self._next) is not None and row["log_offset"] < offset:
+            self._next = next(self._rows, None)
+            yield row
+
+
 class _Tables:
     """The rows of a contest's history, walked beside the log."""
 
@@ -129,47 +154,61 @@ class _Tables:
         self._states: dict[str, tuple[tuple[datetime, int], bytes]] = {}
         self._heads: dict[str, tuple[int, bytes]] = {}
         self._definition: tuple[int, bytes] = (0, b"\0" * 32)
-        self._findings: dict[int, list[tuple[str, str]]] = defaultdict(list)
-        for found in views.all_findings(contest_id, verdict.offset):
-            self._findings[found["log_offset"]].append((found["code"], found["message"]))
-        self._definitions = iter(views.all_definitions(contest_id, verdict.offset))
-        self._updates = iter(views.all_updates(contest_id, verdict.offset))
-        self._next = {"definition_history": next(self._definitions, None), "update_history": next(self._updates, None)}
+        where = (contest_id, verdict.offset)
+        self._rows = {
+            "definition_history": _Rows(views.all_definitions(*where)),
+            "update_history": _Rows(views.all_updates(*where)),
+            "finding": _Rows(views.all_findings(*where)),
+            "log_time": _Rows(views.all_log_times(*where)),
+            "area_total_block": _Rows(views.all_blocks(*where)),
+        }
 
     def compare(self, step: Step) -> None:
-        """One step of the fold with its row."""
-        offset, event = step.recorded.offset, step.recorded.event
+        """One step of the fold with the rows that were written of it."""
+        offset = step.recorded.offset
         self._verdict.events += 1
-        if isinstance(event, ContestDefined):
-            table, columns, expected, unit = "definition_history", DEFINITION, definition_row(step), None
+        expected: dict[str, tuple[Mapping[str, str], list[tuple[Any, ...]]]] = {
+            "finding": (FINDING, list(finding_rows(step))),
+            "log_time": (LOG_TIME, [log_time_row(step)] if step.is_later else []),
+            "area_total_block": (BLOCK, sorted(block_rows(step), key=lambda row: row[1:3])),
+            "definition_history": (DEFINITION, []),
+            "update_history": (UPDATE, []),
+        }
+        if isinstance(step.recorded.event, ContestDefined):
+            expected["definition_history"][1].append(definition_row(step))
         else:
-            table, columns, expected, unit = "update_history", UPDATE, update_row(step), str(event.unit)
+            expected["update_history"][1].append(update_row(step))
+        for table, (columns, true) in expected.items():
+            for row in self._rows[table].before(offset):
+                self._stranger(table, row)
+            own = list(self._rows[table].before(offset + 1))
+            for kept, values in zip_longest(own, true):
+                if values is None:
+                    self._stranger(table, kept)
+                else:
+                    self._row(table, step, kept, dict(zip(columns, values, strict=True)))
 
-        def differs(where: str, what: str) -> None:
-            self._verdict.add(Difference(where, what, offset, event.event_id, unit))
+    def _row(self, table: str, step: Step, kept: Mapping[str, Any] | None, true: Mapping[str, Any]) -> None:
+        event = step.recorded.event
+        unit = str(event.unit) if isinstance(event, CountUpdate) else None
 
-        for row in self._before(table, offset):
-            self._stranger(table, row)
-        own = self._next[table]
-        if own is None or own["log_offset"] != offset:
-            differs(table, "the event is on the log and has no row")
-        else:
-            self._advance(table)
-            self._take(table, own)
-            for column, value in zip(columns, expected, strict=True):
-                if own[column] != value:
-                    differs(table, f"{column} is {_short(own[column])}, by the log {_short(value)}")
-        findings = [(code, message) for *_, code, _rule, message in finding_rows(step)]
-        if (kept := self._findings.pop(offset, [])) != findings:
-            differs("finding", f"{_short(kept)}, by the log {_short(findings)}")
+        def differs(what: str) -> None:
+            what += _of_area(true)
+            self._verdict.add(Difference(table, what, step.recorded.offset, event.event_id, unit))
+
+        if kept is None:
+            differs("the event is on the log and has no row")
+            return
+        self._take(table, kept)
+        for column, value in true.items():
+            if (own := _plain(kept[column])) != value:
+                differs(f"{column} is {_short(own)}, by the log {_short(value)}")
 
     def finish(self) -> None:
         """What is left of the tables when the log has come to its end stands in them alone."""
-        for table in self._next:
-            for row in self._before(table, None):
+        for table, rows in self._rows.items():
+            for row in rows.before(inf):
                 self._stranger(table, row)
-        for offset, kept in self._findings.items():
-            self._verdict.add(Difference("finding", f"{_short(kept)}, of no event of the log", offset))
 
     def digest(self) -> str:
         """The state's digest, from the rows alone."""
@@ -179,23 +218,15 @@ class _Tables:
             digest.put(unit.encode(), of_state + self._heads[unit][1])
         return digest.root()
 
-    def _before(self, table: str, offset: int | None) -> Iterator[Mapping[str, Any]]:
-        while (row := self._next[table]) is not None and (offset is None or row["log_offset"] < offset):
-            self._advance(table)
-            yield row
-
-    def _advance(self, table: str) -> None:
-        self._next[table] = next(self._updates if table == "update_history" else self._definitions, None)
-
     def _stranger(self, table: str, row: Mapping[str, Any]) -> None:
         self._take(table, row)
-        unit = f"{row['unit_type']}/{row['unit_id']}" if table == "update_history" else None
-        what = "a row of no event of the log"
-        self._verdict.add(Difference(table, what, row["log_offset"], row["event_id"], unit))
+        unit = f"{row['unit_type']}/{row['unit_id']}" if row.get("unit_id") is not None else None
+        what = f"a row of no event of the log{_of_area(row)}"
+        self._verdict.add(Difference(table, what, row["log_offset"], row.get("event_id"), unit))
 
     def _take(self, table: str, row: Mapping[str, Any]) -> None:
         """Adds a row to the state that the tables give."""
-        if not row["accepted"]:
+        if not row.get("accepted"):
             return
         try:
             if table == "definition_history":
@@ -228,19 +259,30 @@ def _state(views: Views, contest_id: str, contest: Mapping[str, Any], state: Con
             offset, event_id = (unit.offset, unit.event_id) if unit is not None else (None, None)
             what = f"state and end of chain stand at {_offsets(kept)}, by the log at {_offsets(true)}"
             verdict.add(Difference("unit_count", what, offset, event_id, str(key)))
-    totals = {row["area_id"]: row for row in views.all_totals(contest_id)}
-    for area in sorted(totals.keys() | state.totals.keys()):
-        row, total = totals.get(area), state.totals.get(area) or AreaTotal(state.layout.zero())
-        what = "has no row"
-        if row is not None:
-            vector = state.layout.vector(row, row["under_review_by_reason"], row["votes"])
-            changes = state.layout.changes(total.vector, vector)
-            touched = (row["stated_at"], row["last_offset"], row["last_event_id"])
-            what = ", ".join(f"{name} differs by {change:+,}" for name, change in changes.items())
-            if touched != (total.stated_at, total.last_offset, total.last_event_id):
-                what += (", " if what else "") + "another update is named as the last"
-        if what:
-            verdict.add(Difference("area_total", f"{area}: {what}", total.last_offset, total.last_event_id))
+    totals = {(row["unit_type"], row["area_id"]): row for row in views.all_totals(contest_id)}
+    for place in sorted(totals.keys() | {(kind, area) for kind, sums in state.sums.items() for area in sums}):
+        row, total = totals.get(place), state.sums.get(place[0], {}).get(place[1]) or AreaTotal(state.layout.zero())
+        if what := _total_differs(row, total, state.layout):
+            where = f"{place[1]} (of each {place[0]})"
+            verdict.add(Difference("area_total", f"{where}: {what}", total.last_offset, total.last_event_id))
+
+
+def _total_differs(row: Mapping[str, Any] | None, total: AreaTotal, layout: Layout) -> str:
+    if row is None:
+        return "has no row"
+    vector = layout.vector_of(row)
+    told = [f"{name} differs by {change:+,}" for name, change in layout.changes(total.vector, vector).items()]
+    if total_of(row, total.vector) != total:
+        told.append("another update is named as the last, or as one of those since its last block")
+    return ", ".join(told)
+
+
+def _of_area(row: Mapping[str, Any]) -> str:
+    return f" ({row['area_id']}, of each {row['unit_type']})" if "area_id" in row else ""
+
+
+def _plain(value: object) -> object:
+    return (value.lower, value.upper) if isinstance(value, Range) else value
 
 
 def _offsets(place: tuple[int, int] | None) -> str:

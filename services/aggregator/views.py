@@ -1,7 +1,8 @@
-"""PostgreSQL, as a reader sees it: a door to the views of schema `results`. Writes nothing."""
+"""PostgreSQL, as a reader sees it: a door to the views of one projection. Writes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,10 +10,13 @@ import psycopg
 from psycopg.rows import dict_row
 
 from aggregator.count import AsOf, Count, NothingCounted, count, find_area
-from aggregator.fold import AREA_TYPES, AreaTotal
+from aggregator.fold import AREA_TYPES
 from aggregator.migrate import check
+from aggregator.moment import Moment
+from aggregator.projection import LIVE, Projection
 from aggregator.queries import queries
-from aggregator.rows import definition_of, recorded_of
+from aggregator.records import Recorded
+from aggregator.rows import definition_of, recorded_of, total_of
 from aggregator.tally import Layout
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import UnitKey
@@ -28,16 +32,17 @@ class ViewsUnreachable(EscrutinioError):
 class Views:
     """A reader's connection: every answer is taken from one snapshot of the database."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, projection: Projection = LIVE) -> None:
         try:
-            self._db = psycopg.connect(url, row_factory=dict_row, connect_timeout=10)
+            self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
         except psycopg.Error as error:
             raise ViewsUnreachable(f"PostgreSQL does not answer: {error}") from error
-        self._db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        self._db.read_only = True
         try:
             with _answering():
-                check(self._db)
+                check(self._db, projection, projection.views)
+                self._db.set_autocommit(False)
+                self._db.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+                self._db.set_read_only(True)
         except BaseException:
             self._db.close()
             raise
@@ -64,15 +69,16 @@ class Views:
         return definition_of(rows[0]["definition"] | {"areas": areas}), rows[0]
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
-        """The count of an area now. Raises NothingCounted."""
+        """The count of an area now. Raises NothingCounted. That of another moment: `past`."""
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)
-        totals = self._rows("area_total", contest_id=contest_id, area_id=area.area_id)
+        level, layout = contest.counting_level.value, Layout.of(contest)
+        totals = self._rows("area_total", contest_id=contest_id, unit_type=level, area_id=area.area_id)
         official = [recorded_of(r) for r in self.history(contest_id, area_key(area))] if area.type in AREA_TYPES else []
         answer = count(
             contest,
             area,
-            _total(Layout.of(contest), totals[0]) if totals else None,
+            total_of(totals[0], layout.vector_of(totals[0])) if totals else None,
             official,
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
@@ -92,6 +98,86 @@ class Views:
         """What each publication changed among the units of `level` within an area, in the order of the log."""
         return self._rows("snapshots_of_area", contest_id=contest_id, area_id=area_id, level=level)
 
+    def offset_of(self, contest_id: str, moment: Moment) -> int:
+        """The last offset of a moment that these tables have anything to say of: of a moment that limits neither offset nor
+        log time, the contest's last event. Raises NothingCounted for one before the contest or beyond what is aggregated."""
+        rows = self._rows("reach", contest_id=contest_id)
+        if not rows:
+            known = ", ".join(self.contests()) or "none yet"
+            raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
+        offset = int(rows[0]["last_offset"])
+        if moment.offset is not None:
+            if moment.offset >= rows[0]["next_offset"]:
+                last = rows[0]["next_offset"] - 1
+                raise NothingCounted(f"the tables end at offset {last}; {moment.offset} is not aggregated yet")
+            offset = min(offset, moment.offset)
+        if moment.recorded_at is not None:
+            later = self._rows("first_recorded_after", contest_id=contest_id, recorded_at=moment.recorded_at)
+            offset = min([offset, *(row["log_offset"] - 1 for row in later)])
+        return offset
+
+    def definitions(self, contest_id: str, to_offset: int) -> list[Recorded]:
+        """The accepted definitions of a contest up to an offset, in the order of the log."""
+        return [
+            Recorded(row["partition"], row["log_offset"], row["recorded_at"], definition_of(row["definition"]))
+            for row in self._rows("definitions_to", contest_id=contest_id, to_offset=to_offset)
+        ]
+
+    def last_event(self, contest_id: str, to_offset: int) -> Mapping[str, Any]:
+        """Offset and log time of a contest's last event up to an offset, and the latest time the office had stated."""
+        (row,) = self._rows("last_event", contest_id=contest_id, to_offset=to_offset)
+        return row
+
+    def last_reported(self, contest_id: str, stated_at: datetime, to_offset: int) -> datetime | None:
+        """The latest time up to `stated_at` that the office gave a statement, of those up to an offset."""
+        rows = self._rows("last_reported", contest_id=contest_id, stated_at=stated_at, to_offset=to_offset)
+        return rows[0]["reported_at"] if rows else None
+
+    def unit_types(self, contest_id: str) -> list[str]:
+        """The types of units that anything was stated about."""
+        return [row["unit_type"] for row in self._rows("unit_types", contest_id=contest_id)]
+
+    def unit_history_to(self, contest_id: str, units: Sequence[UnitKey], to_offset: int) -> list[dict[str, Any]]:
+        """Rows of the accepted updates of units up to an offset, unit by unit, by sequence."""
+        types, ids = [unit.type for unit in units], [unit.id for unit in units]
+        return self._rows("unit_history_to", contest_id=contest_id, types=types, ids=ids, to_offset=to_offset)
+
+    def changes_at(self, contest_id: str, offsets: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """By offset: id, official time and recorded change of updates."""
+        if not offsets:
+            return {}
+        rows = self._rows("changes_at", contest_id=contest_id, offsets=list(offsets))
+        return {row["log_offset"]: row for row in rows}
+
+    def totals_since(self, contest_id: str, unit_type: str, areas: Sequence[str]) -> dict[str, list[int]]:
+        """By area: offsets of the updates since its last kept total."""
+        rows = self._rows("totals_since", contest_id=contest_id, unit_type=unit_type, areas=list(areas))
+        return {row["area_id"]: row["since"] for row in rows}
+
+    def blocks_to(self, contest_id: str, unit_type: str, areas: Sequence[str], to_offset: int) -> list[dict[str, Any]]:
+        """For each area the last block that begins by an offset and, behind it, the one before."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
+        return self._rows("blocks_to", **where, to_offset=to_offset)
+
+    def blocks_stated_by(
+        self, contest_id: str, unit_type: str, areas: Sequence[str], stated_at: datetime
+    ) -> list[dict[str, Any]]:
+        """For each area the first block that ends with something stated later and, behind it, the one before."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
+        return self._rows("blocks_stated_by", **where, stated_at=stated_at)
+
+    def late_units(
+        self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int, after: int
+    ) -> list[UnitKey]:
+        """Units with something stated by a time that came, between two offsets, after others' later statements."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
+        return [UnitKey(unit_type, row["unit_id"]) for row in self._rows("late_units", **where, after=after)]
+
+    def last_late(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> int:
+        """The last offset of such a late statement; -1 when there is none."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
+        return int(self._rows("last_late", **where)[0]["log_offset"])
+
     def cursors(self) -> list[dict[str, Any]]:
         """How far each partition has been read."""
         return self._rows("cursors")
@@ -106,17 +192,23 @@ class Views:
 
     def all_updates(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
         """Every row of the history up to an offset, in the order of the log; also those that were not accepted."""
-        with _answering(), self._db.cursor(name="updates") as db:
-            db.itersize = 5000
-            yield from db.execute(_SQL["all_updates"], {"contest_id": contest_id, "to_offset": to_offset})
+        return self._stream("all_updates", contest_id, to_offset)
 
-    def all_definitions(self, contest_id: str, to_offset: int) -> list[dict[str, Any]]:
+    def all_definitions(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
         """Every definition up to an offset, in the order of the log; also those that were not accepted."""
-        return self._rows("all_definitions", contest_id=contest_id, to_offset=to_offset)
+        return self._stream("all_definitions", contest_id, to_offset)
 
-    def all_findings(self, contest_id: str, to_offset: int) -> list[dict[str, Any]]:
+    def all_findings(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
         """Every finding up to an offset, in the order of the log."""
-        return self._rows("all_findings", contest_id=contest_id, to_offset=to_offset)
+        return self._stream("all_findings", contest_id, to_offset)
+
+    def all_log_times(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every event up to an offset that was recorded later than all before it."""
+        return self._stream("all_log_times", contest_id, to_offset)
+
+    def all_blocks(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every past total up to an offset, in the order of the log, with `log_offset`, the last of its span."""
+        return self._stream("all_blocks", contest_id, to_offset)
 
     def all_units(self, contest_id: str) -> list[dict[str, Any]]:
         """Where each unit's state and the end of its chain stand on the log."""
@@ -125,6 +217,11 @@ class Views:
     def all_totals(self, contest_id: str) -> list[dict[str, Any]]:
         """The total of every area."""
         return self._rows("all_totals", contest_id=contest_id)
+
+    def _stream(self, name: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        with _answering(), self._db.cursor(name=name) as db:
+            db.itersize = 5000
+            yield from db.execute(_SQL[name], {"contest_id": contest_id, "to_offset": to_offset})
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         with _answering():
@@ -143,12 +240,3 @@ def _answering() -> Iterator[None]:
 def area_key(area: Area) -> UnitKey:
     """The unit under which the office makes statements about an area."""
     return UnitKey(area.type.value, area.area_id)
-
-
-def _total(layout: Layout, row: Mapping[str, Any]) -> AreaTotal:
-    return AreaTotal(
-        layout.vector(row, row["under_review_by_reason"], row["votes"]),
-        row["stated_at"],
-        row["last_offset"],
-        row["last_event_id"],
-    )

@@ -30,6 +30,7 @@ from aggregator import replay as replaying
 from aggregator.fold import ContestState, evolve
 from aggregator.log import Log
 from aggregator.migrate import migrate
+from aggregator.moment import Moment
 from aggregator.records import RawRecord
 from aggregator.rows import UPDATE, update_row
 from deploy.local import Stack
@@ -150,7 +151,7 @@ def _fold(events: list[Any]) -> ContestState:
 
 
 def _replay(bench: Bench) -> None:
-    replaying.replay(bench.servers, EVENTS, CONTEST, replaying.Until())
+    replaying.replay(bench.servers, EVENTS, CONTEST, Moment())
 
 
 def _copy_limit(bench: Bench, events: list[Any]) -> float:

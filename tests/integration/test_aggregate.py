@@ -19,6 +19,7 @@ from aggregator.cli import main
 from aggregator.count import Basis, NothingCounted, of_state
 from aggregator.log import Log, LogError
 from aggregator.migrate import MigrationError, migrate
+from aggregator.moment import Moment
 from aggregator.store import Batch, Fenced, Store, StoreError
 from aggregator.views import Views
 from schemas.contest import Area, ContestDefined
@@ -73,18 +74,18 @@ def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: Even
     event_log.append([contest(level=ReportingUnitType.COUNTRY), first, second])
     aggregate(event_log, totals)
 
-    def at(until: replay.Until) -> object:
+    def at(until: Moment) -> object:
         state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
         return of_state(state, None, state.digest.root())
 
-    assert at(replay.Until()) == count_of(totals, CONTEST)
-    assert at(replay.Until(offset=2)) == count_of(totals, CONTEST)
-    earlier = at(replay.Until(offset=1))
-    assert earlier == at(replay.Until(stated_at=first.stated_at)) != count_of(totals, CONTEST)
+    assert at(Moment()) == count_of(totals, CONTEST)
+    assert at(Moment(offset=2)) == count_of(totals, CONTEST)
+    earlier = at(Moment(offset=1))
+    assert earlier == at(Moment(stated_at=first.stated_at)) != count_of(totals, CONTEST)
     with pytest.raises(replay.ReplayError, match="ends at offset 2"):
-        at(replay.Until(offset=3))
+        at(Moment(offset=3))
     with pytest.raises(NothingCounted):
-        at(replay.Until(stated_at=STARTS))
+        at(Moment(stated_at=STARTS))
 
 
 def test_replay_to_a_recorded_time_takes_what_the_broker_had_then(event_log: EventLog) -> None:
@@ -94,7 +95,7 @@ def test_replay_to_a_recorded_time_takes_what_the_broker_had_then(event_log: Eve
     with Log(event_log.bootstrap_servers, event_log.topic) as log:
         records = [r for batch in log.read_to_end(0) for r in batch]
     between = consume.recorded_of_raw(records[1]).recorded_at
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until(recorded_at=between))
+    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment(recorded_at=between))
     assert state.last is not None
     assert state.last.offset == 1
 
@@ -117,7 +118,7 @@ def test_the_digest_does_not_depend_on_the_size_of_batches(
 ) -> None:
     event_log.append([contest(), *(sheet(i) for i in range(10))])
     aggregate(event_log, totals, batch_size=batch_size)
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until())
+    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment())
     assert count_of(totals, CONTEST).digest == state.digest.root()
 
 
@@ -325,7 +326,7 @@ def test_a_late_statement_survives_a_restart_without_turning_the_count_back(
     event_log.append([sheet(1, {"a": 31, "b": 30}, after=late, hours=16), sheet(2)])
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [41, 50]
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until())
+    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment())
     assert count_of(totals, CONTEST).digest == state.digest.root()
 
 
@@ -379,7 +380,7 @@ def test_an_older_database_is_refused_with_what_to_do(database: Database) -> Non
     assert [m.version for m in migrate(database.owner_url)] == [1, 2]
     assert migrate(database.owner_url) == []
     with psycopg.connect(database.owner_url) as db:
-        db.execute("UPDATE schema_migration SET sha256 = 'x' WHERE version = 2")
+        db.execute("UPDATE aggregate.schema_migration SET sha256 = 'x' WHERE version = 2")
     with pytest.raises(MigrationError, match="another form"):
         migrate(database.owner_url)
 
@@ -533,7 +534,7 @@ def test_replay_to_an_official_time_takes_areas_defined_later_and_the_level_of_t
     event_log.append([definition, said, sheet(1, hours=13), moved, sheet(2, hours=15)])
 
     def at(hours: float) -> tuple[Basis, int | None]:
-        until = replay.Until(stated_at=STARTS + timedelta(hours=hours))
+        until = Moment(stated_at=STARTS + timedelta(hours=hours))
         state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
         count = of_state(state, None, state.digest.root())
         return count.basis, count.selections[0].votes
@@ -548,19 +549,19 @@ def test_replay_to_an_official_time_takes_no_update_that_the_log_refuses(event_l
     first = sheet(1, hours=12)
     fork = sheet(1, {"a": 99, "b": 20}, after=first, hours=15)
     event_log.append([contest(), first, sheet(1, {"a": 11, "b": 20}, after=first, hours=20), fork])
-    until = replay.Until(stated_at=STARTS + timedelta(hours=16))
+    until = Moment(stated_at=STARTS + timedelta(hours=16))
     state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
     count = of_state(state, None, state.digest.root())
     assert count.selections[0].votes == 10
     assert count.as_of.offset == 1
-    to_offset = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, replay.Until(offset=1))
+    to_offset = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment(offset=1))
     assert count.digest == to_offset.digest.root()
 
 
 def test_an_unknown_contest_is_no_answer_and_the_known_are_named(event_log: EventLog) -> None:
     event_log.append([contest()])
     with pytest.raises(NothingCounted, match=rf"nowhere is not on .*\(known: {CONTEST}\)"):
-        replay.replay(event_log.bootstrap_servers, event_log.topic, "nowhere", replay.Until())
+        replay.replay(event_log.bootstrap_servers, event_log.topic, "nowhere", Moment())
 
 
 def test_status_vouches_for_no_log_but_the_one_that_was_aggregated(

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from aggregator import fold
 from aggregator.cli import main
 from aggregator.count import NothingCounted
 from aggregator.verify import SHOWN, Verdict, verify
@@ -16,6 +17,11 @@ from tests.fix_aggregate import EventLog, aggregate
 from tests.fix_postgres import Database
 
 ALL = ReportingUnitType.PRECINCT
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "BLOCK", 2)
 
 
 def a_night(log: EventLog) -> None:
@@ -68,7 +74,7 @@ TAMPERED = {
     "a row of no event": (
         "INSERT INTO aggregate.count_update_history SELECT partition, 6, recorded_at, event_id, contest_id, unit_type, unit_id, unit_name,"
         " area_path, sequence, previous_event_id, kind, correction, reported_at, observed_at, stated_at, count_status, source_status,"
-        " review_reason, result_stage, counts, sub_units, published_percentages, source, is_test, false, is_current, change"
+        " review_reason, result_stage, counts, sub_units, published_percentages, source, is_test, false, is_current, change, false, false, null"
         " FROM aggregate.count_update_history WHERE log_offset = 5",
         ["update_history offset 6, precinct/000002: a row of no event of the log"],
     ),
@@ -76,19 +82,30 @@ TAMPERED = {
         "UPDATE aggregate.contest_history SET accepted = false WHERE log_offset = 6",
         ["definition_history offset 6: accepted is False, by the log True", "update_history: its digest is"],
     ),
-    "a finding": ("DELETE FROM aggregate.finding WHERE log_offset = 8", ["finding offset 8, precinct/000001: [], by the log [('F4"]),
+    "a finding": ("DELETE FROM aggregate.finding WHERE log_offset = 8", ["finding offset 8, precinct/000001: the event is on the log and has no row"]),
     "a total": (
         "UPDATE aggregate.area_total SET votes = jsonb_set(votes, '{a}', '0') WHERE area_id = '010100'",
-        ["area_total offset 7: 010100: votes.a differs by -"],
+        ["area_total offset 7: 010100 (of each precinct): votes.a differs by -"],
     ),
     "who last touched a total": (
         "UPDATE aggregate.area_total SET last_offset = 0 WHERE area_id = '010100'",
-        ["area_total offset 7: 010100: another update is named as the last"],
+        ["area_total offset 7: 010100 (of each precinct): another update is named as the last"],
     ),
-    "a total that is gone": ("DELETE FROM aggregate.area_total WHERE area_id = 'xx'", ["area_total offset 7: xx: has no row"]),
+    "a total that is gone": ("DELETE FROM aggregate.area_total WHERE area_id = 'xx' AND unit_type = 'precinct'", ["area_total offset 7: xx (of each precinct): has no row"]),
     "which statement is the state": (
         "UPDATE aggregate.unit_state SET current_offset = 2 WHERE unit_id = '000001'",
         ["unit_count offset 4, precinct/000001: state and end of chain stand at 2 and 4, by the log at 4 and 4"],
+    ),
+    "when an event was recorded": (
+        "DELETE FROM aggregate.log_time WHERE log_offset = 0", ["log_time offset 0: the event is on the log and has no row"]
+    ),
+    "a past total": (
+        "UPDATE aggregate.area_total_block SET figures[1] = 7 WHERE area_id = 'xx' AND span = '[0,4)'",
+        ["area_total_block offset 3, precinct/000002: figures is [7, "],
+    ),
+    "a past total that is gone": (
+        "DELETE FROM aggregate.area_total_block WHERE area_id = 'xx' AND span = '[0,4)'",
+        ["area_total_block offset 3, precinct/000002: the event is on the log and has no row (xx, of each precinct)"],
     ),
     "the digest": ("UPDATE aggregate.contest SET digest = ''", ["contest: digest is "]),
 }  # fmt: skip

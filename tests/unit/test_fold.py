@@ -634,5 +634,6 @@ def test_a_vector_and_its_named_parts_are_one_to_one(contest: ContestDefined, da
     layout = Layout.of(contest)
     vector = data.draw(st.lists(st.integers(0, 9), min_size=layout.size, max_size=layout.size))
     assert len(layout.names) == len(set(layout.names)) == layout.size
-    assert layout.vector(layout.named(vector), layout.reasons(vector), layout.votes(vector)) == vector
+    row = layout.named(vector) | {"under_review_by_reason": layout.reasons(vector), "votes": layout.votes(vector)}
+    assert layout.vector_of(row) == vector
     assert layout.changes(layout.zero(), vector) == {n: v for n, v in layout.named(vector).items() if v}

@@ -1,9 +1,28 @@
 -- History, state, totals and the cursor. Everything here can be deleted and rebuilt from the log.
+-- :aggregate and :results are the schemas of one projection (psql -v aggregate=aggregate -v results=results).
 
-CREATE SCHEMA aggregate;
-COMMENT ON SCHEMA aggregate IS 'What the aggregator writes. Readers use schema results.';
+COMMENT ON SCHEMA :aggregate IS 'What the aggregator writes. Readers use the views.';
 
-CREATE TABLE aggregate.cursor (
+CREATE TABLE :aggregate.projection (
+    version         int    NOT NULL,
+    made_at         timestamptz NOT NULL DEFAULT now(),
+    until_stated_at timestamptz,             -- of a replay by the office's own time: then it is no prefix of the log
+    one_row         boolean PRIMARY KEY DEFAULT true CHECK (one_row)
+);
+
+CREATE TABLE :aggregate.take_over (
+    taken_at     timestamptz NOT NULL DEFAULT now(),
+    from_version int    NOT NULL,
+    to_version   int    NOT NULL,
+    next_offsets jsonb  NOT NULL,            -- by partition
+    from_digests jsonb  NOT NULL,
+    to_digests   jsonb  NOT NULL,
+    reason       text,                       -- why it was done though the digests differ
+    operator     text   NOT NULL DEFAULT session_user
+);
+COMMENT ON TABLE :aggregate.take_over IS 'When another projection became the live one; each takes the record over with the rest.';
+
+CREATE TABLE :aggregate.cursor (
     topic       text   NOT NULL,
     partition   int    NOT NULL,
     topic_id    uuid   NOT NULL,             -- a topic deleted and made again under the same name is another log
@@ -14,7 +33,7 @@ CREATE TABLE aggregate.cursor (
     PRIMARY KEY (topic, partition)
 );
 
-CREATE TABLE aggregate.contest_history (
+CREATE TABLE :aggregate.contest_history (
     partition   int    NOT NULL,
     log_offset  bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
@@ -22,10 +41,10 @@ CREATE TABLE aggregate.contest_history (
     contest_id  text   NOT NULL,
     accepted    boolean NOT NULL,
     definition  jsonb  NOT NULL,
-    PRIMARY KEY (partition, log_offset)
+    PRIMARY KEY (contest_id, log_offset)
 );
 
-CREATE TABLE aggregate.count_update_history (
+CREATE TABLE :aggregate.count_update_history (
     partition         int    NOT NULL,
     log_offset        bigint NOT NULL,
     recorded_at       timestamptz NOT NULL,  -- the broker's time
@@ -54,22 +73,38 @@ CREATE TABLE aggregate.count_update_history (
     accepted          boolean NOT NULL,      -- false: a duplicate, a fork, or against a rule; it changed nothing
     is_current        boolean NOT NULL,      -- whether it became its unit's state; false too for one that came late
     change            jsonb  NOT NULL,       -- what the count gained or lost by it; {} when it changed nothing
-    PRIMARY KEY (partition, log_offset)
+    is_late           boolean NOT NULL,      -- after one of its unit type with a later official time
+    is_elsewhere      boolean NOT NULL,      -- late, and of other areas than its unit's state
+    last_reported_at  timestamptz,           -- the latest time that the office had stated by then
+    PRIMARY KEY (contest_id, log_offset)     -- a contest lives in one partition
 );
 CREATE INDEX count_update_history_unit
-    ON aggregate.count_update_history (contest_id, unit_type, unit_id, sequence);
+    ON :aggregate.count_update_history (contest_id, unit_type, unit_id, sequence);
+CREATE INDEX count_update_history_stated
+    ON :aggregate.count_update_history (contest_id, unit_type, stated_at) WHERE accepted;
+CREATE INDEX count_update_history_reported
+    ON :aggregate.count_update_history (contest_id, reported_at) WHERE accepted AND reported_at IS NOT NULL;
+CREATE INDEX count_update_history_late
+    ON :aggregate.count_update_history (contest_id, unit_type, stated_at) WHERE is_late;
 
-CREATE TABLE aggregate.unit_state (
+-- Log time to offset. The broker's clock may be set back; an offset belongs to a time when none before it was later.
+CREATE TABLE :aggregate.log_time (
+    contest_id  text        NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    log_offset  bigint      NOT NULL,
+    PRIMARY KEY (contest_id, recorded_at)
+);
+
+CREATE TABLE :aggregate.unit_state (
     contest_id     text   NOT NULL,
     unit_type      text   NOT NULL,
     unit_id        text   NOT NULL,
-    partition      int    NOT NULL,
     current_offset bigint NOT NULL,          -- the statement that is the unit's state
     head_offset    bigint NOT NULL,          -- the last of its chain; another where a statement came late
     PRIMARY KEY (contest_id, unit_type, unit_id)
 ) WITH (fillfactor = 60);
 
-CREATE TABLE aggregate.contest (
+CREATE TABLE :aggregate.contest (
     contest_id        text PRIMARY KEY,
     topic             text   NOT NULL,
     partition         int    NOT NULL,
@@ -83,7 +118,7 @@ CREATE TABLE aggregate.contest (
     blocked_reason    text
 );
 
-CREATE TABLE aggregate.selection (
+CREATE TABLE :aggregate.selection (
     contest_id   text NOT NULL,
     selection_id text NOT NULL,
     candidate    text NOT NULL,
@@ -92,7 +127,7 @@ CREATE TABLE aggregate.selection (
     PRIMARY KEY (contest_id, selection_id)
 );
 
-CREATE TABLE aggregate.area (
+CREATE TABLE :aggregate.area (
     contest_id text NOT NULL,
     area_id    text NOT NULL,
     name       text NOT NULL,
@@ -101,8 +136,9 @@ CREATE TABLE aggregate.area (
     PRIMARY KEY (contest_id, area_id)
 );
 
-CREATE TABLE aggregate.area_total (
+CREATE TABLE :aggregate.area_total (
     contest_id                text   NOT NULL,
+    unit_type                 text   NOT NULL,  -- of the units that are added up
     area_id                   text   NOT NULL,
     votes                     jsonb  NOT NULL,
     registered_voters         bigint NOT NULL,
@@ -124,13 +160,31 @@ CREATE TABLE aggregate.area_total (
     pending                   bigint NOT NULL,
     in_process                bigint NOT NULL,
     under_review_by_reason    jsonb  NOT NULL,
-    stated_at                 timestamptz,
+    stated_at                 timestamptz NOT NULL,
     last_offset               bigint NOT NULL,
-    last_event_id             uuid,
-    PRIMARY KEY (contest_id, area_id)
+    last_event_id             uuid   NOT NULL,
+    since                     bigint[] NOT NULL,  -- offsets of the updates since its last block
+    kept_at                   bigint   NOT NULL,  -- where its last block ends
+    PRIMARY KEY (contest_id, unit_type, area_id)
 ) WITH (fillfactor = 50);
 
-CREATE TABLE aggregate.finding (
+-- A total as it was at the end of `span`, and the updates in it. A past total is that of the block before, and the recorded
+-- changes of the few updates of its own block up to there.
+CREATE TABLE :aggregate.area_total_block (
+    contest_id    text      NOT NULL,
+    unit_type     text      NOT NULL,
+    area_id       text      NOT NULL,
+    span          int8range NOT NULL,        -- offsets; the spans of an area's blocks follow each other without a gap
+    offsets       bigint[]  NOT NULL,
+    figures       bigint[]  NOT NULL,        -- in the order of aggregator.tally: figures, reasons, selections
+    stated_at     timestamptz NOT NULL,
+    last_offset   bigint    NOT NULL,
+    last_event_id uuid      NOT NULL,
+    PRIMARY KEY (contest_id, unit_type, area_id, span)
+);
+CREATE INDEX area_total_block_stated ON :aggregate.area_total_block (contest_id, unit_type, area_id, stated_at, span);
+
+CREATE TABLE :aggregate.finding (
     partition  int    NOT NULL,
     log_offset bigint NOT NULL,
     ordinal    int    NOT NULL,
@@ -143,7 +197,7 @@ CREATE TABLE aggregate.finding (
     PRIMARY KEY (partition, log_offset, ordinal)
 );
 
-CREATE TABLE aggregate.parked (
+CREATE TABLE :aggregate.parked (
     partition   int    NOT NULL,
     log_offset  bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
@@ -154,16 +208,15 @@ CREATE TABLE aggregate.parked (
     reason      text   NOT NULL,
     PRIMARY KEY (partition, log_offset)
 );
-COMMENT ON TABLE aggregate.parked IS 'Messages of a blocked contest: the one that cannot be read and all that follow it.';
+COMMENT ON TABLE :aggregate.parked IS 'Messages of a blocked contest: the one that cannot be read and all that follow it.';
 
 -- Append-only is a grant, not a promise: the writer cannot change or delete history.
-GRANT USAGE ON SCHEMA aggregate TO escrutinio_writer;
-GRANT SELECT ON ALL TABLES IN SCHEMA aggregate TO escrutinio_writer;
-GRANT INSERT ON aggregate.count_update_history, aggregate.contest_history, aggregate.finding, aggregate.parked
-    TO escrutinio_writer;
-GRANT INSERT, UPDATE ON aggregate.cursor, aggregate.unit_state, aggregate.contest, aggregate.selection,
-    aggregate.area, aggregate.area_total TO escrutinio_writer;
-GRANT DELETE ON aggregate.area_total TO escrutinio_writer;  -- a moved counting level starts its totals anew
+GRANT USAGE ON SCHEMA :aggregate TO escrutinio_writer;
+GRANT SELECT ON ALL TABLES IN SCHEMA :aggregate TO escrutinio_writer;
+GRANT INSERT ON :aggregate.count_update_history, :aggregate.contest_history, :aggregate.finding, :aggregate.parked,
+    :aggregate.log_time, :aggregate.area_total_block TO escrutinio_writer;
+GRANT INSERT, UPDATE ON :aggregate.cursor, :aggregate.unit_state, :aggregate.contest, :aggregate.selection,
+    :aggregate.area, :aggregate.area_total TO escrutinio_writer;
 
 -- Nobody but the owner makes tables here, temporary ones included.
 DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$;

@@ -1,10 +1,9 @@
 -- What readers see. Views run with their owner's rights, so a reader needs no right on the tables beneath.
 
-CREATE SCHEMA results;
-COMMENT ON SCHEMA results IS 'The count, for readers. Only views.';
+COMMENT ON SCHEMA :results IS 'The count, for readers. Only views.';
 
-CREATE VIEW results.contest AS
-SELECT contest_id,
+CREATE VIEW :results.contest AS
+SELECT contest_id, topic, partition,
        definition ->> 'name'           AS name,
        definition ->> 'election_name'  AS election_name,
        definition ->> 'authority'      AS authority,
@@ -16,23 +15,23 @@ SELECT contest_id,
        digest, last_offset, last_recorded_at, last_reported_at,
        blocked_offset IS NOT NULL AS blocked, blocked_offset, blocked_reason,
        definition
-FROM aggregate.contest;
+FROM :aggregate.contest;
 
-CREATE VIEW results.area AS SELECT * FROM aggregate.area;
+CREATE VIEW :results.area AS SELECT * FROM :aggregate.area;
 
-CREATE VIEW results.update_history AS SELECT * FROM aggregate.count_update_history;
-COMMENT ON VIEW results.update_history IS 'Every official update, with what the count gained or lost by it.';
+CREATE VIEW :results.update_history AS SELECT * FROM :aggregate.count_update_history;
+COMMENT ON VIEW :results.update_history IS 'Every official update, with what the count gained or lost by it.';
 
-CREATE VIEW results.definition_history AS SELECT * FROM aggregate.contest_history;
-COMMENT ON VIEW results.definition_history IS 'Every definition of a contest, as it came.';
+CREATE VIEW :results.definition_history AS SELECT * FROM :aggregate.contest_history;
+COMMENT ON VIEW :results.definition_history IS 'Every definition of a contest, as it came.';
 
-CREATE VIEW results.unit_count AS
+CREATE VIEW :results.unit_count AS
 SELECT h.*, s.head_offset
-FROM aggregate.unit_state s
-JOIN aggregate.count_update_history h ON h.partition = s.partition AND h.log_offset = s.current_offset;
-COMMENT ON VIEW results.unit_count IS 'The latest official statement about each reporting unit.';
+FROM :aggregate.unit_state s
+JOIN :aggregate.count_update_history h ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset;
+COMMENT ON VIEW :results.unit_count IS 'The latest official statement about each reporting unit.';
 
-CREATE VIEW results.area_count AS
+CREATE VIEW :results.area_count AS
 WITH official AS (
     SELECT contest_id, unit_id AS area_id, unit_type,
            counts -> 'votes' AS votes,
@@ -56,7 +55,7 @@ WITH official AS (
            (sub_units ->> 'pending')::bigint         AS pending,
            sub_units -> 'under_review_by_reason' AS under_review_by_reason,
            stated_at, log_offset AS last_offset, event_id AS last_event_id
-    FROM results.unit_count
+    FROM :results.unit_count
     WHERE unit_type IN ('country', 'state', 'county', 'municipality') AND kind <> 'RETRACTED'
 ), both_bases AS (
     SELECT o.contest_id, o.area_id, 'OFFICIAL' AS basis, o.votes,
@@ -65,8 +64,8 @@ WITH official AS (
            o.challenged_votes, o.total, o.processed, o.counted, o.under_review, o.to_be_processed, o.annulled,
            o.not_installed, o.pending, o.under_review_by_reason, o.stated_at, o.last_offset, o.last_event_id
     FROM official o
-    JOIN aggregate.area a USING (contest_id, area_id)
-    JOIN results.contest c USING (contest_id)
+    JOIN :aggregate.area a USING (contest_id, area_id)
+    JOIN :results.contest c USING (contest_id)
     UNION ALL
     SELECT t.contest_id, t.area_id, 'COMPUTED', t.votes,
            CASE WHEN a.parent_id IS NULL THEN coalesce(c.registered_voters, t.registered_voters)
@@ -75,13 +74,13 @@ WITH official AS (
            t.challenged_votes, t.total + u.missing, t.processed, t.counted, t.under_review,
            t.to_be_processed + u.missing, t.annulled, t.not_installed, t.pending + u.missing,
            t.under_review_by_reason, t.stated_at, t.last_offset, t.last_event_id
-    FROM aggregate.area_total t
-    JOIN aggregate.area a USING (contest_id, area_id)
-    JOIN results.contest c USING (contest_id)
+    FROM :aggregate.area_total t
+    JOIN :aggregate.area a USING (contest_id, area_id)
+    JOIN :results.contest c USING (contest_id)
     -- of the whole contest: sheets that nobody has stated yet
     CROSS JOIN LATERAL (
         SELECT CASE WHEN a.parent_id IS NULL THEN greatest(c.expected_units - t.total, 0) ELSE 0 END AS missing) u
-    WHERE c.counting_level <> a.type
+    WHERE t.unit_type = c.counting_level AND c.counting_level <> a.type
 )
 SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.parent_id, b.basis,
        -- one basis of an area is the count: the computed one where the counting level is finer than the area
@@ -97,21 +96,21 @@ SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.pare
        round(100.0 * b.ballots_cast / nullif(b.registered_voters, 0), 3)         AS turnout_of_roll_percent,
        b.stated_at, b.last_offset, b.last_event_id, k.blocked
 FROM both_bases b
-JOIN aggregate.area a USING (contest_id, area_id)
-JOIN results.contest k USING (contest_id);
-COMMENT ON VIEW results.area_count IS 'The count of every area, on either basis. WHERE is_count gives one row an area.';
+JOIN :aggregate.area a USING (contest_id, area_id)
+JOIN :results.contest k USING (contest_id);
+COMMENT ON VIEW :results.area_count IS 'The count of every area, on either basis. WHERE is_count gives one row an area.';
 
-CREATE VIEW results.selection_count AS
+CREATE VIEW :results.selection_count AS
 SELECT c.contest_id, c.area_id, c.area_name, c.area_type, c.basis, c.is_count,
        s.selection_id, s.candidate, s.party, s.ballot_order,
        (c.votes ->> s.selection_id)::bigint AS votes,
        round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(c.valid_votes, 0), 3) AS share,
        c.stated_at, c.last_offset, c.last_event_id, c.blocked
-FROM results.area_count c
-JOIN aggregate.selection s USING (contest_id);
-COMMENT ON VIEW results.selection_count IS 'Votes and share of valid votes (percent) of each selection in each area.';
+FROM :results.area_count c
+JOIN :aggregate.selection s USING (contest_id);
+COMMENT ON VIEW :results.selection_count IS 'Votes and share of valid votes (percent) of each selection in each area.';
 
-CREATE VIEW results.reconciliation AS
+CREATE VIEW :results.reconciliation AS
 SELECT t.contest_id, t.area_id, t.stated_at AS computed_stated_at, o.reported_at AS official_reported_at,
        o.event_id AS official_event_id, o.log_offset AS official_offset,
        t.counted - (o.sub_units ->> 'counted')::bigint           AS counted_difference,
@@ -122,31 +121,53 @@ SELECT t.contest_id, t.area_id, t.stated_at AS computed_stated_at, o.reported_at
        t.invalid_votes - (o.counts ->> 'invalid_votes')::bigint  AS invalid_votes_difference,
        (SELECT jsonb_object_agg(v.key, (t.votes ->> v.key)::bigint - v.value::bigint)
         FROM jsonb_each_text(o.counts -> 'votes') v)             AS votes_difference
-FROM aggregate.area_total t
-JOIN aggregate.area a USING (contest_id, area_id)
-JOIN results.contest c USING (contest_id)
+FROM :aggregate.area_total t
+JOIN :aggregate.area a USING (contest_id, area_id)
+JOIN :results.contest c USING (contest_id)
 CROSS JOIN LATERAL (
-    SELECT * FROM aggregate.count_update_history h
+    SELECT * FROM :aggregate.count_update_history h
     WHERE h.contest_id = t.contest_id AND h.unit_type = a.type AND h.unit_id = t.area_id AND h.accepted
       AND h.kind <> 'RETRACTED'
       AND NOT EXISTS (
-          SELECT FROM aggregate.count_update_history r
+          SELECT FROM :aggregate.count_update_history r
           WHERE r.contest_id = h.contest_id AND r.unit_type = h.unit_type AND r.unit_id = h.unit_id AND r.accepted
             AND r.kind = 'RETRACTED' AND r.correction ->> 'replaces_event_id' = h.event_id::text)
     ORDER BY abs(extract(epoch FROM h.stated_at - t.stated_at)), h.sequence DESC
     LIMIT 1
 ) o
-WHERE c.counting_level <> a.type;
-COMMENT ON VIEW results.reconciliation IS
+WHERE t.unit_type = c.counting_level AND c.counting_level <> a.type;
+COMMENT ON VIEW :results.reconciliation IS
     'Each computed total beside the official statement nearest in time; differences are computed - official.';
 
-CREATE VIEW results.area_total AS SELECT * FROM aggregate.area_total;
-COMMENT ON VIEW results.area_total IS 'Sums over the units of the counting level, by area, with every figure.';
+CREATE VIEW :results.area_total AS SELECT * FROM :aggregate.area_total;
+COMMENT ON VIEW :results.area_total IS
+    'Sums by area over the units of each type, with every figure; those of the counting level are the count.';
 
-CREATE VIEW results.finding AS SELECT * FROM aggregate.finding;
-CREATE VIEW results.parked AS
-SELECT partition, log_offset, recorded_at, contest_id, octet_length(value) AS bytes, reason FROM aggregate.parked;
-CREATE VIEW results.cursor AS SELECT * FROM aggregate.cursor;
+CREATE VIEW :results.area_total_block AS SELECT * FROM :aggregate.area_total_block;
+COMMENT ON VIEW :results.area_total_block IS 'Past totals by area, at the end of each span of offsets.';
 
-GRANT USAGE ON SCHEMA results TO escrutinio_reader, escrutinio_writer;
-GRANT SELECT ON ALL TABLES IN SCHEMA results TO escrutinio_reader, escrutinio_writer;
+CREATE VIEW :results.unit_version AS
+SELECT h.*, int8range(h.log_offset, n.log_offset) AS offsets
+FROM :aggregate.count_update_history h
+LEFT JOIN LATERAL (
+    SELECT f.log_offset FROM :aggregate.count_update_history f
+    WHERE f.contest_id = h.contest_id AND f.unit_type = h.unit_type AND f.unit_id = h.unit_id AND f.is_current
+      AND f.sequence > h.sequence
+    ORDER BY f.sequence LIMIT 1
+) n ON true
+WHERE h.is_current;
+COMMENT ON VIEW :results.unit_version IS
+    'Every state a reporting unit was ever in, with the offsets at which it held: WHERE offsets @> 12345.';
+
+CREATE VIEW :results.log_time AS SELECT * FROM :aggregate.log_time;
+CREATE VIEW :results.projection AS SELECT version, made_at, until_stated_at FROM :aggregate.projection;
+CREATE VIEW :results.take_over AS SELECT * FROM :aggregate.take_over;
+CREATE VIEW :results.schema_migration AS SELECT * FROM :aggregate.schema_migration;
+
+CREATE VIEW :results.finding AS SELECT * FROM :aggregate.finding;
+CREATE VIEW :results.parked AS
+SELECT partition, log_offset, recorded_at, contest_id, octet_length(value) AS bytes, reason FROM :aggregate.parked;
+CREATE VIEW :results.cursor AS SELECT * FROM :aggregate.cursor;
+
+GRANT USAGE ON SCHEMA :results TO escrutinio_reader, escrutinio_writer;
+GRANT SELECT ON ALL TABLES IN SCHEMA :results TO escrutinio_reader, escrutinio_writer;

@@ -1,20 +1,20 @@
 -- other_topic --
-SELECT topic FROM aggregate.cursor WHERE topic <> %(topic)s LIMIT 1
+SELECT topic FROM cursor WHERE topic <> %(topic)s LIMIT 1
 
 -- claim_cursor --
-INSERT INTO aggregate.cursor (topic, partition, topic_id, next_offset, epoch, digest)
+INSERT INTO cursor (topic, partition, topic_id, next_offset, epoch, digest)
 VALUES (%(topic)s, %(partition)s, %(topic_id)s, 0, 1, %(digest)s)
-ON CONFLICT (topic, partition) DO UPDATE SET epoch = aggregate.cursor.epoch + 1, updated_at = now()
+ON CONFLICT (topic, partition) DO UPDATE SET epoch = cursor.epoch + 1, updated_at = now()
 RETURNING topic_id, next_offset, epoch
 
 -- move_cursor --
-UPDATE aggregate.cursor
+UPDATE cursor
 SET next_offset = %(next_offset)s, digest = %(digest)s, updated_at = now()
 WHERE topic = %(topic)s AND partition = %(partition)s
   AND epoch = %(epoch)s AND next_offset = %(expected_offset)s
 
 -- put_contest --
-INSERT INTO aggregate.contest (contest_id, topic, partition, definition_offset, definition, digest,
+INSERT INTO contest (contest_id, topic, partition, definition_offset, definition, digest,
                                last_offset, last_recorded_at, last_reported_at, blocked_offset, blocked_reason)
 VALUES (%(contest_id)s, %(topic)s, %(partition)s, %(definition_offset)s, %(definition)s, %(digest)s,
         %(last_offset)s, %(last_recorded_at)s, %(last_reported_at)s, %(blocked_offset)s, %(blocked_reason)s)
@@ -25,36 +25,33 @@ SET definition_offset = excluded.definition_offset, definition = excluded.defini
     blocked_reason = excluded.blocked_reason
 
 -- block_contest --
-UPDATE aggregate.contest SET blocked_offset = %(offset)s, blocked_reason = %(reason)s
+UPDATE contest SET blocked_offset = %(offset)s, blocked_reason = %(reason)s
 WHERE contest_id = %(contest_id)s AND blocked_offset IS NULL
 
 -- put_selections --
-INSERT INTO aggregate.selection (contest_id, selection_id, candidate, party, ballot_order)
+INSERT INTO selection (contest_id, selection_id, candidate, party, ballot_order)
 SELECT %(contest_id)s, * FROM unnest(%(ids)s::text[], %(candidates)s::text[], %(parties)s::text[], %(orders)s::int[])
 ON CONFLICT (contest_id, selection_id) DO UPDATE
 SET candidate = excluded.candidate, party = excluded.party, ballot_order = excluded.ballot_order
 
 -- put_areas --
-INSERT INTO aggregate.area (contest_id, area_id, name, type, parent_id)
+INSERT INTO area (contest_id, area_id, name, type, parent_id)
 SELECT %(contest_id)s, * FROM unnest(%(ids)s::text[], %(names)s::text[], %(types)s::text[], %(parents)s::text[])
 ON CONFLICT (contest_id, area_id) DO UPDATE
 SET name = excluded.name, type = excluded.type, parent_id = excluded.parent_id
 
 -- put_units --
-INSERT INTO aggregate.unit_state (contest_id, unit_type, unit_id, partition, current_offset, head_offset)
-SELECT %(contest_id)s, types, ids, %(partition)s, currents, heads
+INSERT INTO unit_state (contest_id, unit_type, unit_id, current_offset, head_offset)
+SELECT %(contest_id)s, types, ids, currents, heads
 FROM unnest(%(types)s::text[], %(ids)s::text[], %(currents)s::bigint[], %(heads)s::bigint[])
      AS u (types, ids, currents, heads)
 ON CONFLICT (contest_id, unit_type, unit_id) DO UPDATE
 SET current_offset = excluded.current_offset, head_offset = excluded.head_offset
 
--- clear_totals --
-DELETE FROM aggregate.area_total WHERE contest_id = %(contest_id)s
-
 -- put_totals --
-INSERT INTO aggregate.area_total
-SELECT * FROM jsonb_populate_recordset(NULL::aggregate.area_total, %(rows)s)
-ON CONFLICT (contest_id, area_id) DO UPDATE
+INSERT INTO area_total
+SELECT * FROM jsonb_populate_recordset(NULL::area_total, %(rows)s)
+ON CONFLICT (contest_id, unit_type, area_id) DO UPDATE
 SET votes = excluded.votes,
     registered_voters = excluded.registered_voters,
     registered_voters_counted = excluded.registered_voters_counted,
@@ -77,34 +74,40 @@ SET votes = excluded.votes,
     under_review_by_reason = excluded.under_review_by_reason,
     stated_at = excluded.stated_at,
     last_offset = excluded.last_offset,
-    last_event_id = excluded.last_event_id
+    last_event_id = excluded.last_event_id,
+    since = excluded.since,
+    kept_at = excluded.kept_at
 
 -- contests_of_partition --
 SELECT c.contest_id, c.digest, c.definition_offset, c.last_offset, c.last_recorded_at, c.last_reported_at,
-       h.recorded_at AS definition_recorded_at, h.definition
-FROM aggregate.contest c
-LEFT JOIN aggregate.contest_history h ON h.partition = c.partition AND h.log_offset = c.definition_offset
+       h.recorded_at AS definition_recorded_at, h.definition,
+       (SELECT max(recorded_at) FROM log_time t WHERE t.contest_id = c.contest_id) AS latest_recorded_at
+FROM contest c
+LEFT JOIN contest_history h ON h.contest_id = c.contest_id AND h.log_offset = c.definition_offset
 WHERE c.topic = %(topic)s AND c.partition = %(partition)s
 
 -- blocked_of_partition --
-SELECT contest_id, min(log_offset) AS log_offset FROM aggregate.parked WHERE partition = %(partition)s GROUP BY contest_id
+SELECT contest_id, min(log_offset) AS log_offset FROM parked WHERE partition = %(partition)s GROUP BY contest_id
 
 -- units_of_contest --
 SELECT h.*, s.head_offset
-FROM aggregate.unit_state s
-JOIN aggregate.count_update_history h ON h.partition = s.partition AND h.log_offset = s.current_offset
+FROM unit_state s
+JOIN count_update_history h ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset
 WHERE s.contest_id = %(contest_id)s
 
 -- late_heads_of_contest --
 SELECT h.*
-FROM aggregate.unit_state s
-JOIN aggregate.count_update_history h ON h.partition = s.partition AND h.log_offset = s.head_offset
+FROM unit_state s
+JOIN count_update_history h ON h.contest_id = s.contest_id AND h.log_offset = s.head_offset
 WHERE s.contest_id = %(contest_id)s AND s.head_offset <> s.current_offset
 
 -- official_of_contest --
-SELECT * FROM aggregate.count_update_history
+SELECT * FROM count_update_history
 WHERE contest_id = %(contest_id)s AND accepted AND unit_type = ANY (%(types)s)
 ORDER BY log_offset
 
 -- totals_of_contest --
-SELECT * FROM aggregate.area_total WHERE contest_id = %(contest_id)s
+SELECT * FROM area_total WHERE contest_id = %(contest_id)s
+
+-- projection --
+SELECT version FROM projection

@@ -1,29 +1,30 @@
 -- contests --
-SELECT contest_id FROM results.contest ORDER BY contest_id
+SELECT contest_id FROM contest ORDER BY contest_id
 
 -- contest --
-SELECT * FROM results.contest WHERE contest_id = %(contest_id)s
+SELECT * FROM contest WHERE contest_id = %(contest_id)s
 
 -- areas --
-SELECT area_id, name, type, parent_id FROM results.area WHERE contest_id = %(contest_id)s
+SELECT area_id, name, type, parent_id FROM area WHERE contest_id = %(contest_id)s
 
 -- area_total --
-SELECT * FROM results.area_total WHERE contest_id = %(contest_id)s AND area_id = %(area_id)s
+SELECT * FROM area_total
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND area_id = %(area_id)s
 
 -- unit_history --
-SELECT * FROM results.update_history
+SELECT * FROM update_history
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = %(unit_id)s AND accepted
 ORDER BY sequence
 
 -- findings_of_unit --
-SELECT log_offset, code, message FROM results.finding
+SELECT log_offset, code, message FROM finding
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = %(unit_id)s
 ORDER BY log_offset, ordinal
 
 -- snapshots_of_area --
 WITH told AS (
     SELECT h.*, lag(count_status) OVER (PARTITION BY unit_id ORDER BY stated_at, sequence) AS before
-    FROM results.update_history h
+    FROM update_history h
     WHERE contest_id = %(contest_id)s AND unit_type = %(level)s AND is_current
 ), beneath AS (
     SELECT * FROM told WHERE %(area_id)s = ANY (area_path)
@@ -52,37 +53,130 @@ FROM snapshots s
 ORDER BY first_offset
 
 -- cursors --
-SELECT topic, partition, topic_id, next_offset, epoch, digest, updated_at FROM results.cursor ORDER BY topic, partition
+SELECT topic, partition, topic_id, next_offset, epoch, digest, updated_at FROM cursor ORDER BY topic, partition
 
 -- contest_status --
 SELECT c.contest_id, c.name, c.counting_level, c.last_offset, c.last_recorded_at, c.last_reported_at, c.digest,
        c.blocked, c.blocked_offset, c.blocked_reason,
-       (SELECT count(*) FROM results.update_history h WHERE h.contest_id = c.contest_id) AS updates,
+       (SELECT count(*) FROM update_history h WHERE h.contest_id = c.contest_id) AS updates,
        (SELECT coalesce(jsonb_object_agg(code, n), '{}') FROM (
-            SELECT code, count(*) AS n FROM results.finding f WHERE f.contest_id = c.contest_id GROUP BY code) g) AS findings,
-       (SELECT count(*) FROM results.parked p WHERE p.contest_id = c.contest_id) AS parked
-FROM results.contest c
+            SELECT code, count(*) AS n FROM finding f WHERE f.contest_id = c.contest_id GROUP BY code) g) AS findings,
+       (SELECT count(*) FROM parked p WHERE p.contest_id = c.contest_id) AS parked
+FROM contest c
 ORDER BY c.contest_id
 
 -- unattributed --
 SELECT p.contest_id, count(*) AS messages, min(p.log_offset) AS first_offset, min(p.reason) AS reason
-FROM results.parked p
-WHERE NOT EXISTS (SELECT FROM results.contest c WHERE c.contest_id = p.contest_id)
+FROM parked p
+WHERE NOT EXISTS (SELECT FROM contest c WHERE c.contest_id = p.contest_id)
 GROUP BY p.contest_id
 
 -- all_updates --
-SELECT * FROM results.update_history WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
+SELECT * FROM update_history WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
 
 -- all_definitions --
-SELECT * FROM results.definition_history
+SELECT * FROM definition_history
 WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
 
 -- all_findings --
-SELECT log_offset, code, message FROM results.finding
+SELECT * FROM finding
 WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset, ordinal
 
 -- all_units --
-SELECT unit_type, unit_id, log_offset, head_offset FROM results.unit_count WHERE contest_id = %(contest_id)s
+SELECT unit_type, unit_id, log_offset, head_offset FROM unit_count WHERE contest_id = %(contest_id)s
 
 -- all_totals --
-SELECT * FROM results.area_total WHERE contest_id = %(contest_id)s
+SELECT * FROM area_total WHERE contest_id = %(contest_id)s
+
+-- reach --
+SELECT c.next_offset, k.last_offset
+FROM contest k, cursor c
+WHERE k.contest_id = %(contest_id)s AND c.topic = k.topic AND c.partition = k.partition
+
+-- first_recorded_after --
+SELECT log_offset FROM log_time
+WHERE contest_id = %(contest_id)s AND recorded_at > %(recorded_at)s
+ORDER BY recorded_at LIMIT 1
+
+-- definitions_to --
+SELECT partition, log_offset, recorded_at, definition FROM definition_history
+WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s AND accepted ORDER BY log_offset
+
+-- last_event --
+SELECT log_offset, recorded_at, last_reported_at FROM (
+    (SELECT log_offset, recorded_at, last_reported_at FROM update_history
+     WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset DESC LIMIT 1)
+    UNION ALL
+    (SELECT d.log_offset, d.recorded_at, u.last_reported_at
+     FROM definition_history d
+     LEFT JOIN LATERAL (
+        SELECT last_reported_at FROM update_history h
+        WHERE h.contest_id = d.contest_id AND h.log_offset < d.log_offset ORDER BY h.log_offset DESC LIMIT 1) u ON true
+     WHERE d.contest_id = %(contest_id)s AND d.log_offset <= %(to_offset)s ORDER BY d.log_offset DESC LIMIT 1)
+) e
+ORDER BY log_offset DESC LIMIT 1
+
+-- last_reported --
+SELECT reported_at FROM update_history
+WHERE contest_id = %(contest_id)s AND accepted AND reported_at IS NOT NULL AND log_offset <= %(to_offset)s
+  AND reported_at <= least(%(stated_at)s, (
+      SELECT last_reported_at FROM update_history
+      WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset DESC LIMIT 1))
+ORDER BY reported_at DESC LIMIT 1
+
+-- unit_types --
+SELECT DISTINCT unit_type FROM area_total WHERE contest_id = %(contest_id)s
+
+-- unit_history_to --
+SELECT h.* FROM unnest(%(types)s::text[], %(ids)s::text[]) AS u (unit_type, unit_id)
+JOIN update_history h USING (unit_type, unit_id)
+WHERE h.contest_id = %(contest_id)s AND h.accepted AND h.log_offset <= %(to_offset)s
+ORDER BY h.unit_type, h.unit_id, h.sequence
+
+-- changes_at --
+SELECT log_offset, event_id, stated_at, change FROM update_history
+WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
+
+-- totals_since --
+SELECT area_id, since FROM area_total
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND area_id = ANY (%(areas)s)
+
+-- blocks_to --
+SELECT b.* FROM unnest(%(areas)s::text[]) AS a (area_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM area_total_block b
+    WHERE b.contest_id = %(contest_id)s AND b.unit_type = %(unit_type)s AND b.area_id = a.area_id
+      AND b.span <= int8range(%(to_offset)s, NULL)
+    ORDER BY b.span DESC LIMIT 2) b
+ORDER BY b.area_id, b.span DESC
+
+-- blocks_stated_by --
+SELECT b.* FROM unnest(%(areas)s::text[]) AS a (area_id)
+CROSS JOIN LATERAL (
+    (SELECT * FROM area_total_block b
+     WHERE b.contest_id = %(contest_id)s AND b.unit_type = %(unit_type)s AND b.area_id = a.area_id
+       AND b.stated_at <= %(stated_at)s
+     ORDER BY b.stated_at DESC, b.span DESC LIMIT 1)
+    UNION ALL
+    (SELECT * FROM area_total_block b
+     WHERE b.contest_id = %(contest_id)s AND b.unit_type = %(unit_type)s AND b.area_id = a.area_id
+       AND b.stated_at > %(stated_at)s
+     ORDER BY b.stated_at, b.span LIMIT 1)) b
+ORDER BY b.area_id, b.span DESC
+
+-- late_units --
+SELECT DISTINCT unit_id FROM update_history
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND is_late
+  AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s AND (log_offset > %(after)s OR is_elsewhere)
+
+-- last_late --
+SELECT coalesce(max(log_offset), -1) AS log_offset FROM update_history
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND is_late
+  AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s
+
+-- all_log_times --
+SELECT * FROM log_time WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
+
+-- all_blocks --
+SELECT *, upper(span) - 1 AS log_offset FROM area_total_block
+WHERE contest_id = %(contest_id)s AND upper(span) - 1 <= %(to_offset)s ORDER BY upper(span), unit_type, area_id

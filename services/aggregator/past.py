@@ -1,0 +1,220 @@
+"""A contest as it was at any moment, read off the tables: without the log, and without folding anything again.
+
+The total of an area at an offset is the one kept at the end of the block before, and the recorded changes of the few
+updates after it (`fold.Block`), whatever the length of the history. By the office's time it is the total at the last offset
+before the area's first update of a later time, and then, unit by unit, what came late.
+
+Reads only; every answer of one `Past` is of one snapshot of the database.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from aggregator.count import AsOf, Count, NothingCounted, count, find_area
+from aggregator.fold import AREA_TYPES, AreaTotal
+from aggregator.moment import Moment
+from aggregator.records import Recorded
+from aggregator.rows import recorded_of
+from aggregator.tally import Layout, Vector
+from aggregator.views import Views, area_key
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate, UnitKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A kept total, and the offsets of the updates after it that are wanted."""
+
+    base: AreaTotal
+    offsets: tuple[int, ...]
+
+
+class Past:
+    """A contest at one moment. Raises NothingCounted where there was no contest yet, or the tables do not reach."""
+
+    def __init__(self, views: Views, contest_id: str, moment: Moment) -> None:
+        self._views, self._contest_id, self._stated_at = views, contest_id, moment.stated_at
+        self.moment = moment
+        self.to_offset = views.offset_of(contest_id, moment)
+        """The last offset of the log that is looked at."""
+        definitions = views.definitions(contest_id, self.to_offset)
+        if not definitions:
+            raise NothingCounted(f"contest {contest_id} was not defined yet ({moment})")
+        latest = definitions[-1].event
+        held = _held(definitions, moment.stated_at)
+        assert isinstance(latest, ContestDefined)
+        assert isinstance(held.event, ContestDefined)
+        self.contest = latest.model_copy(update={"counting_level": held.event.counting_level})
+        self._layout = Layout.of(self.contest)
+        self.as_of = self._as_of(held)
+
+    @property
+    def level(self) -> str:
+        """The type of the units that were added up."""
+        return self.contest.counting_level.value
+
+    def count(self, area_id: str | None) -> Count:
+        """The count of an area. Raises NothingCounted."""
+        area = find_area(self.contest, area_id)
+        total = self.totals([area.area_id]).get(area.area_id)
+        official = self.official(area_key(area)) if area.type in AREA_TYPES else []
+        return count(self.contest, area, total, official, self.as_of, None)
+
+    def official(self, unit: UnitKey) -> list[Recorded]:
+        """The accepted statements about a unit, by sequence."""
+        rows = self._views.unit_history_to(self._contest_id, [unit], self.to_offset)
+        statements = [recorded_of(row) for row in rows]
+        return [r for r in statements if self.moment.takes(r)]
+
+    def totals(self, areas: Sequence[str], unit_type: str | None = None) -> dict[str, AreaTotal]:
+        """The totals of areas over the units of a type, the counting level by default. Areas without one are left out."""
+        kind = unit_type or self.level
+        stretches = self._stretches(kind, areas)
+        changes = self._views.changes_at(self._contest_id, sorted({o for s in stretches.values() for o in s.offsets}))
+        found: dict[str, AreaTotal] = {}
+        ends: dict[str, int] = {}
+        for area, stretch in stretches.items():
+            total = replace(stretch.base, vector=list(stretch.base.vector))
+            ends[area] = self.to_offset
+            for offset in stretch.offsets:
+                row = changes[offset]
+                if self._stated_at is not None and row["stated_at"] > self._stated_at:
+                    ends[area] = offset - 1
+                    break
+                _touch(total, row["stated_at"], offset, row["event_id"])
+                self._layout.add_changes(total.vector, row["change"])
+            if total.last_offset >= 0:
+                found[area] = total
+        if self._stated_at is not None:
+            self._take_late(kind, areas, ends, found)
+        return found
+
+    def _stretches(self, kind: str, areas: Sequence[str]) -> dict[str, _Stretch]:
+        """For each area the last kept total that holds nothing beyond the moment, and what follows it in its block."""
+        since = self._views.totals_since(self._contest_id, kind, areas)
+        by_area: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in self._views.blocks_to(self._contest_id, kind, areas, self.to_offset):
+            by_area[row["area_id"]].append(row)
+        beyond = [area for area, rows in by_area.items() if self._is_beyond(rows)]
+        for area in beyond:
+            by_area[area] = []
+        if self._stated_at is not None:
+            for row in self._views.blocks_stated_by(self._contest_id, kind, beyond, self._stated_at):
+                by_area[row["area_id"]].append(row)
+        stretches = {}
+        for area in areas:
+            rows = by_area.get(area, [])
+            if not rows or (rows[0]["span"].upper - 1 <= self.to_offset and not self._is_later(rows[0])):
+                base, offsets = (rows[0] if rows else None), since.get(area, ())
+            else:
+                base, offsets = (rows[1] if len(rows) > 1 else None), rows[0]["offsets"]
+            after = base["span"].upper if base is not None else 0
+            stretches[area] = _Stretch(self._total_of(base), tuple(o for o in offsets if after <= o <= self.to_offset))
+        return stretches
+
+    def _is_later(self, block: Mapping[str, Any]) -> bool:
+        return self._stated_at is not None and block["stated_at"] > self._stated_at
+
+    def _is_beyond(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the kept total to start from, by the log, holds something stated later."""
+        inside = rows[0]["span"].upper - 1 > self.to_offset
+        base = rows[1] if inside and len(rows) > 1 else None if inside else rows[0]
+        return base is not None and self._is_later(base)
+
+    def _total_of(self, block: Mapping[str, Any] | None) -> AreaTotal:
+        if block is None:
+            return AreaTotal(self._layout.zero())
+        vector = self._layout.widened(block["figures"])
+        return AreaTotal(vector, block["stated_at"], block["last_offset"], block["last_event_id"])
+
+    def _take_late(self, kind: str, areas: Sequence[str], ends: Mapping[str, int], found: dict[str, AreaTotal]) -> None:
+        """Adds what was stated in time and came late: for each such unit, its state at the moment instead of the one
+        that the total was read with."""
+        assert self._stated_at is not None
+        late = self._views.late_units(self._contest_id, kind, self._stated_at, self.to_offset, min(ends.values()))
+        if not late:
+            return
+        units: dict[UnitKey, list[Recorded]] = defaultdict(list)
+        for row in self._views.unit_history_to(self._contest_id, late, self.to_offset):
+            recorded = recorded_of(row)
+            units[_update(recorded).unit].append(recorded)
+        for area in areas:
+            total = found.get(area) or AreaTotal(self._layout.zero())
+            for statements in units.values():
+                known = [r for r in statements if r.offset <= ends[area]]
+                before, _ = _state(known, area)
+                after, touches = _state([r for r in statements if self.moment.takes(r)], area)
+                for r in touches:
+                    _touch(total, _update(r).stated_at, r.offset, _update(r).event_id)
+                if before is not after:
+                    total.vector = [
+                        t - b + a
+                        for t, b, a in zip(
+                            total.vector, self._contribution(before), self._contribution(after), strict=True
+                        )
+                    ]
+            if total.last_offset >= 0:
+                found[area] = total
+
+    def _contribution(self, recorded: Recorded | None) -> Vector:
+        return self._layout.zero() if recorded is None else self._layout.contribution(_update(recorded))
+
+    def _as_of(self, held: Recorded) -> AsOf:
+        if self._stated_at is None:
+            last = self._views.last_event(self._contest_id, self.to_offset)
+            return AsOf(
+                offset=last["log_offset"], recorded_at=last["recorded_at"], reported_at=last["last_reported_at"]
+            )
+        offset, recorded_at = held.offset, held.recorded_at
+        for kind in self._views.unit_types(self._contest_id):
+            root = self.contest.root.area_id
+            stretch = self.totals([root], kind).get(root)
+            late = self._views.last_late(self._contest_id, kind, self._stated_at, self.to_offset)
+            offset = max(offset, stretch.last_offset if stretch is not None else -1, late)
+        if offset != held.offset:
+            recorded_at = self._views.last_event(self._contest_id, offset)["recorded_at"]
+        reported_at = self._views.last_reported(self._contest_id, self._stated_at, self.to_offset)
+        return AsOf(offset=offset, recorded_at=recorded_at, reported_at=reported_at)
+
+
+def _held(definitions: Sequence[Recorded], stated_at: datetime | None) -> Recorded:
+    """The definition by which was counted: the last; by the office's time the last that was in effect, else the first."""
+    if stated_at is None:
+        return definitions[-1]
+    held = definitions[0]
+    for definition in definitions[1:]:
+        assert isinstance(definition.event, ContestDefined)
+        if definition.event.effective_at <= stated_at:
+            held = definition
+    return held
+
+
+def _state(statements: Iterable[Recorded], area: str) -> tuple[Recorded | None, list[Recorded]]:
+    """A unit's state by these statements (in the order of the log) if it is in `area`, and those that changed the area."""
+    state: Recorded | None = None
+    touches = []
+    for recorded in statements:
+        if state is None or _update(recorded).stated_at >= _update(state).stated_at:
+            if _in(recorded, area) or (state is not None and _in(state, area)):
+                touches.append(recorded)
+            state = recorded
+    return (state if state is not None and _in(state, area) else None), touches
+
+
+def _in(recorded: Recorded, area: str) -> bool:
+    return area in _update(recorded).counting_areas
+
+
+def _touch(total: AreaTotal, stated_at: datetime, offset: int, event_id: Any) -> None:
+    if total.stated_at is None or stated_at > total.stated_at:
+        total.stated_at = stated_at
+    if offset > total.last_offset:
+        total.last_offset, total.last_event_id = offset, event_id
+
+
+def _update(recorded: Recorded) -> CountUpdate:
+    assert isinstance(recorded.event, CountUpdate)
+    return recorded.event
