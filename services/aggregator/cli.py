@@ -20,15 +20,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aggregator import consume, render
+from aggregator import rebuild as rebuilding
 from aggregator import replay as replaying
 from aggregator import verify as verifying
 from aggregator.count import NothingCounted, find_area, of_state
 from aggregator.explain import changes, snapshot_changes
+from aggregator.keep import replay_into
 from aggregator.log import Log, LogError, last_heartbeat
 from aggregator.migrate import migrate as run_migrations
 from aggregator.moment import NOW, Moment, MomentError, instant
 from aggregator.past import Past
-from aggregator.projection import Projection
+from aggregator.projection import LIVE, Projection, ProjectionError
+from aggregator.projections import NotEqual, Projections, Standing
+from aggregator.rebuild import Building, next_projection
 from aggregator.rows import recorded_of
 from aggregator.settings import Settings, load
 from aggregator.views import Views, area_key
@@ -65,10 +69,20 @@ def _option(name: str, env: str, text: str) -> Callable[[F], F]:
 _bootstrap = _option("--bootstrap-servers", "BOOTSTRAP_SERVERS", "Kafka, host:port.")
 _reader = _option("--reader-url", "READER_URL", "PostgreSQL as a reader.")
 _writer = _option("--writer-url", "WRITER_URL", "PostgreSQL as the writer.")
+_owner = _option("--owner-url", "OWNER_URL", "PostgreSQL as the owner of the database.")
 _prefix = _option("--topic-prefix", "TOPIC_PREFIX", "Put before the topics' names, in a rehearsal.")
+
+
+def _projection(_context: click.Context, parameter: click.Parameter, name: str | None) -> Projection:
+    try:
+        return Projection(name)
+    except ProjectionError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
 _schema = click.option(
     "--schema",
-    callback=lambda _context, _parameter, name: Projection(name),
+    callback=_projection,
     metavar="NAME",
     help="Read this projection (see `projections`), not the live one.",
 )
@@ -108,7 +122,7 @@ def main() -> None:
 
 
 @main.command(cls=_Command)
-@_option("--owner-url", "OWNER_URL", "PostgreSQL as the owner of the database.")
+@_owner
 def migrate(owner_url: str | None) -> None:
     """Bring the database to what this release needs. Safe to run again.
 
@@ -310,6 +324,11 @@ def show(
 @click.option(
     "--to-reported", callback=_instant, metavar="TIME", help="What the office had stated by then (its own time)."
 )
+@click.option(
+    "--into", callback=_projection, metavar="NAME", help="Keep the state in a projection of its own, for --schema NAME."
+)
+@_owner
+@_writer
 @_json
 def replay(
     contest_id: str,
@@ -319,23 +338,30 @@ def replay(
     to_offset: int | None,
     to_time: datetime | None,
     to_reported: datetime | None,
+    into: Projection,
+    owner_url: str | None,
+    writer_url: str | None,
     as_json: bool,
 ) -> None:
     """The count of any past moment, folded anew from the log. Reads Kafka only; the live totals are not touched.
 
     \b
-    Example: escrutinio-aggregator replay pe-2021-president-runoff --to-reported 2021-06-08T00:23Z
+    Examples: escrutinio-aggregator replay pe-2021-president-runoff --to-reported 2021-06-08T00:23Z
+              escrutinio-aggregator replay pe-2021-president-runoff --to-offset 43 --into first_night
+              escrutinio-aggregator show pe-2021-president-runoff --schema first_night
     """
-    settings = load(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix)
+    settings = load(
+        bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, owner_url=owner_url, writer_url=writer_url
+    )
+    log = _need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
+    moment = Moment(to_offset, to_time, to_reported)
     with _progress() as bar:
-        task = bar.add_task("events", total=None, rate="")
-        state = replaying.replay(
-            _need(settings, "bootstrap_servers"),
-            TopicNames(settings.topic_prefix).events,
-            contest_id,
-            Moment(to_offset, to_time, to_reported),
-            lambda done, end: bar.update(task, completed=done, total=end),
-        )
+        on_progress = _bar(bar)
+        if into == LIVE:
+            state = replaying.replay(*log, contest_id, moment, on_progress)
+        else:
+            databases = _need(settings, "owner_url"), _need(settings, "writer_url")
+            state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
     answer = of_state(state, area_id, state.digest.root())
     _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
 
@@ -348,6 +374,7 @@ def replay(
 @click.option(
     "--to-offset", type=click.IntRange(0), help="Compare up to this place on the log; else all that is there."
 )
+@_schema
 @_json
 def verify(
     contest_id: str,
@@ -355,6 +382,7 @@ def verify(
     reader_url: str | None,
     topic_prefix: str | None,
     to_offset: int | None,
+    schema: Projection,
     as_json: bool,
 ) -> None:
     """Compare the tables with the log, row by row, and name what differs. Exit 1 when anything does.
@@ -363,15 +391,14 @@ def verify(
     Example: escrutinio-aggregator verify pe-2021-president-runoff
     """
     settings = load(bootstrap_servers=bootstrap_servers, reader_url=reader_url, topic_prefix=topic_prefix)
-    with Views(_need(settings, "reader_url")) as views, _progress() as bar:
-        task = bar.add_task("events", total=None, rate="")
+    with Views(_need(settings, "reader_url"), schema) as views, _progress() as bar:
         verdict = verifying.verify(
             views,
             _need(settings, "bootstrap_servers"),
             TopicNames(settings.topic_prefix).events,
             contest_id,
             to_offset,
-            lambda done, end: bar.update(task, completed=done, total=end),
+            _bar(bar),
         )
     _tell(verdict.as_json() if as_json else None, lambda: render.verdict(verdict))
     sys.exit(0 if verdict.equal else 1)
@@ -381,8 +408,9 @@ def verify(
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA | UNIT]", required=False)
 @_reader
+@_schema
 @_json
-def explain(contest_id: str, area_id: str | None, reader_url: str | None, as_json: bool) -> None:
+def explain(contest_id: str, area_id: str | None, reader_url: str | None, schema: Projection, as_json: bool) -> None:
     """What changed, update by update, and why.
 
     For an area: each of the office's statements about it, and what each publication changed among its tally sheets.
@@ -392,7 +420,7 @@ def explain(contest_id: str, area_id: str | None, reader_url: str | None, as_jso
     Examples: escrutinio-aggregator explain pe-2021-president-runoff
               escrutinio-aggregator explain pe-2021-president-runoff precinct/001972
     """
-    with Views(_need(load(reader_url=reader_url), "reader_url")) as views:
+    with Views(_need(load(reader_url=reader_url), "reader_url"), schema) as views:
         contest, _ = views.contest(contest_id)
         unit, is_area = _unit(contest, area_id)
         rows = []
@@ -434,6 +462,139 @@ def explain(contest_id: str, area_id: str | None, reader_url: str | None, as_jso
     if publications:
         console.print("\nAmong its tally sheets, publication by publication:", style="bold")
         console.print(render.snapshots(publications, contest.time_zone))
+
+
+@main.command(cls=_Command)
+@_bootstrap
+@_owner
+@_writer
+@_prefix
+@click.option("--only-build", is_flag=True, help="Build and bring up to the live one, and leave it at that.")
+def rebuild(
+    bootstrap_servers: str | None,
+    owner_url: str | None,
+    writer_url: str | None,
+    topic_prefix: str | None,
+    only_build: bool,
+) -> None:
+    """Build the totals anew from the log beside the live ones, and take over when they are equal.
+
+    The live totals serve and go on meanwhile. Interrupted, it goes on where it stopped when it is called again. The former
+    totals are kept: `take-over` brings them back, `drop` deletes them. Exit 1 when the digests differ: nothing is changed then.
+
+    \b
+    Example: escrutinio-aggregator rebuild
+    """
+    settings = load(
+        bootstrap_servers=bootstrap_servers, owner_url=owner_url, writer_url=writer_url, topic_prefix=topic_prefix
+    )
+    with Projections(_need(settings, "owner_url")) as projections:
+        projection = next_projection(projections)
+        click.echo(f"building {projection}", err=True)
+        _take_over(settings, projections, projection, None, only_build=only_build)
+
+
+@main.command(cls=_Command, name="take-over")
+@click.argument("name")
+@_bootstrap
+@_owner
+@_writer
+@_prefix
+@click.option("--reason", help="Take over though the digests differ. It is recorded.")
+def take_over(
+    name: str,
+    bootstrap_servers: str | None,
+    owner_url: str | None,
+    writer_url: str | None,
+    topic_prefix: str | None,
+    reason: str | None,
+) -> None:
+    """Bring projection NAME up to the live one and make it the live one. Rolling back is the same, with the former one's name.
+
+    Exit 1 when it does not say what the live one says at the same offset: nothing is changed then.
+
+    \b
+    Example: escrutinio-aggregator take-over v1
+    """
+    settings = load(
+        bootstrap_servers=bootstrap_servers, owner_url=owner_url, writer_url=writer_url, topic_prefix=topic_prefix
+    )
+    with Projections(_need(settings, "owner_url")) as projections:
+        _take_over(settings, projections, Projection(name), reason, only_build=False)
+
+
+def _take_over(
+    settings: Settings, projections: Projections, projection: Projection, reason: str | None, *, only_build: bool
+) -> None:
+    projections.of(projection)  # named first: an unknown one is not looked for on the log
+    servers, topic = _need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
+    with Building(_need(settings, "writer_url"), servers, topic, projection) as building, _progress() as bar:
+        if only_build:
+            rebuilding.bring_up(projections, building, _bar(bar))
+            click.echo(f"{projection} is up to the live one; `take-over {projection.name}` makes it the live one")
+            return
+        try:
+            taken = rebuilding.take_over(projections, building, projection, reason, _bar(bar))
+        except NotEqual as error:
+            bar.stop()
+            _errors.print(f"[red]not taken over:[/] {escape(str(error))}", soft_wrap=True)
+            _errors.print(
+                f"Nothing was changed. Compare: show CONTEST --schema {projection.name}. Where the difference is meant: "
+                f"take-over {projection.name} --reason '…'",
+                soft_wrap=True,
+                markup=False,
+            )
+            sys.exit(1)
+    click.echo(
+        f"version {taken.to_version} is live since {rfc3339(taken.taken_at)}; version {taken.from_version} is kept as "
+        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was held for {taken.held_s:.2f} s."
+    )
+
+
+@main.command(cls=_Command)
+@_owner
+@_json
+def projections(owner_url: str | None, as_json: bool) -> None:
+    """The projections that stand in the database: the live one, former ones, kept replays.
+
+    \b
+    Example: escrutinio-aggregator projections
+    """
+    with Projections(_need(load(owner_url=owner_url), "owner_url")) as door:
+        found = door.standing()
+    _tell([_standing(s) for s in found] if as_json else None, lambda: render.projections(found))
+
+
+@main.command(cls=_Command)
+@click.argument("name")
+@_owner
+def drop(name: str, owner_url: str | None) -> None:
+    """Delete projection NAME: a kept replay, a former one, or what an interrupted rebuild left. Never the live one.
+
+    \b
+    Example: escrutinio-aggregator drop first_night
+    """
+    with Projections(_need(load(owner_url=owner_url), "owner_url")) as door:
+        door.drop(Projection(name))
+    click.echo(f"projection {name} is deleted")
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    return {
+        "name": standing.projection.name,
+        "live": standing.projection == LIVE,
+        "version": standing.version,
+        "made_at": rfc3339(standing.made_at),
+        "until_stated_at": None if standing.until_stated_at is None else rfc3339(standing.until_stated_at),
+        "next_offsets": {str(p.partition): p.next_offset for p in standing.places},
+        "bytes": standing.bytes,
+    }
+
+
+def _bar(bar: Progress) -> Callable[[int, int], None]:
+    """Shows how far a reading of the log is."""
+    task = bar.add_task("events", total=None, rate="")
+    return lambda done, end: bar.update(task, completed=done, total=end)
 
 
 def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:

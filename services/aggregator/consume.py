@@ -15,7 +15,7 @@ from aggregator.fold import ContestState, evolve
 from aggregator.log import Log, LogUnreachable
 from aggregator.records import Parked, RawRecord, Recorded
 from aggregator.rows import printable
-from aggregator.store import Batch, Cursor, Store, StoreError, StoreUnreachable
+from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
 from schemas.codec import decode
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
@@ -122,12 +122,21 @@ def run(
         try:
             if _session(writer_url, bootstrap_servers, topic, stop, batch_size, until_caught_up, on_progress, on_alive):
                 return
+        except Fenced as fenced:
+            if _version(writer_url) == fenced.version:
+                raise
+            logger.info("another projection has taken over: going on with it")
         except (LogUnreachable, StoreUnreachable) as error:
             if time.monotonic() - begun > 30:  # it had worked: this is a new fault
                 wait_s = 0.5
             logger.warning("%s; trying again in %.1f s", error, wait_s)
             stop.wait(wait_s)
             wait_s = min(wait_s * 2, 5.0)
+
+
+def _version(writer_url: str) -> int:
+    with Store(writer_url) as store:
+        return store.version
 
 
 def _session(

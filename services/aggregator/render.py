@@ -11,6 +11,7 @@ from rich.text import Text
 
 from aggregator.count import Basis, Count, percent
 from aggregator.explain import Change, SnapshotChange, signed
+from aggregator.projections import Standing
 from aggregator.verify import Verdict
 
 
@@ -233,6 +234,30 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
             "UNREADABLE",
             escape(f"{u['messages']} messages of no contest from offset {u['first_offset']}: {u['reason']}"),
             style="bold red",
+        )
+    return table
+
+
+def projections(found: list[Standing]) -> RenderableType:
+    """What stands in the database, the live one first."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title, justify in (
+        ("Projection", "left"),
+        ("Version", "right"),
+        ("Next offset", "right"),
+        ("MB", "right"),
+        ("Made", "left"),
+    ):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for s in found:
+        offsets = ", ".join(f"{p.next_offset:,}" + (f" ({p.partition})" if len(s.places) > 1 else "") for p in s.places)
+        until = f", by what was stated by {utc(s.until_stated_at)}" if s.until_stated_at is not None else ""
+        table.add_row(
+            s.projection.name or Text("live", style="bold"),
+            str(s.version),
+            offsets or "nothing read yet",
+            f"{s.bytes / 1e6:,.0f}",
+            utc(s.made_at) + until,
         )
     return table
 

@@ -26,11 +26,13 @@ class Folding:
     """A contest's state at a moment, in the making: `take` the log batch by batch, then ask for the `state`."""
 
     def __init__(self, contest_id: str, moment: Moment, on_step: Callable[[Step], None] = lambda _step: None) -> None:
-        self._key, self._moment, self._on_step = contest_id.encode(), moment, on_step
+        self.contest_id, self.moment = contest_id, moment
+        self._key, self.on_step = contest_id.encode(), on_step
         # What counts is judged over the whole log, what had been stated by then is folded beside it: an update that the
         # log refuses does not count because the one before it in its chain speaks of a later time.
         self._whole = ContestState()
-        self._then = self._whole if moment.stated_at is None else ContestState()
+        self.then = self._whole if moment.stated_at is None else ContestState()
+        """What is folded of what belongs to the moment, as far as the log was taken."""
         self._definitions: list[Step] = []
         self._last: Recorded | None = None
         self.found = False
@@ -49,29 +51,29 @@ class Folding:
                 continue
             self.found = True
             recorded = recorded_of_raw(raw)
-            if self._moment.passed_by(recorded.offset, recorded.recorded_at):
+            if self.moment.passed_by(recorded.offset, recorded.recorded_at):
                 return False
             step = evolve(self._whole, recorded)
-            if self._then is not self._whole:
+            if self.then is not self._whole:
                 self._take_then(step)
             else:
-                self._on_step(step)
+                self.on_step(step)
         return True
 
     def _take_then(self, step: Step) -> None:
         recorded = step.recorded
         if step.accepted and isinstance(recorded.event, ContestDefined):
             self._definitions.append(step)
-        if step.accepted and self._moment.takes(recorded):
-            self._on_step(evolve(self._then, recorded))
+        if step.accepted and self.moment.takes(recorded):
+            self.on_step(evolve(self.then, recorded))
             self._last = recorded if isinstance(recorded.event, CountUpdate) else self._last
 
     @property
     def state(self) -> ContestState:
         """What the contest was at the moment."""
-        if self._moment.stated_at is not None and self._definitions:
-            _count_as_then(self._then, self._definitions, self._last, self._moment.stated_at)
-        return self._then
+        if self.moment.stated_at is not None and self._definitions:
+            _count_as_then(self.then, self._definitions, self._last, self.moment.stated_at)
+        return self.then
 
 
 def replay(
@@ -91,20 +93,25 @@ def replay(
     folding = Folding(contest_id, moment, on_step)
     with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
         log.topic_id()
-        for partition in log.partitions():
-            end = log.end_offset(partition)
-            for records in log.read_to_end(partition, 0, end):
-                if not folding.take(records):
-                    break
-                on_progress(records[-1].offset + 1, end)
-            if folding.found:
-                if moment.offset is not None and moment.offset >= end:
-                    raise ReplayError(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
-                break
-    if not folding.found:
-        others = ", ".join(sorted(k.decode(errors="replace") for k in folding.others if k)) or "none yet"
-        raise NothingCounted(f"contest {contest_id} is not on {topic} (known: {others})")
+        fold_log(log, folding, on_progress)
     return folding.state
+
+
+def fold_log(log: Log, folding: Folding, on_progress: Callable[[int, int], None]) -> int:
+    """Reads the log as far as the moment needs; returns the contest's partition. Raises as `replay` does."""
+    moment = folding.moment
+    for partition in log.partitions():
+        end = log.end_offset(partition)
+        for records in log.read_to_end(partition, 0, end):
+            if not folding.take(records):
+                break
+            on_progress(records[-1].offset + 1, end)
+        if folding.found:
+            if moment.offset is not None and moment.offset >= end:
+                raise ReplayError(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
+            return partition
+    others = ", ".join(sorted(k.decode(errors="replace") for k in folding.others if k)) or "none yet"
+    raise NothingCounted(f"contest {folding.contest_id} is not on {log.topic} (known: {others})")
 
 
 def _count_as_then(state: ContestState, definitions: list[Step], last: Recorded | None, stated_at: datetime) -> None:

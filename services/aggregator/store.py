@@ -45,7 +45,14 @@ class StoreUnreachable(StoreError):
 
 
 class Fenced(StoreError):
-    """Another aggregator has taken over this partition; this one wrote nothing and must stop."""
+    """Another aggregator has taken over this partition; this one wrote nothing and must stop.
+
+    Or another projection (its `version` is no longer that of the live one): then there is nobody else, and it goes on with that.
+    """
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,8 @@ class Store:
             if moved.rowcount != 1:
                 raise Fenced(
                     f"another aggregator holds {cursor.topic}/{cursor.partition} (this one had epoch {cursor.epoch}, "
-                    f"offset {cursor.next_offset}); nothing was written"
+                    f"offset {cursor.next_offset}); nothing was written",
+                    self.version,
                 )
             self._history(batch)
             for contest_id, state in batch.states.items():

@@ -19,6 +19,7 @@ from aggregator.count import NothingCounted
 from aggregator.digest import StateDigest
 from aggregator.fold import AreaTotal, ContestState, Step
 from aggregator.moment import Moment
+from aggregator.projection import ProjectionError
 from aggregator.replay import replay
 from aggregator.rows import (
     BLOCK,
@@ -41,6 +42,7 @@ from aggregator.views import Views
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import leaf, text_of
+from schemas.types import rfc3339
 
 SHOWN = 20
 """Differences told one by one; the rest are counted."""
@@ -113,6 +115,10 @@ def verify(
 ) -> Verdict:
     """Compares up to `to_offset`, or with all that is aggregated. Raises NothingCounted for what the tables do not have yet,
     and whatever `replay` raises."""
+    if (until := views.until_stated_at()) is not None:
+        raise ProjectionError(
+            f"these tables hold what was stated by {rfc3339(until)}, which is no state of the log to compare"
+        )
     _, row = views.contest(contest_id)
     last = int(row["last_offset"])
     if to_offset is not None and to_offset > last:

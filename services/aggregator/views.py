@@ -178,6 +178,11 @@ class Views:
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
         return int(self._rows("last_late", **where)[0]["log_offset"])
 
+    def until_stated_at(self) -> datetime | None:
+        """The office's time up to which these tables were made; None for those that hold a prefix of the log."""
+        until: datetime | None = self._rows("made_until")[0]["until_stated_at"]
+        return until
+
     def cursors(self) -> list[dict[str, Any]]:
         """How far each partition has been read."""
         return self._rows("cursors")

@@ -180,3 +180,6 @@ SELECT * FROM log_time WHERE contest_id = %(contest_id)s AND log_offset <= %(to_
 -- all_blocks --
 SELECT *, upper(span) - 1 AS log_offset FROM area_total_block
 WHERE contest_id = %(contest_id)s AND upper(span) - 1 <= %(to_offset)s ORDER BY upper(span), unit_type, area_id
+
+-- made_until --
+SELECT until_stated_at FROM projection

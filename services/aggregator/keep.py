@@ -1,0 +1,72 @@
+"""A replay that is kept: a past state of one contest in a projection of its own, for every read command to be pointed at.
+
+The live projection is neither read nor touched. A crash leaves a projection that reads as far as its last commit says; it is
+dropped and made again.
+"""
+
+from collections.abc import Callable
+
+from aggregator.fold import ContestState, Step
+from aggregator.log import Log
+from aggregator.moment import Moment
+from aggregator.projection import Projection
+from aggregator.projections import Projections
+from aggregator.replay import Folding, fold_log
+from aggregator.store import Batch, Store
+
+_BATCH = 20_000
+
+
+def replay_into(
+    owner_url: str,
+    writer_url: str,
+    bootstrap_servers: str,
+    topic: str,
+    contest_id: str,
+    moment: Moment,
+    projection: Projection,
+    on_progress: Callable[[int, int], None] = lambda _done, _end: None,
+) -> ContestState:
+    """The state of a contest at `moment`, also written to `projection`, which is made for it and deleted again on failure.
+
+    Raises ProjectionError when there is one of that name, and what `replay` raises.
+    """
+    with Projections(owner_url) as projections:
+        projections.create(projection, moment.stated_at)
+        try:
+            with Store(writer_url, projection) as store, Log(bootstrap_servers, topic, max_poll_records=_BATCH) as log:
+                return _fold_into(store, log, Folding(contest_id, moment), on_progress)
+        except BaseException:
+            projections.drop(projection)
+            raise
+
+
+def _fold_into(store: Store, log: Log, folding: Folding, on_progress: Callable[[int, int], None]) -> ContestState:
+    topic_id = log.topic_id()
+    steps: list[Step] = []
+    folding.on_step = steps.append
+    claimed = {p: store.claim(log.topic, topic_id, p) for p in log.partitions()}
+
+    def write(partition: int, state: ContestState) -> None:
+        if state.last is None:
+            return
+        digest = state.digest.root()
+        batch = Batch(
+            next_offset=steps[-1].recorded.offset + 1 if steps else claimed[partition].next_offset,
+            digest=digest,
+            steps=list(steps),
+            states={folding.contest_id: state},
+            digests={folding.contest_id: digest},
+        )
+        claimed[partition] = store.commit(claimed[partition], batch)
+        steps.clear()
+
+    def after_batch(done: int, end: int) -> None:
+        if len(steps) >= _BATCH:
+            write(steps[0].recorded.partition, folding.then)
+        on_progress(done, end)
+
+    partition = fold_log(log, folding, after_batch)
+    state = folding.state
+    write(partition, state)
+    return state

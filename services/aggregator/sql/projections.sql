@@ -1,0 +1,47 @@
+-- standing --
+SELECT substr(n.nspname, 11) AS name, pg_get_userbyid(n.nspowner) AS owner,
+       (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
+        WHERE c.relnamespace = n.oid AND c.relkind = 'r') AS bytes
+FROM pg_namespace n
+WHERE n.nspname ~ '^aggregate(_|$)'
+  AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'schema_migration')
+ORDER BY n.nspname
+
+-- made --
+SELECT version, made_at, until_stated_at FROM projection
+
+-- cursors --
+SELECT topic, topic_id, partition, next_offset, epoch, digest FROM cursor ORDER BY topic, partition
+
+-- hold_cursors --
+SELECT topic, topic_id, partition, next_offset, epoch, digest FROM cursor ORDER BY topic, partition FOR UPDATE
+
+-- contest_digests --
+SELECT contest_id, digest FROM contest ORDER BY contest_id
+
+-- limit_to --
+UPDATE projection SET until_stated_at = %(stated_at)s
+
+-- fence --
+UPDATE cursor SET epoch = greatest(epoch, %(epoch)s) + 1
+
+-- record --
+INSERT INTO take_over (from_version, to_version, next_offsets, from_digests, to_digests, reason)
+VALUES (%(from_version)s, %(to_version)s, %(next_offsets)s, %(from_digests)s, %(to_digests)s, %(reason)s)
+RETURNING taken_at
+
+-- were_live --
+SELECT DISTINCT from_version FROM take_over
+
+-- views --
+SELECT c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind = 'v' ORDER BY c.relname
+
+-- grants --
+SELECT c.relname AS name, coalesce(r.rolname, 'public') AS grantee
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL aclexplode(c.relacl) a
+LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE n.nspname = %(schema)s AND c.relkind = 'v' AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner
+ORDER BY c.relname, grantee

@@ -1,0 +1,272 @@
+"""Projections beside the live one: rebuilt and taken over, rolled back, kept replays; readers notice nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from aggregator import consume
+from aggregator.cli import main
+from aggregator.count import NothingCounted
+from aggregator.keep import replay_into
+from aggregator.moment import NOW, Moment
+from aggregator.past import Past
+from aggregator.projection import LIVE, Projection, ProjectionError
+from aggregator.projections import NotEqual, Projections, ReadersBusy, TakeOver
+from aggregator.rebuild import Building, next_projection, take_over
+from aggregator.verify import verify
+from aggregator.views import Views
+from schemas.count_update import CountUpdate
+from schemas.types import ReportingUnitType
+from tests.builders import CONTEST, STARTS, bulletin, contest, sheet
+from tests.fix_aggregate import EventLog, aggregate, count_of
+from tests.fix_postgres import Database
+
+V1, V2, V3 = Projection("v1"), Projection("v2"), Projection("v3")
+
+
+@contextmanager
+def building(log: EventLog, totals: Database, projection: Projection) -> Iterator[Building]:
+    with Building(totals.writer_url, log.bootstrap_servers, log.topic, projection, batch_size=2) as found:
+        yield found
+
+
+def rebuild(
+    log: EventLog, totals: Database, projection: Projection | None = None, reason: str | None = None
+) -> TakeOver:
+    with Projections(totals.owner_url) as projections:
+        target = projection or next_projection(projections)
+        with building(log, totals, target) as found:
+            return take_over(projections, found, target, reason)
+
+
+def versions(totals: Database) -> dict[str | None, int]:
+    with Projections(totals.owner_url) as projections:
+        return {s.projection.name: s.version for s in projections.standing()}
+
+
+def test_a_rebuild_takes_over_and_the_former_one_can_come_back(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), *(sheet(n) for n in range(1, 8))])
+    aggregate(event_log, totals)
+    before = count_of(totals, CONTEST)
+    taken = rebuild(event_log, totals)
+    assert (taken.from_version, taken.to_version, taken.former) == (1, 2, V1)
+    assert versions(totals) == {None: 2, "v1": 1}
+    assert count_of(totals, CONTEST) == before
+
+    event_log.append([sheet(8)])
+    aggregate(event_log, totals)
+    after = count_of(totals, CONTEST)
+    assert after.as_of.offset == before.as_of.offset + 1
+    with Views(totals.reader_url, V1) as views:
+        assert views.count(CONTEST, None) == before  # a former one stands still
+    back = rebuild(event_log, totals, V1)
+    assert (back.from_version, back.to_version, back.former) == (2, 1, V2)
+    assert count_of(totals, CONTEST) == after
+    with psycopg.connect(totals.reader_url) as db:
+        found = db.execute(
+            "SELECT from_version, to_version, reason FROM results.take_over ORDER BY taken_at"
+        ).fetchall()
+    assert found == [(1, 2, None), (2, 1, None)]
+    with Projections(totals.owner_url) as projections:
+        assert next_projection(projections) == V3  # what was live once is not an interrupted rebuild
+
+
+def test_what_differs_does_not_take_over_unless_somebody_says_why(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute("UPDATE aggregate.contest SET digest = 'changed by hand'")
+    with pytest.raises(NotEqual, match=f"{CONTEST} has digest changed by hand in the live projection, "):
+        rebuild(event_log, totals)
+    assert versions(totals) == {None: 1, "v2": 2}
+    assert rebuild(event_log, totals, V2, "a row was changed by hand").to_version == 2
+    with psycopg.connect(totals.reader_url) as db:
+        row = db.execute("SELECT reason, operator, from_digests ->> %s FROM results.take_over", (CONTEST,)).fetchone()
+    assert row == ("a row was changed by hand", "escrutinio_owner", "changed by hand")
+
+
+def test_a_log_made_again_under_the_same_name_is_not_taken_for_the_same(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1), sheet(2)])
+    aggregate(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:  # as if the live one had been built from another
+        db.execute("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
+    with pytest.raises(NotEqual, match="the live projection was built from"):
+        rebuild(event_log, totals)
+    rebuild(event_log, totals, V2, "the log was restored from a copy")
+    aggregate(event_log, totals)
+    assert count_of(totals, CONTEST).sub_units["counted"] == 2
+
+
+def test_an_interrupted_rebuild_goes_on_where_it_stopped(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), *(sheet(n) for n in range(1, 10))])
+    aggregate(event_log, totals)
+    with Projections(totals.owner_url) as projections:
+        first = next_projection(projections)
+        with building(event_log, totals, first) as found:
+            found.advance_to({0: 5})
+        assert projections.of(first).places[0].next_offset == 5
+        assert next_projection(projections) == first == V2
+    seen: list[int] = []
+    with Projections(totals.owner_url) as projections, building(event_log, totals, V2) as found:
+        found.advance_to({0: 10}, lambda done, _end: seen.append(done))
+        assert (seen[0] > 5, seen[-1]) == (True, 10)
+        take_over(projections, found, V2)
+    assert versions(totals) == {None: 2, "v1": 1}
+
+
+def test_it_never_passes_the_live_one(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    event_log.append([sheet(2)])
+    rebuild(event_log, totals)
+    assert count_of(totals, CONTEST).as_of.offset == 1
+    aggregate(event_log, totals)
+    assert count_of(totals, CONTEST).as_of.offset == 2
+
+
+def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    stop = threading.Event()
+    runner = threading.Thread(
+        target=consume.run, args=(totals.writer_url, event_log.bootstrap_servers, event_log.topic, stop), daemon=True
+    )
+    runner.start()
+    try:
+        reached(totals, 1)
+        rebuild(event_log, totals)
+        event_log.append([sheet(2)])
+        reached(totals, 2)
+        with Views(totals.reader_url) as views:
+            assert verify(views, event_log.bootstrap_servers, event_log.topic, CONTEST).equal
+    finally:
+        stop.set()
+        runner.join(30)
+    assert not runner.is_alive()
+
+
+def reached(totals: Database, offset: int) -> None:
+    for _ in range(600):
+        try:
+            if count_of(totals, CONTEST).as_of.offset >= offset:
+                return
+        except NothingCounted:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"offset {offset} was not aggregated")
+
+
+def test_a_writer_of_before_writes_nothing(event_log: EventLog, totals: Database) -> None:
+    from aggregator.store import Batch, Fenced, Store
+
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with Store(totals.writer_url) as store:
+        with Projections(totals.owner_url) as projections:
+            topic_id = projections.of(LIVE).places[0].topic_id
+        cursor = store.claim(event_log.topic, topic_id, 0)
+        rebuild(event_log, totals)
+        with pytest.raises(Fenced):
+            store.commit(cursor, Batch(next_offset=3, digest=""))
+
+
+def test_a_reader_sees_one_projection_only_and_is_waited_for(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with Projections(totals.owner_url) as projections:
+        target = next_projection(projections)
+        with building(event_log, totals, target) as found, psycopg.connect(totals.reader_url) as reader:
+            reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            assert reader.execute("SELECT version FROM results.projection").fetchall() == [(1,)]
+            with pytest.raises(ReadersBusy):
+                projections.take_over(target, found.advance_to)
+            assert reader.execute("SELECT count(*) FROM results.contest").fetchall() == [(1,)]
+            assert reader.execute("SELECT version FROM results.projection").fetchall() == [(1,)]
+            reader.commit()
+            take_over(projections, found, target)
+            assert reader.execute("SELECT version FROM results.projection").fetchall() == [(2,)]
+
+
+def test_a_right_on_a_view_goes_over_to_the_new_one(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute("GRANT SELECT ON results.contest TO PUBLIC")
+    rebuild(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        row = db.execute("SELECT has_table_privilege('public', 'results.contest', 'SELECT')").fetchone()
+    assert row == (True,)
+
+
+@pytest.mark.parametrize(
+    ("moment", "counted"),
+    [(NOW, 3), (Moment(offset=2), 2), (Moment(stated_at=STARTS + timedelta(hours=12, minutes=30)), 2)],
+)
+def test_a_kept_replay_is_read_like_the_live_one(
+    event_log: EventLog, totals: Database, moment: Moment, counted: int
+) -> None:
+    event_log.append([contest(), sheet(1, hours=12), sheet(2, hours=12), sheet(3, hours=13)])
+    kept = Projection("kept")
+    servers = event_log.bootstrap_servers, event_log.topic
+    state = replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
+    with Views(totals.reader_url, kept) as views:
+        answer = views.count(CONTEST, None)
+        assert (answer.sub_units["counted"], answer.digest) == (counted, state.digest.root())
+        assert Past(views, CONTEST, Moment(offset=1)).count(None).sub_units["counted"] == 1
+        if moment.stated_at is None:
+            assert verify(views, *servers, CONTEST).equal
+        else:
+            with pytest.raises(ProjectionError, match="which is no state of the log"):
+                verify(views, *servers, CONTEST)
+    with pytest.raises(ProjectionError, match="there is a projection kept already"):
+        replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
+    with Views(totals.reader_url) as views, pytest.raises(NothingCounted):
+        views.count(CONTEST, None)  # live was not touched
+
+
+def test_a_replay_that_fails_leaves_no_projection(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest()])
+    with pytest.raises(NothingCounted):
+        replay_into(
+            totals.owner_url, totals.writer_url, event_log.bootstrap_servers, event_log.topic, "no-such", NOW, V3
+        )
+    assert versions(totals) == {None: 1}
+
+
+def test_the_commands(event_log: EventLog, totals: Database) -> None:
+    update: CountUpdate = bulletin(10, 5, counted=1)
+    event_log.append([contest(level=ReportingUnitType.COUNTRY), update])
+    aggregate(event_log, totals)
+    settings = {
+        "ESCRUTINIO_BOOTSTRAP_SERVERS": event_log.bootstrap_servers,
+        "ESCRUTINIO_OWNER_URL": totals.owner_url,
+        "ESCRUTINIO_WRITER_URL": totals.writer_url,
+        "ESCRUTINIO_READER_URL": totals.reader_url,
+        "ESCRUTINIO_TOPIC_PREFIX": event_log.topic.removesuffix("results.events"),
+    }
+
+    def run(*command: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, command, env=settings)
+        return result.exit_code, result.stdout + result.stderr
+
+    assert run("rebuild", "--only-build")[0] == 0
+    code, told = run("rebuild")
+    assert (code, "version 2 is live" in told, "kept as v1" in told) == (0, True, True)
+    assert "building projection v2" in told  # the one that was built before
+    assert run("replay", CONTEST, "--into", "kept", "--json")[0] == 0
+    code, told = run("show", CONTEST, "--schema", "kept", "--json")
+    assert (code, json.loads(told)["lead"]) == (0, 5)
+    code, told = run("projections", "--json")
+    assert [(p["name"], p["live"]) for p in json.loads(told)] == [(None, True), ("kept", False), ("v1", False)]
+    assert run("drop", "v1")[0] == 0
+    assert run("drop", "v1") == (2, "ProjectionError: there is no projection v1 here (there are: kept)\n")
+    assert run("show", CONTEST, "--schema", "v1")[0] == 2
+    assert run("show", CONTEST, "--schema", "V 1")[0] == 2
