@@ -160,7 +160,7 @@ def _session(
             if any(s.last is not None and s.last.offset >= cursors[partition].next_offset for s in states.values()):
                 raise StoreError(
                     f"the cursor of {topic}/{partition} stands at offset {cursors[partition].next_offset}, behind what is "
-                    "aggregated: it was changed outside the aggregator. Rebuild from the log into an empty database."
+                    "aggregated: it was changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
                 )
             folds[partition] = PartitionFold(states, blocked)
             logger.info(

@@ -270,7 +270,9 @@ def verdict(found: Verdict) -> RenderableType:
     lines += [Text(str(difference), style="red") for difference in found.differences]
     if found.count > len(found.differences):
         lines.append(Text(f"and {found.count - len(found.differences):,} more", style="red"))
-    return Group(*lines, Text("The tables are not the log's. Rebuild them in an empty database.", style="bold red"))
+    return Group(
+        *lines, Text("The tables are not the log's: `escrutinio-aggregator rebuild` makes them anew.", style="bold red")
+    )
 
 
 def out() -> Console:

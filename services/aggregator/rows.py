@@ -218,7 +218,7 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
     except ValidationError as error:
         raise RowError(
             f"the history row of offset {row['log_offset']} is not an update ({error.errors()[0]['msg']}): it was "
-            "changed outside the aggregator. Rebuild from the log into an empty database."
+            "changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
         ) from error
     return Recorded(row["partition"], row["log_offset"], row["recorded_at"], event)
 
@@ -238,7 +238,7 @@ def definition_of(content: Mapping[str, Any]) -> ContestDefined:
         fault = error.errors()[0]
         raise RowError(
             f"the definition kept of a contest is not one ({fault['loc']}: {fault['msg']}): it was changed outside the "
-            "aggregator. Rebuild from the log into an empty database."
+            "aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
         ) from error
 
 

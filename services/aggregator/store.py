@@ -128,7 +128,7 @@ class Store:
                 raise StoreError(
                     f"topic {topic} is {topic_id}, the database was built from {row['topic_id']}: the topic was "
                     "deleted and made again, or this is another cluster. Nothing was read. Point the aggregator at the log it "
-                    "was built from, or at an empty database."
+                    "was built from; or, where this one is to count from now on: `escrutinio-aggregator rebuild`, then `take-over`."
                 )
         return Cursor(topic, partition, row["next_offset"], row["epoch"])
 
@@ -321,14 +321,14 @@ class Store:
             if row is None or total.vector != state.layout.vector_of(row):
                 raise StoreError(
                     f"the total of area {area} of {contest_id} is not the sum of its units: a row was changed outside "
-                    "the aggregator. Rebuild from the log into an empty database."
+                    "the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
                 )
             # What last touched an area may be a unit that is no longer in it: only the row knows.
             totals[area] = rows.total_of(row, total.vector)
         if (root := state.digest.root()) != digest:
             raise StoreError(
                 f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: a row was "
-                "changed outside the aggregator. Rebuild from the log into an empty database."
+                "changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
             )
 
 
