@@ -35,6 +35,7 @@ SETTINGS = {
     "auto.create.topics.enable": "false",
     "log.retention.ms": "-1",
     "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
     "default.replication.factor": "1",
     "min.insync.replicas": "1",
     "offsets.topic.num.partitions": "1",

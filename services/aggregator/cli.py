@@ -146,7 +146,9 @@ def migrate(owner_url: str | None) -> None:
     show_default=True,
     help="Events per transaction, at most.",
 )
-@click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached.")
+@click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached. Not with --group.")
+@_option("--group", "GROUP", "Share the partitions with all runs that name the same group.")
+@_option("--session-timeout", "SESSION_TIMEOUT", "Seconds after which a silent member loses its partitions; else 10.")
 @click.option("--health-file", type=click.Path(path_type=Path), help="Touched whenever the log was read and committed.")
 def run(
     bootstrap_servers: str | None,
@@ -154,17 +156,33 @@ def run(
     topic_prefix: str | None,
     batch_size: int,
     until_caught_up: bool,
+    group: str | None,
+    session_timeout: str | None,
     health_file: Path | None,
 ) -> None:
     """Aggregate for ever. SIGTERM or Ctrl-C stops after the batch in hand.
 
+    One run reads every partition. To spread contests over several processes or machines, start each with the same --group.
+
     \b
-    Example: escrutinio-aggregator run --until-caught-up
+    Examples: escrutinio-aggregator run --until-caught-up
+              escrutinio-aggregator run --group night
     """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
-    settings = load(bootstrap_servers=bootstrap_servers, writer_url=writer_url, topic_prefix=topic_prefix)
+    settings = load(
+        bootstrap_servers=bootstrap_servers,
+        writer_url=writer_url,
+        topic_prefix=topic_prefix,
+        group=group,
+        session_timeout=session_timeout,
+    )
     topic = TopicNames(settings.topic_prefix).events
+    if until_caught_up and settings.group is not None:
+        raise click.UsageError(
+            f"--until-caught-up takes every partition, also those that members of group {settings.group} hold; stop them "
+            "and leave the group out"
+        )
     if health_file is not None and not health_file.parent.is_dir():
         raise click.UsageError(f"--health-file: there is no folder {health_file.parent}")
     stop = threading.Event()
@@ -190,6 +208,8 @@ def run(
             stop,
             batch_size=batch_size,
             until_caught_up=until_caught_up,
+            group=settings.group,
+            session_timeout_s=settings.session_timeout,
             on_progress=on_progress,
             on_alive=health_file.touch if health_file is not None else lambda: None,
         )

@@ -1,18 +1,24 @@
 """The run: log → decode → evolve → commit, for ever.
 
-State lives in memory and in PostgreSQL; whenever the two could differ (a lost connection in a commit, say) memory is
-thrown away and read back, so there is one path of recovery and it is walked at every start.
+State lives in memory and in PostgreSQL; whenever the two could differ (a lost connection in a commit, a partition that
+was another's meanwhile) memory is thrown away and read back, so there is one path of recovery and it is walked at every start.
+
+Several runs may share the partitions as a consumer group of Kafka. The group only says who is to work on what. That no
+event is lost or doubled rests on the cursor alone, as it does for one run: it is claimed with the partition, moves in the
+transaction of the batch, and a writer that was replaced without knowing writes nothing. A run without a group is not a group
+of one: it starts without joining, and after a kill -9 it need not wait until the group has given its dead predecessor up.
 """
 
 import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from aggregator.fold import ContestState, evolve
-from aggregator.log import Log, LogUnreachable
+from aggregator.log import Group, Log, LogUnreachable
 from aggregator.records import Parked, RawRecord, Recorded
 from aggregator.rows import printable
 from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
@@ -107,25 +113,38 @@ def run(
     *,
     batch_size: int = 20_000,
     until_caught_up: bool = False,
+    group: str | None = None,
+    session_timeout_s: float = 10.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_alive: Callable[[], None] = lambda: None,
 ) -> None:
-    """Aggregate until `stop` is set, or with `until_caught_up` until the log's end is reached.
+    """Aggregate every partition until `stop` is set, or with `until_caught_up` until the log's end is reached.
 
-    A broker or database that goes away is waited for, and said. `on_alive` is called whenever the log was read and what
-    it brought is committed. Raises what waiting cannot mend: LogError, StoreError
-    (Fenced among them), MigrationError.
+    With `group`, the partitions that this group of aggregators gives to this one, and no others: see `Group`, also for
+    `session_timeout_s`. A broker or database that goes away is waited for, and said. `on_alive` is called whenever the log
+    was read and what it brought is committed. Raises what waiting cannot mend: LogError, StoreError (Fenced among them),
+    MigrationError.
     """
+    assert group is None or not until_caught_up, "a member does not know how far the others are"
     wait_s = 0.5
     while not stop.is_set():
         begun = time.monotonic()
         try:
-            if _session(writer_url, bootstrap_servers, topic, stop, batch_size, until_caught_up, on_progress, on_alive):
+            with (
+                Store(writer_url) as store,
+                Log(bootstrap_servers, topic, max_poll_records=batch_size) as log,
+                Group(bootstrap_servers, topic, group, session_timeout_s=session_timeout_s)
+                if group is not None
+                else nullcontext() as member,
+            ):
+                _session(store, log, _Holding(store, log, member), stop, until_caught_up, on_progress, on_alive)
                 return
         except Fenced as fenced:
             if _version(writer_url) == fenced.version:
                 raise
             logger.info("another projection has taken over: going on with it")
+        except _Replaced as replaced:
+            logger.warning("%s; joining group %s again", replaced, group)
         except (LogUnreachable, StoreUnreachable) as error:
             if time.monotonic() - begun > 30:  # it had worked: this is a new fault
                 wait_s = 0.5
@@ -139,55 +158,94 @@ def _version(writer_url: str) -> int:
         return store.version
 
 
+class _Replaced(Exception):
+    """Another member of the group has the partition, and this one had not heard of it yet."""
+
+
+class _Holding:
+    """The partitions of this process: claimed and loaded when they are given to it, forgotten when they are taken.
+
+    Who is given a partition claims it, nobody else does; so two members never take it from each other in turn.
+    """
+
+    def __init__(self, store: Store, log: Log, group: Group | None) -> None:
+        self.cursors: dict[int, Cursor] = {}
+        self._folds: dict[int, PartitionFold] = {}
+        self._tenures: dict[int, int] = {}
+        self.reading: Iterator[list[RawRecord]] = iter(())
+        self._store, self._log, self._group = store, log, group
+        self._topic, self._topic_id = log.topic, log.topic_id()
+        self._everything = dict.fromkeys(log.partitions(), 0)
+
+    def look(self) -> bool:
+        """Ask what is ours, and make it so. False when nothing may be worked on now: it is being settled, or nothing is ours."""
+        owned = self._everything if self._group is None else self._group.owned()
+        if owned is None or owned == self._tenures:
+            return bool(owned)
+        given = sorted(partition for partition, tenure in owned.items() if self._tenures.get(partition) != tenure)
+        for partition in sorted(self._tenures.keys() - owned.keys()):
+            logger.info("%s/%d: given up at offset %d", self._topic, partition, self.cursors[partition].next_offset)
+        self.cursors = {p: cursor for p, cursor in self.cursors.items() if p in owned}
+        self._folds = {p: fold for p, fold in self._folds.items() if p in owned}
+        self._tenures = owned
+        for partition in given:  # all of them before any is loaded, which takes long: the group may change its mind
+            self.cursors[partition] = self._store.claim(self._topic, self._topic_id, partition)
+        for partition in given:
+            self._folds[partition] = self._load(self.cursors[partition])
+        self.reading = self._log.read({partition: cursor.next_offset for partition, cursor in self.cursors.items()})
+        return bool(owned)
+
+    def _load(self, cursor: Cursor) -> PartitionFold:
+        states, blocked = self._store.load(cursor.topic, cursor.partition)
+        if any(s.last is not None and s.last.offset >= cursor.next_offset for s in states.values()):
+            raise StoreError(
+                f"the cursor of {cursor.topic}/{cursor.partition} stands at offset {cursor.next_offset}, behind what is "
+                "aggregated: it was changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+            )
+        logger.info("%s/%d: at offset %d, epoch %d", cursor.topic, cursor.partition, cursor.next_offset, cursor.epoch)
+        return PartitionFold(states, blocked)
+
+    def commit(self, partition: int, records: list[RawRecord]) -> None:
+        """Fold the records of a partition and write what they make. Raises _Replaced, or Fenced for what is not the group's
+        doing."""
+        try:
+            self.cursors[partition] = self._store.commit(self.cursors[partition], self._folds[partition].take(records))
+        except Fenced as error:
+            if self._group is None:
+                raise
+            if self._group.confirms(partition):
+                raise Fenced(
+                    f"{error}, though group {self._group.name} gives it to this one: the other is not of that group",
+                    error.version,
+                ) from error
+            raise _Replaced(str(error)) from error
+
+
 def _session(
-    writer_url: str,
-    bootstrap_servers: str,
-    topic: str,
+    store: Store,
+    log: Log,
+    holding: _Holding,
     stop: threading.Event,
-    batch_size: int,
     until_caught_up: bool,
     on_progress: Callable[[Progress], None],
     on_alive: Callable[[], None],
-) -> bool:
-    """One life of the connections. True when the end was reached that the caller asked for."""
-    with Store(writer_url) as store, Log(bootstrap_servers, topic, max_poll_records=batch_size) as log:
-        topic_id = log.topic_id()
-        cursors: dict[int, Cursor] = {}
-        folds: dict[int, PartitionFold] = {}
-        for partition in log.partitions():
-            cursors[partition] = store.claim(topic, topic_id, partition)
-            states, blocked = store.load(topic, partition)
-            if any(s.last is not None and s.last.offset >= cursors[partition].next_offset for s in states.values()):
-                raise StoreError(
-                    f"the cursor of {topic}/{partition} stands at offset {cursors[partition].next_offset}, behind what is "
-                    "aggregated: it was changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
-                )
-            folds[partition] = PartitionFold(states, blocked)
-            logger.info(
-                "%s/%d: at offset %d, epoch %d",
-                topic,
-                partition,
-                cursors[partition].next_offset,
-                cursors[partition].epoch,
-            )
-        started, read, asked = time.monotonic(), 0, -_ASK_S
-        for records in log.read({p: c.next_offset for p, c in cursors.items()}):
-            for partition in sorted({r.partition for r in records}):
-                own = [r for r in records if r.partition == partition]
-                cursors[partition] = store.commit(cursors[partition], folds[partition].take(own))
-                read += len(own)
-            now = time.monotonic()
-            if records or until_caught_up or now - asked > _ASK_S:
-                # Also when nothing came: that a server is gone shows in its answers only.
-                ends = {p: log.end_offset(p) for p in cursors}
-                store.ask()
-                asked = now
-                on_alive()
-                for partition, end in ends.items() if records else ():
-                    rate = read / max(now - started, 1e-9)
-                    on_progress(Progress(partition, cursors[partition].next_offset, end, rate))
-                if until_caught_up and all(cursors[p].next_offset >= end for p, end in ends.items()):
-                    return True
-            if stop.is_set():
-                return True
-    return True
+) -> None:
+    """One life of the connections, up to the end that the caller asked for."""
+    started, read, asked = time.monotonic(), 0, -_ASK_S
+    while not stop.is_set():
+        records = next(holding.reading) if holding.look() else []
+        for partition in sorted({r.partition for r in records}):
+            own = [r for r in records if r.partition == partition]
+            holding.commit(partition, own)
+            read += len(own)
+        now = time.monotonic()
+        if records or until_caught_up or now - asked > _ASK_S:
+            # Also when nothing came: that a server is gone shows in its answers only.
+            ends = {p: log.end_offset(p) for p in holding.cursors or log.partitions()}
+            store.ask()
+            asked = now
+            on_alive()
+            for partition, cursor in holding.cursors.items() if records else ():
+                on_progress(Progress(partition, cursor.next_offset, ends[partition], read / max(now - started, 1e-9)))
+            if until_caught_up and all(c.next_offset >= ends[p] for p, c in holding.cursors.items()):
+                return

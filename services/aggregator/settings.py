@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.errors import EscrutinioError
@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     writer_url: str | None = None
     reader_url: str | None = None
     topic_prefix: str = ""
+    group: str | None = Field(default=None, min_length=1)
+    session_timeout: float = Field(default=10.0, ge=1)
+    """Seconds."""
 
     @classmethod
     def settings_customise_sources(

@@ -35,6 +35,10 @@ from schemas.identity import leaf, text_of
 logger = logging.getLogger(__name__)
 _SQL = queries("store")
 
+COMMIT_S = 120
+"""How long a commit may take; the largest takes seconds. A writer that is frozen in the middle holds the cursor's row, and
+whoever is to take its partition over waits for that row this long and no longer."""
+
 
 class StoreError(EscrutinioError):
     """PostgreSQL does not hold what it should."""
@@ -140,6 +144,7 @@ class Store:
     def commit(self, cursor: Cursor, batch: Batch) -> Cursor:
         """Write a batch. Raises Fenced, having written nothing, when another writer holds the partition."""
         with _reachable(), self._db.transaction():
+            self._db.execute(f"SET LOCAL transaction_timeout = '{COMMIT_S}s'")
             moved = self._db.execute(
                 _SQL["move_cursor"],
                 {
@@ -198,7 +203,7 @@ class Store:
             return
         defined = any(isinstance(s.recorded.event, ContestDefined) and s.accepted for s in steps)
         definition = state.definition
-        self._db.execute(
+        put = self._db.execute(
             _SQL["put_contest"],
             {
                 "contest_id": contest_id,
@@ -214,6 +219,14 @@ class Store:
                 "blocked_reason": block[1] if block is not None else None,
             },
         )
+        if put.rowcount != 1:
+            home = self._db.execute(_SQL["home_of_contest"], {"contest_id": contest_id}).fetchone()
+            assert home is not None
+            raise StoreError(
+                f"an event of {contest_id} stands in partition {cursor.partition}, offset {steps[0].recorded.offset}, but the "
+                f"contest lives in partition {home['partition']}: its order is lost between the two. Nothing was written. "
+                "Find who wrote it (only ingest may), or who changed the number of partitions."
+            )
         if defined:
             self._definition(state.contest)
         keys = {s.recorded.event.unit for s in steps if s.accepted and isinstance(s.recorded.event, CountUpdate)}
@@ -384,6 +397,8 @@ class _reachable:
             return
         state = error.sqlstate
         # No state: the connection broke. 08 connection, 57 shutdown, 53 resources, 40 conflict, 55 not now.
+        if isinstance(error, psycopg.errors.TransactionTimeout):
+            raise StoreUnreachable(f"PostgreSQL gave the transaction up: {error}") from error
         away = state is None or state[:2] in ("08", "57", "53", "40", "55")
         if away and isinstance(error, psycopg.OperationalError):
             raise StoreUnreachable(f"PostgreSQL went away: {error}") from error

@@ -23,6 +23,10 @@ SET definition_offset = excluded.definition_offset, definition = excluded.defini
     last_offset = excluded.last_offset, last_recorded_at = excluded.last_recorded_at,
     last_reported_at = excluded.last_reported_at, blocked_offset = excluded.blocked_offset,
     blocked_reason = excluded.blocked_reason
+WHERE contest.partition = excluded.partition
+
+-- home_of_contest --
+SELECT partition FROM contest WHERE contest_id = %(contest_id)s
 
 -- block_contest --
 UPDATE contest SET blocked_offset = %(offset)s, blocked_reason = %(reason)s

@@ -1,0 +1,421 @@
+"""Several aggregators share a log as a consumer group: they come, go and are killed; no event is lost and none doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
+from kafka.errors import CoordinatorNotAvailableError
+from kafka.partitioner import murmur2
+from psycopg.conninfo import make_conninfo
+
+from aggregator import consume, replay
+from aggregator.cli import main
+from aggregator.count import of_state
+from aggregator.log import Log
+from aggregator.moment import Moment
+from aggregator.records import Parked, RawRecord
+from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
+from aggregator.verify import verify
+from aggregator.views import Views
+from deploy.local import Broker
+from schemas.codec import encode
+from schemas.errors import EscrutinioError
+from tests.builders import CONTEST, contest, sheet
+from tests.fix_aggregate import EventLog, aggregate, count_of
+from tests.fix_postgres import Database
+
+CHECKOUT = Path(__file__).parents[2]
+PARTITIONS = 4
+SESSION_S = 3
+
+
+def _contest_of(partition: int) -> str:
+    """A contest whose key falls into this partition."""
+    return next(
+        c for c in (f"contest-{i}" for i in range(1000)) if (murmur2(c.encode()) & 0x7FFFFFFF) % PARTITIONS == partition
+    )
+
+
+CONTESTS = [_contest_of(partition) for partition in range(PARTITIONS)]
+
+
+@pytest.fixture
+def wide_log(kafka_server: Broker, new_topic: Callable[..., str]) -> Iterator[EventLog]:
+    """An empty log of several partitions."""
+    topic = new_topic("results.events", partitions=PARTITIONS, max_message_bytes="8388608")
+    producer = KafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, acks="all", linger_ms=5)
+    try:
+        yield EventLog(kafka_server.bootstrap_servers, topic, producer)
+    finally:
+        producer.close()
+
+
+class Writer(threading.Thread):
+    """Defines every contest, then appends a sheet of each, again and again, until it is told to end."""
+
+    def __init__(self, log: EventLog) -> None:
+        super().__init__()
+        self.sheets = 0
+        self._log, self._ended = log, threading.Event()
+
+    def run(self) -> None:
+        self._log.append([contest(c) for c in CONTESTS])
+        while not self._ended.is_set():
+            self._log.append([sheet(self.sheets, {"a": self.sheets % 100, "b": 1}, contest_id=c) for c in CONTESTS])
+            self.sheets += 1
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """Ends it; what it wrote is on the log."""
+        self._ended.set()
+        self.join()
+
+
+class Members:
+    """Aggregators of one group, as processes."""
+
+    def __init__(self, log: EventLog, totals: Database, folder: Path) -> None:
+        self._log, self._totals, self._folder = log, totals, folder
+        self._name = log.topic.removesuffix("results.events") + "group"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._admin = KafkaAdminClient(bootstrap_servers=log.bootstrap_servers)
+        self._db = psycopg.connect(totals.reader_url, autocommit=True)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start one more."""
+        said = (self._folder / f"{len(self._processes)}.log").open("wb")
+        with said:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "aggregator", "run", "--batch-size", "100", "--group", self._name],
+                cwd=CHECKOUT,
+                env=os.environ
+                | {
+                    "ESCRUTINIO_BOOTSTRAP_SERVERS": self._log.bootstrap_servers,
+                    "ESCRUTINIO_TOPIC_PREFIX": self._log.topic.removesuffix("results.events"),
+                    "ESCRUTINIO_WRITER_URL": self._totals.writer_url,
+                    "ESCRUTINIO_SESSION_TIMEOUT": str(SESSION_S),
+                },
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
+        self._processes.append(process)
+        return process
+
+    def said(self) -> str:
+        """What all of them said so far."""
+        return "\n".join(file.read_text() for file in sorted(self._folder.glob("*.log")))
+
+    def held_by(self, process: subprocess.Popen[bytes]) -> set[int]:
+        """The partitions that the group gives to this process, by the broker's word."""
+        try:
+            group = self._admin.describe_groups([self._name])[self._name]
+        except CoordinatorNotAvailableError:  # the first group of a broker makes it prepare itself
+            return set()
+        if group["group_state"] != "Stable":
+            return set()
+        return {
+            partition
+            for member in group["members"]
+            if f"-{process.pid}-" in member["member_id"]
+            for topic in member["member_assignment"]["assigned_partitions"]
+            for partition in topic["partitions"]
+        }
+
+    def cursors(self) -> dict[int, int]:
+        """How far each partition is aggregated."""
+        return dict(self._db.execute("SELECT partition, next_offset FROM results.cursor").fetchall())
+
+    def at_work(self, process: subprocess.Popen[bytes], partitions: int = 1) -> set[int]:
+        """Wait until it holds so many partitions at least, and has moved each that it holds. Returns them."""
+        held: set[int] = set()
+        before: dict[int, int] = {}
+
+        def moved() -> bool:
+            nonlocal held, before
+            assert process.poll() is None, self.said()
+            if (now := self.held_by(process)) != held:
+                held, before = now, self.cursors()
+            cursors = self.cursors()
+            return len(held) >= partitions and all(cursors.get(p, 0) > before.get(p, 0) for p in held)
+
+        self.until(moved)
+        return held
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """kill -9, and wait until every partition has moved on without it."""
+        process.kill()
+        process.wait()
+        before = self.cursors()
+        self.until(lambda: all(self.cursors()[p] > before[p] for p in range(PARTITIONS)))
+
+    def freeze(self, process: subprocess.Popen[bytes], partitions: set[int]) -> None:
+        """Stop it where it is, but not in the middle of a transaction: that is a test of its own, below."""
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            try:
+                with psycopg.connect(self._totals.owner_url) as db:
+                    rows = "SELECT FROM aggregate.cursor WHERE partition = ANY (%s) FOR UPDATE NOWAIT"
+                    db.execute(rows, (sorted(partitions),))
+                return
+            except psycopg.errors.LockNotAvailable:
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.05)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Wait for it; for long, since nothing is shown by how fast it comes."""
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Kills what still runs."""
+        self._admin.close()
+        self._db.close()
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def members(wide_log: EventLog, totals: Database, tmp_path: Path) -> Iterator[Members]:
+    """A group for the test's own log and database."""
+    group = Members(wide_log, totals, tmp_path)
+    yield group
+    group.stop()
+
+
+@pytest.fixture
+def writer(wide_log: EventLog) -> Iterator[Writer]:
+    """Writes to every contest all the while."""
+    thread = Writer(wide_log)
+    thread.start()
+    yield thread
+    thread.end()
+
+
+def _ends(log: EventLog) -> dict[int, int]:
+    with Log(log.bootstrap_servers, log.topic) as reader:
+        return {p: reader.end_offset(p) for p in range(PARTITIONS)}
+
+
+def _nothing_lost_nothing_doubled(log: EventLog, totals: Database, undisturbed: Database, sheets: int) -> None:
+    with psycopg.connect(totals.reader_url) as db:
+        assert (
+            db.execute(
+                "SELECT count(*), count(DISTINCT event_id), count(DISTINCT (partition, log_offset)) FROM results.update_history"
+            ).fetchone()
+            == (sheets * PARTITIONS,) * 3
+        )
+        lives: dict[str, int] = dict(
+            db.execute("SELECT DISTINCT contest_id, partition FROM results.update_history").fetchall()
+        )
+        assert lives == {contest_id: partition for partition, contest_id in enumerate(CONTESTS)}
+    aggregate(log, undisturbed)
+    for contest_id in CONTESTS:
+        state = replay.replay(log.bootstrap_servers, log.topic, contest_id, Moment())
+        count = count_of(totals, contest_id)
+        assert count == count_of(undisturbed, contest_id) == of_state(state, None, state.digest.root())
+        assert count.selections[0].votes == sum(n % 100 for n in range(sheets))
+        with Views(totals.reader_url) as views:
+            assert verify(views, log.bootstrap_servers, log.topic, contest_id).equal
+
+
+def test_members_that_join_leave_and_are_killed_lose_and_double_nothing(
+    wide_log: EventLog,
+    totals: Database,
+    migrated_template: str,
+    new_database: Callable[..., Database],
+    members: Members,
+    writer: Writer,
+) -> None:
+    first, second = members.start(), members.start()
+    assert members.at_work(first, 2) | members.at_work(second, 2) == set(range(PARTITIONS))
+    for _ in range(2):
+        third = members.start()
+        assert members.at_work(third)
+        members.kill(third)
+    members.kill(second)
+    second = members.start()
+    members.at_work(second, 2)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 0
+    assert members.at_work(second, PARTITIONS) == set(range(PARTITIONS))
+    writer.end()
+    members.until(lambda: members.cursors() == _ends(wide_log))
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(60) == 0
+    _nothing_lost_nothing_doubled(wide_log, totals, new_database(migrated_template), writer.sheets)
+
+
+def test_a_member_that_was_frozen_writes_nothing_and_works_again(
+    wide_log: EventLog,
+    totals: Database,
+    migrated_template: str,
+    new_database: Callable[..., Database],
+    members: Members,
+    writer: Writer,
+) -> None:
+    first, second = members.start(), members.start()
+    members.at_work(second, 2)
+    for _ in range(2):
+        members.freeze(first, members.at_work(first))
+        assert members.at_work(second, PARTITIONS) == set(range(PARTITIONS))
+        first.send_signal(signal.SIGCONT)
+        assert members.at_work(first)
+    writer.end()
+    members.until(lambda: members.cursors() == _ends(wide_log))
+    for process in (first, second):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    _nothing_lost_nothing_doubled(wide_log, totals, new_database(migrated_template), writer.sheets)
+
+
+class Run(threading.Thread):
+    """A run of the aggregator in this process, as a member of a group."""
+
+    def __init__(self, log: EventLog, totals: Database) -> None:
+        super().__init__()
+        self.stop = threading.Event()
+        self.at: dict[int, int] = {}
+        self.fault: EscrutinioError | None = None
+        self._log, self._totals = log, totals
+
+    def run(self) -> None:
+        def on_progress(progress: consume.Progress) -> None:
+            self.at[progress.partition] = progress.offset
+
+        try:
+            consume.run(
+                self._totals.writer_url,
+                self._log.bootstrap_servers,
+                self._log.topic,
+                self.stop,
+                group=self._log.topic,
+                session_timeout_s=SESSION_S,
+                on_progress=on_progress,
+            )
+        except EscrutinioError as error:
+            self.fault = error
+
+
+def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
+    wide_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aggregator.log.PATIENCE_S", 2)
+    fold, stuck, go_on = consume.PartitionFold.take, threading.Event(), threading.Event()
+
+    def take(own: consume.PartitionFold, records: list[RawRecord]) -> Batch:
+        if threading.current_thread() is slow and not stuck.is_set():
+            stuck.set()
+            go_on.wait(60)
+        return fold(own, records)
+
+    monkeypatch.setattr(consume.PartitionFold, "take", take)
+    slow, other = Run(wide_log, totals), Run(wide_log, totals)
+    wide_log.append([contest(c) for c in CONTESTS])
+    slow.start()
+    try:
+        assert stuck.wait(60)
+        other.start()
+        _until(lambda: other.at == dict.fromkeys(range(PARTITIONS), 1))
+        go_on.set()
+        _until(lambda: "joining group" in caplog.text)
+        sheets = 0
+
+        def has_its_share_again() -> bool:
+            nonlocal sheets
+            wide_log.append([sheet(sheets, contest_id=c) for c in CONTESTS])
+            sheets += 1
+            return len(slow.at) == 2
+
+        _until(has_its_share_again)
+        _until(lambda: {**other.at, **slow.at} == dict.fromkeys(range(PARTITIONS), 1 + sheets))
+        assert (slow.fault, other.fault) == (None, None)
+    finally:
+        go_on.set()
+        for run in (slow, other):
+            run.stop.set()
+            run.join(60)
+    assert "nothing was written" in caplog.text
+    assert {count_of(totals, c).sub_units["counted"] for c in CONTESTS} == {sheets}
+
+
+def test_a_writer_from_outside_the_group_is_not_fought_with(wide_log: EventLog, totals: Database) -> None:
+    member = Run(wide_log, totals)
+    wide_log.append([contest(c) for c in CONTESTS])
+    member.start()
+    try:
+        _until(lambda: len(member.at) == PARTITIONS)
+        aggregate(wide_log, totals)
+        wide_log.append([sheet(1, contest_id=CONTESTS[0])])
+        _until(lambda: not member.is_alive())
+    finally:
+        member.stop.set()
+        member.join(60)
+    assert isinstance(member.fault, Fenced)
+    assert "not of that group" in str(member.fault)
+
+
+def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
+    event_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.store.COMMIT_S", 1)
+    event_log.append([contest()])
+    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+        topic_id, records = log.topic_id(), next(log.read_to_end(0))
+    batch = consume.PartitionFold().take(records)
+    taken: list[Cursor] = []
+
+    def frozen() -> Iterator[Parked]:
+        with Store(make_conninfo(totals.writer_url, options="-c lock_timeout=20s")) as other:
+            taken.append(other.claim(event_log.topic, topic_id, 0))
+        yield Parked(records[0], CONTEST, "never written")
+
+    batch.parked = frozen()  # type: ignore[assignment]
+    with Store(totals.writer_url) as store:
+        cursor = store.claim(event_log.topic, topic_id, 0)
+        with pytest.raises(StoreUnreachable):
+            store.commit(cursor, batch)
+    assert [(c.next_offset, c.epoch) for c in taken] == [(0, 2)]
+    aggregate(event_log, totals)
+
+
+def test_a_contest_in_two_partitions_is_refused_by_name(wide_log: EventLog, totals: Database) -> None:
+    home = CONTESTS[1]
+    wide_log.append([contest(home), sheet(1, contest_id=home)])
+    aggregate(wide_log, totals)
+    before = count_of(totals, home)
+    message = encode(sheet(2, contest_id=home))
+    wide_log.producer.send(
+        wide_log.topic, key=message.key, value=message.value, headers=message.headers, partition=3
+    ).get(30)
+    with pytest.raises(StoreError, match=rf"{home} stands in partition 3, offset 0, .* lives in partition 1"):
+        aggregate(wide_log, totals)
+    assert count_of(totals, home) == before
+
+
+def test_until_caught_up_is_for_one_run_that_reads_everything() -> None:
+    done = CliRunner().invoke(main, ["run", "--until-caught-up", "--group", "night"])
+    assert done.exit_code == 2
+    assert "takes every partition" in done.output
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
