@@ -30,11 +30,12 @@ stop:  ## Stop what demo started; its data is kept
 reset:  ## Stop it and delete its data
 	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local reset; else echo "Nothing is installed, so there is no data."; fi
 
-check: $(STAMP)  ## Lint, format, types, and who may import whom
+check: $(STAMP)  ## Lint, format, types, who may import whom, and the released schemas
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy $(CODE)
 	$(VENV)/bin/lint-imports
+	$(PY) -m schemas.release
 
 test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance
 	$(PY) -m pytest

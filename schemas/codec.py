@@ -4,6 +4,9 @@ Value: byte 0, schema id (4 bytes, big-endian), Avro body. The ids are fixed in 
 a message can be read in twenty years with this folder alone. Headers carry the CloudEvents attributes and the SHA-256
 of the schema file, so a message explains itself without a registry.
 
+Written is always the newest version of a record; read is every released one, each by its own schema. What an older version does
+not have gets the model's default, which is its schema's.
+
 The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro is given the schemas
 without them and this module converts, because fastavro would take a naive time as local time, and is slower.
 """

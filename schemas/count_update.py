@@ -1,4 +1,7 @@
-"""`CountUpdate`: one official statement about one reporting unit. Field docs stand in `count_update.v1.avsc`."""
+"""`CountUpdate`: one official statement about one reporting unit. Field docs stand in `count_update.v2.avsc`.
+
+A field that came after version 1 has a default here, the same as in its schema: an event written before has it.
+"""
 
 from datetime import datetime
 from typing import Annotated, NamedTuple, Self
@@ -129,6 +132,7 @@ class CountUpdate(Frozen):
     published_percentages: PublishedPercentages | None
     source: Source
     is_test: bool
+    office_note: Text | None = None  # since version 2
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

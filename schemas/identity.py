@@ -6,6 +6,8 @@ before it, so an event's id commits to the unit's whole history. It leaves out p
 office states a time, `source`, `published_percentages`, the unit's display name): reading the same statement from
 a second copy of the document gives the same id.
 
+A field that came after version 1 (`office_note`) is in the text only where it is stated, so every id given before stays.
+
 `event_id` is the UUIDv5 of that text, `leaf` its SHA-256; a contest's state digest is built from leaves (docs/contract.md).
 """
 
@@ -53,6 +55,7 @@ def statement(update: CountUpdate) -> bytes:
         update.sub_units,
         update.correction,
     )
+    later = {} if update.office_note is None else {"office_note": update.office_note}
     return canonical(
         {
             "area_path": unit.area_path,
@@ -79,6 +82,7 @@ def statement(update: CountUpdate) -> bytes:
             "sub_units": None if sub is None else sub.__dict__,
             "unit_id": unit.id,
             "unit_type": unit.type,
+            **later,
         }
     )
 

@@ -16,7 +16,9 @@ from aggregator.migrate import migrate
 from aggregator.views import Views
 from deploy.local import Broker, Postgres
 from schemas.codec import Event, encode
+from schemas.count_update import CountUpdate
 from schemas.topics import TopicNames
+from tests.builders import in_version_1
 from tests.fix_postgres import Database
 
 
@@ -34,6 +36,10 @@ class EventLog:
         sent = [self.producer.send(self.topic, key=m.key, value=m.value, headers=m.headers) for m in messages]
         self.producer.flush()
         return int(sent[-1].get(30).offset) if sent else -1
+
+    def append_version_1(self, updates: Iterable[CountUpdate]) -> int:
+        """Append updates as they were written before version 2; returns the offset of the last."""
+        return [self.append_raw(m.key, m.value, m.headers) for m in map(in_version_1, updates)][-1]
 
     def append_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> int:
         """Append any bytes."""

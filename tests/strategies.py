@@ -345,6 +345,7 @@ class Chain:
             "reported_at": None if move.b % 5 == 4 else stated,
             "observed_at": stated if move.b % 5 == 4 else stated + timedelta(minutes=2),
             "source_status": f"word {move.b}",
+            "office_note": f"note {move.a}" if move.b % 4 == 3 else None,
         }
         was = None if self.head is None else self.head.count_status
         if self.unit.type is not PRECINCT:
@@ -585,6 +586,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         source_status=draw(st.none() | _texts),
         review_reason=draw(st.none() | st.sampled_from(ReviewReason)),
         result_stage=draw(st.sampled_from(ResultStage)),
+        office_note=draw(st.none() | _texts),
         counts=draw(st.none() | st.builds(Counts, votes=st.dictionaries(_keys, _some, max_size=4), **figures)),
         sub_units=draw(
             st.none()

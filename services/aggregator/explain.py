@@ -52,6 +52,7 @@ class Change(Frozen):
     reason: str | None
     count_status: str
     source_status: str | None
+    office_note: str | None
     sentences: tuple[str, ...]
     change: dict[str, int]
     source: str
@@ -107,6 +108,7 @@ def changes(
                 reason=update.correction.reason if update.correction is not None else None,
                 count_status=update.count_status.value,
                 source_status=update.source_status,
+                office_note=update.office_note,
                 sentences=tuple(sentences),
                 change=change,
                 source="; ".join(f"{d.uri} {d.place} (sha256 {d.sha256[:12]}…)" for d in update.source.documents),

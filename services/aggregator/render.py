@@ -166,9 +166,16 @@ def explain(told: list[Change], zone: str) -> RenderableType:
         blocks.extend(Text(f"    {line}") for line in change.sentences)
         if change.reason is not None:
             blocks.append(Text(f"    marked {change.kind}: {change.reason}"))
+        if change.office_note is not None:
+            blocks.append(Text(f"    the office notes: {_one_line(change.office_note)}"))
         blocks.extend(Text(f"    finding {line}", style="red") for line in change.findings)
         blocks.append(Text(f"    event {change.event_id}; {change.source}", style="dim"))
     return Group(*blocks)
+
+
+def _one_line(words: str) -> str:
+    """Words of the office, without what would break the line or steer the terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())
 
 
 def snapshots(told: list[SnapshotChange], zone: str) -> RenderableType:

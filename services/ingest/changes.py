@@ -16,6 +16,8 @@ stand until that document is read again: it is then news. Such news is counted a
 Figures that were published for a time are not published for it again, also where others were between: an office that goes
 back to its earlier figures without a later time says what an old copy of its document says, and only such copies are common.
 
+A note of the office that is new or another is news; the same figures without it only repeat.
+
 A retracted statement has no figures: the next one is news, whatever it says. What is accepted from the log is what the
 fold accepts (`schemas.chain`).
 
@@ -68,6 +70,7 @@ class Figures(NamedTuple):
     registered_voters: int | None
     registered_voters_counted: int | None
     sub_units: tuple[object, ...] | None
+    office_note: str | None
 
 
 class Said(NamedTuple):
@@ -134,9 +137,9 @@ class Changes:
 def figures(unit: ReportingUnit, said: Statement | CountUpdate) -> Figures:
     """The figures of a statement or of an event about `unit`."""
     path, status, source_status, reason = unit.area_path, said.count_status, said.source_status, said.review_reason
-    counts, sub = said.counts, _flat(said.sub_units)
+    counts, sub, note = said.counts, _flat(said.sub_units), said.office_note
     if counts is None:
-        return Figures(path, status, source_status, reason, (), None, None, None, None, None, None, None, sub)
+        return Figures(path, status, source_status, reason, (), None, None, None, None, None, None, None, sub, note)
     votes = counts.votes
     valid = counts.valid_votes
     if valid is None and votes:
@@ -148,7 +151,7 @@ def figures(unit: ReportingUnit, said: Statement | CountUpdate) -> Figures:
             valid += n
     return Figures(
         path, status, source_status, reason, tuple(sorted(votes.items())), counts.ballots_cast, valid, counts.blank_votes,
-        counts.invalid_votes, counts.challenged_votes, counts.registered_voters, counts.registered_voters_counted, sub,
+        counts.invalid_votes, counts.challenged_votes, counts.registered_voters, counts.registered_voters_counted, sub, note,
     )  # fmt: skip
 
 
@@ -291,14 +294,21 @@ def compare(unit: UnitMemory | None, stated_at: datetime, now: Figures) -> tuple
     at = after
     while at and said[at - 1].stated_at == stated_at:
         at -= 1
-        if said[at].figures == now:
+        if _repeats(said[at].figures, now):
             return Outcome.KNOWN, said[at]
     if not after:
         return Outcome.NEWS, None
     predecessor = said[after - 1]
-    if predecessor.figures == now:
+    if _repeats(predecessor.figures, now):
         return (Outcome.HEARTBEAT if after == len(said) else Outcome.KNOWN), predecessor
     return Outcome.NEWS, predecessor
+
+
+def _repeats(was: Figures | None, now: Figures) -> bool:
+    """Whether `now` says nothing that `was` did not. A note that is missing is not withdrawn: most forms have no place for one."""
+    if was is not None and was.office_note is not None and now.office_note is None:
+        was = was._replace(office_note=None)
+    return was == now
 
 
 def _was_heard(
@@ -307,7 +317,9 @@ def _was_heard(
     """Whether these figures were a heartbeat under this time, and others were stated for the same time only after that."""
     if unit is None or predecessor.stated_at != stated_at:
         return False
-    return any(said.figures == now and (key, stated_at, said.event_id) in memory.heartbeats for said in unit.said)
+    return any(
+        _repeats(said.figures, now) and (key, stated_at, said.event_id) in memory.heartbeats for said in unit.said
+    )
 
 
 def _hear(statement: Statement, repeated: Said, *, single: bool, memory: ContestMemory, changes: Changes) -> None:
@@ -368,6 +380,7 @@ def _event(
         counts=statement.counts,
         sub_units=statement.sub_units,
         published_percentages=statement.published_percentages,
+        office_note=statement.office_note,
         source=Source(
             name=snapshot.source,
             snapshot_id=snapshot.snapshot_id,

@@ -51,6 +51,7 @@ class Statement:
     source_status: str | None
     review_reason: ReviewReason | None
     result_stage: ResultStage
+    office_note: str | None
     counts: Counts | None
     sub_units: SubUnits | None
     published_percentages: PublishedPercentages | None

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 from hypothesis import given
+from rich.console import Console
 
+from aggregator import render
 from aggregator.explain import Change, changes, sentences_of, signed, snapshot_changes
 from aggregator.fold import ContestState, evolve
 from aggregator.records import Recorded
@@ -196,6 +198,18 @@ def test_an_update_is_told_with_its_source_and_its_findings() -> None:
     assert change.source == "https://example.org/actas.csv row 2 (sha256 abababababab…)"
     assert change.findings == ("F105 ballots cast = valid + blank + invalid + challenged votes: 9 ≠ 2",)
     assert change.source_status == "CONTABILIZADAS NORMALES"
+
+
+def test_the_offices_note_is_told_in_one_line_beside_its_update() -> None:
+    noted = a_sheet(office_note="typed in\nanew \x1b[31m(mesa 1)")
+    plain = after(noted, reported_at=minute(1), office_note=None)
+    told = explained(a_contest(counting_level=PRECINCT), noted, plain)
+    assert [c.office_note for c in told] == [noted.office_note, None]
+    console = Console(width=160)
+    with console.capture() as shown:
+        console.print(render.explain(told, "America/Lima"))
+    notes = [line for line in shown.get().splitlines() if "the office notes" in line]
+    assert notes == ["    the office notes: typed in anew [31m(mesa 1)"]
 
 
 def test_a_publication_is_told_with_the_moves_of_its_sheets() -> None:

@@ -310,6 +310,16 @@ def test_of_the_own_form_the_good_rows_are_published(column: str, value: str, sa
     assert len(events) == 3
 
 
+def test_of_the_own_form_a_note_is_read_and_an_empty_one_is_none() -> None:
+    header, first, second = OWN.splitlines()[:3]
+    remark = "Corrección: mesa 000043, «digitación»\nRes. 12"
+    table = [f"{header},office_note", f'{first},"{remark}"', f"{second},", ""]
+    assert [s.office_note for s in statements(parse(kept("\n".join(table))))] == [remark, None]
+    events, rejection = published(parse(kept("\n".join([*table[:2], f"{second},{'x' * 10_001}", ""]))))
+    assert [event.office_note for event in events] == [remark]
+    assert str(rejection.finding).startswith("F202 office_note: String should have at most 10000 characters")
+
+
 def test_only_a_row_that_states_sub_units_has_them_and_a_sheet_must_not() -> None:
     def row(**cells: str) -> str:
         return ",".join(cells.get(column, "") for column in columns) + "\n"
@@ -472,7 +482,7 @@ def content(statement: Statement) -> tuple[object, ...]:
     """What a statement says, without where it was read."""
     return (
         statement.unit, statement.reported_at, statement.count_status, statement.source_status, statement.review_reason,
-        statement.result_stage, statement.counts, statement.sub_units, statement.published_percentages,
+        statement.result_stage, statement.office_note, statement.counts, statement.sub_units, statement.published_percentages,
     )  # fmt: skip
 
 

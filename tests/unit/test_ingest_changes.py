@@ -46,6 +46,7 @@ def statement(
     stage: ResultStage = ResultStage.PROVISIONAL,
     path: tuple[str, ...] = ("pe", "01"),
     reason: ReviewReason | None = None,
+    note: str | None = None,
 ) -> Statement:
     time = START + timedelta(minutes=minute)
     cast = None if None in votes else sum(n or 0 for n in votes) + invalid
@@ -57,6 +58,7 @@ def statement(
         source_status=status.value,
         review_reason=reason,
         result_stage=stage,
+        office_note=note,
         counts=Counts(
             votes=dict(zip("ba", votes, strict=True)), ballots_cast=cast, valid_votes=None, blank_votes=0, invalid_votes=invalid,
             challenged_votes=0, registered_voters=300, registered_voters_counted=None,
@@ -237,6 +239,39 @@ def test_a_changed_review_reason_alone_is_news(memory: ContestMemory) -> None:
     for minute, reason in enumerate((ReviewReason.ILLEGIBLE, ReviewReason.ILLEGIBLE, ReviewReason.OTHER)):
         found = run(memory, snapshot(statement(minute=minute, status=CountStatus.UNDER_REVIEW, reason=reason)))
         assert len(found.events) == (minute != 1)
+
+
+def test_a_note_is_news_when_it_comes_or_changes(memory: ContestMemory) -> None:
+    notes = (None, "sheet 12 typed in anew", "sheet 12 typed in anew", "and sheet 13")
+    found = [run(memory, snapshot(statement(minute=minute, note=note))) for minute, note in enumerate(notes)]
+    assert [len(f.events) for f in found] == [1, 1, 0, 1]
+    assert [event.office_note for f in found for event in f.events] == [None, notes[1], notes[3]]
+    assert all(event.kind is UpdateKind.REPORTED for f in found for event in f.events)
+
+
+def test_the_same_figures_without_the_note_only_repeat(memory: ContestMemory) -> None:
+    (noted,) = run(memory, snapshot(statement(note="typed in anew"))).events
+    other_document = run(memory, snapshot(statement()))  # of the same time, with no place for a note
+    assert (other_document.known, other_document.heartbeats) == (1, [])
+    (heartbeat,) = run(memory, snapshot(statement(minute=1))).heartbeats
+    assert heartbeat.last_event_id == noted.event_id
+    (other,) = run(memory, snapshot(statement(minute=1, votes=(6, 3)))).events
+    assert other.office_note is None
+    assert not run(memory, snapshot(statement(minute=1))).events  # the heartbeat, met again
+    assert run(memory, snapshot(statement(minute=2))).events  # without a note, but also other figures again
+
+
+def test_a_note_is_remembered_from_the_log(memory: ContestMemory) -> None:
+    events = run(memory, snapshot(statement(note="a")), snapshot(statement(minute=1, note="b"))).events
+    again = ContestMemory(CONTEST)
+    assert all(remember(again, event) for event in events)
+    assert again.units == memory.units
+
+
+def test_after_a_retraction_a_note_is_news_too(memory: ContestMemory) -> None:
+    (noted,) = run(memory, snapshot(statement(note="a"))).events
+    remember(memory, retraction(noted, 1))
+    assert len(run(memory, snapshot(statement(minute=2))).events) == 1
 
 
 def test_a_changed_area_path_alone_is_news(memory: ContestMemory) -> None:

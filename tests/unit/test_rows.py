@@ -53,7 +53,9 @@ def test_a_night_folded_from_its_rows_is_the_night(log: list[Recorded]) -> None:
 def test_a_row_has_what_people_ask_for() -> None:
     first = a_sheet()
     state = ContestState()
-    log = recorded([a_contest(), first, after(first, reported_at=minute(9), **corrected(first))])
+    log = recorded(
+        [a_contest(), first, after(first, reported_at=minute(9), office_note="typed in anew", **corrected(first))]
+    )
     row = [through_the_table(step) for step in [evolve(state, r) for r in log][1:]][-1]
     assert (row["partition"], row["log_offset"], row["recorded_at"]) == (0, log[2].offset, log[2].recorded_at)
     assert (row["unit_type"], row["unit_id"], row["unit_name"]) == ("precinct", "000001", None)
@@ -62,6 +64,7 @@ def test_a_row_has_what_people_ask_for() -> None:
     assert row["correction"]["replaces_event_id"] == str(first.event_id)
     assert (row["reported_at"], row["stated_at"]) == (minute(9), minute(9))
     assert (row["count_status"], row["review_reason"], row["result_stage"]) == ("COUNTED", None, "PROVISIONAL")
+    assert row["office_note"] == "typed in anew"
     assert row["counts"]["votes"] == {"peru-libre": 100, "fuerza-popular": 80}
     assert row["counts"]["valid_votes"] is None  # not stated is not zero, in the table too
     assert (row["accepted"], row["change"]) == (True, {})

@@ -20,6 +20,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
+from schemas.identity import is_named_right
 from schemas.types import ReportingUnitType
 
 FOLDER = Path(codec.__file__).parent
@@ -60,6 +61,11 @@ def avro_of(annotation: Any) -> Any:
     return {"type": "record", "name": annotation.__name__, "fields": fields}
 
 
+def defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that have a default: those that came after its first version."""
+    return {f["name"]: f["default"] for f in schema["fields"] if "default" in f}
+
+
 def bare(schema: Any) -> Any:
     """A schema without what is for people and for older readers."""
     if isinstance(schema, list):
@@ -72,6 +78,12 @@ def bare(schema: Any) -> Any:
 @pytest.mark.parametrize("model", [CountUpdate, ContestDefined, FeedStatus])
 def test_a_schema_says_what_its_model_says(model: type[BaseModel]) -> None:
     assert bare(NEWEST[model.__name__].avro) == avro_of(model)
+
+
+@pytest.mark.parametrize("model", [CountUpdate, ContestDefined, FeedStatus])
+def test_what_came_later_has_the_default_of_its_schema(model: type[BaseModel]) -> None:
+    given = {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
+    assert given == defaults(NEWEST[model.__name__].avro)
 
 
 def test_a_string_that_stands_for_a_kind_of_area_lists_the_kinds() -> None:
@@ -117,6 +129,12 @@ def test_recorded_bytes_are_read_as_ever(path: Path) -> None:
     schema = SCHEMAS[int.from_bytes(value[1:5])]
     assert path.name.startswith(schema.path.stem + ".")
     event = decode(value)
-    assert event.model_dump(mode="json") == json.loads(path.with_suffix(".json").read_text())
+    later = {
+        name: content
+        for name, content in defaults(NEWEST[schema.record].avro).items()
+        if name not in defaults(schema.avro)
+    }
+    assert event.model_dump(mode="json") == json.loads(path.with_suffix(".json").read_text()) | later
+    assert is_named_right(event)
     if schema is NEWEST[schema.record]:
         assert encode(event).value == value

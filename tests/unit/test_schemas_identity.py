@@ -218,6 +218,8 @@ CHANGES: dict[str, Any] = {
     "reported_at not stated": {"reported_at": None},
     "status": {"count_status": CountStatus.PENDING},
     "source's status": {"source_status": "x"},
+    "a note": {"office_note": "x"},
+    "an empty note": {"office_note": ""},
     "review reason": {"review_reason": ReviewReason.OTHER},
     "stage": {"result_stage": ResultStage.PROCLAIMED},
     "no counts": {"counts": None},

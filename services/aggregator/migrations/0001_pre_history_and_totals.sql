@@ -65,6 +65,7 @@ CREATE TABLE :aggregate.count_update_history (
     source_status     text,
     review_reason     text,
     result_stage      text   NOT NULL,
+    office_note       text,                  -- null where the office makes none, and in events of version 1
     counts            jsonb,
     sub_units         jsonb,
     published_percentages jsonb,

@@ -255,6 +255,7 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
         source_status=None,
         review_reason=None,
         result_stage=ResultStage.PROVISIONAL,
+        office_note=None,
         counts=Counts(
             votes=votes,
             ballots_cast=totals.get("ballots_cast"),

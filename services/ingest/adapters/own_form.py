@@ -26,7 +26,7 @@ FORMS = (
     Form(
         FAMILY, "updates", ("contest_id", "unit_type", "unit_id"),
         ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason", "result_stage",
-         *_COUNTS, *(_SUB_UNITS + name for name in _SUB), *(_PUBLISHED + name for name in _SHARES)),
+         "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB), *(_PUBLISHED + name for name in _SHARES)),
         "reported_at", lambda column: column.startswith((_VOTES, _REASON, _SHARE)),
     ),
 )  # fmt: skip
@@ -173,6 +173,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             source_status=cell("source_status"),
             review_reason=word("review_reason", ReviewReason, None),
             result_stage=word("result_stage", ResultStage, ResultStage.PROVISIONAL),
+            office_note=cell("office_note"),
             counts=counts,
             sub_units=sub_units if has_sub_units is not None else None,
             published_percentages=published

@@ -234,6 +234,7 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
             source_status=word,
             review_reason=reason,
             result_stage=ResultStage.ADJUDICATED if detail == _RESOLVED else ResultStage.PROVISIONAL,
+            office_note=None,
             counts=Counts(
                 votes=votes,
                 ballots_cast=cast,
