@@ -1,0 +1,176 @@
+"""Puts a made-up night on a topic: `python -m tests.bench.nights`.
+
+Beside the services, not one of them: it writes what no office said. So it only fills a topic that is empty. A crash leaves
+the first part of the night there; make the same again on another topic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import multiprocessing
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import fields
+from multiprocessing.connection import Connection
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ingest.broker import reach
+from ingest.errors import BrokerAway, TopicRefused
+from ingest.publish import create, inspect
+from schemas.codec import Message
+from schemas.topics import EVENTS
+from tests.bench.nights import Night, messages, rough
+
+IN_FLIGHT = 20_000
+"""Unacknowledged messages at most."""
+_BATCH = 1_000
+_REDRAW = 1_000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fill a topic and say how fast."""
+    asked = _parser().parse_args(arguments)
+    given = {f.name: value for f in fields(Night) if (value := getattr(asked, f.name, None)) is not None}
+    try:
+        night = Night(**given)
+    except ValueError as error:
+        sys.exit(f"no such night: {error}")
+    night = rough(night) if asked.rough else night
+    try:
+        prepare(asked.bootstrap_servers, asked.topic)
+        begun = time.perf_counter()
+        with closing(written(night)) as made:
+            fill(asked.bootstrap_servers, asked.topic, made, night.events)
+    except (BrokerAway, TopicRefused) as error:
+        sys.exit(str(error))
+    except KafkaError as error:
+        sys.exit(f"{asked.topic} at {asked.bootstrap_servers}: {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"stopped: {asked.topic} holds a part of the night, and cannot be filled again")
+    seconds = time.perf_counter() - begun
+    print(f"{night.events:,} events on {asked.topic} in {seconds:.1f} s: {night.events / seconds:,.0f}/s")
+
+
+def written(night: Night) -> Generator[Message]:
+    """The night's messages, made by a process of their own, so that sending them does not wait for it. Close it to end it."""
+    beside = multiprocessing.get_context("spawn")
+    end, other = beside.Pipe(duplex=False)
+    writer = beside.Process(target=_write, args=(night, other), daemon=True)
+    writer.start()
+    other.close()
+    try:
+        while batch := end.recv():
+            yield from batch
+    except EOFError:
+        writer.join()
+        raise RuntimeError(f"the process that makes the night ended with {writer.exitcode}") from None
+    finally:
+        writer.terminate()
+        writer.join()
+        end.close()
+
+
+def _write(night: Night, door: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that reads, who ends this
+    gc.disable()  # nothing of a night refers to itself, and looking for it takes a third of the time
+    made = messages(night)
+    while batch := list(itertools.islice(made, _BATCH)):
+        door.send(batch)
+    door.send([])
+
+
+def prepare(bootstrap_servers: str, topic: str) -> None:
+    """Creates the topic where it is missing. Raises TopicRefused where it could lose events, or holds some already."""
+    reach(bootstrap_servers)
+    create(bootstrap_servers, [(topic, EVENTS)], replication_factor=1)
+    inspect(bootstrap_servers, [(topic, EVENTS)])
+    consumer: Any = KafkaConsumer(bootstrap_servers=bootstrap_servers.split(","))
+    try:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        held = sum(consumer.end_offsets(partitions).values())
+    finally:
+        consumer.close()
+    if held:
+        raise TopicRefused(f"topic {topic} at {bootstrap_servers} holds {held:,} messages already: name another")
+
+
+def fill(bootstrap_servers: str, topic: str, night: Iterable[Message], events: int) -> None:
+    """Sends all messages in order and waits until the last is acknowledged. Raises KafkaError for one that is refused."""
+    producer: Any = KafkaProducer(
+        bootstrap_servers=bootstrap_servers.split(","),
+        acks="all",
+        enable_idempotence=True,  # in order, and each once
+        batch_size=131_072,
+        linger_ms=20,
+        max_request_size=8 << 20,
+        allow_auto_create_topics=False,
+    )
+    waiting: deque[Any] = deque()
+    try:
+        with _bar() as bar:
+            task = bar.add_task(topic, total=events, rate="")
+            begun = time.perf_counter()
+            # Working out a message's partition from its key is a tenth of the sending: not needed where there is one.
+            partition = 0 if len(producer.partitions_for(topic)) == 1 else None
+            for sent, message in enumerate(night, start=1):
+                waiting.append(producer.send(topic, message.value, message.key, message.headers, partition=partition))
+                if len(waiting) == IN_FLIGHT:
+                    _settle(waiting, IN_FLIGHT // 2)
+                if sent % _REDRAW == 0:
+                    bar.update(task, completed=sent, rate=f"{sent / (time.perf_counter() - begun):,.0f}/s")
+            _settle(waiting, 0)
+            bar.update(task, completed=events)
+    finally:
+        producer.close(timeout=10)
+
+
+def _settle(waiting: deque[Any], down_to: int) -> None:
+    while len(waiting) > down_to:
+        waiting.popleft().get(timeout=60)
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    usual = Night()
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.nights",
+        description="Put a made-up election night on a new topic. The same options make the same events, byte for byte.",
+    )
+    parser.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT", help="brokers, separated by commas")
+    parser.add_argument("--topic", required=True, metavar="NAME", help="created if it is not there; must be empty")
+    for option, what in (
+        ("events", "messages in all"),
+        ("seed", "another number makes another night"),
+        ("units", "tally sheets of each contest"),
+        ("contests", "contests, in turns on one log"),
+        ("municipalities", "of the country"),
+        ("hours", "from the first document to the last"),
+    ):
+        default = getattr(usual, option)
+        parser.add_argument(f"--{option}", type=int, metavar="N", help=f"{what} (default: {default:_})")
+    parser.add_argument("--rough", action="store_true", help="a lot of what is rare, and trouble a reader must refuse")
+    return parser

@@ -1,0 +1,82 @@
+"""The command that puts a made-up night on a topic; and every point of such a log, replayed and counted naively."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from aggregator import replay
+from aggregator.consume import recorded_of_raw
+from aggregator.log import Log
+from aggregator.moment import Moment
+from aggregator.records import RawRecord
+from deploy.local import Broker
+from schemas.codec import encode
+from tests.bench import fill, naive
+from tests.bench.nights import BEGIN, Night, log, rough
+
+EVENTS = 600
+UNITS = 30
+NIGHT = rough(Night(events=EVENTS, units=UNITS, contests=2, municipalities=200))
+
+
+def command(servers: str, topic: str) -> None:
+    options = f"--bootstrap-servers {servers} --topic {topic} --events {EVENTS} --units {UNITS} --contests 2"
+    options += " --municipalities 200 --rough"
+    fill.main(options.split())
+
+
+def read(servers: str, topic: str) -> list[RawRecord]:
+    with Log(servers, topic) as door:
+        return [record for batch in door.read_to_end(0) for record in batch]
+
+
+def test_the_command_fills_a_topic_and_says_how_fast(
+    kafka_server: Broker, topic_prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = topic_prefix + "night"
+    command(kafka_server.bootstrap_servers, topic)
+    assert capsys.readouterr().out.startswith(f"600 events on {topic} in ")
+    expected = [encode(event) for _, event in log(NIGHT)]
+    found = read(kafka_server.bootstrap_servers, topic)
+    assert [(r.offset, r.key, r.value, r.headers) for r in found] == [
+        (offset, m.key, m.value, m.headers) for offset, m in enumerate(expected)
+    ]
+    with pytest.raises(SystemExit, match="holds 600 messages already"):
+        command(kafka_server.bootstrap_servers, topic)
+    assert len(read(kafka_server.bootstrap_servers, topic)) == 600
+
+
+def test_what_the_command_cannot_do_it_says(
+    kafka_server: Broker, new_topic: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="no broker answers at"):
+        command("127.0.0.1:1", "nowhere")
+    with pytest.raises(SystemExit, match="no such night: at least one contest"):
+        fill.main(["--bootstrap-servers", "127.0.0.1:1", "--topic", "nowhere", "--units", "0"])
+    compacted = new_topic("compacted", cleanup_policy="compact")
+    with pytest.raises(SystemExit, match=r"cleanup\.policy=compact"):
+        command(kafka_server.bootstrap_servers, compacted)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_replay_to_any_point_is_the_naive_count(kafka_server: Broker, topic_prefix: str) -> None:
+    topic = topic_prefix + "night"
+    servers = kafka_server.bootstrap_servers
+    command(servers, topic)
+    contest_id = "pe-2021-night-2"
+    places = [recorded_of_raw(r) for r in read(servers, topic) if r.key == contest_id.encode()]
+    entries = [naive.Place(p.offset, p.recorded_at, p.event) for p in places]
+    for offset in (None, 60, 400):
+        for hours in (None, -1, 2, 30, 60):
+            stated_at = None if hours is None else BEGIN + timedelta(hours=hours)
+            until = Moment(offset=offset, stated_at=stated_at)
+            state = replay.replay(servers, topic, contest_id, until)
+            expected = naive.totals(entries, offset, stated_at)
+            zero = state.layout.zero()
+            for area, figures in expected.items():
+                vector = state.totals[area].vector if area in state.totals else zero
+                assert state.layout.named(vector) == figures, (until, area)
+            assert set(state.totals) <= set(expected)
