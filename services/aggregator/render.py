@@ -272,6 +272,13 @@ def projections(found: list[Standing]) -> RenderableType:
 def verdict(found: Verdict) -> RenderableType:
     """Whether the tables say what the log says, and where not."""
     lines = [Text(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
+    if found.is_copy:
+        lines.append(
+            Text(
+                "This is another topic than the tables were built from: a copy's own log times are left out.",
+                style="yellow",
+            )
+        )
     if found.equal:
         return Group(*lines, Text(f"equal; digest {found.log_digest}, from the log and from the tables", style="bold"))
     lines += [Text(str(difference), style="red") for difference in found.differences]

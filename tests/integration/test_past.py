@@ -20,9 +20,12 @@ from aggregator.past import Past
 from aggregator.records import RawRecord, Recorded
 from aggregator.replay import Folding
 from aggregator.store import Store
+from aggregator.tally import Layout
+from aggregator.verify import Tables, Verdict
 from aggregator.views import Views
 from schemas.codec import encode
 from schemas.types import to_milliseconds
+from tests.bench import naive
 from tests.fix_postgres import Database
 from tests.strategies import NIGHT, nights
 
@@ -121,3 +124,29 @@ def test_the_tables_as_of_any_moment_are_the_replay_to_it(tables: Database, data
             for area in areas:
                 expected = from_the_log(records, moment, area)
                 assert from_the_tables(views, moment, area) == expected, (moment, area)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: Database, data: st.DataObject) -> None:
+    night = data.draw(nights())
+    records = [raw(r) for r in night]
+    places = [naive.Place(r.offset, r.recorded_at, r.event) for r in night]
+    with written(tables, records, data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=3))) as views:
+        for moment in [NOW, *data.draw(st.lists(moments(night), min_size=1, max_size=4))]:
+            try:
+                past = Past(views, CONTEST, moment)
+            except NothingCounted:
+                continue
+            told = past.totals([area.area_id for area in past.contest.areas])
+            layout = Layout.of(past.contest)
+            nothing = layout.named(layout.zero())
+            for area, figures in naive.totals(places, past.to_offset, moment.stated_at).items():
+                total = told.get(area)
+                assert (layout.named(total.vector) if total is not None else nothing) == figures, (moment, area)
+        offset = data.draw(st.sampled_from(night)).offset
+        kept = Tables(views, CONTEST, Verdict(CONTEST, offset))
+        folding = Folding(CONTEST, Moment(offset=offset), kept.compare)
+        folding.take(records)
+        assert kept.digest() == folding.state.digest.root()

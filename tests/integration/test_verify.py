@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 from click.testing import CliRunner
@@ -9,8 +11,12 @@ from click.testing import CliRunner
 from aggregator import fold
 from aggregator.cli import main
 from aggregator.count import NothingCounted
+from aggregator.log import Log
+from aggregator.replay import ReplayError
 from aggregator.verify import SHOWN, Verdict, verify
 from aggregator.views import Views
+from schemas.codec import decode
+from schemas.count_update import CountUpdate
 from schemas.types import CountStatus, ReportingUnitType
 from tests.builders import CONTEST, bulletin, contest, revised, sheet
 from tests.fix_aggregate import EventLog, aggregate
@@ -121,6 +127,34 @@ def test_one_changed_row_is_named(event_log: EventLog, totals: Database, tamperi
     assert len(found.differences) == len(told) == found.count
     for difference, beginning in zip(found.differences, told, strict=True):
         assert str(difference).startswith(beginning)
+
+
+@pytest.mark.parametrize("dropped", [1, 4, 9])
+def test_an_event_dropped_from_a_copied_log_is_named(
+    event_log: EventLog, totals: Database, new_topic: Callable[..., str], dropped: int
+) -> None:
+    a_night(event_log)
+    aggregate(event_log, totals)
+    copy = EventLog(event_log.bootstrap_servers, new_topic("copied"), event_log.producer)
+    lost = None
+    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+        for record in (r for batch in log.read_to_end(0) for r in batch):
+            if record.offset == dropped:
+                lost = decode(record.value, record.headers)
+            else:
+                copy.append_raw(record.key, record.value, [(k, v or b"") for k, v in record.headers])
+    assert isinstance(lost, CountUpdate)
+    if dropped == 9:  # the last one: the copy ends too early
+        with pytest.raises(ReplayError, match="the log ends at offset 8; 9 is not on it yet"):
+            verdict(copy, totals)
+        return
+    found = verdict(copy, totals, 8)
+    assert (found.equal, found.is_copy) == (False, True)
+    assert verdict(copy, totals, dropped - 1).equal
+    told = f"update_history offset {dropped}, "
+    first = next(d for d in found.differences if d.table == "update_history")
+    assert str(first).startswith(told)
+    assert f"the row is of event {lost.event_id}, {lost.unit}, which the log does not have here" in str(first)
 
 
 def test_many_differences_are_counted_and_the_first_named(event_log: EventLog, totals: Database) -> None:
