@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fix_kafka", "tests.fix_postgres", "tests.fix_aggregate"]
+pytest_plugins = ["tests.fix_kafka", "tests.fix_postgres", "tests.fix_aggregate", "tests.fix_tables"]
 
 
 def pytest_configure() -> None:

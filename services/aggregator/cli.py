@@ -5,12 +5,13 @@ negative answer, 2 wrong use or something that cannot be read or reached.
 import gc
 import json
 import logging
+import re
 import signal
 import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from aggregator import rebuild as rebuilding
 from aggregator import replay as replaying
 from aggregator import verify as verifying
 from aggregator.count import NothingCounted, find_area, of_state
+from aggregator.course import between, over_time
 from aggregator.explain import changes, snapshot_changes
 from aggregator.keep import replay_into
 from aggregator.log import Log, LogError, last_heartbeat
@@ -330,6 +332,95 @@ def show(
     with Views(_need(load(reader_url=reader_url), "reader_url"), schema) as views:
         answer = views.count(contest_id, area_id) if moment == NOW else Past(views, contest_id, moment).count(area_id)
     _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
+
+
+def _moment(_context: click.Context, parameter: click.Parameter, value: str) -> Moment:
+    try:
+        return Moment.parse(value)
+    except MomentError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
+def _interval(_context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a length of time such as 90s, 10m, 1h or 1d", param=parameter)
+    return int(found[1]) * {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}.get(
+        found[2], timedelta(days=1)
+    )
+
+
+@main.command(cls=_Command)
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("first", metavar="A", callback=_moment)
+@click.argument("second", metavar="B", callback=_moment)
+@click.option("--area", "area_id", metavar="AREA", help="This area and those directly in it; else the outermost.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Events to show, at most.")
+@_reader
+@_schema
+@_json
+def diff(
+    contest_id: str,
+    first: Moment,
+    second: Moment,
+    area_id: str | None,
+    limit: int,
+    reader_url: str | None,
+    schema: Projection,
+    as_json: bool,
+) -> None:
+    """What changed from moment A to moment B, by area and selection, and the events behind it.
+
+    \b
+    A moment is
+      now                             all that is known
+      41, offset:41                   up to this place on the log
+      2021-06-08T00:23Z, reported:…   what the office had stated by then (its own time)
+      recorded:2021-06-08T02:40Z      what was on the log by then (the broker's time)
+    and several joined by commas: what was known at the one about the other.
+
+    \b
+    Examples: escrutinio-aggregator diff pe-2021-president-runoff 2021-06-08T04:18Z 2021-06-08T05:19Z
+              escrutinio-aggregator diff pe-2021-president-runoff 31 now --area 010000 --limit 5
+    """
+    with Views(_need(load(reader_url=reader_url), "reader_url"), schema) as views:
+        answer = between(views, contest_id, first, second, area_id, limit)
+    _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.difference(answer))
+
+
+@main.command(cls=_Command)
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA]", required=False)
+@click.option(
+    "--every", callback=_interval, metavar="TIME", help="One point for each such interval, its last: 90s, 10m, 1h."
+)
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="Exit 2 beyond so many points.")
+@_reader
+@_schema
+@_json
+def timeline(
+    contest_id: str,
+    area_id: str | None,
+    every: timedelta | None,
+    limit: int,
+    reader_url: str | None,
+    schema: Projection,
+    as_json: bool,
+) -> None:
+    """Share, lead and sheets counted over the office's time; where the lead changes is marked.
+
+    Two series. OFFICIAL: the office's statements about the area; of each official time the one that stands. COMPUTED: our
+    sums over what is added up now, as they were published up to each official time. Corrections that came later are
+    not in a point: `show --at-reported` has them.
+
+    \b
+    Example: escrutinio-aggregator timeline pe-2021-president-runoff --every 1h
+    """
+    with Views(_need(load(reader_url=reader_url), "reader_url"), schema) as views:
+        answer = over_time(views, contest_id, area_id, every, limit)
+    _tell(answer.model_dump(mode="json") if as_json else None, lambda: render.timeline(answer))
 
 
 @main.command(cls=_Command)

@@ -140,10 +140,12 @@ def snapshot_changes(contest: ContestDefined, rows: Sequence[Mapping[str, Any]])
 
 def sentences_of(contest: ContestDefined, change: Mapping[str, int]) -> list[str]:
     """A change in words: votes by party, ballots, sheets, and why sheets moved."""
-    by_id = {s.selection_id: s for s in contest.selections}
-    votes = [
-        f"{by_id[s].party} {signed(change[f'votes.{s}'])}" for s in contest.selection_ids if change.get(f"votes.{s}")
-    ]
+    return changed_words({s.selection_id: s.party for s in contest.selections}, change)
+
+
+def changed_words(parties: Mapping[str, str], change: Mapping[str, int]) -> list[str]:
+    """As `sentences_of`, where only the selections' parties are known, in the order of the ballot."""
+    votes = [f"{party} {signed(change[f'votes.{s}'])}" for s, party in parties.items() if change.get(f"votes.{s}")]
     ballots = [f"{word} {signed(change[name])}" for name, word in _FIGURES if change.get(name)]
     sheets = [f"{word} {signed(change[name])}" for name, word in _SHEETS if change.get(name)]
     reasons = [

@@ -9,6 +9,7 @@ Reads only; every answer of one `Past` is of one snapshot of the database.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,7 @@ from aggregator.records import Recorded
 from aggregator.rows import recorded_of
 from aggregator.tally import Layout, Vector
 from aggregator.views import Views, area_key
-from schemas.contest import ContestDefined
+from schemas.contest import Area, ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 
 
@@ -30,6 +31,17 @@ class _Stretch:
 
     base: AreaTotal
     offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An area's total at the last offset before its first update of a later official time."""
+
+    total: AreaTotal
+    end: int
+    """That offset."""
+    later: datetime | None
+    """That later time; None when there is none."""
 
 
 class Past:
@@ -56,58 +68,86 @@ class Past:
         """The type of the units that were added up."""
         return self.contest.counting_level.value
 
+    def holds(self, recorded: Recorded) -> bool:
+        """Whether an accepted event belongs to the moment."""
+        return recorded.offset <= self.to_offset and self.moment.takes(recorded)
+
     def count(self, area_id: str | None) -> Count:
         """The count of an area. Raises NothingCounted."""
         area = find_area(self.contest, area_id)
         total = self.totals([area.area_id]).get(area.area_id)
-        official = self.official(area_key(area)) if area.type in AREA_TYPES else []
-        return count(self.contest, area, total, official, self.as_of, None)
+        return count(self.contest, area, total, self.official(area), self.as_of, None)
 
-    def official(self, unit: UnitKey) -> list[Recorded]:
-        """The accepted statements about a unit, by sequence."""
-        rows = self._views.unit_history_to(self._contest_id, [unit], self.to_offset)
-        statements = [recorded_of(row) for row in rows]
-        return [r for r in statements if self.moment.takes(r)]
+    def counts(self, areas: Sequence[str]) -> dict[str, Count]:
+        """The counts of many areas by their ids, read at once. Those of which nothing is known are left out."""
+        known = [self.contest.areas_by_id[a] for a in areas if a in self.contest.areas_by_id]
+        totals = self.totals([area.area_id for area in known])
+        official = self.statements([area_key(area) for area in known if area.type in AREA_TYPES])
+        found = {}
+        for area in known:
+            stated = [r for r in official.get(area_key(area), ()) if self.moment.takes(r)]
+            with suppress(NothingCounted):
+                found[area.area_id] = count(self.contest, area, totals.get(area.area_id), stated, self.as_of, None)
+        return found
+
+    def official(self, area: Area) -> list[Recorded]:
+        """The accepted statements about an area, by sequence."""
+        if area.type not in AREA_TYPES:
+            return []
+        return [r for rows in self.statements([area_key(area)]).values() for r in rows if self.moment.takes(r)]
+
+    def statements(self, units: Sequence[UnitKey]) -> dict[UnitKey, list[Recorded]]:
+        """By unit the accepted statements that stand on the log up to the moment, whatever time they speak of."""
+        found: dict[UnitKey, list[Recorded]] = defaultdict(list)
+        for row in self._views.unit_history_to(self._contest_id, units, self.to_offset) if units else ():
+            found[UnitKey(row["unit_type"], row["unit_id"])].append(recorded_of(row))
+        return found
 
     def totals(self, areas: Sequence[str], unit_type: str | None = None) -> dict[str, AreaTotal]:
         """The totals of areas over the units of a type, the counting level by default. Areas without one are left out."""
         kind = unit_type or self.level
-        stretches = self._stretches(kind, areas)
+        reached = self.reached(kind, areas, self._stated_at)
+        found = {area: r.total for area, r in reached.items() if r.total.last_offset >= 0}
+        if self._stated_at is not None:
+            self._take_late(kind, areas, {area: r.end for area, r in reached.items()}, found)
+        return found
+
+    def reached(self, kind: str, areas: Sequence[str], stated_at: datetime | None) -> dict[str, Reached]:
+        """For each area the total over units of a type as it was published up to an official time, or to the moment's end
+        of the log when that is None: without what came late."""
+        stretches = self._stretches(kind, areas, stated_at)
         changes = self._views.changes_at(self._contest_id, sorted({o for s in stretches.values() for o in s.offsets}))
-        found: dict[str, AreaTotal] = {}
-        ends: dict[str, int] = {}
+        found = {}
         for area, stretch in stretches.items():
             total = replace(stretch.base, vector=list(stretch.base.vector))
-            ends[area] = self.to_offset
+            end, later = self.to_offset, None
             for offset in stretch.offsets:
                 row = changes[offset]
-                if self._stated_at is not None and row["stated_at"] > self._stated_at:
-                    ends[area] = offset - 1
+                if stated_at is not None and row["stated_at"] > stated_at:
+                    end, later = offset - 1, row["stated_at"]
                     break
                 _touch(total, row["stated_at"], offset, row["event_id"])
                 self._layout.add_changes(total.vector, row["change"])
-            if total.last_offset >= 0:
-                found[area] = total
-        if self._stated_at is not None:
-            self._take_late(kind, areas, ends, found)
+            found[area] = Reached(total, end, later)
         return found
 
-    def _stretches(self, kind: str, areas: Sequence[str]) -> dict[str, _Stretch]:
-        """For each area the last kept total that holds nothing beyond the moment, and what follows it in its block."""
+    def _stretches(self, kind: str, areas: Sequence[str], stated_at: datetime | None) -> dict[str, _Stretch]:
+        """For each area the last kept total that holds nothing beyond the moment or stated later, and what follows it in
+        its block."""
         since = self._views.totals_since(self._contest_id, kind, areas)
         by_area: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in self._views.blocks_to(self._contest_id, kind, areas, self.to_offset):
             by_area[row["area_id"]].append(row)
-        beyond = [area for area, rows in by_area.items() if self._is_beyond(rows)]
+        beyond = [area for area, rows in by_area.items() if self._is_beyond(rows, stated_at)]
         for area in beyond:
             by_area[area] = []
-        if self._stated_at is not None:
-            for row in self._views.blocks_stated_by(self._contest_id, kind, beyond, self._stated_at):
+        if stated_at is not None:
+            for row in self._views.blocks_stated_by(self._contest_id, kind, beyond, stated_at):
                 by_area[row["area_id"]].append(row)
         stretches = {}
         for area in areas:
             rows = by_area.get(area, [])
-            if not rows or (rows[0]["span"].upper - 1 <= self.to_offset and not self._is_later(rows[0])):
+            if not rows or (rows[0]["span"].upper - 1 <= self.to_offset and not _is_later(rows[0], stated_at)):
                 base, offsets = (rows[0] if rows else None), since.get(area, ())
             else:
                 base, offsets = (rows[1] if len(rows) > 1 else None), rows[0]["offsets"]
@@ -115,14 +155,11 @@ class Past:
             stretches[area] = _Stretch(self._total_of(base), tuple(o for o in offsets if after <= o <= self.to_offset))
         return stretches
 
-    def _is_later(self, block: Mapping[str, Any]) -> bool:
-        return self._stated_at is not None and block["stated_at"] > self._stated_at
-
-    def _is_beyond(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+    def _is_beyond(self, rows: Sequence[Mapping[str, Any]], stated_at: datetime | None) -> bool:
         """Whether the kept total to start from, by the log, holds something stated later."""
         inside = rows[0]["span"].upper - 1 > self.to_offset
         base = rows[1] if inside and len(rows) > 1 else None if inside else rows[0]
-        return base is not None and self._is_later(base)
+        return base is not None and _is_later(base, stated_at)
 
     def _total_of(self, block: Mapping[str, Any] | None) -> AreaTotal:
         if block is None:
@@ -137,10 +174,7 @@ class Past:
         late = self._views.late_units(self._contest_id, kind, self._stated_at, self.to_offset, min(ends.values()))
         if not late:
             return
-        units: dict[UnitKey, list[Recorded]] = defaultdict(list)
-        for row in self._views.unit_history_to(self._contest_id, late, self.to_offset):
-            recorded = recorded_of(row)
-            units[_update(recorded).unit].append(recorded)
+        units = self.statements(late)
         for area in areas:
             total = found.get(area) or AreaTotal(self._layout.zero())
             for statements in units.values():
@@ -178,6 +212,11 @@ class Past:
             recorded_at = self._views.last_event(self._contest_id, offset)["recorded_at"]
         reported_at = self._views.last_reported(self._contest_id, self._stated_at, self.to_offset)
         return AsOf(offset=offset, recorded_at=recorded_at, reported_at=reported_at)
+
+
+def _is_later(block: Mapping[str, Any], stated_at: datetime | None) -> bool:
+    """Whether a kept total holds something stated later."""
+    return stated_at is not None and block["stated_at"] > stated_at
 
 
 def _held(definitions: Sequence[Recorded], stated_at: datetime | None) -> Recorded:

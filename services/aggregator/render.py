@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aggregator.count import Basis, Count, percent
-from aggregator.explain import Change, SnapshotChange, signed
+from aggregator.difference import AreaDifference, Difference, Figure
+from aggregator.explain import Change, SnapshotChange, changed_words, signed
 from aggregator.projections import Standing
+from aggregator.timeline import Point, Timeline
 from aggregator.verify import Verdict
 
 
@@ -193,6 +195,127 @@ def snapshots(told: list[SnapshotChange], zone: str) -> RenderableType:
         blocks.extend(Text(f"    {line}") for line in s.sentences)
         blocks.append(Text(f"    {s.uri}", style="dim"))
     return Group(*blocks)
+
+
+def difference(answer: Difference) -> RenderableType:
+    """What changed between two moments: the area, those within it, the events behind."""
+    zone = answer.time_zone
+    blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area.area_name}", style="bold")]
+    for word, side in (("From", answer.before), ("To  ", answer.after)):
+        blocks.append(Text(f"{word}  {side.moment}: offset {side.as_of.offset}, {times(side.as_of.reported_at, zone)}"))
+    blocks += ["", *_area_difference(answer.area, answer.authority)]
+    levels = list(dict.fromkeys((answer.before.counting_level, answer.after.counting_level)))
+    if len(levels) > 1:
+        blocks.append(Text(f"What is added up moved in between: {' → '.join(levels)}.", style="yellow"))
+    if answer.children:
+        blocks += ["", Text("Areas directly in it that changed:", style="bold"), _children(answer)]
+    shown = len(answer.updates)
+    more = f"; the first {shown:,} (--limit shows more)" if shown < answer.updates_total else ""
+    blocks += ["", Text(f"Events behind it: {answer.updates_total:,}{more}", style="bold")]
+    parties = {s.selection_id: s.party for s in answer.area.selections}
+    for update in answer.updates:
+        taken = "  TAKEN BACK" if update.taken_back else ""
+        style = "bold yellow" if taken or update.kind != "REPORTED" else ""
+        line = f"offset {update.offset}  {times(update.stated_at, zone)}  {update.unit}  {update.kind}{taken}"
+        blocks.append(Text(line, style=style))
+        blocks += [Text(f"    {told}") for told in changed_words(parties, update.change) or ["changes nothing here"]]
+        blocks += [Text(f"    marked {update.kind}: {update.reason}")] if update.reason is not None else []
+        blocks.append(Text(f"    event {update.event_id}", style="dim"))
+    return Group(*blocks)
+
+
+def _area_difference(area: AreaDifference, authority: str) -> list[RenderableType]:
+    told: list[RenderableType] = [Text(f"{area.area_name} ({area.area_id})  {_bases(area)}", style="bold")]
+    if not area.is_comparable and None not in (area.basis_before, area.basis_after):
+        told.append(
+            Text(
+                f"The figures are of two kinds ({authority}'s own statement, or our sums, or sums over other units): their "
+                "difference is not what was counted in between.",
+                style="yellow",
+            )
+        )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("", min_width=46)
+    for column in ("Before", "After", "Change"):
+        table.add_column(column, justify="right", min_width=12)
+    for s in area.selections:
+        table.add_row(escape(f"{s.party} ({s.candidate})"), *_figure(s.votes))
+    parties = {s.selection_id: s.party for s in area.selections}
+    leaders = [parties.get(leader or "", "nobody") for leader in (area.leader_before, area.leader_after)]
+    table.add_row(escape(f"Lead ({' → '.join(dict.fromkeys(leaders))})"), *_figure(area.lead), style="bold")
+    for name, figure in area.counts.items():
+        table.add_row(name.replace("_", " ").replace("invalid", "null").capitalize(), *_figure(figure))
+    for name, figure in area.sub_units.items():
+        table.add_row(f"Tally sheets {'' if name == 'total' else name.replace('_', ' ')}", *_figure(figure))
+    for reason, figure in area.under_review_by_reason.items():
+        table.add_row(f"  under review: {reason.replace('_', ' ').lower()}", *_figure(figure))
+    return [*told, table]
+
+
+def _bases(area: AreaDifference) -> str:
+    bases = [str(b) if b is not None else "nothing counted" for b in (area.basis_before, area.basis_after)]
+    return " → ".join(dict.fromkeys(bases))
+
+
+def _children(answer: Difference) -> Table:
+    """A line for each; where the figures of both moments are not of one kind, what they are instead of a change."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for column in (*(s.party for s in answer.area.selections), "Lead", "Ballots cast", "Sheets counted"):
+        table.add_column(escape(column), justify="right", min_width=12)
+    table.add_column("")
+    for area in answer.children:
+        figures = [*(s.votes for s in area.selections), area.lead, *_named(area, "ballots_cast", "counted")]
+        shown = [number(f.after) for f in figures] if not area.is_comparable else [_figure(f)[2] for f in figures]
+        note = "" if area.is_comparable else _bases(area)
+        if area.leader_before != area.leader_after and None not in (area.leader_before, area.leader_after):
+            note += " ◀ another leads"
+        table.add_row(escape(f"{area.area_name} ({area.area_id})"), *shown, note)
+    return table
+
+
+def _named(area: AreaDifference, *names: str) -> list[Figure]:
+    figures = area.counts | area.sub_units
+    return [figures.get(name, Figure(before=0, after=0, change=0)) for name in names]
+
+
+def _figure(figure: Figure) -> tuple[str, str, str]:
+    change = "–" if figure.change is None else signed(figure.change) if figure.change else "="
+    return number(figure.before), number(figure.after), change
+
+
+def timeline(answer: Timeline) -> RenderableType:
+    """Both series of an area, each a table."""
+    blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area_name}", style="bold")]
+    for points, whose in (
+        (answer.official, f"OFFICIAL: stated by {answer.authority}"),
+        (answer.computed, f"COMPUTED: our sum of every {answer.counting_level}, as published up to each time"),
+    ):
+        if points:
+            blocks += ["", Text(f"{whose} ({len(points):,} points)"), _series(points, answer)]
+    return Group(*blocks)
+
+
+def _series(points: tuple[Point, ...], answer: Timeline) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in (f"In {answer.time_zone}", *map(escape, answer.parties.values()), "Lead", "Sheets counted", "Offset"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for p in points:
+        local = p.stated_at.astimezone(ZoneInfo(answer.time_zone))
+        note = "RETRACTED" if p.retracted else ""
+        if p.lead_change:
+            note = f"◀ {answer.parties[p.leader or '']} takes the lead"
+        table.add_row(
+            f"{local.day} {local:%B, %H:%M}",
+            *(f"{number(s.votes)}  {_percent(s.share)}" for s in p.selections),
+            number(p.lead),
+            f"{number(p.sub_units['counted'])}  {_percent(p.sub_units_counted)}",
+            str(p.offset),
+            escape(note),
+            style="bold yellow" if p.lead_change else "dim" if p.retracted else None,
+        )
+    return table
 
 
 def status(answer: dict[str, Any], now: datetime) -> RenderableType:

@@ -33,6 +33,7 @@ class Views:
     """A reader's connection: every answer is taken from one snapshot of the database."""
 
     def __init__(self, url: str, projection: Projection = LIVE) -> None:
+        self._definitions: dict[str, list[Recorded]] = {}
         try:
             self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
         except psycopg.Error as error:
@@ -117,11 +118,14 @@ class Views:
         return offset
 
     def definitions(self, contest_id: str, to_offset: int) -> list[Recorded]:
-        """The accepted definitions of a contest up to an offset, in the order of the log."""
-        return [
-            Recorded(row["partition"], row["log_offset"], row["recorded_at"], definition_of(row["definition"]))
-            for row in self._rows("definitions_to", contest_id=contest_id, to_offset=to_offset)
-        ]
+        """The accepted definitions of a contest up to an offset, in the order of the log. They are read once: they name every
+        area, and everything here is of one snapshot."""
+        if contest_id not in self._definitions:
+            self._definitions[contest_id] = [
+                Recorded(row["partition"], row["log_offset"], row["recorded_at"], definition_of(row["definition"]))
+                for row in self._rows("definitions", contest_id=contest_id)
+            ]
+        return [r for r in self._definitions[contest_id] if r.offset <= to_offset]
 
     def last_event(self, contest_id: str, to_offset: int) -> Mapping[str, Any]:
         """Offset and log time of a contest's last event up to an offset, and the latest time the office had stated."""
@@ -183,6 +187,40 @@ class Views:
         until: datetime | None = self._rows("made_until")[0]["until_stated_at"]
         return until
 
+    def updates_between(
+        self,
+        contest_id: str,
+        unit_types: Sequence[str],
+        area_id: str,
+        offsets: tuple[int, int],
+        stated_at: tuple[datetime | None, datetime | None],
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        """The first rows of the accepted updates about an area and its units that belong to one of two moments only, in the
+        order of the log, each with `taken_back` (it belongs to the first) and `updates_total`, how many there are.
+
+        `offsets`, `stated_at`: of the first and of the second moment; None: any time.
+        """
+        low, high = (0, 1) if offsets[0] <= offsets[1] else (1, 0)
+        # an official time beyond all others, as PostgreSQL writes it, where none is asked for
+        stated = [at.isoformat() if at is not None else "infinity" for at in stated_at]
+        early, late = (1, 0) if _after(stated_at[0], stated_at[1]) else (0, 1)
+        return self._rows(
+            "updates_between",
+            contest_id=contest_id,
+            unit_types=list(unit_types),
+            area_types=sorted(AREA_TYPES),
+            area_id=area_id,
+            offset_low=offsets[low],
+            offset_high=offsets[high],
+            offset_back=low == 1,
+            stated_by=stated[high],
+            stated_low=stated[early],
+            stated_high=stated[late],
+            stated_back=early == 1,
+            limit=limit,
+        )
+
     def cursors(self) -> list[dict[str, Any]]:
         """How far each partition has been read."""
         return self._rows("cursors")
@@ -240,6 +278,11 @@ def _answering() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise ViewsUnreachable(f"PostgreSQL refused or went away: {error}") from error
+
+
+def _after(first: datetime | None, second: datetime | None) -> bool:
+    """Whether a limit on the official time is later than another; none is the latest."""
+    return second is not None and (first is None or first > second)
 
 
 def area_key(area: Area) -> UnitKey:

@@ -98,9 +98,9 @@ SELECT log_offset FROM log_time
 WHERE contest_id = %(contest_id)s AND recorded_at > %(recorded_at)s
 ORDER BY recorded_at LIMIT 1
 
--- definitions_to --
+-- definitions --
 SELECT partition, log_offset, recorded_at, definition FROM definition_history
-WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s AND accepted ORDER BY log_offset
+WHERE contest_id = %(contest_id)s AND accepted ORDER BY log_offset
 
 -- last_event --
 SELECT log_offset, recorded_at, last_reported_at FROM (
@@ -173,6 +173,36 @@ WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND is_late
 SELECT coalesce(max(log_offset), -1) AS log_offset FROM update_history
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND is_late
   AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s
+
+-- updates_between --
+-- An update belongs to one of two moments only if its offset is beyond one of them, or its official time is: two ranges
+-- that share no update, each with an index of its own.
+WITH differing AS (
+    SELECT contest_id, log_offset, unit_type, unit_id, area_path, sequence, %(offset_back)s::bool AS taken_back
+    FROM update_history
+    WHERE contest_id = %(contest_id)s AND accepted AND unit_type = ANY (%(unit_types)s)
+      AND log_offset > %(offset_low)s AND log_offset <= %(offset_high)s AND stated_at <= %(stated_by)s
+    UNION ALL
+    SELECT contest_id, log_offset, unit_type, unit_id, area_path, sequence, %(stated_back)s::bool
+    FROM update_history
+    WHERE contest_id = %(contest_id)s AND accepted AND unit_type = ANY (%(unit_types)s)
+      AND log_offset <= %(offset_low)s AND stated_at > %(stated_low)s AND stated_at <= %(stated_high)s
+), told AS (
+    SELECT log_offset, taken_back FROM differing d
+    WHERE %(area_id)s = ANY (area_path) OR (unit_id = %(area_id)s AND unit_type = ANY (%(area_types)s))
+       -- a unit that has moved out of the area: by the log, or among what came late by the office's time
+       OR (sequence > 1 AND EXISTS (
+           SELECT FROM update_history p
+           WHERE p.contest_id = d.contest_id AND p.unit_type = d.unit_type AND p.unit_id = d.unit_id AND p.accepted
+             AND p.sequence < d.sequence AND %(area_id)s = ANY (p.area_path)))
+       OR (unit_type, unit_id) IN (
+           SELECT unit_type, unit_id FROM update_history
+           WHERE contest_id = %(contest_id)s AND is_late AND %(area_id)s = ANY (area_path))
+)
+SELECT h.*, t.taken_back, (SELECT count(*) FROM told) AS updates_total
+FROM (SELECT * FROM told ORDER BY log_offset LIMIT %(limit)s) t
+JOIN update_history h ON h.contest_id = %(contest_id)s AND h.log_offset = t.log_offset
+ORDER BY h.log_offset
 
 -- all_log_times --
 SELECT * FROM log_time WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset

@@ -1,0 +1,187 @@
+"""The real night at any moment: what changed between two, its course, and every past state, from the tables and from the log."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from aggregator.count import Count, of_state
+from aggregator.log import Log
+from aggregator.moment import NOW, Moment
+from aggregator.past import Past
+from aggregator.replay import Folding
+from aggregator.views import Views
+from schemas.count_update import CountUpdate
+from tests.acceptance.conftest import ACTAS, CONTEST, Night
+
+DOC = (Path(__file__).parents[2] / "docs" / "time.md").read_text(encoding="utf-8")
+
+
+def changes(area: Any) -> dict[str, int]:
+    """What a difference says of an area, figure by figure."""
+    figures = area["counts"] | area["sub_units"] | area["under_review_by_reason"]
+    return {
+        **{s["selection_id"]: s["votes"]["change"] for s in area["selections"]},
+        **{name: figure["change"] for name, figure in figures.items()},
+    }
+
+
+def test_the_fall_of_05_19_and_the_one_event_behind_it(night: Night) -> None:
+    fall = night.setup.json("aggregator", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
+    assert changes(fall["area"]) == {
+        "peru-libre": -90,
+        "fuerza-popular": -90,
+        "ballots_cast": -197,
+        "valid_votes": -180,
+        "invalid_votes": -15,
+        "blank_votes": -2,
+        "registered_voters_counted": -300,
+        "counted": -1,
+        "counted_normal": -1,
+        "under_review": 1,
+        "MISSING_SIGNATURES": 1,
+    }
+    assert fall["area"]["lead"] == {"before": 98_012, "after": 98_012, "change": 0}
+    assert (fall["area"]["basis_before"], fall["area"]["basis_after"]) == ("OFFICIAL", "OFFICIAL")
+    assert fall["children"] == []
+    assert fall["updates_total"] == 1
+    (event,) = fall["updates"]
+    assert (event["unit"], event["kind"], event["stated_at"]) == ("country/pe", "CORRECTED", "2021-06-08T05:19:00Z")
+    assert (event["change"]["votes.peru-libre"], event["change"]["ballots_cast"]) == (-90, -197)
+    stated = {s["stated_at"]: s for s in night.explained["statements"]}
+    assert event["event_id"] == stated["2021-06-08T05:19:00Z"]["event_id"]
+
+
+def test_the_fall_is_told_in_words(night: Night) -> None:
+    told = night.setup.run("aggregator", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
+    assert "inferred: 1 counted sheet became observed and went to the electoral jury (JEE)" in told
+    assert "Events behind it: 1\n" in told
+
+
+def test_what_the_last_moment_of_the_sheets_changed_by_region(night: Night) -> None:
+    second = night.counts[ACTAS[1]]["as_of"]["offset"]
+    answer = night.setup.json("aggregator", "diff", CONTEST, f"offset:{second}", "now", "--limit", "3")
+    before, later = (night.counts[m] for m in ACTAS[1:])
+    for i, selection in enumerate(answer["area"]["selections"]):
+        assert selection["votes"]["before"] == before["selections"][i]["votes"]
+        assert selection["votes"]["after"] == later["selections"][i]["votes"]
+    assert answer["area"]["is_comparable"]
+    assert (answer["updates_total"], len(answer["updates"])) == (3_005, 3)
+    states = [changes(child) for child in answer["children"]]
+    for name in ("peru-libre", "fuerza-popular", "ballots_cast", "counted"):
+        assert sum(state.get(name, 0) for state in states) == changes(answer["area"])[name]
+
+
+def test_from_bulletins_to_sheets_the_figures_are_said_to_be_of_two_kinds(night: Night) -> None:
+    told = night.setup.run("aggregator", "diff", CONTEST, "2021-06-08T16:14Z", "now", "--limit", "1")
+    assert "OFFICIAL → COMPUTED" in told
+    assert "of two kinds" in told
+
+
+def stated(night: Night) -> dict[str, list[int]]:
+    """By official time the votes of Perú Libre and Fuerza Popular, from the office's own table."""
+    votes: dict[str, dict[str, int]] = defaultdict(dict)
+    with (night.data / "national" / "resultados.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            votes[row["updated"]][row["C_CODI_AGRUPOL"]] = int(row["TOTAL_VOTOS"])
+    return {at: [of["00000014"], of["00000007"]] for at, of in votes.items()}
+
+
+def test_the_course_of_the_night_has_one_change_of_the_lead(night: Night) -> None:
+    course = night.setup.json("aggregator", "timeline", CONTEST)
+    official, computed = course["official"], course["computed"]
+    assert (len(official), len(computed)) == (44, 3)
+    assert {p["stated_at"]: [s["votes"] for s in p["selections"]] for p in official}.items() <= stated(night).items()
+    assert official[0]["leader"] == "fuerza-popular"
+    assert [(p["stated_at"], p["leader"]) for p in official if p["lead_change"]] == [
+        ("2021-06-07T16:19:00Z", "peru-libre")
+    ]
+    assert {p["leader"] for p in official[13:]} == {"peru-libre"}
+    at_19_23 = next(p for p in official if p["stated_at"] == "2021-06-08T00:23:00Z")
+    assert [(s["votes"], s["share"]) for s in at_19_23["selections"]] == [(8_548_929, "50.269"), (8_457_547, "49.731")]
+    assert (at_19_23["lead"], at_19_23["sub_units"]["counted"], at_19_23["sub_units_counted"]) == (
+        91_382,
+        81_712,
+        "94.478",
+    )
+    for point, moment in zip(computed, ACTAS, strict=True):
+        count = night.counts[moment]
+        assert [s["votes"] for s in point["selections"]] == [s["votes"] for s in count["selections"]]
+        assert (point["lead"], point["event_id"]) == (count["lead"], count["last_update"]["event_id"])
+        assert point["sub_units"] == {name: count["sub_units"][name] for name in ("total", "processed", "counted")}
+
+
+def test_the_course_hour_by_hour_and_a_limit(night: Night) -> None:
+    hourly = night.setup.json("aggregator", "timeline", CONTEST, "--every", "1h")
+    hours = [p["stated_at"][:13] for p in hourly["official"]]
+    assert len(hours) == len(set(hours)) == 35
+    assert hourly["official"][-1]["stated_at"] == "2021-06-08T23:19:00Z"
+    night.setup.run("aggregator", "timeline", CONTEST, "--limit", "46", expect=2)
+
+
+def without_digest(count: Count) -> Count:
+    return count.model_copy(update={"digest": None})
+
+
+def test_the_state_at_each_of_the_44_bulletins_from_the_tables_and_from_the_log(night: Night) -> None:
+    folding = Folding(CONTEST, NOW)
+    of_the_sheets = night.counts[ACTAS[0]]
+    agree = []
+    with (
+        Views(night.setup.database.reader_url) as views,
+        Log(night.setup.bootstrap_servers, night.setup.names.events) as log,
+    ):
+        bulletins = [record for records in log.read_to_end(0, 0, 45) for record in records]
+        for record in bulletins:
+            folding.take([record])
+            assert folding.state.last is not None
+            update = folding.state.last.event
+            if not isinstance(update, CountUpdate):
+                continue
+            from_log = without_digest(of_state(folding.state, None, None))
+            at = update.stated_at
+            assert Past(views, CONTEST, Moment(offset=record.offset)).count(None) == from_log
+            assert Past(views, CONTEST, Moment(offset=bulletins[-1].offset, stated_at=at)).count(None) == from_log
+            by_then = Past(views, CONTEST, Moment(stated_at=at)).count(None)
+            agree.append(by_then == from_log)
+            if by_then != from_log:  # the sheets, which came after all bulletins, are of a time before it
+                assert [s.votes for s in by_then.selections] == [s["votes"] for s in of_the_sheets["selections"]]
+    # the office stated 36 bulletins before the first of its sheets that we have, and 8 after it
+    assert agree == [True] * 36 + [False] * 8
+
+
+def test_a_bulletins_time_after_the_sheets_came_from_the_tables_and_from_the_log(night: Night) -> None:
+    time = "2021-06-08T16:18Z"
+    from_tables = night.setup.json("aggregator", "show", CONTEST, "--at-reported", time)
+    from_log = night.setup.json("aggregator", "replay", CONTEST, "--to-reported", time)
+    assert from_tables == from_log | {"digest": None}
+    assert from_tables["basis"] == "COMPUTED"
+
+
+@pytest.mark.parametrize("moment", ACTAS)
+def test_the_state_after_each_moment_of_the_sheets_is_still_in_the_tables(night: Night, moment: str) -> None:
+    live = night.counts[moment]
+    recorded_at = live["as_of"]["recorded_at"]
+    with Views(night.setup.database.reader_url) as views:
+        past = Past(views, CONTEST, Moment(offset=live["as_of"]["offset"])).count(None)
+        by_log_time = Past(views, CONTEST, Moment.parse(f"recorded:{recorded_at}")).count(None)
+    assert json.loads(past.model_dump_json()) | {"digest": live["digest"]} == live
+    assert by_log_time == past
+
+
+def rows(night: Night, query: str) -> list[Any]:
+    with psycopg.connect(night.setup.database.reader_url) as db:
+        return db.execute(query).fetchall()
+
+
+def test_the_query_of_the_docs_gives_the_sums_of_the_second_moment(night: Night) -> None:
+    query = DOC[DOC.index("    SELECT sum(") : DOC.index("::bigint;") + len("::bigint;")]
+    offset = night.counts[ACTAS[1]]["as_of"]["offset"]
+    assert "87345" in query
+    assert rows(night, query.replace("87345", str(offset))) == [(8_649_164, 8_563_590)]
