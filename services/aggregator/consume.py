@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from aggregator.fold import ContestState, evolve
 from aggregator.log import Group, Log, LogUnreachable
 from aggregator.records import Parked, RawRecord, Recorded
-from aggregator.rows import printable
+from aggregator.rows import CHANGED_OUTSIDE, printable
 from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
 from schemas.codec import decode
 from schemas.errors import ContractError
@@ -200,7 +200,7 @@ class _Holding:
         if any(s.last is not None and s.last.offset >= cursor.next_offset for s in states.values()):
             raise StoreError(
                 f"the cursor of {cursor.topic}/{cursor.partition} stands at offset {cursor.next_offset}, behind what is "
-                "aggregated: it was changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+                f"aggregated: {CHANGED_OUTSIDE}"
             )
         logger.info("%s/%d: at offset %d, epoch %d", cursor.topic, cursor.partition, cursor.next_offset, cursor.epoch)
         return PartitionFold(states, blocked)

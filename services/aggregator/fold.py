@@ -94,10 +94,10 @@ class Step:
     areas: tuple[str, ...] = ()
     """Areas whose total, over the units of its type, it touched."""
     leaf: bytes = b""
-    is_late: bool = False
-    """Whether an update of a unit of its type with a later official time was accepted before it."""
-    is_elsewhere: bool = False
-    """Whether it is late and names other areas than its unit's state does."""
+    superseded_at: datetime | None = None
+    """Of a statement that came late: the official time of the one that stays its unit's state."""
+    is_moved: bool = False
+    """Whether it names other areas than its unit's state did."""
     blocks: list[Block] = field(default_factory=list)
     last_reported_at: datetime | None = None
     """The latest time that the office had stated in an accepted update, with this one."""
@@ -114,8 +114,6 @@ class ContestState:
     units: dict[UnitKey, Unit] = field(default_factory=dict)
     sums: dict[str, dict[str, AreaTotal]] = field(default_factory=dict)
     """Totals by the type of the units that are added up, then by area: a moved counting level only chooses among them."""
-    latest: dict[str, datetime] = field(default_factory=dict)
-    """By unit type, the latest official time of an accepted update."""
     official: dict[str, list[Recorded]] = field(default_factory=dict)
     """Accepted statements about areas, by area id, in the order of the log."""
     digest: StateDigest = field(default_factory=StateDigest)
@@ -232,10 +230,6 @@ def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) ->
         state.official.setdefault(key.id, []).append(recorded)
     if event.reported_at is not None and (state.last_reported_at is None or event.reported_at > state.last_reported_at):
         state.last_reported_at = event.reported_at
-    latest = state.latest.get(key.type)
-    step.is_late = latest is not None and event.stated_at < latest
-    if not step.is_late:
-        state.latest[key.type] = event.stated_at
     if unit is None:
         before = state.layout.zero()
         unit = state.units[key] = Unit(
@@ -253,11 +247,12 @@ def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) ->
         )
     unit.head_sequence, unit.head_event_id = event.sequence, event.event_id
     unit.head_offset, unit.head_leaf = recorded.offset, step.leaf
+    step.is_moved = unit.areas not in (event.counting_areas, ())
     if event.stated_at >= unit.stated_at:
         step.is_current = True
         _replace(state, unit, step, event)
     else:
-        step.is_elsewhere = unit.areas != event.counting_areas
+        step.superseded_at = unit.stated_at
     state.digest.put(str(key).encode(), unit.leaf + unit.head_leaf)
 
 
@@ -268,13 +263,12 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
     unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
     unit.offset, unit.leaf, unit.contribution = step.recorded.offset, step.leaf, after
     step.change = state.layout.changes(before, after)
-    moved = left not in (unit.areas, ())
     kind = event.unit.type
-    step.areas = unit.areas if left in (unit.areas, ()) else tuple(dict.fromkeys((*left, *unit.areas)))
+    step.areas = unit.areas if not step.is_moved else tuple(dict.fromkeys((*left, *unit.areas)))
     for area in step.areas:
         total = _total(state, kind, area)
         _put(total, unit, after if area in unit.areas else None, before if area in left else None)
-        _keep(step, kind, area, total, close=moved)
+        _keep(step, kind, area, total, close=step.is_moved)
 
 
 def _chain(unit: Unit | None, event: CountUpdate) -> Iterable[Finding]:

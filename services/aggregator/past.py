@@ -109,7 +109,7 @@ class Past:
         reached = self.reached(kind, areas, self._stated_at)
         found = {area: r.total for area, r in reached.items() if r.total.last_offset >= 0}
         if self._stated_at is not None:
-            self._take_late(kind, areas, {area: r.end for area, r in reached.items()}, found)
+            self._take_late(kind, {area: r.end for area, r in reached.items()}, found)
         return found
 
     def reached(self, kind: str, areas: Sequence[str], stated_at: datetime | None) -> dict[str, Reached]:
@@ -167,29 +167,30 @@ class Past:
         vector = self._layout.widened(block["figures"])
         return AreaTotal(vector, block["stated_at"], block["last_offset"], block["last_event_id"])
 
-    def _take_late(self, kind: str, areas: Sequence[str], ends: Mapping[str, int], found: dict[str, AreaTotal]) -> None:
-        """Adds what was stated in time and came late: for each such unit, its state at the moment instead of the one
-        that the total was read with."""
+    def _take_late(self, kind: str, ends: Mapping[str, int], found: dict[str, AreaTotal]) -> None:
+        """Adds what was stated in time and came after the offsets that the totals were read up to.
+
+        Of most units the recorded changes tell it. Of the irregular ones the state at the moment is put in place of the one
+        that the total was read with.
+        """
         assert self._stated_at is not None
-        late = self._views.late_units(self._contest_id, kind, self._stated_at, self.to_offset, min(ends.values()))
-        if not late:
-            return
-        units = self.statements(late)
-        for area in areas:
+        where = self._contest_id, kind, self._stated_at, self.to_offset
+        irregular = self._views.irregular_units(*where)
+        late = self._views.late_changes(*where, ends, irregular)
+        units = self.statements(irregular)
+        for area, end in ends.items():
             total = found.get(area) or AreaTotal(self._layout.zero())
+            if area in late:
+                _touch(total, late[area]["stated_at"], late[area]["log_offset"], late[area]["event_id"])
+                self._layout.add_changes(total.vector, late[area]["change"] or {})
             for statements in units.values():
-                known = [r for r in statements if r.offset <= ends[area]]
-                before, _ = _state(known, area)
+                before, _ = _state([r for r in statements if r.offset <= end], area)
                 after, touches = _state([r for r in statements if self.moment.takes(r)], area)
                 for r in touches:
                     _touch(total, _update(r).stated_at, r.offset, _update(r).event_id)
                 if before is not after:
-                    total.vector = [
-                        t - b + a
-                        for t, b, a in zip(
-                            total.vector, self._contribution(before), self._contribution(after), strict=True
-                        )
-                    ]
+                    gained, lost = self._contribution(after), self._contribution(before)
+                    total.vector = [t + g - n for t, g, n in zip(total.vector, gained, lost, strict=True)]
             if total.last_offset >= 0:
                 found[area] = total
 
@@ -203,11 +204,11 @@ class Past:
                 offset=last["log_offset"], recorded_at=last["recorded_at"], reported_at=last["last_reported_at"]
             )
         offset, recorded_at = held.offset, held.recorded_at
+        root = self.contest.root.area_id
         for kind in self._views.unit_types(self._contest_id):
-            root = self.contest.root.area_id
-            stretch = self.totals([root], kind).get(root)
-            late = self._views.last_late(self._contest_id, kind, self._stated_at, self.to_offset)
-            offset = max(offset, stretch.last_offset if stretch is not None else -1, late)
+            reached = self.reached(kind, [root], self._stated_at)[root].total.last_offset
+            late = self._views.last_late(self._contest_id, kind, self._stated_at, self.to_offset, reached)
+            offset = max(offset, reached, late)
         if offset != held.offset:
             recorded_at = self._views.last_event(self._contest_id, offset)["recorded_at"]
         reported_at = self._views.last_reported(self._contest_id, self._stated_at, self.to_offset)

@@ -18,6 +18,8 @@ class RowError(EscrutinioError):
     """A history row is not what the aggregator writes."""
 
 
+CHANGED_OUTSIDE = "a row was changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+
 UPDATE: dict[str, str] = {
     "partition": "int4",
     "log_offset": "int8",
@@ -48,8 +50,8 @@ UPDATE: dict[str, str] = {
     "accepted": "bool",
     "is_current": "bool",
     "change": "jsonb",
-    "is_late": "bool",
-    "is_elsewhere": "bool",
+    "superseded_at": "timestamptz",
+    "is_moved": "bool",
     "last_reported_at": "timestamptz",
 }
 """`count_update_history`."""
@@ -142,8 +144,8 @@ def update_row(step: Step) -> tuple[Any, ...]:
         step.accepted,
         step.is_current,
         step.change,
-        step.is_late,
-        step.is_elsewhere,
+        step.superseded_at,
+        step.is_moved,
         step.last_reported_at,
     )
 
@@ -219,8 +221,8 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
         event = CountUpdate.model_validate(fields, strict=False)
     except ValidationError as error:
         raise RowError(
-            f"the history row of offset {row['log_offset']} is not an update ({error.errors()[0]['msg']}): it was "
-            "changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+            f"the history row of offset {row['log_offset']} is not an update ({error.errors()[0]['msg']}): "
+            f"{CHANGED_OUTSIDE}"
         ) from error
     return Recorded(row["partition"], row["log_offset"], row["recorded_at"], event)
 
@@ -239,8 +241,7 @@ def definition_of(content: Mapping[str, Any]) -> ContestDefined:
     except ValidationError as error:
         fault = error.errors()[0]
         raise RowError(
-            f"the definition kept of a contest is not one ({fault['loc']}: {fault['msg']}): it was changed outside the "
-            "aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+            f"the definition kept of a contest is not one ({fault['loc']}: {fault['msg']}): {CHANGED_OUTSIDE}"
         ) from error
 
 

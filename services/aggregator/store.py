@@ -25,7 +25,7 @@ from aggregator.migrate import check
 from aggregator.projection import LIVE, Projection
 from aggregator.queries import queries
 from aggregator.records import Parked, Recorded
-from aggregator.rows import definition_of, recorded_of
+from aggregator.rows import CHANGED_OUTSIDE, definition_of, recorded_of
 from aggregator.tally import FIGURES, Layout
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
@@ -314,8 +314,6 @@ class Store:
             statement = recorded_of(official)
             state.official.setdefault(official["unit_id"], []).append(statement)
         state.sums = sum_up(state)
-        for key, unit in state.units.items():
-            state.latest[key.type] = max(state.latest.get(key.type, unit.stated_at), unit.stated_at)
         self._compare(contest_id, state, row["digest"])
         state.last = Recorded(partition, row["last_offset"], row["last_recorded_at"], contest)
         state.last_reported_at = row["last_reported_at"]
@@ -333,15 +331,14 @@ class Store:
             total = totals.get(area) or AreaTotal(state.layout.zero())  # every unit of it may have left
             if row is None or total.vector != state.layout.vector_of(row):
                 raise StoreError(
-                    f"the total of area {area} of {contest_id} is not the sum of its units: a row was changed outside "
-                    "the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+                    f"the total of area {area} of {contest_id} is not the sum of its units: {CHANGED_OUTSIDE}"
                 )
             # What last touched an area may be a unit that is no longer in it: only the row knows.
             totals[area] = rows.total_of(row, total.vector)
         if (root := state.digest.root()) != digest:
             raise StoreError(
-                f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: a row was "
-                "changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+                f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: "
+                f"{CHANGED_OUTSIDE}"
             )
 
 

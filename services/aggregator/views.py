@@ -16,11 +16,12 @@ from aggregator.moment import Moment
 from aggregator.projection import LIVE, Projection
 from aggregator.queries import queries
 from aggregator.records import Recorded
-from aggregator.rows import definition_of, recorded_of, total_of
+from aggregator.rows import CHANGED_OUTSIDE, RowError, definition_of, recorded_of, total_of
 from aggregator.tally import Layout
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import UnitKey
 from schemas.errors import EscrutinioError
+from schemas.types import SHEET_TYPES, ReportingUnitType
 
 _SQL = queries("views")
 
@@ -33,7 +34,7 @@ class Views:
     """A reader's connection: every answer is taken from one snapshot of the database."""
 
     def __init__(self, url: str, projection: Projection = LIVE) -> None:
-        self._definitions: dict[str, list[Recorded]] = {}
+        self._definitions: dict[tuple[str, int], Recorded] = {}
         try:
             self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
         except psycopg.Error as error:
@@ -63,11 +64,14 @@ class Views:
     def contest(self, contest_id: str) -> tuple[ContestDefined, Mapping[str, Any]]:
         """A contest's definition in force and its row. Raises NothingCounted for an unknown one."""
         rows = self._rows("contest", contest_id=contest_id)
-        if not rows or rows[0]["definition"] is None:
+        if not rows or rows[0]["definition_offset"] is None:
             known = ", ".join(self.contests()) or "none yet"
             raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
-        areas = [dict(row) for row in self._rows("areas", contest_id=contest_id)]
-        return definition_of(rows[0]["definition"] | {"areas": areas}), rows[0]
+        contest = self._definition(contest_id, rows[0]["definition_offset"]).event
+        assert isinstance(contest, ContestDefined)
+        # A replay by the office's time may have been counted on another level than the latest definition's.
+        level = ReportingUnitType(rows[0]["counting_level"])
+        return contest.model_copy(update={"counting_level": level}), rows[0]
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
         """The count of an area now. Raises NothingCounted. That of another moment: `past`."""
@@ -118,14 +122,21 @@ class Views:
         return offset
 
     def definitions(self, contest_id: str, to_offset: int) -> list[Recorded]:
-        """The accepted definitions of a contest up to an offset, in the order of the log. They are read once: they name every
-        area, and everything here is of one snapshot."""
-        if contest_id not in self._definitions:
-            self._definitions[contest_id] = [
-                Recorded(row["partition"], row["log_offset"], row["recorded_at"], definition_of(row["definition"]))
-                for row in self._rows("definitions", contest_id=contest_id)
-            ]
-        return [r for r in self._definitions[contest_id] if r.offset <= to_offset]
+        """The accepted definitions of a contest up to an offset, in the order of the log."""
+        rows = self._rows("accepted_definitions", contest_id=contest_id, to_offset=to_offset)
+        return [self._definition(contest_id, row["log_offset"]) for row in rows]
+
+    def _definition(self, contest_id: str, offset: int) -> Recorded:
+        """A definition names every area, so it is read once a connection: what stands on the log never changes."""
+        if (contest_id, offset) not in self._definitions:
+            rows = self._rows("definition_at", contest_id=contest_id, log_offset=offset)
+            if not rows:
+                raise RowError(f"the definition of {contest_id} at offset {offset} is gone: {CHANGED_OUTSIDE}")
+            event = definition_of(rows[0]["definition"])
+            self._definitions[contest_id, offset] = Recorded(
+                rows[0]["partition"], offset, rows[0]["recorded_at"], event
+            )
+        return self._definitions[contest_id, offset]
 
     def last_event(self, contest_id: str, to_offset: int) -> Mapping[str, Any]:
         """Offset and log time of a contest's last event up to an offset, and the latest time the office had stated."""
@@ -170,17 +181,41 @@ class Views:
         where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
         return self._rows("blocks_stated_by", **where, stated_at=stated_at)
 
-    def late_units(
-        self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int, after: int
-    ) -> list[UnitKey]:
-        """Units with something stated by a time that came, between two offsets, after others' later statements."""
+    def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[UnitKey]:
+        """Units whose recorded changes do not tell their state at an official time: a late statement holds for it, or they
+        have moved."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
-        return [UnitKey(unit_type, row["unit_id"]) for row in self._rows("late_units", **where, after=after)]
+        return [UnitKey(unit_type, row["unit_id"]) for row in self._rows("irregular_units", **where)]
 
-    def last_late(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> int:
-        """The last offset of such a late statement; -1 when there is none."""
+    def late_changes(
+        self,
+        contest_id: str,
+        unit_type: str,
+        stated_at: datetime,
+        to_offset: int,
+        after: Mapping[str, int],
+        irregular: Sequence[UnitKey],
+    ) -> dict[str, dict[str, Any]]:
+        """By area: what the updates stated by a time changed that stand on the log beyond an offset (`after`, by area), all
+        together, with offset, id and official time of the last of them; without those of the irregular units."""
+        rows = self._rows(
+            "late_changes",
+            contest_id=contest_id,
+            unit_type=unit_type,
+            stated_at=stated_at,
+            to_offset=to_offset,
+            areas=list(after),
+            after=list(after.values()),
+            first=min(after.values()),
+            irregular=[unit.id for unit in irregular],
+            sheet_types=sorted(SHEET_TYPES),
+        )
+        return {row["area_id"]: row for row in rows}
+
+    def last_late(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int, after: int) -> int:
+        """The last offset of an update stated by a time, of those beyond an offset; -1 when there is none."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
-        return int(self._rows("last_late", **where)[0]["log_offset"])
+        return int(self._rows("last_late", **where, after=after)[0]["log_offset"])
 
     def until_stated_at(self) -> datetime | None:
         """The office's time up to which these tables were made; None for those that hold a prefix of the log."""

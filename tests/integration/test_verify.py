@@ -80,7 +80,7 @@ TAMPERED = {
     "a row of no event": (
         "INSERT INTO aggregate.count_update_history SELECT partition, 6, recorded_at, event_id, contest_id, unit_type, unit_id, unit_name,"
         " area_path, sequence, previous_event_id, kind, correction, reported_at, observed_at, stated_at, count_status, source_status,"
-        " review_reason, result_stage, office_note, counts, sub_units, published_percentages, source, is_test, false, is_current, change, false, false, null"
+        " review_reason, result_stage, office_note, counts, sub_units, published_percentages, source, is_test, false, is_current, change, null, false, null"
         " FROM aggregate.count_update_history WHERE log_offset = 5",
         ["update_history offset 6, precinct/000002: a row of no event of the log"],
     ),

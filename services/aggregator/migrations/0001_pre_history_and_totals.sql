@@ -74,8 +74,8 @@ CREATE TABLE :aggregate.count_update_history (
     accepted          boolean NOT NULL,      -- false: a duplicate, a fork, or against a rule; it changed nothing
     is_current        boolean NOT NULL,      -- whether it became its unit's state; false too for one that came late
     change            jsonb  NOT NULL,       -- what the count gained or lost by it; {} when it changed nothing
-    is_late           boolean NOT NULL,      -- after one of its unit type with a later official time
-    is_elsewhere      boolean NOT NULL,      -- late, and of other areas than its unit's state
+    superseded_at     timestamptz,           -- came late: the official time of the one that stayed its unit's state
+    is_moved          boolean NOT NULL,      -- of other areas than its unit's state was
     last_reported_at  timestamptz,           -- the latest time that the office had stated by then
     PRIMARY KEY (contest_id, log_offset)     -- a contest lives in one partition
 );
@@ -85,8 +85,12 @@ CREATE INDEX count_update_history_stated
     ON :aggregate.count_update_history (contest_id, unit_type, stated_at) WHERE accepted;
 CREATE INDEX count_update_history_reported
     ON :aggregate.count_update_history (contest_id, reported_at) WHERE accepted AND reported_at IS NOT NULL;
-CREATE INDEX count_update_history_late
-    ON :aggregate.count_update_history (contest_id, unit_type, stated_at) WHERE is_late;
+CREATE INDEX count_update_history_superseded
+    ON :aggregate.count_update_history (contest_id, unit_type, superseded_at) WHERE superseded_at IS NOT NULL;
+CREATE INDEX count_update_history_moved ON :aggregate.count_update_history (contest_id, unit_type) WHERE is_moved;
+-- What was stated by a time and came after an offset: few rows, close together, since the table is in the log's order.
+CREATE INDEX count_update_history_late ON :aggregate.count_update_history
+    USING brin (stated_at, log_offset) WITH (pages_per_range = 16, autosummarize = on);
 
 -- Log time to offset. The broker's clock may be set back; an offset belongs to a time when none before it was later.
 CREATE TABLE :aggregate.log_time (

@@ -3,7 +3,7 @@
 COMMENT ON SCHEMA :results IS 'The count, for readers. Only views.';
 
 CREATE VIEW :results.contest AS
-SELECT contest_id, topic, partition,
+SELECT contest_id, topic, partition, definition_offset,
        definition ->> 'name'           AS name,
        definition ->> 'election_name'  AS election_name,
        definition ->> 'authority'      AS authority,

@@ -4,9 +4,6 @@ SELECT contest_id FROM contest ORDER BY contest_id
 -- contest --
 SELECT * FROM contest WHERE contest_id = %(contest_id)s
 
--- areas --
-SELECT area_id, name, type, parent_id FROM area WHERE contest_id = %(contest_id)s
-
 -- area_total --
 SELECT * FROM area_total
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND area_id = %(area_id)s
@@ -98,9 +95,13 @@ SELECT log_offset FROM log_time
 WHERE contest_id = %(contest_id)s AND recorded_at > %(recorded_at)s
 ORDER BY recorded_at LIMIT 1
 
--- definitions --
+-- accepted_definitions --
+SELECT log_offset FROM definition_history
+WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s AND accepted ORDER BY log_offset
+
+-- definition_at --
 SELECT partition, log_offset, recorded_at, definition FROM definition_history
-WHERE contest_id = %(contest_id)s AND accepted ORDER BY log_offset
+WHERE contest_id = %(contest_id)s AND log_offset = %(log_offset)s
 
 -- last_event --
 SELECT log_offset, recorded_at, last_reported_at FROM (
@@ -164,15 +165,41 @@ CROSS JOIN LATERAL (
      ORDER BY b.stated_at, b.span LIMIT 1)) b
 ORDER BY b.area_id, b.span DESC
 
--- late_units --
-SELECT DISTINCT unit_id FROM update_history
-WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND is_late
-  AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s AND (log_offset > %(after)s OR is_elsewhere)
+-- irregular_units --
+SELECT unit_id FROM update_history
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND log_offset <= %(to_offset)s
+  AND superseded_at > %(stated_at)s AND stated_at <= %(stated_at)s
+UNION
+SELECT unit_id FROM update_history
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND log_offset <= %(to_offset)s AND is_moved
+
+-- late_changes --
+WITH wanted AS (
+    SELECT * FROM unnest(%(areas)s::text[], %(after)s::bigint[]) AS w (area_id, after)
+), late AS MATERIALIZED (
+    SELECT a.area_id, h.log_offset, h.event_id, h.stated_at, h.change
+    FROM update_history h
+    CROSS JOIN LATERAL unnest(h.area_path || CASE WHEN h.unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[h.unit_id] END)
+        AS a (area_id)
+    JOIN wanted w ON w.area_id = a.area_id AND h.log_offset > w.after
+    WHERE h.contest_id = %(contest_id)s AND h.unit_type = %(unit_type)s AND h.is_current
+      AND h.stated_at <= %(stated_at)s AND h.log_offset <= %(to_offset)s AND h.log_offset > %(first)s
+      AND h.unit_id <> ALL (%(irregular)s)
+), sums AS (
+    SELECT area_id, jsonb_object_agg(figure, change) AS change
+    FROM (SELECT l.area_id, c.key AS figure, sum(c.value::bigint) AS change
+          FROM late l, jsonb_each_text(l.change) c GROUP BY 1, 2) s
+    GROUP BY area_id
+)
+SELECT l.area_id, max(l.log_offset) AS log_offset, max(l.stated_at) AS stated_at,
+       (array_agg(l.event_id ORDER BY l.log_offset DESC))[1] AS event_id,
+       (SELECT change FROM sums s WHERE s.area_id = l.area_id) AS change
+FROM late l GROUP BY l.area_id
 
 -- last_late --
 SELECT coalesce(max(log_offset), -1) AS log_offset FROM update_history
-WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND is_late
-  AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND accepted
+  AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s AND log_offset > %(after)s
 
 -- updates_between --
 -- An update belongs to one of two moments only if its offset is beyond one of them, or its official time is: two ranges
@@ -197,7 +224,7 @@ WITH differing AS (
              AND p.sequence < d.sequence AND %(area_id)s = ANY (p.area_path)))
        OR (unit_type, unit_id) IN (
            SELECT unit_type, unit_id FROM update_history
-           WHERE contest_id = %(contest_id)s AND is_late AND %(area_id)s = ANY (area_path))
+           WHERE contest_id = %(contest_id)s AND unit_type = ANY (%(unit_types)s) AND is_moved)
 )
 SELECT h.*, t.taken_back, (SELECT count(*) FROM told) AS updates_total
 FROM (SELECT * FROM told ORDER BY log_offset LIMIT %(limit)s) t
