@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import platform
+import random
 import shutil
 import statistics
 import subprocess
@@ -19,6 +20,8 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,10 @@ from aggregator.fold import ContestState, evolve
 from aggregator.log import Log
 from aggregator.migrate import migrate
 from aggregator.moment import Moment
+from aggregator.past import Past
 from aggregator.records import RawRecord
 from aggregator.rows import UPDATE, update_row
+from aggregator.views import Views
 from deploy.local import Stack
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
@@ -132,6 +137,16 @@ def _measure(bench: Bench, files: list[Path]) -> None:
     for size in (20_000, 5_000):
         seconds = _aggregate_anew(bench, size)
         line(f"live: log to committed, {size:,} a batch, one process", len(records) / seconds, "events/s", copy)
+    _moments(bench, len(records))
+    before = json.loads(bench.run("aggregator", "show", CONTEST, "--json"))["digest"]
+    told: list[str] = []
+    line(
+        "rebuild beside and take over, whole command",
+        timed(lambda: told.append(bench.run("aggregator", "rebuild"))),
+        "s",
+    )
+    print(f"    {told[0].split('. ')[-1].strip()}")
+    assert json.loads(bench.run("aggregator", "show", CONTEST, "--json"))["digest"] == before
     latencies = _latencies(bench)
     line("one update, publish to the view: p50", statistics.median(latencies) * 1000, "ms")
     line("one update, publish to the view: p99", statistics.quantiles(latencies, n=100)[98] * 1000, "ms")
@@ -178,14 +193,14 @@ def _copy_limit(bench: Bench, events: list[Any]) -> float:
     return len(rows) / seconds
 
 
-_TABLES = (
-    "cursor, contest_history, count_update_history, unit_state, contest, selection, area, area_total, finding, parked"
-)
-
-
 def _aggregate_anew(bench: Bench, batch_size: int) -> float:
     with psycopg.connect(bench.settings["owner_url"]) as db:
-        db.execute("TRUNCATE " + ", ".join(f"aggregate.{t}" for t in _TABLES.split(", ")))
+        tables = db.execute(
+            "SELECT string_agg('aggregate.' || tablename, ', ') FROM pg_tables WHERE schemaname = 'aggregate'"
+            " AND tablename NOT IN ('schema_migration', 'projection')"
+        ).fetchone()
+        assert tables is not None
+        db.execute("TRUNCATE " + tables[0])
     return timed(
         lambda: consume.run(
             bench.settings["writer_url"],
@@ -196,6 +211,41 @@ def _aggregate_anew(bench: Bench, batch_size: int) -> float:
             until_caught_up=True,
         )
     )
+
+
+def _moments(bench: Bench, events: int, samples: int = 50) -> None:
+    """Answers about random past moments, on a connection that is open and has read the contest's definitions once."""
+    chance = random.Random(2021)
+    with psycopg.connect(bench.settings["reader_url"]) as db:
+        query = "SELECT min(stated_at), max(stated_at) FROM results.update_history WHERE contest_id = %s"
+        row = db.execute(query, (CONTEST,)).fetchone()
+    assert row is not None
+    first, last = row
+
+    def offset() -> Moment:
+        return Moment(offset=chance.randrange(2, events))
+
+    def stated() -> Moment:
+        return Moment(stated_at=first + (last - first) * chance.random())
+
+    def both() -> Moment:
+        return replace(stated(), offset=chance.randrange(events // 2, events))
+
+    with Views(bench.settings["reader_url"]) as views:
+        districts = [a.area_id for a in views.contest(CONTEST)[0].areas if a.type is ReportingUnitType.MUNICIPALITY]
+        for what, moment in (("an offset", offset), ("an official time", stated), ("both", both)):
+            seconds = [timed(partial(_count, views, moment())) for _ in range(samples)]
+            line(f"as of {what}, the country: median", statistics.median(seconds) * 1000, "ms")
+        seconds = [timed(partial(_totals, views, offset(), districts)) for _ in range(5)]
+        line(f"as of an offset, all {len(districts):,} districts: median", statistics.median(seconds) * 1000, "ms")
+
+
+def _count(views: Views, moment: Moment) -> None:
+    Past(views, CONTEST, moment).count(None)
+
+
+def _totals(views: Views, moment: Moment, areas: list[str]) -> None:
+    Past(views, CONTEST, moment).totals(areas)
 
 
 def _latencies(bench: Bench, samples: int = 300) -> list[float]:
