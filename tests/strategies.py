@@ -16,7 +16,9 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from aggregator.records import Recorded
+from aggregator.moment import Moment
+from aggregator.records import RawRecord, Recorded
+from schemas.codec import encode
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.count_update import (
     Correction,
@@ -39,6 +41,7 @@ from schemas.types import (
     ReviewReason,
     UpdateKind,
     from_milliseconds,
+    to_milliseconds,
 )
 
 Event = CountUpdate | ContestDefined
@@ -537,6 +540,32 @@ def nights(draw: st.DrawFn, faults: bool = True, counting_level: ReportingUnitTy
     script = draw(st.lists(move, min_size=1, max_size=25))
     revised_after = draw(st.none() | st.integers(0, len(script) - 1))
     return recorded(played(contest, script, revised_after, draw(st.booleans())))
+
+
+def raw(recorded: Recorded) -> RawRecord:
+    """The message that an event is on the log."""
+    message = encode(recorded.event)
+    at = to_milliseconds(recorded.recorded_at)
+    return RawRecord(0, recorded.offset, at, message.key, message.value, list(message.headers))
+
+
+@st.composite
+def set_back(draw: st.DrawFn, night: list[Recorded]) -> list[RawRecord]:
+    """A night's messages, on a broker whose clock is set back now and then."""
+    shifts = draw(st.lists(st.sampled_from([0, 0, 0, -3, -7, 4]), min_size=len(night), max_size=len(night)))
+    return [
+        raw(Recorded(r.partition, r.offset, r.recorded_at + timedelta(seconds=s), r.event))
+        for r, s in zip(night, shifts, strict=True)
+    ]
+
+
+def moments(night: Sequence[Recorded]) -> st.SearchStrategy[Moment]:
+    """Any moment of a night, on one axis or several."""
+    last = night[-1].offset
+    stated = sorted({r.event.stated_at for r in night if isinstance(r.event, CountUpdate)} | {NIGHT})
+    around = st.builds(lambda at, ms: at + timedelta(milliseconds=ms), st.sampled_from(stated), st.integers(-1, 1))
+    logged = st.builds(lambda at, s: at.recorded_at + timedelta(seconds=s), st.sampled_from(night), st.integers(-4, 4))
+    return st.builds(Moment, st.none() | st.integers(0, last), st.none() | logged, st.none() | around)
 
 
 # Single events, as wide as the contract allows

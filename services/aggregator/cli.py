@@ -438,6 +438,20 @@ def timeline(
 @click.option(
     "--into", callback=_projection, metavar="NAME", help="Keep the state in a projection of its own, for --schema NAME."
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    help="How many fold parts of the log at the same time; the answer is the same. Default: one per core, one for a short log.",
+)
+@click.option(
+    "--checkpoints",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Begin with the latest checkpoint kept there, once it is verified against the log, and keep a new one there.",
+)
+@click.option(
+    "--check-checkpoint", is_flag=True, help="Fold the log up to that checkpoint from zero as well, and compare."
+)
 @_owner
 @_writer
 @_json
@@ -452,6 +466,9 @@ def replay(
     into: Projection,
     owner_url: str | None,
     writer_url: str | None,
+    processes: int | None,
+    checkpoints: Path | None,
+    check_checkpoint: bool,
     as_json: bool,
 ) -> None:
     """The count of any past moment, folded anew from the log. Reads Kafka only; the live totals are not touched.
@@ -469,7 +486,15 @@ def replay(
     with _progress() as bar:
         on_progress = _bar(bar)
         if into == LIVE:
-            state = replaying.replay(*log, contest_id, moment, on_progress)
+            state = replaying.replay(
+                *log,
+                contest_id,
+                moment,
+                on_progress,
+                processes=processes,
+                checkpoints=checkpoints,
+                check_checkpoint=check_checkpoint,
+            )
         else:
             databases = _need(settings, "owner_url"), _need(settings, "writer_url")
             state = replay_into(*databases, *log, contest_id, moment, into, on_progress)

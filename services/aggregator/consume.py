@@ -19,13 +19,10 @@ from dataclasses import dataclass, field
 
 from aggregator.fold import ContestState, evolve
 from aggregator.log import Group, Log, LogUnreachable
-from aggregator.records import Parked, RawRecord, Recorded
+from aggregator.records import Parked, RawRecord, recorded_of_raw
 from aggregator.rows import CHANGED_OUTSIDE, printable
 from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
-from schemas.codec import decode
 from schemas.errors import ContractError
-from schemas.feed_status import FeedStatus
-from schemas.types import from_milliseconds
 
 logger = logging.getLogger(__name__)
 
@@ -83,16 +80,6 @@ class PartitionFold:
         batch.digests = {contest_id: state.digest.root() for contest_id, state in self.states.items()}
         batch.digest = partition_digest(batch.digests)
         return batch
-
-
-def recorded_of_raw(raw: RawRecord) -> Recorded:
-    """The event in a message of the log. Raises ContractError for what is not one."""
-    event = decode(raw.value, raw.headers)
-    if isinstance(event, FeedStatus):
-        raise ContractError("a heartbeat does not belong on the log")
-    if raw.key != event.contest_id.encode():
-        raise ContractError(f"key {raw.key!r} is not the event's contest {event.contest_id}")
-    return Recorded(raw.partition, raw.offset, from_milliseconds(raw.timestamp_ms), event)
 
 
 def partition_digest(digests: Mapping[str, str]) -> str:

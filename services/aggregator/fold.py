@@ -43,6 +43,8 @@ class Unit:
     head_event_id: UUID
     head_offset: int
     head_leaf: bytes
+    first_sequence: int = 0
+    """The first that this fold accepted of it; 0 where its beginning was not folded but read back."""
 
 
 BLOCK = 16
@@ -105,6 +107,11 @@ class Step:
     """Whether it was recorded later than every event before it, by the broker's clock."""
 
 
+Witness = tuple[UnitKey | None, tuple[int, ...]]
+"""An event's unit (None for a definition), and the offsets by which it would be judged alike again, were the others gone:
+its own, and those of its unit's state and head at that time."""
+
+
 @dataclass(slots=True)
 class ContestState:
     """A contest at one offset of the log. `evolve` changes it in place: one owner at a time."""
@@ -116,11 +123,19 @@ class ContestState:
     """Totals by the type of the units that are added up, then by area: a moved counting level only chooses among them."""
     official: dict[str, list[Recorded]] = field(default_factory=dict)
     """Accepted statements about areas, by area id, in the order of the log."""
+    revisions: list[int] = field(default_factory=list)
+    """Offsets of the accepted definitions."""
+    moves: list[int] = field(default_factory=list)
+    """Offsets, two for each time a unit changed its areas: of the update that was its state, and of the one that moved it."""
     digest: StateDigest = field(default_factory=StateDigest)
     last: Recorded | None = None
     last_reported_at: datetime | None = None
     last_recorded_at: datetime | None = None
     """The latest of the broker's times; not the last event's where the broker's clock was set back."""
+    reported_by: Witness = (None, ())
+    """Who first stated `last_reported_at`."""
+    recorded_by: Witness = (None, ())
+    """What was first recorded at `last_recorded_at`."""
 
     @property
     def totals(self) -> dict[str, AreaTotal]:
@@ -141,7 +156,7 @@ def evolve(state: ContestState, recorded: Recorded) -> Step:
     state.last = recorded
     event = recorded.event
     text = text_of(event)
-    step = Step(recorded, leaf=leaf(text))
+    step, reported = Step(recorded, leaf=leaf(text)), state.last_reported_at
     if state.last_recorded_at is None or recorded.recorded_at > state.last_recorded_at:
         state.last_recorded_at, step.is_later = recorded.recorded_at, True
     if isinstance(event, ContestDefined):
@@ -149,7 +164,17 @@ def evolve(state: ContestState, recorded: Recorded) -> Step:
     else:
         _update(state, step, event, text)
     step.last_reported_at = state.last_reported_at
+    if step.is_later:
+        state.recorded_by = _witness(state, recorded)
+    if state.last_reported_at is not reported:
+        state.reported_by = _witness(state, recorded)
     return step
+
+
+def _witness(state: ContestState, recorded: Recorded) -> Witness:
+    key = recorded.event.unit if isinstance(recorded.event, CountUpdate) else None
+    unit = state.units.get(key) if key is not None else None
+    return key, (recorded.offset,) if unit is None else (recorded.offset, unit.offset, unit.head_offset)
 
 
 def _define(state: ContestState, step: Step, event: ContestDefined, text: bytes) -> None:
@@ -160,6 +185,7 @@ def _define(state: ContestState, step: Step, event: ContestDefined, text: bytes)
     step.accepted = step.is_current = True
     state.definition = step.recorded
     state.digest.definition = step.leaf
+    state.revisions.append(step.recorded.offset)
     layout = Layout.of(event)
     added = [0] * (layout.size - state.layout.size) if current is not None else []
     state.layout = layout
@@ -244,6 +270,7 @@ def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) ->
             head_event_id=event.event_id,
             head_offset=-1,
             head_leaf=b"",
+            first_sequence=event.sequence,
         )
     unit.head_sequence, unit.head_event_id = event.sequence, event.event_id
     unit.head_offset, unit.head_leaf = recorded.offset, step.leaf
@@ -260,6 +287,8 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
     """`event` becomes the unit's state."""
     before, after = unit.contribution, state.layout.contribution(event)
     left, unit.areas = unit.areas, event.counting_areas
+    if step.is_moved:
+        state.moves += (unit.offset, step.recorded.offset)
     unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
     unit.offset, unit.leaf, unit.contribution = step.recorded.offset, step.leaf, after
     step.change = state.layout.changes(before, after)

@@ -7,11 +7,12 @@ dropped and made again.
 from collections.abc import Callable
 
 from aggregator.fold import ContestState, Step
+from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.projection import Projection
 from aggregator.projections import Projections
-from aggregator.replay import Folding, fold_log
+from aggregator.replay import fold_log
 from aggregator.store import Batch, Store
 
 _BATCH = 20_000

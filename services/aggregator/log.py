@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -49,30 +49,32 @@ class LogUnreachable(LogError):
 class Log:
     """A topic, read from given offsets. Use as a context manager."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, *, max_poll_records: int = 5000) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: str, *, max_poll_records: int = 5000, max_fetch_bytes: int = 8 << 20
+    ) -> None:
         self.topic = topic
-        self._bootstrap_servers = bootstrap_servers
-        self._max_poll_records = max_poll_records
+        self.bootstrap_servers = bootstrap_servers
+        self._max_poll_records, self._max_fetch_bytes = max_poll_records, max_fetch_bytes
         self._consumer = self._connect()
 
     def _connect(self) -> Any:
         try:
             return KafkaConsumer(
-                bootstrap_servers=self._bootstrap_servers,
+                bootstrap_servers=self.bootstrap_servers,
                 group_id=None,  # the cursor lives in PostgreSQL
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 isolation_level="read_committed",
                 check_crcs=True,
                 max_poll_records=self._max_poll_records,
-                max_partition_fetch_bytes=8 * 1024 * 1024,
+                max_partition_fetch_bytes=self._max_fetch_bytes,
                 fetch_max_wait_ms=100,
                 reconnect_backoff_max_ms=1000,
                 request_timeout_ms=10_000,  # a broker that is gone is noticed, and said, within seconds
                 bootstrap_timeout_ms=10_000,
             )
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"no Kafka broker answers at {self._bootstrap_servers}: {error!r}") from error
+            raise LogUnreachable(f"no Kafka broker answers at {self.bootstrap_servers}: {error!r}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -92,17 +94,17 @@ class Log:
         Raises LogError when the topic is missing or may lose, compact or re-time events; the message names the
         setting and the command that mends it.
         """
-        admin = _admin(self._bootstrap_servers)
+        admin = _admin(self.bootstrap_servers)
         try:
             (found,) = admin.describe_topics([self.topic])
             if found.get("error_code"):
                 raise LogError(
-                    f"topic {self.topic} is not on {self._bootstrap_servers}; `escrutinio-ingest topics` creates it"
+                    f"topic {self.topic} is not on {self.bootstrap_servers}; `escrutinio-ingest topics` creates it"
                 )
             resource = ConfigResource(ConfigResourceType.TOPIC, self.topic)
             settings = _settings(admin.describe_configs([resource]))
         except KafkaError as error:
-            raise LogUnreachable(f"{self._bootstrap_servers} does not describe {self.topic}: {error!r}") from error
+            raise LogUnreachable(f"{self.bootstrap_servers} does not describe {self.topic}: {error!r}") from error
         finally:
             admin.close()
         for name, value in EVENTS.required.items():
@@ -118,7 +120,7 @@ class Log:
         found = self._call(self._consumer.partitions_for_topic, self.topic)
         if not found:
             raise LogError(
-                f"topic {self.topic} is not on {self._bootstrap_servers}; `escrutinio-ingest topics` creates it"
+                f"topic {self.topic} is not on {self.bootstrap_servers}; `escrutinio-ingest topics` creates it"
             )
         return sorted(found)
 
@@ -183,7 +185,7 @@ class Log:
         except OffsetOutOfRangeError as error:
             raise LogError(f"{self.topic} no longer has the offset that comes next: {error}") from error
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"reading {self.topic} from {self._bootstrap_servers} failed: {error!r}") from error
+            raise LogUnreachable(f"reading {self.topic} from {self.bootstrap_servers} failed: {error!r}") from error
         return [
             RawRecord(r.partition, r.offset, r.timestamp, r.key, r.value, list(r.headers))
             for records in polled.values()
@@ -203,6 +205,14 @@ class Log:
             if wanted and wanted[-1].offset == end - 1:
                 return
 
+    def messages_at(self, partition: int, offsets: Iterable[int]) -> Iterator[RawRecord]:
+        """Single messages, each looked up by itself. Raises LogError for an offset that is not there."""
+        end = self.end_offset(partition)
+        for offset in sorted(offsets):
+            if offset >= end:
+                raise LogError(f"{self.topic}/{partition} ends at {end}: offset {offset} is not on it")
+            yield from next(self.read_to_end(partition, offset, offset + 1))
+
     def _at(self, partition: int) -> TopicPartition:
         return TopicPartition(self.topic, partition)
 
@@ -210,7 +220,7 @@ class Log:
         try:
             return ask(*arguments)
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"{self._bootstrap_servers} does not answer: {error!r}") from error
+            raise LogUnreachable(f"{self.bootstrap_servers} does not answer: {error!r}") from error
 
 
 class Group:

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
+from schemas.errors import ContractError
+from schemas.feed_status import FeedStatus
+from schemas.types import from_milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,16 @@ class Recorded:
     offset: int
     recorded_at: datetime
     event: CountUpdate | ContestDefined
+
+
+def recorded_of_raw(raw: RawRecord) -> Recorded:
+    """The event in a message of the log. Raises ContractError for what is not one."""
+    event = decode(raw.value, raw.headers)
+    if isinstance(event, FeedStatus):
+        raise ContractError("a heartbeat does not belong on the log")
+    if raw.key != event.contest_id.encode():
+        raise ContractError(f"key {raw.key!r} is not the event's contest {event.contest_id}")
+    return Recorded(raw.partition, raw.offset, from_milliseconds(raw.timestamp_ms), event)
 
 
 @dataclass(frozen=True, slots=True)

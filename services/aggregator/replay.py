@@ -3,77 +3,23 @@
 The fold is the live one; only where it starts and stops differs.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
 
-from aggregator.consume import recorded_of_raw
+from aggregator import checkpoint
+from aggregator.checkpoint import Checkpoint, CheckpointError
 from aggregator.count import NothingCounted
-from aggregator.fold import ContestState, Step, evolve
+from aggregator.fold import ContestState, Step
+from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
-from aggregator.records import RawRecord, Recorded
-from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
+from aggregator.parallel import WORTH_IT, cores, fold_in_parts, fold_plainly
 from schemas.errors import EscrutinioError
 
 
 class ReplayError(EscrutinioError):
     """The point asked for does not exist."""
-
-
-class Folding:
-    """A contest's state at a moment, in the making: `take` the log batch by batch, then ask for the `state`."""
-
-    def __init__(self, contest_id: str, moment: Moment, on_step: Callable[[Step], None] = lambda _step: None) -> None:
-        self.contest_id, self.moment = contest_id, moment
-        self._key, self.on_step = contest_id.encode(), on_step
-        # What counts is judged over the whole log, what had been stated by then is folded beside it: an update that the
-        # log refuses does not count because the one before it in its chain speaks of a later time.
-        self._whole = ContestState()
-        self.then = self._whole if moment.stated_at is None else ContestState()
-        """What is folded of what belongs to the moment, as far as the log was taken."""
-        self._definitions: list[Step] = []
-        self._last: Recorded | None = None
-        self.found = False
-        """Whether the log has anything of the contest."""
-        self.others: set[bytes | None] = set()
-        """The keys of what else is there."""
-
-    def take(self, records: Iterable[RawRecord]) -> bool:
-        """Folds messages, the next of the log. False when the moment has passed: nothing after it is looked at.
-
-        Raises ContractError for a message of the contest that cannot be read.
-        """
-        for raw in records:
-            if raw.key != self._key:
-                self.others.add(raw.key)
-                continue
-            self.found = True
-            recorded = recorded_of_raw(raw)
-            if self.moment.passed_by(recorded.offset, recorded.recorded_at):
-                return False
-            step = evolve(self._whole, recorded)
-            if self.then is not self._whole:
-                self._take_then(step)
-            else:
-                self.on_step(step)
-        return True
-
-    def _take_then(self, step: Step) -> None:
-        recorded = step.recorded
-        if step.accepted and isinstance(recorded.event, ContestDefined):
-            self._definitions.append(step)
-        if step.accepted and self.moment.takes(recorded):
-            self.on_step(evolve(self.then, recorded))
-            self._last = recorded if isinstance(recorded.event, CountUpdate) else self._last
-
-    @property
-    def state(self) -> ContestState:
-        """What the contest was at the moment."""
-        if self.moment.stated_at is not None and self._definitions:
-            _count_as_then(self.then, self._definitions, self._last, self.moment.stated_at)
-        return self.then
 
 
 def replay(
@@ -82,54 +28,97 @@ def replay(
     contest_id: str,
     moment: Moment,
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
-    on_step: Callable[[Step], None] = lambda _step: None,
+    on_step: Callable[[Step], None] | None = None,
+    *,
+    processes: int | None = None,
+    checkpoints: Path | None = None,
+    check_checkpoint: bool = False,
 ) -> ContestState:
     """The state of a contest at `moment`. `on_progress(offset, end)` is called after each batch, `on_step` after each event
     that belongs to the state.
 
+    `processes`: how many fold at the same time; None for one per core where the log is long enough. With `on_step`, which
+    wants every event in order, it is one always.
+
+    `checkpoints`: a folder. The replay begins with the latest checkpoint there that fits, once it is verified, and leaves a
+    new one when it went far beyond (see `checkpoint`). For a moment of the office's time there are none: a checkpoint
+    does not hold what had been stated then. `check_checkpoint`: the log up to it is folded from zero as well, and the
+    two digests are compared.
+
     Raises ContractError for a message of the contest that cannot be read, NothingCounted for an unknown contest,
-    ReplayError for an offset beyond the log's end.
+    ReplayError for an offset beyond the log's end, CheckpointError for a checkpoint that may not be used.
     """
-    folding = Folding(contest_id, moment, on_step)
+    if moment.stated_at is not None or on_step is not None:
+        checkpoints = None
+    if on_step is not None:
+        processes = 1
+    folding = Folding(contest_id, moment, on_step or (lambda _step: None))
     with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
-        log.topic_id()
-        fold_log(log, folding, on_progress)
-    return folding.state
+        topic_id = log.topic_id()
+        for partition in log.partitions():
+            end = log.end_offset(partition)
+            kept = checkpoint.find(checkpoints, topic_id, contest_id, partition, moment) if checkpoints else None
+            if kept is not None:
+                if check_checkpoint:
+                    _check(kept, bootstrap_servers, topic, processes)
+                checkpoint.take(kept, folding, log)
+            begin = kept.offset + 1 if kept is not None else 0
+            _fold(log, partition, begin, end, folding, on_progress, processes)
+            if not folding.found:
+                continue
+            _on_the_log(moment, end)
+            last = folding.state.last
+            if checkpoints and last is not None and last.offset - begin >= checkpoint.AHEAD:
+                batches = chain([kept.records] if kept else [], log.read_to_end(partition, begin, last.offset + 1))
+                checkpoint.write(checkpoints, topic, topic_id, contest_id, folding.state, batches)
+            return folding.state
+    raise _unknown(folding, topic)
 
 
 def fold_log(log: Log, folding: Folding, on_progress: Callable[[int, int], None]) -> int:
-    """Reads the log as far as the moment needs; returns the contest's partition. Raises as `replay` does."""
-    moment = folding.moment
+    """Folds the log as far as the moment needs, event by event; returns the contest's partition. Raises as `replay` does."""
     for partition in log.partitions():
         end = log.end_offset(partition)
-        for records in log.read_to_end(partition, 0, end):
-            if not folding.take(records):
-                break
-            on_progress(records[-1].offset + 1, end)
+        fold_plainly(log, partition, 0, end, folding, on_progress)
         if folding.found:
-            if moment.offset is not None and moment.offset >= end:
-                raise ReplayError(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
+            _on_the_log(folding.moment, end)
             return partition
+    raise _unknown(folding, log.topic)
+
+
+def _on_the_log(moment: Moment, end: int) -> None:
+    if moment.offset is not None and moment.offset >= end:
+        raise ReplayError(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
+
+
+def _unknown(folding: Folding, topic: str) -> NothingCounted:
     others = ", ".join(sorted(k.decode(errors="replace") for k in folding.others if k)) or "none yet"
-    raise NothingCounted(f"contest {folding.contest_id} is not on {log.topic} (known: {others})")
+    return NothingCounted(f"contest {folding.contest_id} is not on {topic} (known: {others})")
 
 
-def _count_as_then(state: ContestState, definitions: list[Step], last: Recorded | None, stated_at: datetime) -> None:
-    """What was added up at that time, by the definition that held then; the first where none did yet.
+def _fold(
+    log: Log,
+    partition: int,
+    begin: int,
+    end: int,
+    folding: Folding,
+    on_progress: Callable[[int, int], None],
+    processes: int | None,
+) -> None:
+    to = end if folding.moment.offset is None else min(end, folding.moment.offset + 1)
+    number = processes or (cores() if to - begin >= WORTH_IT else 1)
+    if number == 1:
+        fold_plainly(log, partition, begin, to, folding, on_progress)
+    else:
+        fold_in_parts(log, partition, begin, to, folding, on_progress, number)
+    if not folding.found:  # a contest that begins after the moment is known all the same
+        fold_plainly(log, partition, to, end, folding, on_progress)
 
-    `last`: the last update that belongs to the state, which then ends with it or with that definition. Where the office's
-    order is the log's, that is the state at this offset, and the digest is the same.
-    """
-    held = definitions[0]
-    for step in definitions[1:]:
-        assert isinstance(step.recorded.event, ContestDefined)
-        if step.recorded.event.effective_at <= stated_at:
-            held = step
-    then = held.recorded.event
-    assert isinstance(then, ContestDefined)
-    assert state.definition is not None
-    state.digest.definition = held.leaf
-    state.last = max(filter(None, (last, held.recorded)), key=lambda recorded: recorded.offset)
-    if then.counting_level is not state.contest.counting_level:
-        contest = state.contest.model_copy(update={"counting_level": then.counting_level})
-        state.definition = replace(state.definition, event=contest)
+
+def _check(kept: Checkpoint, bootstrap_servers: str, topic: str, processes: int | None) -> None:
+    """Compares a checkpoint with the log, folded from zero."""
+    state = replay(bootstrap_servers, topic, kept.contest_id, Moment(kept.offset), processes=processes)
+    if (root := state.digest.root()) != kept.digest:
+        raise CheckpointError(
+            kept.path, f"the log up to there gives the digest {root[:16]}…, it says {kept.digest[:16]}…"
+        )

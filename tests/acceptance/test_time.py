@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from aggregator.count import Count, of_state
+from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
-from aggregator.replay import Folding
 from aggregator.views import Views
 from schemas.count_update import CountUpdate
 from tests.acceptance.conftest import ACTAS, CONTEST, Night

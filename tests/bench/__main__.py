@@ -35,7 +35,7 @@ from aggregator.log import Log
 from aggregator.migrate import migrate
 from aggregator.moment import Moment
 from aggregator.past import Past
-from aggregator.records import RawRecord
+from aggregator.records import RawRecord, recorded_of_raw
 from aggregator.rows import UPDATE, update_row
 from aggregator.views import Views
 from deploy.local import Stack
@@ -121,7 +121,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
     records = _raw(bench)
     raw = rate(len(records), lambda: _raw(bench))
     line("limit: the client's poll alone", raw, "events/s")
-    events = [consume.recorded_of_raw(r) for r in records]
+    events = [recorded_of_raw(r) for r in records]
     line(
         "decode alone (fastavro, models)",
         rate(len(records), lambda: [decode(r.value, r.headers) for r in records]),

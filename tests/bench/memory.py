@@ -10,9 +10,10 @@ import gc
 import time
 from pathlib import Path
 
+from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
-from aggregator.replay import Folding, fold_log
+from aggregator.replay import fold_log
 from schemas.topics import TopicNames
 
 _MB = 1_048_576

@@ -20,6 +20,7 @@ from aggregator.count import Basis, NothingCounted, of_state
 from aggregator.log import Log, LogError
 from aggregator.migrate import MigrationError, migrate
 from aggregator.moment import Moment
+from aggregator.records import recorded_of_raw
 from aggregator.store import Batch, Fenced, Store, StoreError
 from aggregator.views import Views
 from schemas.contest import Area, ContestDefined
@@ -94,7 +95,7 @@ def test_replay_to_a_recorded_time_takes_what_the_broker_had_then(event_log: Eve
     event_log.append([bulletin(3, 4, counted=2, after=first, hours=13)])
     with Log(event_log.bootstrap_servers, event_log.topic) as log:
         records = [r for batch in log.read_to_end(0) for r in batch]
-    between = consume.recorded_of_raw(records[1]).recorded_at
+    between = recorded_of_raw(records[1]).recorded_at
     state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment(recorded_at=between))
     assert state.last is not None
     assert state.last.offset == 1

@@ -10,21 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator.consume import recorded_of_raw
 from aggregator.count import AsOf, Basis, Count, NothingCounted, count
 from aggregator.course import between, over_time
 from aggregator.difference import AreaDifference, Difference
 from aggregator.fold import ContestState, evolve
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
-from aggregator.records import RawRecord, Recorded
+from aggregator.records import RawRecord, Recorded, recorded_of_raw
 from aggregator.tally import Layout
 from aggregator.timeline import end_of_interval
 from aggregator.views import Views
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from tests.fix_postgres import Database
-from tests.fix_tables import CONTEST, moments, raw, set_back, written
+from tests.fix_tables import CONTEST, written
 from tests.strategies import (
     COUNTRY,
     PRECINCT,
@@ -36,8 +35,11 @@ from tests.strategies import (
     after,
     corrected,
     minute,
+    moments,
     nights,
+    raw,
     recorded,
+    set_back,
 )
 
 made_up = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

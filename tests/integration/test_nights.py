@@ -8,10 +8,9 @@ from datetime import timedelta
 import pytest
 
 from aggregator import replay
-from aggregator.consume import recorded_of_raw
 from aggregator.log import Log
 from aggregator.moment import Moment
-from aggregator.records import RawRecord
+from aggregator.records import RawRecord, recorded_of_raw
 from deploy.local import Broker
 from schemas.codec import encode
 from tests.bench import fill, naive

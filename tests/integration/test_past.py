@@ -9,17 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.count import NothingCounted, of_state
+from aggregator.folding import Folding
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
 from aggregator.records import RawRecord
-from aggregator.replay import Folding
 from aggregator.tally import Layout
 from aggregator.verify import Tables, Verdict
 from aggregator.views import Views
 from tests.bench import naive
 from tests.fix_postgres import Database
-from tests.fix_tables import CONTEST, moments, raw, set_back, written
-from tests.strategies import nights
+from tests.fix_tables import CONTEST, written
+from tests.strategies import moments, nights, raw, set_back
 
 
 def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> object:
