@@ -319,3 +319,17 @@ def test_the_figures_are_said_to_be_of_two_kinds_when_the_level_moves(tables: Da
     assert answer.updates_total == 2
     assert [u.offset for u in answer.updates] == [9]
     assert (len(course.official), len(course.computed)) == (1, 2)
+
+
+def test_a_sheet_that_was_elsewhere_before_its_first_statement_is_behind_the_loss_of_that_district(
+    tables: Database,
+) -> None:
+    # its first statement is of the second district; one of an earlier time, which came late, is of the first
+    here = a_sheet(
+        100, 80, reporting_unit=a_unit(area_path=("pe", "010000", "010100", "010102")), reported_at=minute(9)
+    )
+    late = after(here, reporting_unit=a_unit(), reported_at=minute(3))
+    with written(tables, [raw(r) for r in recorded([CONTEST_OF_SHEETS, here, late])], [9]) as views:
+        first, second = Moment(stated_at=minute(3)), Moment(stated_at=minute(9))
+        left = between(views, CONTEST, first, second, "010101", 20)
+    assert [(u.offset, u.change["votes.peru-libre"]) for u in left.updates] == [(7, -100)]
