@@ -19,7 +19,7 @@ A merged state is for answering, not for being written to tables: where the bloc
 from datetime import datetime
 from operator import add, sub
 
-from aggregator.fold import AreaTotal, ContestState, Witness, evolve, sum_up
+from aggregator.fold import AreaTotal, ContestState, evolve, sum_up
 from aggregator.records import Recorded
 from aggregator.tally import Layout
 from schemas.contest import ContestDefined
@@ -79,23 +79,18 @@ def merge(state: ContestState, part: ContestState) -> None:
 
 
 def _latest_times(state: ContestState, part: ContestState) -> None:
+    # The part's witnesses hold as they are: an update that is late against the state before the part alone leaves no
+    # trace when it is folded without that state, since in a part that joins no unit has moved.
     if _is_later(part.last_reported_at, state.last_reported_at):
         state.last_reported_at = part.last_reported_at
-        state.reported_by = _seen_from(state, part.reported_by)
+        state.reported_by = part.reported_by
     if _is_later(part.last_recorded_at, state.last_recorded_at):
         state.last_recorded_at = part.last_recorded_at
-        state.recorded_by = _seen_from(state, part.recorded_by)
+        state.recorded_by = part.recorded_by
 
 
 def _is_later(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and (other is None or one > other)
-
-
-def _seen_from(state: ContestState, witness: Witness) -> Witness:
-    """A witness of a later part. Its unit's state at that time may be the one before the part."""
-    key, offsets = witness
-    unit = state.units.get(key) if key is not None else None
-    return key, offsets if unit is None else (*offsets, unit.offset, unit.head_offset)
 
 
 def _units(state: ContestState, part: ContestState) -> None:

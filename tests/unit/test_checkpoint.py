@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import fastavro
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aggregator import checkpoint
 from aggregator.checkpoint import CheckpointError, find, needed, read, write
 from aggregator.fold import ContestState
 from aggregator.moment import NOW, Moment
@@ -52,6 +55,43 @@ def test_the_messages_a_merged_state_needs_give_it(split: tuple[list[Recorded], 
 
 def whole_but_first(state: ContestState) -> Any:
     return told(state)[:2]
+
+
+def compacted(records: list[RawRecord]) -> tuple[ContestState, ContestState]:
+    """The state of a log, and that of the messages it needs."""
+    state = folded_whole(records).state
+    return state, folded_whole([raw for raw in records if raw.offset in needed(state)]).state
+
+
+def test_a_refused_update_that_was_recorded_latest_stays_refused() -> None:
+    first = a_sheet()
+    second = after(first, reported_at=minute(1))
+    fork = after(first, reported_at=minute(50), counts=a_sheet(first=1).counts)
+    records = messages(a_contest(counting_level=PRECINCT), first, second, fork, after(second, reported_at=minute(2)))
+    records[3] = replace(records[3], timestamp_ms=records[3].timestamp_ms + 60_000)  # then the clock was set back
+    state, alone = compacted(records)
+    assert told(alone) == told(state)
+
+
+def test_a_late_update_that_stated_the_latest_time_stays_late() -> None:
+    first = a_sheet(reported_at=None, observed_at=minute(40))
+    elsewhere = a_unit(area_path=("pe", "010000", "010100", "010102"))
+    late = after(first, reported_at=minute(20), reporting_unit=elsewhere)
+    back = after(late, reported_at=None, observed_at=minute(60), reporting_unit=a_unit())
+    state, alone = compacted(messages(a_contest(counting_level=PRECINCT), first, late, back))
+    assert state.moves == []
+    assert told(alone) == told(state)
+
+
+def test_a_change_that_no_id_covers_is_found_by_the_hash(tmp_path: Path) -> None:
+    path = a_file(tmp_path, some_messages())
+    kept = read(path)
+    with path.open("rb") as file:
+        told_of = {n: t for n, t in fastavro.reader(file).metadata.items() if n.startswith("escrutinio.")}
+    changed = [replace(raw, timestamp_ms=raw.timestamp_ms + 1) for raw in kept.records]
+    checkpoint._write_whole(path, [checkpoint._row(raw) for raw in changed], told_of)
+    with pytest.raises(CheckpointError, match="not those that it was written with"):
+        read(path)
 
 
 def a_file(folder: Path, records: list[RawRecord]) -> Path:

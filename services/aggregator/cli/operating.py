@@ -1,0 +1,258 @@
+"""Commands that make, fill and change over the tables."""
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from aggregator import consume, render
+from aggregator import rebuild as rebuilding
+from aggregator.cli.options import (
+    Command,
+    bootstrap,
+    errors,
+    json_option,
+    need,
+    option,
+    owner,
+    prefix,
+    progress_bar,
+    shown_on,
+    tell,
+    writer,
+)
+from aggregator.migrate import migrate as run_migrations
+from aggregator.projection import LIVE, Projection
+from aggregator.projections import NotEqual, Projections, Standing
+from aggregator.rebuild import Building, next_projection
+from aggregator.settings import Settings, load
+from schemas.topics import TopicNames
+from schemas.types import rfc3339
+
+
+@click.command(cls=Command)
+@owner
+def migrate(owner_url: str | None) -> None:
+    """Bring the database to what this release needs. Safe to run again.
+
+    \b
+    Example: escrutinio-aggregator migrate
+    """
+    applied = run_migrations(need(load(owner_url=owner_url), "owner_url"))
+    for migration in applied:
+        click.echo(f"applied {migration.name}")
+    click.echo(f"{len(applied)} migrations applied; the database is up to date")
+
+
+@click.command(cls=Command)
+@bootstrap
+@writer
+@prefix
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 100_000),
+    default=20_000,
+    show_default=True,
+    help="Events per transaction, at most.",
+)
+@click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached. Not with --group.")
+@option("--group", "GROUP", "Share the partitions with all runs that name the same group.")
+@option("--session-timeout", "SESSION_TIMEOUT", "Seconds after which a silent member loses its partitions; else 10.")
+@click.option("--health-file", type=click.Path(path_type=Path), help="Touched whenever the log was read and committed.")
+def run(
+    bootstrap_servers: str | None,
+    writer_url: str | None,
+    topic_prefix: str | None,
+    batch_size: int,
+    until_caught_up: bool,
+    group: str | None,
+    session_timeout: str | None,
+    health_file: Path | None,
+) -> None:
+    """Aggregate for ever. SIGTERM or Ctrl-C stops after the batch in hand.
+
+    One run reads every partition. To spread contests over several processes or machines, start each with the same --group.
+
+    \b
+    Examples: escrutinio-aggregator run --until-caught-up
+              escrutinio-aggregator run --group night
+    """
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
+    settings = load(
+        bootstrap_servers=bootstrap_servers,
+        writer_url=writer_url,
+        topic_prefix=topic_prefix,
+        group=group,
+        session_timeout=session_timeout,
+    )
+    topic = TopicNames(settings.topic_prefix).events
+    if until_caught_up and settings.group is not None:
+        raise click.UsageError(
+            f"--until-caught-up takes every partition, also those that members of group {settings.group} hold; stop them "
+            "and leave the group out"
+        )
+    if health_file is not None and not health_file.parent.is_dir():
+        raise click.UsageError(f"--health-file: there is no folder {health_file.parent}")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with progress_bar() as bar:
+        tasks: dict[int, Any] = {}
+
+        def on_progress(p: consume.Progress) -> None:
+            if bar.disable:
+                logging.getLogger("aggregator").info(
+                    "%s/%d: offset %d of %d, %.0f events/s", topic, p.partition, p.offset, p.end, p.rate
+                )
+            else:
+                if p.partition not in tasks:
+                    tasks[p.partition] = bar.add_task("events", rate="")
+                bar.update(tasks[p.partition], completed=p.offset, total=p.end, rate=f"{p.rate:,.0f}/s")
+
+        consume.run(
+            need(settings, "writer_url"),
+            need(settings, "bootstrap_servers"),
+            topic,
+            stop,
+            batch_size=batch_size,
+            until_caught_up=until_caught_up,
+            group=settings.group,
+            session_timeout_s=settings.session_timeout,
+            on_progress=on_progress,
+            on_alive=health_file.touch if health_file is not None else lambda: None,
+        )
+
+
+@click.command(cls=Command)
+@bootstrap
+@owner
+@writer
+@prefix
+@click.option("--only-build", is_flag=True, help="Build and bring up to the live one, and leave it at that.")
+def rebuild(
+    bootstrap_servers: str | None,
+    owner_url: str | None,
+    writer_url: str | None,
+    topic_prefix: str | None,
+    only_build: bool,
+) -> None:
+    """Build all tables anew from the log beside the live ones, and take over.
+
+    Only when both are equal, at the same offset. The live totals serve and go on meanwhile. Interrupted, it goes on where it stopped when it is called again. The former
+    totals are kept: `take-over` brings them back, `drop` deletes them. Exit 1 when the digests differ: nothing is changed then.
+
+    \b
+    Example: escrutinio-aggregator rebuild
+    """
+    settings = load(
+        bootstrap_servers=bootstrap_servers, owner_url=owner_url, writer_url=writer_url, topic_prefix=topic_prefix
+    )
+    with Projections(need(settings, "owner_url")) as projections:
+        projection = next_projection(projections)
+        click.echo(f"building {projection}", err=True)
+        _take_over(settings, projections, projection, None, only_build=only_build)
+
+
+@click.command(cls=Command, name="take-over")
+@click.argument("name")
+@bootstrap
+@owner
+@writer
+@prefix
+@click.option("--reason", help="Take over though the digests differ. It is recorded.")
+def take_over(
+    name: str,
+    bootstrap_servers: str | None,
+    owner_url: str | None,
+    writer_url: str | None,
+    topic_prefix: str | None,
+    reason: str | None,
+) -> None:
+    """Make projection NAME the live one. Rolling back is the same, with the former one's name.
+
+    It is brought up to the live one first. Exit 1 when it does not say what the live one says at the same offset: nothing is changed then.
+
+    \b
+    Example: escrutinio-aggregator take-over v1
+    """
+    settings = load(
+        bootstrap_servers=bootstrap_servers, owner_url=owner_url, writer_url=writer_url, topic_prefix=topic_prefix
+    )
+    with Projections(need(settings, "owner_url")) as projections:
+        _take_over(settings, projections, Projection(name), reason, only_build=False)
+
+
+def _take_over(
+    settings: Settings, projections: Projections, projection: Projection, reason: str | None, *, only_build: bool
+) -> None:
+    projections.of(projection)  # named first: an unknown one is not looked for on the log
+    servers, topic = need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
+    with Building(need(settings, "writer_url"), servers, topic, projection) as building, progress_bar() as bar:
+        if only_build:
+            rebuilding.bring_up(projections, building, shown_on(bar))
+            click.echo(f"{projection} is up to the live one; `take-over {projection.name}` makes it the live one")
+            return
+        try:
+            taken = rebuilding.take_over(projections, building, projection, reason, shown_on(bar))
+        except NotEqual as error:
+            bar.stop()
+            errors.print(f"[red]not taken over:[/] {escape(str(error))}", soft_wrap=True)
+            errors.print(
+                f"Nothing was changed. Compare: show CONTEST --schema {projection.name}. Where the difference is meant: "
+                f"take-over {projection.name} --reason '…'",
+                soft_wrap=True,
+                markup=False,
+            )
+            sys.exit(1)
+    click.echo(
+        f"version {taken.to_version} is live since {rfc3339(taken.taken_at)}; version {taken.from_version} is kept as "
+        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was held for {taken.held_s:.2f} s."
+    )
+
+
+@click.command(cls=Command)
+@owner
+@json_option
+def projections(owner_url: str | None, as_json: bool) -> None:
+    """What stands in the database: the live projection, former ones, kept replays.
+
+    \b
+    Example: escrutinio-aggregator projections
+    """
+    with Projections(need(load(owner_url=owner_url), "owner_url")) as door:
+        found = door.standing()
+    tell([_standing(s) for s in found] if as_json else None, lambda: render.projections(found))
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@owner
+def drop(name: str, owner_url: str | None) -> None:
+    """Delete projection NAME, never the live one.
+
+    A kept replay, a former one, or what an interrupted rebuild left.
+
+    \b
+    Example: escrutinio-aggregator drop first_night
+    """
+    with Projections(need(load(owner_url=owner_url), "owner_url")) as door:
+        door.drop(Projection(name))
+    click.echo(f"projection {name} is deleted")
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    return {
+        "name": standing.projection.name,
+        "live": standing.projection == LIVE,
+        "version": standing.version,
+        "made_at": rfc3339(standing.made_at),
+        "until_stated_at": None if standing.until_stated_at is None else rfc3339(standing.until_stated_at),
+        "next_offsets": {str(p.partition): p.next_offset for p in standing.places},
+        "bytes": standing.bytes,
+    }
