@@ -15,7 +15,7 @@ import hashlib
 import json
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
@@ -103,7 +103,7 @@ def text_of(event: CountUpdate | ContestDefined | FeedStatus) -> bytes:
 
 def name_text(text: bytes) -> UUID:
     """The id of the event whose canonical text is `text`."""
-    return uuid5(NAMESPACE, text.decode())
+    return UUID(bytes=hashlib.sha1(NAMESPACE.bytes + text, usedforsecurity=False).digest()[:16], version=5)
 
 
 def leaf(text: bytes) -> bytes:

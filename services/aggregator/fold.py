@@ -14,7 +14,7 @@ units, and by what the office states of whole areas, and not by events.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from operator import add, sub
+from operator import add, neg, sub
 from uuid import UUID
 
 from aggregator.digest import StateDigest
@@ -214,16 +214,13 @@ def sum_up(state: ContestState) -> dict[str, dict[str, AreaTotal]]:
             total = totals.get(area)
             if total is None:
                 total = totals[area] = AreaTotal(state.layout.zero())
-            _put(total, unit, unit.contribution, None)
+            _put(total, unit, unit.contribution)
     return sums
 
 
-def _put(total: AreaTotal, unit: Unit, added: Vector | None, taken: Vector | None) -> None:
-    """Changes a total by what `unit` brings and what it takes away."""
-    if taken is not None:
-        total.vector = list(map(sub, total.vector, taken))
-    if added is not None:
-        total.vector = list(map(add, total.vector, added))
+def _put(total: AreaTotal, unit: Unit, change: Vector) -> None:
+    """Changes a total by what `unit`, as it is now, made of it."""
+    total.vector = list(map(add, total.vector, change))
     if total.stated_at is None or unit.stated_at > total.stated_at:
         total.stated_at = unit.stated_at
     if unit.offset > total.last_offset:
@@ -291,12 +288,16 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
         state.moves += (unit.offset, step.recorded.offset)
     unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
     unit.offset, unit.leaf, unit.contribution = step.recorded.offset, step.leaf, after
-    step.change = state.layout.changes(before, after)
-    kind = event.unit.type
-    step.areas = unit.areas if not step.is_moved else tuple(dict.fromkeys((*left, *unit.areas)))
-    for area in step.areas:
+    change, kind = list(map(sub, after, before)), event.unit.type
+    step.change = state.layout.nonzero(change)
+    changes = dict.fromkeys(unit.areas, change)
+    if step.is_moved:
+        changes = {area: change if area in unit.areas else list(map(neg, before)) for area in left}
+        changes |= {area: after for area in unit.areas if area not in left}
+    step.areas = tuple(changes)
+    for area, by in changes.items():
         total = _total(state, kind, area)
-        _put(total, unit, after if area in unit.areas else None, before if area in left else None)
+        _put(total, unit, by)
         _keep(step, kind, area, total, close=step.is_moved)
 
 

@@ -7,6 +7,7 @@ change of one unit is the difference of two vectors, and every figure of every a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import sub
 from typing import Any
 
 from schemas.contest import ContestDefined
@@ -119,7 +120,11 @@ class Layout:
 
     def changes(self, before: Vector, after: Vector) -> dict[str, int]:
         """The slots that differ, by name: after − before."""
-        return {n: b - a for n, a, b in zip(self.names, before, after, strict=True) if a != b}
+        return self.nonzero(list(map(sub, after, before)))
+
+    def nonzero(self, vector: Vector) -> dict[str, int]:
+        """The slots that are not 0, by name."""
+        return {self.names[slot]: value for slot, value in enumerate(vector) if value}
 
     def votes(self, vector: Vector) -> dict[str, int]:
         """Votes by selection, in ballot order."""
