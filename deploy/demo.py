@@ -127,6 +127,11 @@ def main() -> None:
     say("The stack goes on running. Look further:")
     for shown, what in (
         (f"escrutinio-aggregator explain {CONTEST}", "what changed, update by update, and why"),
+        (
+            f"escrutinio-aggregator diff {CONTEST} 2021-06-08T04:18Z 2021-06-08T05:19Z",
+            "what changed between two moments, and the events behind it",
+        ),
+        (f"escrutinio-aggregator timeline {CONTEST}", "share and lead over time"),
         ("escrutinio-aggregator status", "position, lag, findings"),
         (f"escrutinio-aggregator verify {CONTEST}", "every row of the tables, compared with the log"),
         ("escrutinio-ingest load FILES…", "more documents, then: escrutinio-aggregator run --until-caught-up"),
