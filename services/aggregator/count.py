@@ -153,11 +153,11 @@ def count(
     `official`: accepted statements about the area, in any order. Raises NothingCounted when there is neither.
     """
     computed = total is not None and area.type is not contest.counting_level
-    statements = sorted(official, key=lambda r: (_update(r).stated_at, _update(r).sequence))
+    statements = sorted(official, key=lambda r: (r.update.stated_at, r.update.sequence))
     if computed:
         assert total is not None
         return _computed(contest, area, total, statements, as_of, digest)
-    if statements and _update(statements[-1]).kind is UpdateKind.RETRACTED:
+    if statements and statements[-1].update.kind is UpdateKind.RETRACTED:
         raise NothingCounted(f"{contest.authority} retracted its statement about {area.name} ({area.area_id})")
     if statements:
         return _official(contest, area, statements[-1], as_of, digest)
@@ -177,13 +177,8 @@ def of_state(state: ContestState, area_id: str | None, digest: str | None) -> Co
     )
 
 
-def _update(recorded: Recorded) -> CountUpdate:
-    assert isinstance(recorded.event, CountUpdate)
-    return recorded.event
-
-
 def _official(contest: ContestDefined, area: Area, recorded: Recorded, as_of: AsOf, digest: str | None) -> Count:
-    update = _update(recorded)
+    update = recorded.update
     counts, sub, published = update.counts, update.sub_units, update.published_percentages
     roll = counts.registered_voters if counts is not None else None
     if roll is None and area.parent_id is None:
@@ -240,15 +235,15 @@ def _beside(layout: Layout, vector: Vector, at: datetime, statements: list[Recor
     retracted = {
         u.correction.replaces_event_id
         for r in statements
-        if (u := _update(r)).kind is UpdateKind.RETRACTED and u.correction
+        if (u := r.update).kind is UpdateKind.RETRACTED and u.correction
     }
     standing = [
-        r for r in statements if _update(r).kind is not UpdateKind.RETRACTED and _update(r).event_id not in retracted
+        r for r in statements if r.update.kind is not UpdateKind.RETRACTED and r.update.event_id not in retracted
     ]
     if not standing:
         return None
-    nearest = min(standing, key=lambda r: (abs(_update(r).stated_at - at), -_update(r).sequence))
-    update = _update(nearest)
+    nearest = min(standing, key=lambda r: (abs(r.update.stated_at - at), -r.update.sequence))
+    update = nearest.update
     stated = _stated(update)
     return Beside(
         event_id=update.event_id,

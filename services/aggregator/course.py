@@ -15,7 +15,6 @@ from aggregator.tally import Layout
 from aggregator.timeline import Timeline, computed_points, end_of_interval, official_points, timeline
 from aggregator.views import Views
 from schemas.contest import Area
-from schemas.count_update import CountUpdate
 
 _BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -69,7 +68,7 @@ def _updates_between(
     layout = Layout.of(max((before.contest, after.contest), key=lambda c: c.revision))
     changes: dict[int, dict[str, int]] = {}
     updates = [(row, recorded_of(row)) for row in rows]
-    for statements in known.statements(list({_update(r.event).unit: None for _, r in updates})).values():
+    for statements in known.statements(list({r.update.unit: None for _, r in updates})).values():
         sides = ([r.offset for r in statements if past.holds(r)] for past in (before, after))
         changes |= changes_of(layout, area.area_id, statements, *sides)
     return tuple(
@@ -85,7 +84,7 @@ def _updates_between(
             change=changes[recorded.offset],
         )
         for row, recorded in updates
-        for update in (_update(recorded.event),)
+        for update in (recorded.update,)
     ), (rows[0]["updates_total"] if rows else 0)
 
 
@@ -112,8 +111,3 @@ def _published(past: Past, area: Area, every: timedelta | None) -> Iterator[Coun
         if reached.total.last_offset >= 0:
             yield count(past.contest, area, reached.total, (), past.as_of, None)
         stated_at = None if reached.later is None else end_of_interval(reached.later, every)
-
-
-def _update(event: object) -> CountUpdate:
-    assert isinstance(event, CountUpdate)
-    return event

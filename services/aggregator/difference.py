@@ -6,13 +6,13 @@ that belong to both, and then made in the order of the log: so the changes that 
 whichever axes the moments are on. Where nothing came late that is what each update changed when it came.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
 from aggregator.count import AsOf, Basis, Count
+from aggregator.fold import states_of
 from aggregator.records import Recorded
 from aggregator.tally import BALLOTS, REASONS, VOTERS, Layout, Vector
-from schemas.count_update import CountUpdate
 from schemas.types import Frozen, Instant
 
 
@@ -144,30 +144,22 @@ def changes_of(
     `statements`: all accepted ones, in the order of the log; `before`, `after`: the offsets that belong to each moment.
     """
     first, second = set(before), set(after)
-    shared = [state for _, state in _states([r for r in statements if r.offset in first & second], None)]
+    shared = [state for _, state in states_of([r for r in statements if r.offset in first & second], None)]
     common = shared[-1] if shared else None
     told: dict[int, dict[str, int]] = {}
     for sign, only in ((-1, first - second), (1, second - first)):
         state = common
-        for recorded, changed in _states([r for r in statements if r.offset in only], common):
+        for recorded, changed in states_of([r for r in statements if r.offset in only], common):
             vectors = _contribution(layout, state, area_id), _contribution(layout, changed, area_id)
             told[recorded.offset] = layout.changes(*vectors[::sign])
             state = changed
     return told
 
 
-def _states(statements: Iterable[Recorded], state: Recorded | None) -> Iterator[tuple[Recorded, Recorded]]:
-    """Each statement, and what is the unit's state after it: the latest official time, the later one breaking ties."""
-    for recorded in statements:
-        if state is None or _update(recorded).stated_at >= _update(state).stated_at:
-            state = recorded
-        yield recorded, state
-
-
 def _contribution(layout: Layout, recorded: Recorded | None, area_id: str) -> Vector:
-    if recorded is None or area_id not in _update(recorded).counting_areas:
+    if recorded is None or area_id not in recorded.update.counting_areas:
         return layout.zero()
-    return layout.contribution(_update(recorded))
+    return layout.contribution(recorded.update)
 
 
 def _kind(count: Count) -> tuple[Basis, str | None]:
@@ -200,8 +192,3 @@ def _differing(
 def _figure(before: int | None, after: int | None) -> Figure:
     change = after - before if before is not None and after is not None else None
     return Figure(before=before, after=after, change=change)
-
-
-def _update(recorded: Recorded) -> CountUpdate:
-    assert isinstance(recorded.event, CountUpdate)
-    return recorded.event

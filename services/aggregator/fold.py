@@ -11,7 +11,7 @@ the two an old sequence is, is known for the last of a chain and for the unit's 
 units, and by what the office states of whole areas, and not by events.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import add, neg, sub
@@ -299,6 +299,14 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
         total = _total(state, kind, area)
         _put(total, unit, by)
         _keep(step, kind, area, total, close=step.is_moved)
+
+
+def states_of(statements: Iterable[Recorded], state: Recorded | None = None) -> Iterator[tuple[Recorded, Recorded]]:
+    """Each statement, and what is the unit's state after it: the latest official time, the later one breaking ties."""
+    for recorded in statements:
+        if state is None or recorded.update.stated_at >= state.update.stated_at:
+            state = recorded
+        yield recorded, state
 
 
 def _chain(unit: Unit | None, event: CountUpdate) -> Iterable[Finding]:

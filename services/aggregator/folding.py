@@ -7,7 +7,6 @@ process, it begins with the definition that is taken to be in force, and its `pa
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from aggregator.digest import StateDigest
 from aggregator.fold import ContestState, Step, evolve
@@ -16,6 +15,7 @@ from aggregator.moment import Moment
 from aggregator.records import RawRecord, Recorded, recorded_of_raw
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
+from schemas.identity import leaf, text_of
 from schemas.types import from_milliseconds
 
 
@@ -56,7 +56,7 @@ class Folding:
         self.then = self._whole if moment.stated_at is None else begun(assumed)
         """What is folded of what belongs to the moment, as far as the log was taken."""
         self._definitions: list[Recorded] = []
-        self._held: list[Step] = []
+        self._accepted_definitions: list[Recorded] = []
         self._last: Recorded | None = None
         self.found = False
         """Whether the log has anything of the contest."""
@@ -95,7 +95,7 @@ class Folding:
             self.on_step(step)
             return
         if step.accepted and isinstance(recorded.event, ContestDefined):
-            self._held.append(step)
+            self._accepted_definitions.append(recorded)
         if step.accepted and self.moment.takes(recorded):
             self.on_step(evolve(self.then, recorded))
             self._last = recorded if isinstance(recorded.event, CountUpdate) else self._last
@@ -132,27 +132,21 @@ class Folding:
     @property
     def state(self) -> ContestState:
         """What the contest was at the moment."""
-        if self.moment.stated_at is not None and self._held:
-            _count_as_then(self.then, self._held, self._last, self.moment.stated_at)
+        if self.moment.stated_at is not None and self._accepted_definitions:
+            _count_as_then(self.then, self.moment.held(self._accepted_definitions), self._last)
         return self.then
 
 
-def _count_as_then(state: ContestState, definitions: list[Step], last: Recorded | None, stated_at: datetime) -> None:
-    """What was added up at that time, by the definition that held then; the first where none did yet.
+def _count_as_then(state: ContestState, held: Recorded, last: Recorded | None) -> None:
+    """What was added up at that time, by the definition that held then.
 
     `last`: the last update that belongs to the state, which then ends with it or with that definition. Where the office's
     order is the log's, that is the state at this offset, and the digest is the same.
     """
-    held = definitions[0]
-    for step in definitions[1:]:
-        assert isinstance(step.recorded.event, ContestDefined)
-        if step.recorded.event.effective_at <= stated_at:
-            held = step
-    then = held.recorded.event
-    assert isinstance(then, ContestDefined)
     assert state.definition is not None
-    state.digest.definition = held.leaf
-    state.last = max(filter(None, (last, held.recorded)), key=lambda recorded: recorded.offset)
-    if then.counting_level is not state.contest.counting_level:
-        contest = state.contest.model_copy(update={"counting_level": then.counting_level})
+    state.digest.definition = leaf(text_of(held.event))
+    state.last = max(filter(None, (last, held)), key=lambda recorded: recorded.offset)
+    level = held.definition.counting_level
+    if level is not state.contest.counting_level:
+        contest = state.contest.model_copy(update={"counting_level": level})
         state.definition = replace(state.definition, event=contest)

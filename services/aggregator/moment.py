@@ -9,6 +9,7 @@
 Two together are bitemporal: what was believed at 21:40 (`recorded_at`) about the count of 19:23 (`stated_at`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,6 +44,13 @@ class Moment:
         event = recorded.event
         # Selections and areas hold for all times: a sheet of that night may belong to an area defined later.
         return isinstance(event, ContestDefined) or event.stated_at <= self.stated_at
+
+    def held(self, definitions: Sequence[Recorded]) -> Recorded:
+        """The definition by which was counted, of the accepted ones up to the moment: the last; by the office's time the last
+        that was in effect, or the first where none was yet."""
+        if self.stated_at is None:
+            return definitions[-1]
+        return [definitions[0], *(d for d in definitions[1:] if d.definition.effective_at <= self.stated_at)][-1]
 
     @classmethod
     def parse(cls, text: str) -> "Moment":

@@ -15,14 +15,14 @@ from datetime import datetime
 from typing import Any
 
 from aggregator.count import AsOf, Count, NothingCounted, count, find_area
-from aggregator.fold import AREA_TYPES, AreaTotal
+from aggregator.fold import AREA_TYPES, AreaTotal, states_of
 from aggregator.moment import Moment
 from aggregator.records import Recorded
 from aggregator.rows import recorded_of
 from aggregator.tally import Layout, Vector
 from aggregator.views import Views, area_key
-from schemas.contest import Area, ContestDefined
-from schemas.count_update import CountUpdate, UnitKey
+from schemas.contest import Area
+from schemas.count_update import UnitKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,9 @@ class Past:
         definitions = views.definitions(contest_id, self.to_offset)
         if not definitions:
             raise NothingCounted(f"contest {contest_id} was not defined yet ({moment})")
-        latest = definitions[-1].event
-        held = _held(definitions, moment.stated_at)
-        assert isinstance(latest, ContestDefined)
-        assert isinstance(held.event, ContestDefined)
-        self.contest = latest.model_copy(update={"counting_level": held.event.counting_level})
+        held = moment.held(definitions)
+        level = held.definition.counting_level
+        self.contest = definitions[-1].definition.model_copy(update={"counting_level": level})
         self._layout = Layout.of(self.contest)
         self.as_of = self._as_of(held)
 
@@ -187,7 +185,7 @@ class Past:
                 before, _ = _state([r for r in statements if r.offset <= end], area)
                 after, touches = _state([r for r in statements if self.moment.takes(r)], area)
                 for r in touches:
-                    _touch(total, _update(r).stated_at, r.offset, _update(r).event_id)
+                    _touch(total, r.update.stated_at, r.offset, r.update.event_id)
                 if before is not after:
                     gained, lost = self._contribution(after), self._contribution(before)
                     total.vector = [t + g - n for t, g, n in zip(total.vector, gained, lost, strict=True)]
@@ -195,7 +193,7 @@ class Past:
                 found[area] = total
 
     def _contribution(self, recorded: Recorded | None) -> Vector:
-        return self._layout.zero() if recorded is None else self._layout.contribution(_update(recorded))
+        return self._layout.zero() if recorded is None else self._layout.contribution(recorded.update)
 
     def _as_of(self, held: Recorded) -> AsOf:
         if self._stated_at is None:
@@ -220,32 +218,19 @@ def _is_later(block: Mapping[str, Any], stated_at: datetime | None) -> bool:
     return stated_at is not None and block["stated_at"] > stated_at
 
 
-def _held(definitions: Sequence[Recorded], stated_at: datetime | None) -> Recorded:
-    """The definition by which was counted: the last; by the office's time the last that was in effect, else the first."""
-    if stated_at is None:
-        return definitions[-1]
-    held = definitions[0]
-    for definition in definitions[1:]:
-        assert isinstance(definition.event, ContestDefined)
-        if definition.event.effective_at <= stated_at:
-            held = definition
-    return held
-
-
 def _state(statements: Iterable[Recorded], area: str) -> tuple[Recorded | None, list[Recorded]]:
     """A unit's state by these statements (in the order of the log) if it is in `area`, and those that changed the area."""
     state: Recorded | None = None
     touches = []
-    for recorded in statements:
-        if state is None or _update(recorded).stated_at >= _update(state).stated_at:
-            if _in(recorded, area) or (state is not None and _in(state, area)):
-                touches.append(recorded)
-            state = recorded
+    for recorded, then in states_of(statements):
+        if then is recorded and (_in(recorded, area) or (state is not None and _in(state, area))):
+            touches.append(recorded)
+        state = then
     return (state if state is not None and _in(state, area) else None), touches
 
 
 def _in(recorded: Recorded, area: str) -> bool:
-    return area in _update(recorded).counting_areas
+    return area in recorded.update.counting_areas
 
 
 def _touch(total: AreaTotal, stated_at: datetime, offset: int, event_id: Any) -> None:
@@ -253,8 +238,3 @@ def _touch(total: AreaTotal, stated_at: datetime, offset: int, event_id: Any) ->
         total.stated_at = stated_at
     if offset > total.last_offset:
         total.last_offset, total.last_event_id = offset, event_id
-
-
-def _update(recorded: Recorded) -> CountUpdate:
-    assert isinstance(recorded.event, CountUpdate)
-    return recorded.event

@@ -32,6 +32,18 @@ class Recorded:
     recorded_at: datetime
     event: CountUpdate | ContestDefined
 
+    @property
+    def update(self) -> CountUpdate:
+        """The event, of which it is known that it is an update."""
+        assert isinstance(self.event, CountUpdate)
+        return self.event
+
+    @property
+    def definition(self) -> ContestDefined:
+        """The event, of which it is known that it is a definition."""
+        assert isinstance(self.event, ContestDefined)
+        return self.event
+
 
 def recorded_of_raw(raw: RawRecord) -> Recorded:
     """The event in a message of the log. Raises ContractError for what is not one."""

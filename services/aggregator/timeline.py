@@ -10,7 +10,6 @@ from uuid import UUID
 from aggregator.count import AsOf, Count, count
 from aggregator.records import Recorded
 from schemas.contest import Area, ContestDefined
-from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.types import Frozen, Instant, UpdateKind
 
@@ -80,13 +79,13 @@ def official_points(
 
     `statements`: the accepted ones about the area. A retraction is no point; what it takes back is marked.
     """
-    in_order = sorted(statements, key=lambda r: (_update(r).stated_at, _update(r).sequence))
-    retractions = [u.correction for r in in_order if (u := _update(r)).kind is UpdateKind.RETRACTED]
+    in_order = sorted(statements, key=lambda r: (r.update.stated_at, r.update.sequence))
+    retractions = [u.correction for r in in_order if (u := r.update).kind is UpdateKind.RETRACTED]
     retracted = {c.replaces_event_id for c in retractions if c is not None}
-    last = {_update(r).stated_at: r for r in in_order if _update(r).kind is not UpdateKind.RETRACTED}
+    last = {r.update.stated_at: r for r in in_order if r.update.kind is not UpdateKind.RETRACTED}
     kept: dict[datetime, Point] = {}
     for r in last.values():
-        point = _point(count(contest, area, None, [r], as_of, None), retracted=_update(r).event_id in retracted)
+        point = _point(count(contest, area, None, [r], as_of, None), retracted=r.update.event_id in retracted)
         interval = end_of_interval(point.stated_at, every)
         if not point.retracted or kept.get(interval, point).retracted:
             kept[interval] = point
@@ -150,8 +149,3 @@ def _point(answer: Count, *, retracted: bool) -> Point:
         event_id=answer.last_update.event_id,
         retracted=retracted,
     )
-
-
-def _update(recorded: Recorded) -> CountUpdate:
-    assert isinstance(recorded.event, CountUpdate)
-    return recorded.event
