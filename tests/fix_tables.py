@@ -48,7 +48,7 @@ def written(tables: Database, records: Sequence[RawRecord], batch_sizes: Sequenc
         end = begin + batch_sizes[number % len(batch_sizes)]
         with Store(tables.writer_url) as store:
             cursor = store.claim("log", UUID(int=1), 0)
-            states, blocked = store.load("log", 0)
+            states, blocked = store.load(cursor)
             store.commit(cursor, PartitionFold(states, blocked).take(list(records[begin:end])))
         begin, number = end, number + 1
     with Views(tables.reader_url) as views:

@@ -14,17 +14,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from aggregator.fold import ContestState, evolve
-from aggregator.log import Group, Log, LogUnreachable
+from aggregator.log import Group, Log, LogError, LogUnreachable
 from aggregator.records import Parked, RawRecord, recorded_of_raw
 from aggregator.rows import CHANGED_OUTSIDE, printable
 from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
 from schemas.errors import ContractError
 
 logger = logging.getLogger(__name__)
+
+_CHECK_S = 60.0
+"""How often the topic's settings and id are looked at again: somebody may switch retention on while we run."""
+
+_AGAIN_S = 60.0
+"""A member of a group that is fenced by somebody else twice within this ends: there is another aggregator."""
 
 _ASK_S = 5.0
 """How often an idle run asks both servers something: that it is alive is a fact, not a guess."""
@@ -113,7 +119,7 @@ def run(
     MigrationError.
     """
     assert group is None or not until_caught_up, "a member does not know how far the others are"
-    wait_s = 0.5
+    wait_s, last_fenced = 0.5, -_AGAIN_S
     while not stop.is_set():
         begun = time.monotonic()
         try:
@@ -127,9 +133,13 @@ def run(
                 _session(store, log, _Holding(store, log, member), stop, until_caught_up, on_progress, on_alive)
                 return
         except Fenced as fenced:
-            if _version(writer_url) == fenced.version:
+            if (turn := _turn(writer_url, stop)) is not None and turn != fenced.turn:
+                logger.info("another projection has taken over: going on with it")
+            elif group is None or time.monotonic() - last_fenced < _AGAIN_S:
                 raise
-            logger.info("another projection has taken over: going on with it")
+            else:  # whoever woke up late and claimed what is no longer his, drops it when he looks
+                last_fenced = time.monotonic()
+                logger.warning("%s; joining group %s again", fenced, group)
         except _Replaced as replaced:
             logger.warning("%s; joining group %s again", replaced, group)
         except (LogUnreachable, StoreUnreachable) as error:
@@ -140,9 +150,15 @@ def run(
             wait_s = min(wait_s * 2, 5.0)
 
 
-def _version(writer_url: str) -> int:
-    with Store(writer_url) as store:
-        return store.version
+def _turn(writer_url: str, stop: threading.Event) -> tuple[int, int] | None:
+    """Which projection is live; a database that is away is waited for. None when told to stop."""
+    while not stop.wait(0.2):
+        try:
+            with Store(writer_url) as store:
+                return store.turn
+        except StoreUnreachable as error:
+            logger.warning("%s; trying again", error)
+    return None
 
 
 class _Replaced(Exception):
@@ -178,12 +194,13 @@ class _Holding:
         for partition in given:  # all of them before any is loaded, which takes long: the group may change its mind
             self.cursors[partition] = self._store.claim(self._topic, self._topic_id, partition)
         for partition in given:
-            self._folds[partition] = self._load(self.cursors[partition])
+            with self._fencing(partition):
+                self._folds[partition] = self._load(self.cursors[partition])
         self.reading = self._log.read({partition: cursor.next_offset for partition, cursor in self.cursors.items()})
         return bool(owned)
 
     def _load(self, cursor: Cursor) -> PartitionFold:
-        states, blocked = self._store.load(cursor.topic, cursor.partition)
+        states, blocked = self._store.load(cursor)
         if any(s.last is not None and s.last.offset >= cursor.next_offset for s in states.values()):
             raise StoreError(
                 f"the cursor of {cursor.topic}/{cursor.partition} stands at offset {cursor.next_offset}, behind what is "
@@ -195,17 +212,30 @@ class _Holding:
     def commit(self, partition: int, records: list[RawRecord]) -> None:
         """Fold the records of a partition and write what they make. Raises _Replaced, or Fenced for what is not the group's
         doing."""
-        try:
+        with self._fencing(partition):
             self.cursors[partition] = self._store.commit(self.cursors[partition], self._folds[partition].take(records))
+
+    @contextmanager
+    def _fencing(self, partition: int) -> Iterator[None]:
+        """Tells who has fenced us: another member, to whom the group has given the partition, or somebody else."""
+        try:
+            yield
         except Fenced as error:
             if self._group is None:
                 raise
             if self._group.confirms(partition):
                 raise Fenced(
                     f"{error}, though group {self._group.name} gives it to this one: the other is not of that group",
-                    error.version,
+                    error.turn,
                 ) from error
             raise _Replaced(str(error)) from error
+
+    def check_log(self) -> None:
+        """Raises LogError when the log is no longer the one that is read, or could now lose events."""
+        if (found := self._log.topic_id()) != self._topic_id:
+            raise LogError(
+                f"topic {self._topic} is {found} now, {self._topic_id} was read: it was deleted and made again"
+            )
 
 
 def _session(
@@ -219,6 +249,7 @@ def _session(
 ) -> None:
     """One life of the connections, up to the end that the caller asked for."""
     started, read, asked = time.monotonic(), 0, -_ASK_S
+    checked = started
     while not stop.is_set():
         records = next(holding.reading) if holding.look() else []
         for partition in sorted({r.partition for r in records}):
@@ -231,6 +262,9 @@ def _session(
             ends = {p: log.end_offset(p) for p in holding.cursors or log.partitions()}
             store.ask()
             asked = now
+            if now - checked > _CHECK_S:
+                holding.check_log()
+                checked = now
             on_alive()
             for partition, cursor in holding.cursors.items() if records else ():
                 on_progress(Progress(partition, cursor.next_offset, ends[partition], read / max(now - started, 1e-9)))

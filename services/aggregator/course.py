@@ -41,8 +41,8 @@ def between(
         contest_name=contest.name,
         authority=contest.authority,
         time_zone=contest.time_zone,
-        before=Side(moment=str(first), as_of=before.as_of, counting_level=before.level),
-        after=Side(moment=str(second), as_of=after.as_of, counting_level=after.level),
+        before=Side(moment=str(first), as_of=before.as_of, counting_level=before.level, blocked=before.blocked),
+        after=Side(moment=str(second), as_of=after.as_of, counting_level=after.level, blocked=after.blocked),
         area=area_difference(was.get(area.area_id), now.get(area.area_id)),
         children=tuple(a for a in told if a.is_changed),
         updates_total=total,
@@ -99,7 +99,7 @@ def over_time(views: Views, contest_id: str, area_id: str | None, every: timedel
     computed = computed_points(_published(past, area, every)) if area.type is not past.contest.counting_level else []
     if not official and not computed:
         raise NothingCounted(f"nothing has been stated yet about {area.name} ({area.area_id})")
-    return timeline(past.contest, area, official, computed, limit)
+    return timeline(past.contest, area, official, computed, limit, past.blocked)
 
 
 def _published(past: Past, area: Area, every: timedelta | None) -> Iterator[Count]:

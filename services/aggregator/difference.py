@@ -86,6 +86,8 @@ class Side(Frozen):
     moment: str
     as_of: AsOf
     counting_level: str
+    blocked: str | None
+    """Why the contest stands still before the moment, if it does: nothing after that is counted."""
 
 
 class Difference(Frozen):

@@ -4,13 +4,14 @@ The live projection is neither read nor touched. A crash leaves a projection tha
 dropped and made again.
 """
 
+import re
 from collections.abc import Callable
 
 from aggregator.fold import ContestState, Step
 from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
-from aggregator.projection import Projection
+from aggregator.projection import Projection, ProjectionError
 from aggregator.projections import Projections
 from aggregator.replay import fold_log
 from aggregator.store import Batch, Store
@@ -32,6 +33,8 @@ def replay_into(
 
     Raises ProjectionError when there is one of that name, and what `replay` raises.
     """
+    if re.fullmatch(r"v\d+", projection.name or ""):
+        raise ProjectionError(f"{projection.name} is a name that `rebuild` gives; take another")
     with Projections(owner_url) as projections:
         projections.create(projection, moment.stated_at)
         try:
@@ -48,12 +51,12 @@ def _fold_into(store: Store, log: Log, folding: Folding, on_progress: Callable[[
     folding.on_step = steps.append
     claimed = {p: store.claim(log.topic, topic_id, p) for p in log.partitions()}
 
-    def write(partition: int, state: ContestState) -> None:
+    def write(partition: int, state: ContestState, reached: int) -> None:
         if state.last is None:
             return
         digest = state.digest.root()
         batch = Batch(
-            next_offset=steps[-1].recorded.offset + 1 if steps else claimed[partition].next_offset,
+            next_offset=max(claimed[partition].next_offset, reached),
             digest=digest,
             steps=list(steps),
             states={folding.contest_id: state},
@@ -64,10 +67,11 @@ def _fold_into(store: Store, log: Log, folding: Folding, on_progress: Callable[[
 
     def after_batch(done: int, end: int) -> None:
         if len(steps) >= _BATCH:
-            write(steps[0].recorded.partition, folding.then)
+            write(steps[0].recorded.partition, folding.then, done)
         on_progress(done, end)
 
     partition = fold_log(log, folding, after_batch)
-    state = folding.state
-    write(partition, state)
+    state, offset = folding.state, folding.moment.offset
+    reached = state.last.offset + 1 if state.last is not None else 0
+    write(partition, state, max(reached, offset + 1 if offset is not None else 0))
     return state

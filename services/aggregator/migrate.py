@@ -148,4 +148,7 @@ def _applied(db: psycopg.Connection[Any]) -> dict[int, str]:
 
 def _same(migration: Migration, applied: dict[int, str]) -> None:
     if applied[migration.version] != migration.sha256:
-        raise MigrationError(f"migration {migration.name} was applied in another form; this is not the same release")
+        raise MigrationError(
+            f"migration {migration.name} was applied in another form: these tables are of another release. "
+            "`escrutinio-aggregator rebuild` makes this one's beside them."
+        )

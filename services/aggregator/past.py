@@ -48,6 +48,8 @@ class Past:
     """A contest at one moment. Raises NothingCounted where there was no contest yet, or the tables do not reach."""
 
     def __init__(self, views: Views, contest_id: str, moment: Moment) -> None:
+        if (until := views.until_stated_at()) is not None:  # these tables know of nothing stated later
+            moment = replace(moment, stated_at=min(until, moment.stated_at or until))
         self._views, self._contest_id, self._stated_at = views, contest_id, moment.stated_at
         self.moment = moment
         self.to_offset = views.offset_of(contest_id, moment)
@@ -60,6 +62,8 @@ class Past:
         self.contest = definitions[-1].definition.model_copy(update={"counting_level": level})
         self._layout = Layout.of(self.contest)
         self.as_of = self._as_of(held)
+        self.blocked = views.blocked(contest_id, self.to_offset)
+        """Why the contest stands still before the moment, if it does."""
 
     @property
     def level(self) -> str:
@@ -74,7 +78,8 @@ class Past:
         """The count of an area. Raises NothingCounted."""
         area = find_area(self.contest, area_id)
         total = self.totals([area.area_id]).get(area.area_id)
-        return count(self.contest, area, total, self.official(area), self.as_of, None)
+        answer = count(self.contest, area, total, self.official(area), self.as_of, None)
+        return answer.model_copy(update={"blocked": self.blocked})
 
     def counts(self, areas: Sequence[str]) -> dict[str, Count]:
         """The counts of many areas by their ids, read at once. Those of which nothing is known are left out."""

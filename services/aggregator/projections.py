@@ -22,6 +22,9 @@ from aggregator.projection import LIVE, Projection, ProjectionError
 from aggregator.queries import queries
 
 _SQL = queries("projections")
+_HELD_S = 30
+"""How long a take-over may hold the live writer, at the very most."""
+
 _READERS_S = 0.5
 """How long readers may be kept waiting for one that holds a view, before the take-over lets all of them go on first."""
 
@@ -127,13 +130,16 @@ class Projections:
 
     def next_version(self) -> int:
         """The number of the next projection."""
-        return max((s.version for s in self.standing()), default=0) + 1
+        point_at(self._db, LIVE.tables)
+        (row,) = self._db.execute(_SQL["latest_version"]).fetchall()
+        return max(int(row["version"]), *(s.version for s in self.standing())) + 1
 
     def drop(self, projection: Projection) -> None:
         """Delete one. Raises ProjectionError for the live one."""
         if projection == LIVE:
             raise ProjectionError("the live projection is not dropped; another has to take over first")
         self.of(projection)
+        self._refuse_strangers(projection)
         with self._db.transaction():
             for schema in (projection.views, projection.tables):
                 self._db.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
@@ -146,12 +152,16 @@ class Projections:
         The live writer is held at its last commit while `bring_to` is called with the offsets it has reached (next offset by
         partition) to bring the other one there. Raises NotEqual, having changed nothing, unless both have then read the
         same log equally far with equal digests; with a `reason`, which is recorded, they may differ. Raises ReadersBusy
-        when a reader kept a view longer than others should wait.
+        when a reader kept a view longer than others should wait, ProjectionError when somebody's view is built on the live
+        one's.
         """
         live, other = self.of(LIVE), self.of(projection)
         former = Projection(f"v{live.version}")
         try:
             with self._db.transaction():
+                # Frozen in here, it would hold the live writer, and every reader, for ever.
+                self._db.execute(f"SET LOCAL transaction_timeout = '{_HELD_S}s'")
+                self._refuse_strangers(LIVE)
                 point_at(self._db, LIVE.tables)
                 old = self._places("hold_cursors")
                 held = time.monotonic()
@@ -168,6 +178,14 @@ class Projections:
         except psycopg.errors.LockNotAvailable as error:
             raise ReadersBusy(f"a reader has held a view for more than {_READERS_S} s; nothing was changed") from error
         return TakeOver(former, live.version, other.version, taken_at, time.monotonic() - held)
+
+    def _refuse_strangers(self, projection: Projection) -> None:
+        """A view that somebody built on these would stay with the former projection, and be dropped with it, in silence."""
+        schemas = {"tables": projection.tables, "views": projection.views}
+        if found := [row["name"] for row in self._db.execute(_SQL["strangers"], schemas)]:
+            raise ProjectionError(
+                f"{', '.join(found)} is built on {projection}: drop it, and make it again afterwards. Nothing was changed."
+            )
 
     def _places(self, query: str) -> tuple[Place, ...]:
         return tuple(Place(**row) for row in self._db.execute(_SQL[query]).fetchall())

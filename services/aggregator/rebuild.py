@@ -40,7 +40,7 @@ class Building:
             self._folds: dict[int, PartitionFold] = {}
             for partition in self._log.partitions():
                 self._cursors[partition] = self._store.claim(topic, topic_id, partition)
-                self._folds[partition] = PartitionFold(*self._store.load(topic, partition))
+                self._folds[partition] = PartitionFold(*self._store.load(self._cursors[partition]))
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -89,7 +89,9 @@ def take_over(
     Raises NotEqual, with nothing changed, when it does not say the same and no reason is given.
     """
     if projections.of(projection).until_stated_at is not None:
-        raise ProjectionError(f"{projection} holds a state by the office's own time, which is no state of the log")
+        raise ProjectionError(
+            f"{projection} holds a state by the office's own time, which is no state of the log: it can only be read or dropped"
+        )
     for attempt in range(1, _TRIES + 1):
         bring_up(projections, building, on_progress)
         try:

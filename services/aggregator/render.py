@@ -140,7 +140,7 @@ def _foot(answer: Count) -> RenderableType:
         Text(f"State        offset {answer.as_of.offset}, digest {answer.digest}", style="dim", overflow="fold"),
     ]
     if answer.blocked is not None:
-        lines.insert(0, Text(f"BLOCKED: nothing after it is counted. {answer.blocked}", style="bold red"))
+        lines.insert(0, _blocked(answer.blocked))
     if answer.official is not None:
         o = answer.official
         differ = {n: d for n, d in o.differences.items() if d}
@@ -157,6 +157,10 @@ def _foot(answer: Count) -> RenderableType:
             )
         )
     return Group(*lines)
+
+
+def _blocked(why: str) -> Text:
+    return Text(f"BLOCKED: nothing after it is counted. {why}", style="bold red")
 
 
 def explain(told: list[Change], zone: str) -> RenderableType:
@@ -203,6 +207,8 @@ def difference(answer: Difference) -> RenderableType:
     blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area.area_name}", style="bold")]
     for word, side in (("From", answer.before), ("To  ", answer.after)):
         blocks.append(Text(f"{word}  {side.moment}: offset {side.as_of.offset}, {times(side.as_of.reported_at, zone)}"))
+        if side.blocked is not None:
+            blocks.append(_blocked(side.blocked))
     blocks += ["", *_area_difference(answer.area, answer.authority)]
     levels = list(dict.fromkeys((answer.before.counting_level, answer.after.counting_level)))
     if len(levels) > 1:
@@ -287,6 +293,8 @@ def _figure(figure: Figure) -> tuple[str, str, str]:
 def timeline(answer: Timeline) -> RenderableType:
     """Both series of an area, each a table."""
     blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area_name}", style="bold")]
+    if answer.blocked is not None:
+        blocks.append(_blocked(answer.blocked))
     for points, whose in (
         (answer.official, f"OFFICIAL: stated by {answer.authority}"),
         (answer.computed, f"COMPUTED: our sum of every {answer.counting_level}, as published up to each time"),

@@ -3,6 +3,7 @@
 The fold is the live one; only where it starts and stops differs.
 """
 
+import logging
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,8 @@ from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.parallel import WORTH_IT, cores, fold_in_parts, fold_plainly
 from schemas.errors import EscrutinioError
+
+logger = logging.getLogger(__name__)
 
 
 class ReplayError(EscrutinioError):
@@ -61,6 +64,12 @@ def replay(
             if kept is not None:
                 if check_checkpoint:
                     _check(kept, bootstrap_servers, topic, processes)
+                else:
+                    logger.warning(
+                        "begun with the checkpoint of offset %d: what is in it is verified, that nothing is missing is not "
+                        "(--check-checkpoint)",
+                        kept.offset,
+                    )
                 checkpoint.take(kept, folding, log)
             begin = kept.offset + 1 if kept is not None else 0
             _fold(log, partition, begin, end, folding, on_progress, processes)

@@ -51,12 +51,12 @@ class StoreUnreachable(StoreError):
 class Fenced(StoreError):
     """Another aggregator has taken over this partition; this one wrote nothing and must stop.
 
-    Or another projection (its `version` is no longer that of the live one): then there is nobody else, and it goes on with that.
+    Or another projection (its `turn` is no longer that of the live one): then there is nobody else, and it goes on with that.
     """
 
-    def __init__(self, message: str, version: int) -> None:
+    def __init__(self, message: str, turn: tuple[int, int]) -> None:
         super().__init__(message)
-        self.version = version
+        self.turn = turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,9 @@ class Store:
         try:
             with _reachable():
                 check(self._db, projection, projection.tables)
-                row = self._db.execute(_SQL["projection"]).fetchone()
+                row = self._db.execute(_SQL["turn"]).fetchone()
                 assert row is not None
-                self.version: int = row["version"]
+                self.turn = (int(row["version"]), int(row["take_overs"]))
                 """Another one than before under the same name: a rebuild has taken over."""
         except BaseException:
             self._db.close()
@@ -157,16 +157,19 @@ class Store:
                 },
             )
             if moved.rowcount != 1:
-                raise Fenced(
-                    f"another aggregator holds {cursor.topic}/{cursor.partition} (this one had epoch {cursor.epoch}, "
-                    f"offset {cursor.next_offset}); nothing was written",
-                    self.version,
-                )
+                raise self._fenced(cursor)
             self._history(batch)
             for contest_id, state in batch.states.items():
                 steps = [s for s in batch.steps if s.recorded.event.contest_id == contest_id]
                 self._contest(cursor, batch, contest_id, state, steps)
         return Cursor(cursor.topic, cursor.partition, batch.next_offset, cursor.epoch)
+
+    def _fenced(self, cursor: Cursor) -> Fenced:
+        return Fenced(
+            f"another aggregator holds {cursor.topic}/{cursor.partition} (this one had epoch {cursor.epoch}, "
+            f"offset {cursor.next_offset}); nothing was written",
+            self.turn,
+        )
 
     def _history(self, batch: Batch) -> None:
         updates = [s for s in batch.steps if isinstance(s.recorded.event, CountUpdate)]
@@ -274,16 +277,22 @@ class Store:
             },
         )
 
-    def load(self, topic: str, partition: int) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
+    def load(self, cursor: Cursor) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
         """The states of a partition's contests at the cursor, and the contests that are blocked there.
 
         Totals are not read but added up anew from the units and held against the table, and the digest against the
-        one committed: raises StoreError naming what differs, so that a row changed by hand is not built upon.
+        one committed: raises StoreError naming what differs, so that a row changed by hand is not built upon. Raises Fenced
+        when another writer has claimed the partition meanwhile: what it writes is not to be taken for such a change.
         """
+        topic, partition = cursor.topic, cursor.partition
         with _reachable(), self._db.transaction():
+            self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # all of one moment
             states: dict[str, ContestState] = {}
             blocked: dict[str, tuple[int, str]] = {}
             where = {"topic": topic, "partition": partition}
+            held = self._db.execute(_SQL["cursor_of_partition"], where).fetchone()
+            if held is None or held["epoch"] != cursor.epoch:
+                raise self._fenced(cursor)
             for row in self._db.execute(_SQL["contests_of_partition"], where).fetchall():
                 states[row["contest_id"]] = self._state(partition, row)
             for row in self._db.execute(_SQL["blocked_of_partition"], where).fetchall():
@@ -293,6 +302,7 @@ class Store:
     def _state(self, partition: int, row: Mapping[str, Any]) -> ContestState:
         contest_id = row["contest_id"]
         state = ContestState()
+        state.last, state.last_recorded_at = self._last(partition, row), row["latest_recorded_at"]
         if row["definition"] is None:
             return state
         contest = definition_of(row["definition"])
@@ -315,10 +325,19 @@ class Store:
             state.official.setdefault(official["unit_id"], []).append(statement)
         state.sums = sum_up(state)
         self._compare(contest_id, state, row["digest"])
-        state.last = Recorded(partition, row["last_offset"], row["last_recorded_at"], contest)
         state.last_reported_at = row["last_reported_at"]
-        state.last_recorded_at = row["latest_recorded_at"]
         return state
+
+    def _last(self, partition: int, row: Mapping[str, Any]) -> Recorded:
+        where = {"contest_id": row["contest_id"], "log_offset": row["last_offset"]}
+        if (update := self._db.execute(_SQL["update_at"], where).fetchone()) is not None:
+            return recorded_of(update)
+        if (definition := self._db.execute(_SQL["definition_at"], where).fetchone()) is not None:
+            event = definition_of(definition["definition"])
+            return Recorded(partition, row["last_offset"], definition["recorded_at"], event)
+        raise StoreError(
+            f"{row['contest_id']} has no event at offset {row['last_offset']}, its last: {CHANGED_OUTSIDE}"
+        )
 
     def _compare(self, contest_id: str, state: ContestState, digest: str) -> None:
         """Both sides of the boundary: what was committed is what is read back."""

@@ -63,6 +63,8 @@ class Timeline(Frozen):
     """The office's own statements about the area: for each official time the one that stands."""
     computed: tuple[Point, ...]
     """Our sums over the counting level, as they were published up to each official time."""
+    blocked: str | None
+    """Why the contest stands still, if it does: nothing after that is counted."""
 
 
 def end_of_interval(at: datetime, every: timedelta | None) -> datetime:
@@ -110,7 +112,12 @@ def with_lead_changes(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def timeline(
-    contest: ContestDefined, area: Area, official: Sequence[Point], computed: Sequence[Point], limit: int
+    contest: ContestDefined,
+    area: Area,
+    official: Sequence[Point],
+    computed: Sequence[Point],
+    limit: int,
+    blocked: str | None = None,
 ) -> Timeline:
     """Both series of an area. Raises TimelineTooLong for more than `limit` points."""
     if (points := len(official) + len(computed)) > limit:
@@ -129,6 +136,7 @@ def timeline(
         parties={s.selection_id: s.party for s in contest.selections},
         official=with_lead_changes(official),
         computed=with_lead_changes(computed),
+        blocked=blocked,
     )
 
 

@@ -50,7 +50,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Mismatch:
     """One place where the tables do not say what the log says. `offset`, `event_id`, `unit`: of the event behind it."""
 
     table: str
@@ -78,7 +78,7 @@ class Verdict:
     log_digest: str = ""
     table_digest: str = ""
     count: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[Mismatch] = field(default_factory=list)
     """The first SHOWN."""
 
     @property
@@ -86,7 +86,7 @@ class Verdict:
         """Whether the tables say what the log says."""
         return not self.count
 
-    def add(self, difference: Difference) -> None:
+    def add(self, difference: Mismatch) -> None:
         """Takes a difference down."""
         self.count += 1
         if len(self.differences) < SHOWN:
@@ -138,7 +138,7 @@ def verify(
     verdict.log_digest, verdict.table_digest = state.digest.root(), tables.digest()
     if verdict.log_digest != verdict.table_digest:
         what = f"its digest is {verdict.table_digest}, the log's is {verdict.log_digest}"
-        verdict.add(Difference("update_history", what))
+        verdict.add(Mismatch("update_history", what))
     if to_offset is None:
         _state(views, contest_id, row, state, verdict)
     return verdict
@@ -206,7 +206,7 @@ class Tables:
 
         def differs(what: str) -> None:
             what += _of_area(true)
-            self._verdict.add(Difference(table, what, step.recorded.offset, event.event_id, unit))
+            self._verdict.add(Mismatch(table, what, step.recorded.offset, event.event_id, unit))
 
         if kept is None:
             differs("the event is on the log and has no row")
@@ -240,7 +240,7 @@ class Tables:
         self._take(table, row)
         unit = f"{row['unit_type']}/{row['unit_id']}" if row.get("unit_id") is not None else None
         what = f"a row of no event of the log{_of_area(row)}"
-        self._verdict.add(Difference(table, what, row["log_offset"], row.get("event_id"), unit))
+        self._verdict.add(Mismatch(table, what, row["log_offset"], row.get("event_id"), unit))
 
     def _take(self, table: str, row: Mapping[str, Any]) -> None:
         """Adds a row to the state that the tables give."""
@@ -253,7 +253,7 @@ class Tables:
                 return
             event = recorded_of(row).event
         except RowError as error:
-            self._verdict.add(Difference(table, str(error), row["log_offset"], row["event_id"]))
+            self._verdict.add(Mismatch(table, str(error), row["log_offset"], row["event_id"]))
             return
         assert isinstance(event, CountUpdate)
         unit, its_leaf = str(event.unit), leaf(text_of(event))
@@ -267,7 +267,8 @@ class Tables:
 def _state(views: Views, contest_id: str, contest: Mapping[str, Any], state: ContestState, verdict: Verdict) -> None:
     """The tables that hold the state of now."""
     if contest["digest"] != verdict.log_digest:
-        verdict.add(Difference("contest", f"digest is {contest['digest']}, by the log {verdict.log_digest}"))
+        verdict.add(Mismatch("contest", f"digest is {contest['digest']}, by the log {verdict.log_digest}"))
+    _definition(views, contest_id, contest, state, verdict)
     rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in views.all_units(contest_id)}
     for key in sorted(rows.keys() | state.units.keys()):
         row, unit = rows.get(key), state.units.get(key)
@@ -276,13 +277,56 @@ def _state(views: Views, contest_id: str, contest: Mapping[str, Any], state: Con
         if kept != true:
             offset, event_id = (unit.offset, unit.event_id) if unit is not None else (None, None)
             what = f"state and end of chain stand at {_offsets(kept)}, by the log at {_offsets(true)}"
-            verdict.add(Difference("unit_count", what, offset, event_id, str(key)))
+            verdict.add(Mismatch("unit_count", what, offset, event_id, str(key)))
     totals = {(row["unit_type"], row["area_id"]): row for row in views.all_totals(contest_id)}
     for place in sorted(totals.keys() | {(kind, area) for kind, sums in state.sums.items() for area in sums}):
         row, total = totals.get(place), state.sums.get(place[0], {}).get(place[1]) or AreaTotal(state.layout.zero())
         if what := _total_differs(row, total, state.layout):
             where = f"{place[1]} (of each {place[0]})"
-            verdict.add(Difference("area_total", f"{where}: {what}", total.last_offset, total.last_event_id))
+            verdict.add(Mismatch("area_total", f"{where}: {what}", total.last_offset, total.last_event_id))
+
+
+def _definition(
+    views: Views, contest_id: str, contest: Mapping[str, Any], state: ContestState, verdict: Verdict
+) -> None:
+    """What the tables say of the contest itself: whose votes they are, and where."""
+    last, definition = state.last, state.definition
+    assert last is not None
+    assert definition is not None
+    selections = {
+        s.selection_id: {"candidate": s.candidate, "party": s.party, "ballot_order": s.ballot_order}
+        for s in state.contest.selections
+    }
+    areas = {a.area_id: {"name": a.name, "type": a.type.value, "parent_id": a.parent_id} for a in state.contest.areas}
+    true: dict[str, dict[str, dict[str, Any]]] = {
+        "contest": {
+            contest_id: {
+                "definition": state.contest.model_dump(mode="json", exclude={"areas"}),
+                "definition_offset": definition.offset,
+                "last_offset": last.offset,
+                "last_reported_at": state.last_reported_at,
+                **({} if verdict.is_copy else {"last_recorded_at": last.recorded_at}),
+            }
+        },
+        "selection": selections,
+        "area": areas,
+    }
+    kept: dict[str, dict[str, Mapping[str, Any]]] = {
+        "contest": {contest_id: contest},
+        "selection": {row["selection_id"]: row for row in views.all_selections(contest_id)},
+        "area": {row["area_id"]: row for row in views.all_areas(contest_id)},
+    }
+    for table, expected in true.items():
+        found = kept[table]
+        for name in sorted(expected.keys() | found.keys()):
+            if name not in found or name not in expected:
+                verdict.add(
+                    Mismatch(table, f"{name} {'is not there' if name in expected else 'is not of the contest'}")
+                )
+                continue
+            for column, value in expected[name].items():
+                if (own := found[name][column]) != value:
+                    verdict.add(Mismatch(table, f"{name}: {column} is {_short(own)}, by the log {_short(value)}"))
 
 
 def _total_differs(row: Mapping[str, Any] | None, total: AreaTotal, layout: Layout) -> str:

@@ -88,8 +88,12 @@ class Views:
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
         )
-        blocked = f"offset {row['blocked_offset']}: {row['blocked_reason']}" if row["blocked"] else None
-        return answer.model_copy(update={"blocked": blocked})
+        return answer.model_copy(update={"blocked": _blocked(row)})
+
+    def blocked(self, contest_id: str, to_offset: int) -> str | None:
+        """Why nothing after some offset up to `to_offset` is counted, if it is so."""
+        (row,) = self._rows("contest", contest_id=contest_id)
+        return _blocked(row) if row["blocked"] and row["blocked_offset"] <= to_offset else None
 
     def history(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
         """Rows of a unit's accepted updates, by sequence."""
@@ -105,12 +109,12 @@ class Views:
 
     def offset_of(self, contest_id: str, moment: Moment) -> int:
         """The last offset of a moment that these tables have anything to say of: of a moment that limits neither offset nor
-        log time, the contest's last event. Raises NothingCounted for one before the contest or beyond what is aggregated."""
+        log time, the last that is aggregated. Raises NothingCounted for one before the contest or beyond what is aggregated."""
         rows = self._rows("reach", contest_id=contest_id)
         if not rows:
             known = ", ".join(self.contests()) or "none yet"
             raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
-        offset = int(rows[0]["last_offset"])
+        offset = int(rows[0]["next_offset"]) - 1
         if moment.offset is not None:
             if moment.offset >= rows[0]["next_offset"]:
                 last = rows[0]["next_offset"] - 1
@@ -288,6 +292,14 @@ class Views:
         """Every past total up to an offset, in the order of the log, with `log_offset`, the last of its span."""
         return self._stream("all_blocks", contest_id, to_offset)
 
+    def all_selections(self, contest_id: str) -> list[dict[str, Any]]:
+        """Every selection of the contest."""
+        return self._rows("all_selections", contest_id=contest_id)
+
+    def all_areas(self, contest_id: str) -> list[dict[str, Any]]:
+        """Every area of the contest."""
+        return self._rows("all_areas", contest_id=contest_id)
+
     def all_units(self, contest_id: str) -> list[dict[str, Any]]:
         """Where each unit's state and the end of its chain stand on the log."""
         return self._rows("all_units", contest_id=contest_id)
@@ -318,6 +330,10 @@ def _answering() -> Iterator[None]:
 def _after(first: datetime | None, second: datetime | None) -> bool:
     """Whether a limit on the official time is later than another; none is the latest."""
     return second is not None and (first is None or first > second)
+
+
+def _blocked(row: Mapping[str, Any]) -> str | None:
+    return f"offset {row['blocked_offset']}: {row['blocked_reason']}" if row["blocked"] else None
 
 
 def area_key(area: Area) -> UnitKey:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +21,7 @@ from aggregator.views import Views
 from tests.bench import naive
 from tests.fix_postgres import Database
 from tests.fix_tables import CONTEST, written
-from tests.strategies import moments, nights, raw, set_back
+from tests.strategies import NIGHT, PRECINCT, a_contest, a_sheet, a_unit, moments, nights, raw, recorded, set_back
 
 
 def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> object:
@@ -51,6 +53,25 @@ def test_the_tables_as_of_any_moment_are_the_replay_to_it(tables: Database, data
             for area in areas:
                 expected = from_the_log(records, moment, area)
                 assert from_the_tables(views, moment, area) == expected, (moment, area)
+
+
+def test_a_contest_that_stands_still_says_so_at_every_moment_after(tables: Database) -> None:
+    definition, one, two = a_contest(counting_level=PRECINCT), a_sheet(), a_sheet(reporting_unit=a_unit("000009"))
+    records = [raw(r) for r in recorded([definition, one, two])]
+    unreadable = replace(records[1], offset=20, value=b"\x07")
+    with written(tables, [*records, unreadable, replace(records[2], offset=21)], [9]) as views:
+        assert Past(views, CONTEST, Moment(offset=19)).count(None).blocked is None
+        for moment in (Moment(offset=20), Moment(offset=21), NOW):
+            blocked = Past(views, CONTEST, moment).count(None).blocked
+            assert blocked is not None
+            assert blocked.startswith("offset 20: ")
+
+
+def test_what_came_before_the_definition_is_remembered_over_a_restart(tables: Database) -> None:
+    log = [replace(r, recorded_at=NIGHT) for r in recorded([a_sheet(), a_contest(), a_sheet()])]
+    with written(tables, [raw(r) for r in log], [1]) as views:
+        assert views.offset_of(CONTEST, Moment(recorded_at=NIGHT)) == log[-1].offset
+        assert views.offset_of(CONTEST, Moment(recorded_at=NIGHT - timedelta(seconds=1))) == log[0].offset - 1
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from aggregator import consume
 from aggregator.cli import main
-from aggregator.count import NothingCounted
+from aggregator.count import Basis, NothingCounted
 from aggregator.keep import replay_into
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
@@ -26,7 +26,7 @@ from aggregator.verify import verify
 from aggregator.views import Views
 from schemas.count_update import CountUpdate
 from schemas.types import ReportingUnitType
-from tests.builders import CONTEST, STARTS, bulletin, contest, sheet
+from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
 
@@ -236,9 +236,61 @@ def test_a_replay_that_fails_leaves_no_projection(event_log: EventLog, totals: D
     event_log.append([contest()])
     with pytest.raises(NothingCounted):
         replay_into(
-            totals.owner_url, totals.writer_url, event_log.bootstrap_servers, event_log.topic, "no-such", NOW, V3
+            totals.owner_url,
+            totals.writer_url,
+            event_log.bootstrap_servers,
+            event_log.topic,
+            "no-such",
+            NOW,
+            Projection("kept"),
         )
     assert versions(totals) == {None: 1}
+
+
+def test_a_kept_replay_is_counted_on_the_level_that_held_then(event_log: EventLog, totals: Database) -> None:
+    definition = contest(level=ReportingUnitType.COUNTRY)
+    event_log.append([definition, bulletin(50, 40, counted=2, hours=12), sheet(1, hours=12)])
+    event_log.append([revised(definition, ReportingUnitType.PRECINCT, hours=13), sheet(2, hours=12.25)])
+    kept, moment = Projection("kept"), Moment(stated_at=STARTS + timedelta(hours=12, minutes=30))
+    servers = event_log.bootstrap_servers, event_log.topic
+    replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
+    with Views(totals.reader_url, kept) as views:
+        told = views.count(CONTEST, None)
+        assert (told.basis, told.selections[0].votes) == (Basis.OFFICIAL, 50)
+        again = Past(views, CONTEST, NOW).count(None)
+    assert again == told.model_copy(update={"digest": None})
+
+
+def test_a_view_that_somebody_built_is_not_left_behind(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute("CREATE SCHEMA news; CREATE VIEW news.c AS SELECT votes FROM results.area_count")
+    with pytest.raises(ProjectionError, match=r"news\.c is built on the live projection: drop it, and make it again"):
+        rebuild(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute("DROP VIEW news.c")
+    rebuild(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute("CREATE VIEW news.c AS SELECT votes FROM results_v1.area_count")
+    with Projections(totals.owner_url) as projections, pytest.raises(ProjectionError, match=r"news\.c is built on"):
+        projections.drop(V1)
+
+
+def test_a_number_is_never_given_twice(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    rebuild(event_log, totals)
+    rebuild(event_log, totals, V1)
+    with Projections(totals.owner_url) as projections:
+        projections.drop(V2)
+        assert next_projection(projections) == V3
+        assert next_projection(projections) == V3  # begun, and taken up again
+
+
+def test_the_names_of_rebuilds_are_not_for_replays(event_log: EventLog, totals: Database) -> None:
+    with pytest.raises(ProjectionError, match="v2 is a name that `rebuild` gives"):
+        replay_into(totals.owner_url, totals.writer_url, event_log.bootstrap_servers, event_log.topic, CONTEST, NOW, V2)
 
 
 def test_the_commands(event_log: EventLog, totals: Database) -> None:

@@ -102,6 +102,20 @@ TAMPERED = {
         "UPDATE aggregate.unit_state SET current_offset = 2 WHERE unit_id = '000001'",
         ["unit_count offset 4, precinct/000001: state and end of chain stand at 2 and 4, by the log at 4 and 4"],
     ),
+    "whose votes they are": (
+        "UPDATE aggregate.selection SET party = 'Party B' WHERE selection_id = 'a'",
+        ["selection: a: party is 'Party B', by the log 'Party A'"],
+    ),
+    "what an area is called": (
+        "UPDATE aggregate.area SET name = 'YY' WHERE area_id = 'xx'", ["area: xx: name is 'YY', by the log 'XX'"]
+    ),
+    "the contest's roll": (
+        "UPDATE aggregate.contest SET definition = jsonb_set(definition, '{registered_voters}', '1')",
+        [f"contest: {CONTEST}: definition is "],
+    ),
+    "the last official time": (
+        "UPDATE aggregate.contest SET last_reported_at = now()", [f"contest: {CONTEST}: last_reported_at is "]
+    ),
     "when an event was recorded": (
         "DELETE FROM aggregate.log_time WHERE log_offset = 0", ["log_time offset 0: the event is on the log and has no row"]
     ),

@@ -18,6 +18,7 @@ SELECT contest_id, topic, partition, definition_offset,
 FROM :aggregate.contest;
 
 CREATE VIEW :results.area AS SELECT * FROM :aggregate.area;
+CREATE VIEW :results.selection AS SELECT * FROM :aggregate.selection;
 
 CREATE VIEW :results.update_history AS SELECT * FROM :aggregate.count_update_history;
 COMMENT ON VIEW :results.update_history IS 'Every official update, with what the count gained or lost by it.';

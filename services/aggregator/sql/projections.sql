@@ -45,3 +45,18 @@ CROSS JOIN LATERAL aclexplode(c.relacl) a
 LEFT JOIN pg_roles r ON r.oid = a.grantee
 WHERE n.nspname = %(schema)s AND c.relkind = 'v' AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner
 ORDER BY c.relname, grantee
+
+-- latest_version --
+SELECT coalesce(max(greatest(from_version, to_version)), 0) AS version FROM take_over
+
+-- strangers --
+SELECT DISTINCT format('%%I.%%I', n.nspname, v.relname) AS name
+FROM pg_depend d
+JOIN pg_rewrite r ON r.oid = d.objid
+JOIN pg_class v ON v.oid = r.ev_class
+JOIN pg_namespace n ON n.oid = v.relnamespace
+JOIN pg_class t ON t.oid = d.refobjid
+JOIN pg_namespace o ON o.oid = t.relnamespace
+WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+  AND o.nspname IN (%(tables)s, %(views)s) AND n.nspname NOT IN (%(tables)s, %(views)s)
+ORDER BY name

@@ -113,5 +113,14 @@ ORDER BY log_offset
 -- totals_of_contest --
 SELECT * FROM area_total WHERE contest_id = %(contest_id)s
 
--- projection --
-SELECT version FROM projection
+-- turn --
+SELECT version, (SELECT count(*) FROM take_over) AS take_overs FROM projection
+
+-- cursor_of_partition --
+SELECT epoch FROM cursor WHERE topic = %(topic)s AND partition = %(partition)s
+
+-- update_at --
+SELECT * FROM count_update_history WHERE contest_id = %(contest_id)s AND log_offset = %(log_offset)s
+
+-- definition_at --
+SELECT recorded_at, definition FROM contest_history WHERE contest_id = %(contest_id)s AND log_offset = %(log_offset)s

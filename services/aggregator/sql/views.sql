@@ -86,7 +86,7 @@ SELECT unit_type, unit_id, log_offset, head_offset FROM unit_count WHERE contest
 SELECT * FROM area_total WHERE contest_id = %(contest_id)s
 
 -- reach --
-SELECT c.next_offset, k.last_offset
+SELECT c.next_offset
 FROM contest k, cursor c
 WHERE k.contest_id = %(contest_id)s AND c.topic = k.topic AND c.partition = k.partition
 
@@ -240,3 +240,9 @@ WHERE contest_id = %(contest_id)s AND upper(span) - 1 <= %(to_offset)s ORDER BY 
 
 -- made_until --
 SELECT until_stated_at FROM projection
+
+-- all_selections --
+SELECT * FROM selection WHERE contest_id = %(contest_id)s
+
+-- all_areas --
+SELECT * FROM area WHERE contest_id = %(contest_id)s
