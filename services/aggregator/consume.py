@@ -188,6 +188,9 @@ class _Holding:
         given = sorted(partition for partition, tenure in owned.items() if self._tenures.get(partition) != tenure)
         for partition in sorted(self._tenures.keys() - owned.keys()):
             logger.info("%s/%d: given up at offset %d", self._topic, partition, self.cursors[partition].next_offset)
+        if self._group is not None:
+            has = ", ".join(map(str, sorted(owned))) or "none"
+            logger.info("%s: this member of group %s has partitions: %s", self._topic, self._group.name, has)
         self.cursors = {p: cursor for p, cursor in self.cursors.items() if p in owned}
         self._folds = {p: fold for p, fold in self._folds.items() if p in owned}
         self._tenures = owned

@@ -116,6 +116,8 @@ class Count(Frozen):
     official: Beside | None
     digest: str | None
     """Null in an answer about a past moment that was read off the tables: `replay` and `verify` compute it."""
+    moment: str | None = None
+    """What was asked for, where that was not now."""
     blocked: str | None = None
     """Why the contest stands still: a message on the log that cannot be read. Nothing after it is counted."""
 

@@ -4,7 +4,6 @@ The live projection is neither read nor touched. A crash leaves a projection tha
 dropped and made again.
 """
 
-import re
 from collections.abc import Callable
 
 from aggregator.fold import ContestState, Step
@@ -33,7 +32,7 @@ def replay_into(
 
     Raises ProjectionError when there is one of that name, and what `replay` raises.
     """
-    if re.fullmatch(r"v\d+", projection.name or ""):
+    if projection.is_rebuilt:
         raise ProjectionError(f"{projection.name} is a name that `rebuild` gives; take another")
     with Projections(owner_url) as projections:
         projections.create(projection, moment.stated_at)

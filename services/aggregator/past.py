@@ -23,6 +23,7 @@ from aggregator.tally import Layout, Vector
 from aggregator.views import Views, area_key
 from schemas.contest import Area
 from schemas.count_update import UnitKey
+from schemas.types import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,11 @@ class Past:
         """The last offset of the log that is looked at."""
         definitions = views.definitions(contest_id, self.to_offset)
         if not definitions:
-            raise NothingCounted(f"contest {contest_id} was not defined yet ({moment})")
+            first = views.first_event(contest_id)
+            raise NothingCounted(
+                f"contest {contest_id} was not defined yet ({moment}); its first event is offset {first['log_offset']}, "
+                f"recorded {rfc3339(first['recorded_at'])}"
+            )
         held = moment.held(definitions)
         level = held.definition.counting_level
         self.contest = definitions[-1].definition.model_copy(update={"counting_level": level})

@@ -23,10 +23,17 @@ class Projection:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        if self.name == "live":
+            raise ProjectionError("the live projection is the one that is meant where none is named")
         if self.name is not None and not _NAME.match(self.name):
             raise ProjectionError(
                 f"{self.name!r} is no name for a projection: a small letter, then small letters, digits and _, 40 at most"
             )
+
+    @property
+    def is_rebuilt(self) -> bool:
+        """Whether `rebuild` made it, or it was live: then it may be brought up. A kept replay may not."""
+        return self.name is None or re.fullmatch(r"v\d+", self.name) is not None
 
     @property
     def tables(self) -> str:

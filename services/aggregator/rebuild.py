@@ -13,7 +13,7 @@ from typing import Self
 
 from aggregator.consume import PartitionFold
 from aggregator.log import Log
-from aggregator.projection import LIVE, Projection, ProjectionError
+from aggregator.projection import LIVE, Projection
 from aggregator.projections import Projections, ReadersBusy, Standing, TakeOver
 from aggregator.store import Cursor, Store
 
@@ -86,12 +86,8 @@ def take_over(
 ) -> TakeOver:
     """Bring a projection up to the live one and make it the live one. Rolling back is this with the former one.
 
-    Raises NotEqual, with nothing changed, when it does not say the same and no reason is given.
+    Raises NotEqual, the live one unchanged, when it does not say the same and no reason is given.
     """
-    if projections.of(projection).until_stated_at is not None:
-        raise ProjectionError(
-            f"{projection} holds a state by the office's own time, which is no state of the log: it can only be read or dropped"
-        )
     for attempt in range(1, _TRIES + 1):
         bring_up(projections, building, on_progress)
         try:

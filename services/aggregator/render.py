@@ -78,7 +78,8 @@ def show(answer: Count) -> RenderableType:
     if answer.lead is not None:
         leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
         votes.add_row(escape(f"Lead ({leader})"), number(answer.lead), style="bold")
-    return Group(title, Text(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
+    asked = [] if answer.moment is None else [Text(f"Asked for: {answer.moment}", style="bold")]
+    return Group(title, *asked, Text(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
 
 
 def _ballots(answer: Count) -> Table:
@@ -137,7 +138,16 @@ def _foot(answer: Count) -> RenderableType:
     last = answer.last_update
     lines: list[RenderableType] = [
         Text(f"Last update  event {last.event_id}, offset {last.offset} of the log", style="dim"),
-        Text(f"State        offset {answer.as_of.offset}, digest {answer.digest}", style="dim", overflow="fold"),
+        Text(
+            f"State        offset {answer.as_of.offset}, "
+            + (
+                f"digest {answer.digest}"
+                if answer.digest
+                else f"its digest: `replay --to-offset {answer.as_of.offset}`"
+            ),
+            style="dim",
+            overflow="fold",
+        ),
     ]
     if answer.blocked is not None:
         lines.insert(0, _blocked(answer.blocked))
@@ -376,22 +386,24 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
     return table
 
 
-def projections(found: list[Standing]) -> RenderableType:
+def projections(found: list[Standing], kinds: list[str]) -> RenderableType:
     """What stands in the database, the live one first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title, justify in (
         ("Projection", "left"),
+        ("Kind", "left"),
         ("Version", "right"),
         ("Next offset", "right"),
         ("MB", "right"),
         ("Made", "left"),
     ):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    for s in found:
+    for s, kind in zip(found, kinds, strict=True):
         offsets = ", ".join(f"{p.next_offset:,}" + (f" ({p.partition})" if len(s.places) > 1 else "") for p in s.places)
         until = f", by what was stated by {utc(s.until_stated_at)}" if s.until_stated_at is not None else ""
         table.add_row(
-            s.projection.name or Text("live", style="bold"),
+            s.projection.name or "–",
+            Text(kind, style="bold" if kind == "live" else ""),
             str(s.version),
             offsets or "nothing read yet",
             f"{s.bytes / 1e6:,.0f}",

@@ -64,8 +64,9 @@ def replay(
             if kept is not None:
                 if check_checkpoint:
                     _check(kept, bootstrap_servers, topic, processes)
+                    logger.info("the checkpoint of offset %d was checked from zero: equal", kept.offset)
                 else:
-                    logger.warning(
+                    logger.info(
                         "begun with the checkpoint of offset %d: what is in it is verified, that nothing is missing is not "
                         "(--check-checkpoint)",
                         kept.offset,

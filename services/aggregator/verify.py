@@ -219,8 +219,8 @@ class Tables:
         for column, value in true.items():
             if column == "recorded_at" and self._verdict.is_copy:
                 continue
-            if (own := _plain(kept[column])) != value:
-                differs(f"{column} is {_short(own)}, by the log {_short(value)}")
+            for what in _apart(column, _plain(kept[column]), value):
+                differs(what)
 
     def finish(self) -> None:
         """What is left of the tables when the log has come to its end stands in them alone."""
@@ -325,8 +325,8 @@ def _definition(
                 )
                 continue
             for column, value in expected[name].items():
-                if (own := found[name][column]) != value:
-                    verdict.add(Mismatch(table, f"{name}: {column} is {_short(own)}, by the log {_short(value)}"))
+                for what in _apart(column, found[name][column], value):
+                    verdict.add(Mismatch(table, f"{name}: {what}"))
 
 
 def _total_differs(row: Mapping[str, Any] | None, total: AreaTotal, layout: Layout) -> str:
@@ -337,6 +337,15 @@ def _total_differs(row: Mapping[str, Any] | None, total: AreaTotal, layout: Layo
     if total_of(row, total.vector) != total:
         told.append("another update is named as the last, or as one of those since its last block")
     return ", ".join(told)
+
+
+def _apart(name: str, kept: object, true: object) -> Iterator[str]:
+    """Where a value differs from what the log says; of a map, which of its values."""
+    if isinstance(kept, dict) and isinstance(true, dict):
+        for key in sorted(kept.keys() | true.keys()):
+            yield from _apart(f"{name}.{key}", kept.get(key), true.get(key))
+    elif kept != true:
+        yield f"{name} is {_short(kept)}, by the log {_short(true)}"
 
 
 def _of_area(row: Mapping[str, Any]) -> str:

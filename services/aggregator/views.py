@@ -142,6 +142,11 @@ class Views:
             )
         return self._definitions[contest_id, offset]
 
+    def first_event(self, contest_id: str) -> Mapping[str, Any]:
+        """Offset and log time of a contest's first event."""
+        (row,) = self._rows("first_event", contest_id=contest_id)
+        return row
+
     def last_event(self, contest_id: str, to_offset: int) -> Mapping[str, Any]:
         """Offset and log time of a contest's last event up to an offset, and the latest time the office had stated."""
         (row,) = self._rows("last_event", contest_id=contest_id, to_offset=to_offset)

@@ -63,11 +63,11 @@ def test_what_the_aggregator_wrote_is_what_the_log_says(
 TAMPERED = {
     "a figure of a row that is no state any more": (
         "UPDATE aggregate.count_update_history SET counts = jsonb_set(counts, '{votes,a}', '11') WHERE log_offset = 2",
-        ["update_history offset 2, precinct/000001: counts is"],
+        ["update_history offset 2, precinct/000001: counts.votes.a is 11, by the log 10"],
     ),
     "the provenance of a row, which no sum shows": (
-        "UPDATE aggregate.count_update_history SET source = '{}' WHERE log_offset = 9",
-        ["update_history offset 9, precinct/000002: source is {}"],
+        "UPDATE aggregate.count_update_history SET source = jsonb_set(source, '{name}', '1') WHERE log_offset = 9",
+        ["update_history offset 9, precinct/000002: source.name is 1, by the log 'ONPE'"],
     ),
     "a row that is gone": (
         "DELETE FROM aggregate.count_update_history WHERE log_offset = 8",
@@ -111,7 +111,7 @@ TAMPERED = {
     ),
     "the contest's roll": (
         "UPDATE aggregate.contest SET definition = jsonb_set(definition, '{registered_voters}', '1')",
-        [f"contest: {CONTEST}: definition is "],
+        [f"contest: {CONTEST}: definition.registered_voters is 1, by the log 30000"],
     ),
     "the last official time": (
         "UPDATE aggregate.contest SET last_reported_at = now()", [f"contest: {CONTEST}: last_reported_at is "]

@@ -27,7 +27,7 @@ from aggregator.cli.options import (
     writer,
 )
 from aggregator.migrate import migrate as run_migrations
-from aggregator.projection import LIVE, Projection
+from aggregator.projection import LIVE, Projection, ProjectionError
 from aggregator.projections import NotEqual, Projections, Standing
 from aggregator.rebuild import Building, next_projection
 from aggregator.settings import Settings, load
@@ -176,7 +176,7 @@ def take_over(
 ) -> None:
     """Make projection NAME the live one. Rolling back is the same, with the former one's name.
 
-    It is brought up to the live one first. Exit 1 when it does not say what the live one says at the same offset: nothing is changed then.
+    It is brought up to the live one first. Position and digests are compared; `verify --schema NAME` compares every row. Exit 1 when it does not say what the live one says at the same offset: nothing is changed then.
 
     \b
     Example: escrutinio-aggregator take-over v1
@@ -192,6 +192,8 @@ def _take_over(
     settings: Settings, projections: Projections, projection: Projection, reason: str | None, *, only_build: bool
 ) -> None:
     projections.of(projection)  # named first: an unknown one is not looked for on the log
+    if not projection.is_rebuilt:
+        raise ProjectionError(f"{projection} is a kept replay: it is read with --schema {projection.name}, or dropped")
     servers, topic = need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
     with Building(need(settings, "writer_url"), servers, topic, projection) as building, progress_bar() as bar:
         if only_build:
@@ -226,8 +228,10 @@ def projections(owner_url: str | None, as_json: bool) -> None:
     Example: escrutinio-aggregator projections
     """
     with Projections(need(load(owner_url=owner_url), "owner_url")) as door:
-        found = door.standing()
-    tell([_standing(s) for s in found] if as_json else None, lambda: render.projections(found))
+        found, were_live = door.standing(), door.were_live()
+    kinds = [_kind(s, were_live) for s in found]
+    told = [_standing(s) | {"kind": kind} for s, kind in zip(found, kinds, strict=True)]
+    tell(told if as_json else None, lambda: render.projections(found, kinds))
 
 
 @click.command(cls=Command)
@@ -244,6 +248,14 @@ def drop(name: str, owner_url: str | None) -> None:
     with Projections(need(load(owner_url=owner_url), "owner_url")) as door:
         door.drop(Projection(name))
     click.echo(f"projection {name} is deleted")
+
+
+def _kind(standing: Standing, were_live: set[int]) -> str:
+    if standing.projection == LIVE:
+        return "live"
+    if not standing.projection.is_rebuilt:
+        return "kept replay"
+    return "former" if standing.version in were_live else "unfinished rebuild"
 
 
 def _standing(standing: Standing) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aggregator import render
-from aggregator.count import NothingCounted
-from aggregator.moment import MomentError, instant
+from aggregator.count import Count, NothingCounted
+from aggregator.moment import NOW, Moment, MomentError, instant
 from aggregator.projection import Projection, ProjectionError
 from aggregator.settings import Settings
 from schemas.errors import EscrutinioError
@@ -107,6 +107,11 @@ def shown_on(bar: Progress) -> Callable[[int, int], None]:
     """Shows how far a reading of the log is."""
     task = bar.add_task("events", total=None, rate="")
     return lambda done, end: bar.update(task, completed=done, total=end)
+
+
+def of_moment(answer: Count, moment: Moment) -> Count:
+    """The answer, saying what was asked for."""
+    return answer if moment == NOW else answer.model_copy(update={"moment": str(moment)})
 
 
 def json_value(value: object) -> str:

@@ -17,6 +17,7 @@ from aggregator.cli.options import (
     json_option,
     json_value,
     need,
+    of_moment,
     prefix,
     reader,
     schema_option,
@@ -144,6 +145,7 @@ def show(
     moment = Moment(at_offset, at_time, at_reported)
     with Views(need(load(reader_url=reader_url), "reader_url"), schema) as views:
         answer = views.count(contest_id, area_id) if moment == NOW else Past(views, contest_id, moment).count(area_id)
+    answer = of_moment(answer, moment)
     tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
 
 
@@ -207,7 +209,7 @@ def diff(
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
 @click.option(
-    "--every", callback=_interval, metavar="TIME", help="One point for each such interval, its last: 90s, 10m, 1h."
+    "--every", callback=_interval, metavar="LENGTH", help="One point for each such interval, its last: 90s, 10m, 1h."
 )
 @click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="Exit 2 beyond so many points.")
 @reader
@@ -226,7 +228,7 @@ def timeline(
 
     Two series. OFFICIAL: the office's statements about the area; of each official time the one that stands. COMPUTED: our
     sums over what is added up now, as they were published up to each official time. Corrections that came later are
-    not in a point: `show --at-reported` has them.
+    not in a point: `show --at-reported` has them. With --every a change of the lead is marked at the end of its interval.
 
     \b
     Example: escrutinio-aggregator timeline pe-2021-president-runoff --every 1h

@@ -1,5 +1,6 @@
 """Commands that fold the log anew: for a past count, and to compare the tables with."""
 
+import logging
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +14,10 @@ from aggregator.cli.options import (
     Command,
     at_instant,
     bootstrap,
+    errors,
     json_option,
     need,
+    of_moment,
     owner,
     prefix,
     progress_bar,
@@ -92,6 +95,10 @@ def replay(
     settings = load(
         bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, owner_url=owner_url, writer_url=writer_url
     )
+    if check_checkpoint and checkpoints is None:
+        raise click.UsageError("--check-checkpoint needs --checkpoints FOLDER")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
     log = need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
     moment = Moment(to_offset, to_time, to_reported)
     with progress_bar() as bar:
@@ -109,7 +116,8 @@ def replay(
         else:
             databases = need(settings, "owner_url"), need(settings, "writer_url")
             state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
-    answer = of_state(state, area_id, state.digest.root())
+            errors.print(f"kept: read it with --schema {into.name}", markup=False)
+    answer = of_moment(of_state(state, area_id, state.digest.root()), moment)
     tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
 
 

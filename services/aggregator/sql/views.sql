@@ -246,3 +246,6 @@ SELECT * FROM selection WHERE contest_id = %(contest_id)s
 
 -- all_areas --
 SELECT * FROM area WHERE contest_id = %(contest_id)s
+
+-- first_event --
+SELECT log_offset, recorded_at FROM log_time WHERE contest_id = %(contest_id)s ORDER BY log_offset LIMIT 1
