@@ -104,6 +104,7 @@ def _units(state: ContestState, part: ContestState) -> None:
     sums = sum_up(part) if late else part.sums
     for key in known.difference(late):
         unit = state.units[key]
+        part.units[key].first_sequence = unit.first_sequence
         for area in unit.areas:
             total = state.sums[key.type][area]
             total.vector = list(map(sub, total.vector, unit.contribution))
