@@ -146,8 +146,7 @@ class ContestState:
     def contest(self) -> ContestDefined:
         """The definition in force. Only for a state that has one."""
         assert self.definition is not None
-        assert isinstance(self.definition.event, ContestDefined)
-        return self.definition.event
+        return self.definition.definition
 
 
 def evolve(state: ContestState, recorded: Recorded) -> Step:

@@ -29,8 +29,7 @@ def begun(definition: Recorded | None) -> ContestState:
     """A state in which nothing has been stated, under a definition."""
     if definition is None:
         return ContestState()
-    assert isinstance(definition.event, ContestDefined)
-    return ContestState(definition=definition, layout=Layout.of(definition.event))
+    return ContestState(definition=definition, layout=Layout.of(definition.definition))
 
 
 def has_same_rules(actual: Recorded, assumed: Recorded, definitions: list[Recorded]) -> bool:

@@ -106,10 +106,11 @@ class Projections:
 
     def of(self, projection: Projection) -> Standing:
         """One of them. Raises ProjectionError when there is none of that name."""
-        for standing in self.standing():
+        found = self.standing()
+        for standing in found:
             if standing.projection == projection:
                 return standing
-        known = ", ".join(s.projection.name for s in self.standing() if s.projection.name) or "none beside the live one"
+        known = ", ".join(s.projection.name for s in found if s.projection.name) or "none beside the live one"
         raise ProjectionError(f"there is no {projection} here (there are: {known})")
 
     def create(self, projection: Projection, until_stated_at: datetime | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Self
 
 from aggregator.consume import PartitionFold
 from aggregator.log import Log
-from aggregator.projection import LIVE, Projection
+from aggregator.projection import LIVE, Projection, ProjectionError
 from aggregator.projections import Projections, ReadersBusy, Standing, TakeOver
 from aggregator.store import Cursor, Store
 
@@ -27,11 +27,18 @@ OnProgress = Callable[[int, int], None]
 
 
 class Building:
-    """A projection that is brought up, with connections of its own. Use as a context manager."""
+    """A projection that is brought up, with connections of its own. Use as a context manager.
+
+    Raises ProjectionError for a kept replay, which would be no past state any more.
+    """
 
     def __init__(
         self, writer_url: str, bootstrap_servers: str, topic: str, projection: Projection, batch_size: int = 20_000
     ) -> None:
+        if not projection.is_rebuilt:
+            raise ProjectionError(
+                f"{projection} is a kept replay: it is read with --schema {projection.name}, or dropped"
+            )
         with ExitStack() as opened:
             self._store = opened.enter_context(Store(writer_url, projection))
             self._log = opened.enter_context(Log(bootstrap_servers, topic, max_poll_records=batch_size))

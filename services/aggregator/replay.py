@@ -11,7 +11,7 @@ from pathlib import Path
 from aggregator import checkpoint
 from aggregator.checkpoint import Checkpoint, CheckpointError
 from aggregator.count import NothingCounted
-from aggregator.fold import ContestState, Step
+from aggregator.fold import ContestState
 from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
@@ -19,6 +19,9 @@ from aggregator.parallel import WORTH_IT, cores, fold_in_parts, fold_plainly
 from schemas.errors import EscrutinioError
 
 logger = logging.getLogger(__name__)
+
+_CHECKED = "the checkpoint of offset %d was checked from zero: equal"
+_UNCHECKED = "begun with the checkpoint of offset %d: what is in it is verified, that nothing is missing is not (--check-checkpoint)"
 
 
 class ReplayError(EscrutinioError):
@@ -31,17 +34,14 @@ def replay(
     contest_id: str,
     moment: Moment,
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
-    on_step: Callable[[Step], None] | None = None,
     *,
     processes: int | None = None,
     checkpoints: Path | None = None,
     check_checkpoint: bool = False,
 ) -> ContestState:
-    """The state of a contest at `moment`. `on_progress(offset, end)` is called after each batch, `on_step` after each event
-    that belongs to the state.
+    """The state of a contest at `moment`. `on_progress(offset, end)` is called after each batch.
 
-    `processes`: how many fold at the same time; None for one per core where the log is long enough. With `on_step`, which
-    wants every event in order, it is one always.
+    `processes`: how many fold at the same time; None for one per core where the log is long enough.
 
     `checkpoints`: a folder. The replay begins with the latest checkpoint there that fits, once it is verified, and leaves a
     new one when it went far beyond (see `checkpoint`). For a moment of the office's time there are none: a checkpoint
@@ -51,11 +51,9 @@ def replay(
     Raises ContractError for a message of the contest that cannot be read, NothingCounted for an unknown contest,
     ReplayError for an offset beyond the log's end, CheckpointError for a checkpoint that may not be used.
     """
-    if moment.stated_at is not None or on_step is not None:
+    if moment.stated_at is not None:
         checkpoints = None
-    if on_step is not None:
-        processes = 1
-    folding = Folding(contest_id, moment, on_step or (lambda _step: None))
+    folding = Folding(contest_id, moment)
     with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
         topic_id = log.topic_id()
         for partition in log.partitions():
@@ -64,24 +62,20 @@ def replay(
             if kept is not None:
                 if check_checkpoint:
                     _check(kept, bootstrap_servers, topic, processes)
-                    logger.info("the checkpoint of offset %d was checked from zero: equal", kept.offset)
-                else:
-                    logger.info(
-                        "begun with the checkpoint of offset %d: what is in it is verified, that nothing is missing is not "
-                        "(--check-checkpoint)",
-                        kept.offset,
-                    )
                 checkpoint.take(kept, folding, log)
+                logger.info(_CHECKED if check_checkpoint else _UNCHECKED, kept.offset)
             begin = kept.offset + 1 if kept is not None else 0
             _fold(log, partition, begin, end, folding, on_progress, processes)
             if not folding.found:
                 continue
             _on_the_log(moment, end)
-            last = folding.state.last
-            if checkpoints and last is not None and last.offset - begin >= checkpoint.AHEAD:
-                batches = chain([kept.records] if kept else [], log.read_to_end(partition, begin, last.offset + 1))
-                checkpoint.write(checkpoints, topic, topic_id, contest_id, folding.state, batches)
-            return folding.state
+            state = folding.state
+            if checkpoints and state.last is not None and state.last.offset - begin >= checkpoint.AHEAD:
+                batches = chain(
+                    [kept.records] if kept else [], log.read_to_end(partition, begin, state.last.offset + 1)
+                )
+                checkpoint.write(checkpoints, topic, topic_id, contest_id, state, batches)
+            return state
     raise _unknown(folding, topic)
 
 

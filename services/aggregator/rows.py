@@ -111,8 +111,7 @@ PARKED: dict[str, str] = {
 
 def update_row(step: Step) -> tuple[Any, ...]:
     """The history row of an update and of what it did, in the order of UPDATE."""
-    recorded, update = step.recorded, step.recorded.event
-    assert isinstance(update, CountUpdate)
+    recorded, update = step.recorded, step.recorded.update
     unit = update.reporting_unit
     return (
         recorded.partition,

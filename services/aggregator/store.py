@@ -362,9 +362,7 @@ class Store:
 
 
 def _put_unit(state: ContestState, current: Recorded, head: Recorded) -> None:
-    update, last = current.event, head.event
-    assert isinstance(update, CountUpdate)
-    assert isinstance(last, CountUpdate)
+    update, last = current.update, head.update
     current_leaf = leaf(text_of(update))
     unit = state.units[update.unit] = Unit(
         areas=update.counting_areas,

@@ -18,10 +18,11 @@ from psycopg.types.range import Range
 from aggregator.count import NothingCounted
 from aggregator.digest import StateDigest
 from aggregator.fold import AreaTotal, ContestState, Step
+from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.projection import ProjectionError
-from aggregator.replay import replay
+from aggregator.replay import fold_log
 from aggregator.rows import (
     BLOCK,
     DEFINITION,
@@ -127,13 +128,13 @@ def verify(
     last = int(row["last_offset"])
     if to_offset is not None and to_offset > last:
         raise NothingCounted(f"the tables end at offset {last}; {to_offset} is not aggregated yet")
-    with Log(bootstrap_servers, topic) as log:
+    with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
         is_copy = log.topic_id() not in {cursor["topic_id"] for cursor in views.cursors()}
-    verdict = Verdict(contest_id, last if to_offset is None else to_offset, is_copy)
-    tables = Tables(views, contest_id, verdict)
-    state = replay(
-        bootstrap_servers, topic, contest_id, Moment(offset=verdict.offset), on_progress, on_step=tables.compare
-    )
+        verdict = Verdict(contest_id, last if to_offset is None else to_offset, is_copy)
+        tables = Tables(views, contest_id, verdict)
+        folding = Folding(contest_id, Moment(offset=verdict.offset), tables.compare)
+        fold_log(log, folding, on_progress)
+    state = folding.state
     tables.finish()
     verdict.log_digest, verdict.table_digest = state.digest.root(), tables.digest()
     if verdict.log_digest != verdict.table_digest:
@@ -251,11 +252,10 @@ class Tables:
                 definition = definition_of(row["definition"])
                 self._definition = max(self._definition, (definition.revision, leaf(text_of(definition))))
                 return
-            event = recorded_of(row).event
+            event = recorded_of(row).update
         except RowError as error:
             self._verdict.add(Mismatch(table, str(error), row["log_offset"], row["event_id"]))
             return
-        assert isinstance(event, CountUpdate)
         unit, its_leaf = str(event.unit), leaf(text_of(event))
         order = (event.stated_at, event.sequence)
         if unit not in self._states or order > self._states[unit][0]:

@@ -67,8 +67,7 @@ class Views:
         if not rows or rows[0]["definition_offset"] is None:
             known = ", ".join(self.contests()) or "none yet"
             raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
-        contest = self._definition(contest_id, rows[0]["definition_offset"]).event
-        assert isinstance(contest, ContestDefined)
+        contest = self._definition(contest_id, rows[0]["definition_offset"]).definition
         # A replay by the office's time may have been counted on another level than the latest definition's.
         level = ReportingUnitType(rows[0]["counting_level"])
         return contest.model_copy(update={"counting_level": level}), rows[0]

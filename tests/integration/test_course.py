@@ -20,7 +20,6 @@ from aggregator.records import RawRecord, Recorded, recorded_of_raw
 from aggregator.tally import Layout
 from aggregator.timeline import end_of_interval
 from aggregator.views import Views
-from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from tests.fix_postgres import Database
 from tests.fix_tables import CONTEST, written
@@ -113,8 +112,7 @@ def test_a_difference_is_the_one_count_less_the_other_in_the_area_and_those_in_i
     tables: Database, data: st.DataObject
 ) -> None:
     night = data.draw(nights())
-    contest = night[0].event
-    assert isinstance(contest, ContestDefined)
+    contest = night[0].definition
     area = data.draw(st.sampled_from([a.area_id for a in contest.areas]))
     with written(tables, data.draw(set_back(night)), [7]) as views:
         for first, second in data.draw(st.lists(st.tuples(moments(night), moments(night)), min_size=1, max_size=4)):
@@ -147,8 +145,7 @@ def test_a_difference_is_the_one_count_less_the_other_in_the_area_and_those_in_i
 @given(st.data())
 def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Database, data: st.DataObject) -> None:
     night = data.draw(nights())
-    contest = night[0].event
-    assert isinstance(contest, ContestDefined)
+    contest = night[0].definition
     area = data.draw(st.sampled_from([a.area_id for a in contest.areas]))
     records = data.draw(set_back(night))
     accepted = accepted_updates(records)
@@ -189,8 +186,7 @@ def accepted_updates(records: Sequence[RawRecord]) -> list[Recorded]:
 
 
 def unit_type(r: Recorded) -> str:
-    assert isinstance(r.event, CountUpdate)
-    return r.event.unit.type
+    return r.update.unit.type
 
 
 def total(past: Past, area: str, kind: str) -> dict[str, int]:
@@ -205,8 +201,7 @@ def test_the_computed_course_is_what_was_published_up_to_each_official_time(
     tables: Database, data: st.DataObject
 ) -> None:
     night = data.draw(nights())
-    contest = night[0].event
-    assert isinstance(contest, ContestDefined)
+    contest = night[0].definition
     area = data.draw(st.sampled_from([a.area_id for a in contest.areas]))
     every = data.draw(st.none() | st.sampled_from([timedelta(minutes=m) for m in (1, 10, 45)]))
     records = [raw(r) for r in night]

@@ -27,7 +27,7 @@ from aggregator.cli.options import (
     writer,
 )
 from aggregator.migrate import migrate as run_migrations
-from aggregator.projection import LIVE, Projection, ProjectionError
+from aggregator.projection import LIVE, Projection
 from aggregator.projections import NotEqual, Projections, Standing
 from aggregator.rebuild import Building, next_projection
 from aggregator.settings import Settings, load
@@ -176,7 +176,8 @@ def take_over(
 ) -> None:
     """Make projection NAME the live one. Rolling back is the same, with the former one's name.
 
-    It is brought up to the live one first. Position and digests are compared; `verify --schema NAME` compares every row. Exit 1 when it does not say what the live one says at the same offset: nothing is changed then.
+    It is brought up to the live one first. Position and digests are compared; `verify --schema NAME` compares every row. Exit
+    1 when it does not say what the live one says at the same offset: nothing is changed then.
 
     \b
     Example: escrutinio-aggregator take-over v1
@@ -192,8 +193,6 @@ def _take_over(
     settings: Settings, projections: Projections, projection: Projection, reason: str | None, *, only_build: bool
 ) -> None:
     projections.of(projection)  # named first: an unknown one is not looked for on the log
-    if not projection.is_rebuilt:
-        raise ProjectionError(f"{projection} is a kept replay: it is read with --schema {projection.name}, or dropped")
     servers, topic = need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
     with Building(need(settings, "writer_url"), servers, topic, projection) as building, progress_bar() as bar:
         if only_build:

@@ -35,7 +35,7 @@ from aggregator.settings import load
 from aggregator.views import Views, area_key
 from schemas.codec import decode
 from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate, UnitKey
+from schemas.count_update import UnitKey
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
 from schemas.topics import TopicNames
@@ -257,11 +257,7 @@ def explain(contest_id: str, area_id: str | None, reader_url: str | None, schema
     with Views(need(load(reader_url=reader_url), "reader_url"), schema) as views:
         contest, _ = views.contest(contest_id)
         unit, is_area = _unit(contest, area_id)
-        rows = []
-        for row in views.history(contest_id, unit):
-            event = recorded_of(row).event
-            assert isinstance(event, CountUpdate)
-            rows.append((row["log_offset"], event, row["change"]))
+        rows = [(row["log_offset"], recorded_of(row).update, row["change"]) for row in views.history(contest_id, unit)]
         found: dict[int, list[str]] = defaultdict(list)
         for finding in views.findings(contest_id, unit):
             found[finding["log_offset"]].append(f"{finding['code']} {finding['message']}")
