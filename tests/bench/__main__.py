@@ -34,6 +34,7 @@ from aggregator.fold import ContestState, evolve
 from aggregator.log import Log
 from aggregator.migrate import migrate
 from aggregator.moment import Moment
+from aggregator.parallel import cores
 from aggregator.past import Past
 from aggregator.records import RawRecord, recorded_of_raw
 from aggregator.rows import UPDATE, update_row
@@ -130,7 +131,9 @@ def _measure(bench: Bench, files: list[Path]) -> None:
     )
     line("encode alone", rate(len(events), lambda: [encode(r.event) for r in events]), "events/s")
     line("fold alone", rate(len(events), lambda: _fold(events)), "events/s", raw)
-    line("replay: log to state in memory, one process", rate(len(records), lambda: _replay(bench)), "events/s", raw)
+    for processes in dict.fromkeys((1, cores())):
+        what = f"replay: log to state in memory, {processes} process{'es' * (processes > 1)}"
+        line(what, rate(len(records), partial(_replay, bench, processes)), "events/s", raw)
 
     copy = _copy_limit(bench, events)
     line("limit: COPY of the same history rows, with its indexes", copy, "rows/s")
@@ -165,8 +168,8 @@ def _fold(events: list[Any]) -> ContestState:
     return state
 
 
-def _replay(bench: Bench) -> None:
-    replaying.replay(bench.servers, EVENTS, CONTEST, Moment())
+def _replay(bench: Bench, processes: int) -> None:
+    replaying.replay(bench.servers, EVENTS, CONTEST, Moment(), processes=processes)
 
 
 def _copy_limit(bench: Bench, events: list[Any]) -> float:
