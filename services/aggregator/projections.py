@@ -4,6 +4,7 @@ Taking over is one transaction: a crash before its commit leaves the old one liv
 live finds that its epoch is gone, has written nothing since, and goes on with the new projection where the old one ended.
 """
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ _SQL = queries("projections")
 _HELD_S = 30
 """How long a take-over may hold the live writer, at the very most."""
 
-_READERS_S = 0.5
-"""How long readers may be kept waiting for one that holds a view, before the take-over lets all of them go on first."""
+_WAITS_MS = (10, 20, 40, 80, 160, 320)
+"""How long readers are kept waiting for one that holds a view, before all of them are let go on first: one try after another,
+short ones first."""
 
 
 class NotEqual(ProjectionError):
@@ -158,26 +160,23 @@ class Projections:
         """
         live, other = self.of(LIVE), self.of(projection)
         former = Projection(f"v{live.version}")
-        try:
-            with self._db.transaction():
-                # Frozen in here, it would hold the live writer, and every reader, for ever.
-                self._db.execute(f"SET LOCAL transaction_timeout = '{_HELD_S}s'")
-                self._refuse_strangers(LIVE)
-                point_at(self._db, LIVE.tables)
-                old = self._places("hold_cursors")
-                held = time.monotonic()
-                bring_to({p.partition: p.next_offset for p in old})
-                old_digests = self._contest_digests()
-                point_at(self._db, projection.tables)
-                new = self._places("hold_cursors")
-                new_digests = self._contest_digests()
-                if reason is None:
-                    _equal(old, new, old_digests, new_digests)
-                taken_at = self._record(live, other, old, old_digests, new_digests, reason)
-                self._fence(projection, max((p.epoch for p in (*old, *new)), default=0))
-                self._change_names(projection, former)
-        except psycopg.errors.LockNotAvailable as error:
-            raise ReadersBusy(f"a reader has held a view for more than {_READERS_S} s; nothing was changed") from error
+        with self._db.transaction():
+            # Frozen in here, it would hold the live writer, and every reader, for ever.
+            self._db.execute(f"SET LOCAL transaction_timeout = '{_HELD_S}s'")
+            self._refuse_strangers(LIVE)
+            point_at(self._db, LIVE.tables)
+            old = self._places("hold_cursors")
+            held = time.monotonic()
+            bring_to({p.partition: p.next_offset for p in old})
+            old_digests = self._contest_digests()
+            point_at(self._db, projection.tables)
+            new = self._places("hold_cursors")
+            new_digests = self._contest_digests()
+            if reason is None:
+                _equal(old, new, old_digests, new_digests)
+            taken_at = self._record(live, other, old, old_digests, new_digests, reason)
+            self._fence(projection, max((p.epoch for p in (*old, *new)), default=0))
+            self._change_names(projection, former)
         return TakeOver(former, live.version, other.version, taken_at, time.monotonic() - held)
 
     def _refuse_strangers(self, projection: Projection) -> None:
@@ -230,11 +229,7 @@ class Projections:
             self._db.execute(_SQL["fence"], {"epoch": epoch})
 
     def _change_names(self, projection: Projection, former: Projection) -> None:
-        """Views change places one by one, so that each waits for who reads it: no reader sees some old and some new ones.
-
-        A right that somebody was given on a view of readers is given on the one that takes its place.
-        """
-        self._db.execute(SQL("SET LOCAL lock_timeout = {}").format(f"{_READERS_S}s"))
+        """A right that somebody was given on a view of readers is given on the one that takes its place."""
         old, new = self._views(LIVE.views), self._views(projection.views)
         for row in self._db.execute(_SQL["grants"], {"schema": LIVE.views}).fetchall():
             if row["name"] in new:
@@ -242,17 +237,34 @@ class Projections:
                 view = Identifier(projection.views, row["name"])
                 self._db.execute(SQL("GRANT SELECT ON {} TO {}").format(view, grantee))
         self._db.execute(SQL("CREATE SCHEMA {}").format(Identifier(former.views)))
-        move = SQL("ALTER VIEW {} SET SCHEMA {}")
-        for name in old:
-            self._db.execute(move.format(Identifier(LIVE.views, name), Identifier(former.views)))
-        for name in new:
-            self._db.execute(move.format(Identifier(projection.views, name), Identifier(LIVE.views)))
+        self._move_views(former, projection, old, new)
         self._db.execute(SQL("DROP SCHEMA {}").format(Identifier(projection.views)))
         for role in ("escrutinio_reader", "escrutinio_writer"):
             self._db.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(former.views), Identifier(role)))
         rename = SQL("ALTER SCHEMA {} RENAME TO {}")
         self._db.execute(rename.format(Identifier(LIVE.tables), Identifier(former.tables)))
         self._db.execute(rename.format(Identifier(projection.tables), Identifier(LIVE.tables)))
+
+    def _move_views(self, former: Projection, projection: Projection, old: list[str], new: list[str]) -> None:
+        """The views change places one by one, so that each waits for who reads it: no reader sees some old and some new ones.
+
+        A reader of several may hold one that we want while waiting for one that we have moved; neither would ever go on. So
+        no try waits long, each lets go of everything, and the next takes the views in another order: some order is that
+        reader's own, and then it waits for its first view holding none.
+        """
+        move = SQL("ALTER VIEW {} SET SCHEMA {}")
+        away = [move.format(Identifier(LIVE.views, name), Identifier(former.views)) for name in old]
+        here = [move.format(Identifier(projection.views, name), Identifier(LIVE.views)) for name in new]
+        for wait_ms in _WAITS_MS:
+            random.shuffle(away)
+            try:
+                with self._db.transaction():
+                    self._db.execute(SQL("SET LOCAL lock_timeout = {}").format(wait_ms))
+                    self._db.execute(SQL("; ").join((*away, *here)))  # in one message: readers arrive all the time
+                return
+            except psycopg.errors.LockNotAvailable:
+                continue
+        raise ReadersBusy(f"readers held views for {sum(_WAITS_MS) / 1000} s; nothing was changed")
 
     def _views(self, schema: str) -> list[str]:
         return [row["name"] for row in self._db.execute(_SQL["views"], {"schema": schema})]

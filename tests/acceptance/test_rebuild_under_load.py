@@ -91,18 +91,17 @@ def test_a_rebuild_under_load_loses_nothing_and_readers_notice_nothing(
         thread.start()
     try:
         told = setup.run("aggregator", "rebuild")
-    finally:
         feed.stop.set()
         threads[0].join()
-    try:
-        end = feed.sent - 1
-        while not reader.seen or reader.seen[-1][0] < end:
+        while not reader.seen or reader.seen[-1][0] < feed.sent - 1:
             assert reader.fault is None
             assert live.poll() is None, "the running aggregator ended"
             time.sleep(0.05)
     finally:
+        feed.stop.set()
         reader.stop.set()
-        threads[1].join()
+        for thread in threads:
+            thread.join()
         live.terminate()
         live.wait(30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from click.testing import CliRunner
+from psycopg.sql import SQL, Identifier
 
 from aggregator import consume
 from aggregator.cli import main
@@ -193,6 +195,45 @@ def test_a_reader_sees_one_projection_only_and_is_waited_for(event_log: EventLog
             reader.commit()
             take_over(projections, found, target)
             assert reader.execute("SELECT version FROM results.projection").fetchall() == [(2,)]
+
+
+def test_readers_of_several_views_in_every_order_do_not_keep_a_projection_from_taking_over(
+    event_log: EventLog, totals: Database
+) -> None:
+    """Each holds the view it named first while it waits for the others: as we do, and in another order than ours."""
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with Projections(totals.owner_url) as projections:
+        target = next_projection(projections)
+        seen: list[set[tuple[int, int]]] = []
+        stop, faults = threading.Event(), []
+
+        def read(views: tuple[str, ...]) -> None:
+            named = SQL(", ").join(SQL("results.{}").format(Identifier(view)) for view in views)
+            query = SQL("SELECT projection.version, contest.last_offset FROM {}").format(named)
+            own: set[tuple[int, int]] = set()
+            seen.append(own)
+            try:
+                with psycopg.connect(totals.reader_url, autocommit=True) as db:
+                    while not stop.is_set():
+                        own.update(db.execute(query).fetchall())
+            except Exception as fault:
+                faults.append(fault)
+
+        orders = itertools.permutations(("contest", "projection", "area_count"))
+        readers = [threading.Thread(target=read, args=(order,)) for order in orders]
+        for thread in readers:
+            thread.start()
+        try:
+            with building(event_log, totals, target) as found:
+                take_over(projections, found, target)
+        finally:
+            time.sleep(0.2)
+            stop.set()
+            for thread in readers:
+                thread.join()
+    assert faults == []
+    assert all(own == {(1, 1), (2, 1)} for own in seen)
 
 
 def test_a_right_on_a_view_goes_over_to_the_new_one(event_log: EventLog, totals: Database) -> None:
