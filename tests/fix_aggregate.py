@@ -15,6 +15,7 @@ from aggregator.count import Count
 from aggregator.migrate import migrate
 from aggregator.views import Views
 from deploy.local import Broker, Postgres
+from runtime.access import KafkaAccess
 from schemas.codec import Event, encode
 from schemas.count_update import CountUpdate
 from schemas.topics import TopicNames
@@ -29,6 +30,11 @@ class EventLog:
     bootstrap_servers: str
     topic: str
     producer: Any = field(repr=False)
+
+    @property
+    def kafka(self) -> KafkaAccess:
+        """How the log is reached."""
+        return KafkaAccess(self.bootstrap_servers)
 
     def append(self, events: Iterable[Event]) -> int:
         """Append events in order; returns the offset of the last."""
@@ -82,7 +88,7 @@ def aggregate(log: EventLog, totals: Database, *, batch_size: int = 20_000) -> N
     """Run the aggregator until it has caught up."""
     consume.run(
         totals.writer_url,
-        log.bootstrap_servers,
+        log.kafka,
         log.topic,
         threading.Event(),
         batch_size=batch_size,

@@ -22,6 +22,7 @@ from aggregator.log import Group, Log, LogError, LogUnreachable
 from aggregator.records import Parked, RawRecord, recorded_of_raw
 from aggregator.rows import CHANGED_OUTSIDE, printable
 from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
+from runtime.access import KafkaAccess
 from schemas.errors import ContractError
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _contest_of(raw: RawRecord) -> str:
 
 def run(
     writer_url: str,
-    bootstrap_servers: str,
+    kafka: KafkaAccess,
     topic: str,
     stop: threading.Event,
     *,
@@ -125,8 +126,8 @@ def run(
         try:
             with (
                 Store(writer_url) as store,
-                Log(bootstrap_servers, topic, max_poll_records=batch_size) as log,
-                Group(bootstrap_servers, topic, group, session_timeout_s=session_timeout_s)
+                Log(kafka, topic, max_poll_records=batch_size) as log,
+                Group(kafka, topic, group, session_timeout_s=session_timeout_s)
                 if group is not None
                 else nullcontext() as member,
             ):

@@ -14,6 +14,7 @@ from aggregator.projection import Projection, ProjectionError
 from aggregator.projections import Projections
 from aggregator.replay import fold_log
 from aggregator.store import Batch, Store
+from runtime.access import KafkaAccess
 
 _BATCH = 20_000
 
@@ -21,7 +22,7 @@ _BATCH = 20_000
 def replay_into(
     owner_url: str,
     writer_url: str,
-    bootstrap_servers: str,
+    kafka: KafkaAccess,
     topic: str,
     contest_id: str,
     moment: Moment,
@@ -37,7 +38,7 @@ def replay_into(
     with Projections(owner_url) as projections:
         projections.create(projection, moment.stated_at)
         try:
-            with Store(writer_url, projection) as store, Log(bootstrap_servers, topic, max_poll_records=_BATCH) as log:
+            with Store(writer_url, projection) as store, Log(kafka, topic, max_poll_records=_BATCH) as log:
                 return _fold_into(store, log, Folding(contest_id, moment), on_progress)
         except BaseException:
             projections.drop(projection)

@@ -22,6 +22,7 @@ from kafka.errors import BrokerResponseError, KafkaError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
 from aggregator.records import RawRecord
+from runtime.access import KafkaAccess
 from schemas.errors import EscrutinioError
 from schemas.topics import EVENTS
 
@@ -50,17 +51,17 @@ class Log:
     """A topic, read from given offsets. Use as a context manager."""
 
     def __init__(
-        self, bootstrap_servers: str, topic: str, *, max_poll_records: int = 5000, max_fetch_bytes: int = 8 << 20
+        self, kafka: KafkaAccess, topic: str, *, max_poll_records: int = 5000, max_fetch_bytes: int = 8 << 20
     ) -> None:
         self.topic = topic
-        self.bootstrap_servers = bootstrap_servers
+        self.kafka = kafka
         self._max_poll_records, self._max_fetch_bytes = max_poll_records, max_fetch_bytes
         self._consumer = self._connect()
 
     def _connect(self) -> Any:
         try:
             return KafkaConsumer(
-                bootstrap_servers=self.bootstrap_servers,
+                **self.kafka.client,
                 group_id=None,  # the cursor lives in PostgreSQL
                 enable_auto_commit=False,
                 auto_offset_reset="none",
@@ -74,7 +75,7 @@ class Log:
                 bootstrap_timeout_ms=10_000,
             )
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"no Kafka broker answers at {self.bootstrap_servers}: {error!r}") from error
+            raise LogUnreachable(f"no Kafka broker answers at {self.kafka}: {error!r}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -94,17 +95,15 @@ class Log:
         Raises LogError when the topic is missing or may lose, compact or re-time events; the message names the
         setting and the command that mends it.
         """
-        admin = _admin(self.bootstrap_servers)
+        admin = _admin(self.kafka)
         try:
             (found,) = admin.describe_topics([self.topic])
             if found.get("error_code"):
-                raise LogError(
-                    f"topic {self.topic} is not on {self.bootstrap_servers}; `escrutinio-ingest topics` creates it"
-                )
+                raise LogError(f"topic {self.topic} is not on {self.kafka}; `escrutinio-ingest topics` creates it")
             resource = ConfigResource(ConfigResourceType.TOPIC, self.topic)
             settings = _settings(admin.describe_configs([resource]))
         except KafkaError as error:
-            raise LogUnreachable(f"{self.bootstrap_servers} does not describe {self.topic}: {error!r}") from error
+            raise LogUnreachable(f"{self.kafka} does not describe {self.topic}: {error!r}") from error
         finally:
             admin.close()
         for name, value in EVENTS.required.items():
@@ -119,9 +118,7 @@ class Log:
         """The topic's partitions."""
         found = self._call(self._consumer.partitions_for_topic, self.topic)
         if not found:
-            raise LogError(
-                f"topic {self.topic} is not on {self.bootstrap_servers}; `escrutinio-ingest topics` creates it"
-            )
+            raise LogError(f"topic {self.topic} is not on {self.kafka}; `escrutinio-ingest topics` creates it")
         return sorted(found)
 
     def end_offset(self, partition: int) -> int:
@@ -185,7 +182,7 @@ class Log:
         except OffsetOutOfRangeError as error:
             raise LogError(f"{self.topic} no longer has the offset that comes next: {error}") from error
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"reading {self.topic} from {self.bootstrap_servers} failed: {error!r}") from error
+            raise LogUnreachable(f"reading {self.topic} from {self.kafka} failed: {error!r}") from error
         return [
             RawRecord(r.partition, r.offset, r.timestamp, r.key, r.value, list(r.headers))
             for records in polled.values()
@@ -220,7 +217,7 @@ class Log:
         try:
             return ask(*arguments)
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"{self.bootstrap_servers} does not answer: {error!r}") from error
+            raise LogUnreachable(f"{self.kafka} does not answer: {error!r}") from error
 
 
 class Group:
@@ -232,13 +229,13 @@ class Group:
     partitions move at once; those of a member that was killed move when it has been silent for `session_timeout_s`.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, name: str, *, session_timeout_s: float) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, name: str, *, session_timeout_s: float) -> None:
         self.name = name
         self._topic = topic
-        self._bootstrap_servers = bootstrap_servers
+        self._kafka = kafka
         try:
             self._member: Any = KafkaConsumer(
-                bootstrap_servers=bootstrap_servers,
+                **kafka.client,
                 group_id=name,
                 client_id=f"escrutinio-aggregator-{socket.gethostname()}-{os.getpid()}",
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
@@ -253,7 +250,7 @@ class Group:
                 bootstrap_timeout_ms=10_000,
             )
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"no Kafka broker answers at {bootstrap_servers}: {error!r}") from error
+            raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}") from error
         self._tenures = _Tenures(self._member)
         self._member.subscribe([topic], listener=self._tenures)
 
@@ -276,7 +273,7 @@ class Group:
         except (KafkaError, OSError) as error:
             if isinstance(error, BrokerResponseError) and not error.retriable:
                 raise LogError(f"the broker refuses a member of group {self.name}: {error!r}") from error
-            raise LogUnreachable(f"group {self.name} at {self._bootstrap_servers} failed: {error!r}") from error
+            raise LogUnreachable(f"group {self.name} at {self._kafka} failed: {error!r}") from error
         return dict(self._tenures.held) if self._shared() else None
 
     def _shared(self) -> bool:
@@ -285,11 +282,11 @@ class Group:
     def confirms(self, partition: int) -> bool:
         """Whether the broker, asked now, says that the partition is this member's."""
         own = self._member.group_metadata().member_id
-        admin = _admin(self._bootstrap_servers)
+        admin = _admin(self._kafka)
         try:
             group = admin.describe_groups([self.name])[self.name]
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"{self._bootstrap_servers} does not describe group {self.name}: {error!r}") from error
+            raise LogUnreachable(f"{self._kafka} does not describe group {self.name}: {error!r}") from error
         finally:
             admin.close()
         return group["group_state"] == "Stable" and any(
@@ -319,16 +316,16 @@ class _Tenures(ConsumerRebalanceListener):
             self.held.pop(at.partition, None)
 
 
-def _admin(bootstrap_servers: str) -> Any:
+def _admin(kafka: KafkaAccess) -> Any:
     try:
-        return KafkaAdminClient(bootstrap_servers=bootstrap_servers)
+        return KafkaAdminClient(**kafka.client)
     except (KafkaError, OSError) as error:
-        raise LogUnreachable(f"no Kafka broker answers at {bootstrap_servers}: {error!r}") from error
+        raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}") from error
 
 
-def last_heartbeat(bootstrap_servers: str, topic: str) -> RawRecord | None:
+def last_heartbeat(kafka: KafkaAccess, topic: str) -> RawRecord | None:
     """The latest message of the feed-status topic, None when there is none."""
-    with Log(bootstrap_servers, topic) as log:
+    with Log(kafka, topic) as log:
         newest: RawRecord | None = None
         for partition in log.partitions():
             first, end = log.begins_at(partition), log.end_offset(partition)

@@ -22,6 +22,7 @@ from aggregator.folding import Folding, Part
 from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.records import Recorded
+from runtime.access import KafkaAccess
 from schemas.errors import EscrutinioError
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def fold_in_parts(
     (_, own_end), *parts = split(begin, end, processes)
     again = 0
     with Workers(len(parts)) as workers:
-        at = (log.bootstrap_servers, log.topic, partition)
+        at = (log.kafka, log.topic, partition)
         futures = [workers.fold(at, part, folding) for part in parts]
         fold_plainly(log, partition, begin, own_end, folding, lambda to, _: on_progress(to + workers.done, end))
         for (first, last), future in zip(parts, futures, strict=True):
@@ -115,7 +116,7 @@ class Workers:
         """Messages that the workers have read so far."""
         return int(self._done.value)
 
-    def fold(self, at: tuple[str, str, int], part: tuple[int, int], folding: Folding) -> "Future[bytes]":
+    def fold(self, at: tuple[KafkaAccess, str, int], part: tuple[int, int], folding: Folding) -> "Future[bytes]":
         """Has a part folded, under the definition that `folding` has now."""
         assert folding.definition is not None
         return self._pool.submit(_fold, at, part, folding.contest_id, folding.moment, folding.definition)
@@ -151,12 +152,14 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def _fold(at: tuple[str, str, int], part: tuple[int, int], contest_id: str, moment: Moment, assumed: Recorded) -> bytes:
+def _fold(
+    at: tuple[KafkaAccess, str, int], part: tuple[int, int], contest_id: str, moment: Moment, assumed: Recorded
+) -> bytes:
     """In a worker: the part, pickled here and not by the pool, which would do it in an older and slower form."""
     done, stop = _shared
-    bootstrap_servers, topic, partition = at
+    kafka, topic, partition = at
     folding = Folding(contest_id, moment, assumed=assumed)
-    with Log(bootstrap_servers, topic, max_poll_records=5_000) as log:
+    with Log(kafka, topic, max_poll_records=5_000) as log:
         for records in log.read_to_end(partition, *part):
             if stop.is_set() or not folding.take(records):
                 break

@@ -16,6 +16,7 @@ from aggregator.log import Log
 from aggregator.projection import LIVE, Projection, ProjectionError
 from aggregator.projections import Projections, ReadersBusy, Standing, TakeOver
 from aggregator.store import Cursor, Store
+from runtime.access import KafkaAccess
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Building:
     """
 
     def __init__(
-        self, writer_url: str, bootstrap_servers: str, topic: str, projection: Projection, batch_size: int = 20_000
+        self, writer_url: str, kafka: KafkaAccess, topic: str, projection: Projection, batch_size: int = 20_000
     ) -> None:
         if not projection.is_rebuilt:
             raise ProjectionError(
@@ -41,7 +42,7 @@ class Building:
             )
         with ExitStack() as opened:
             self._store = opened.enter_context(Store(writer_url, projection))
-            self._log = opened.enter_context(Log(bootstrap_servers, topic, max_poll_records=batch_size))
+            self._log = opened.enter_context(Log(kafka, topic, max_poll_records=batch_size))
             topic_id = self._log.topic_id()
             self._cursors: dict[int, Cursor] = {}
             self._folds: dict[int, PartitionFold] = {}

@@ -16,6 +16,7 @@ from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.parallel import WORTH_IT, cores, fold_in_parts, fold_plainly
+from runtime.access import KafkaAccess
 from schemas.errors import EscrutinioError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class ReplayError(EscrutinioError):
 
 
 def replay(
-    bootstrap_servers: str,
+    kafka: KafkaAccess,
     topic: str,
     contest_id: str,
     moment: Moment,
@@ -54,14 +55,14 @@ def replay(
     if moment.stated_at is not None:
         checkpoints = None
     folding = Folding(contest_id, moment)
-    with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
+    with Log(kafka, topic, max_poll_records=20_000) as log:
         topic_id = log.topic_id()
         for partition in log.partitions():
             end = log.end_offset(partition)
             kept = checkpoint.find(checkpoints, topic_id, contest_id, partition, moment) if checkpoints else None
             if kept is not None:
                 if check_checkpoint:
-                    _check(kept, bootstrap_servers, topic, processes)
+                    _check(kept, kafka, topic, processes)
                 checkpoint.take(kept, folding, log)
                 logger.info(_CHECKED if check_checkpoint else _UNCHECKED, kept.offset)
             begin = kept.offset + 1 if kept is not None else 0
@@ -119,9 +120,9 @@ def _fold(
         fold_plainly(log, partition, to, end, folding, on_progress)
 
 
-def _check(kept: Checkpoint, bootstrap_servers: str, topic: str, processes: int | None) -> None:
+def _check(kept: Checkpoint, kafka: KafkaAccess, topic: str, processes: int | None) -> None:
     """Compares a checkpoint with the log, folded from zero."""
-    state = replay(bootstrap_servers, topic, kept.contest_id, Moment(kept.offset), processes=processes)
+    state = replay(kafka, topic, kept.contest_id, Moment(kept.offset), processes=processes)
     if (root := state.digest.root()) != kept.digest:
         raise CheckpointError(
             kept.path, f"the log up to there gives the digest {root[:16]}…, it says {kept.digest[:16]}…"

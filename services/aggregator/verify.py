@@ -41,6 +41,7 @@ from aggregator.rows import (
 )
 from aggregator.tally import Layout
 from aggregator.views import Views
+from runtime.access import KafkaAccess
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import leaf, text_of
@@ -112,7 +113,7 @@ class Verdict:
 
 def verify(
     views: Views,
-    bootstrap_servers: str,
+    kafka: KafkaAccess,
     topic: str,
     contest_id: str,
     to_offset: int | None = None,
@@ -128,7 +129,7 @@ def verify(
     last = int(row["last_offset"])
     if to_offset is not None and to_offset > last:
         raise NothingCounted(f"the tables end at offset {last}; {to_offset} is not aggregated yet")
-    with Log(bootstrap_servers, topic, max_poll_records=20_000) as log:
+    with Log(kafka, topic, max_poll_records=20_000) as log:
         is_copy = log.topic_id() not in {cursor["topic_id"] for cursor in views.cursors()}
         verdict = Verdict(contest_id, last if to_offset is None else to_offset, is_copy)
         tables = Tables(views, contest_id, verdict)

@@ -6,14 +6,15 @@ Place in the flow: before every reading and sending. Changes nothing; a crash le
 import socket
 
 from ingest.errors import BrokerAway
+from runtime.access import KafkaAccess
 
 _TIMEOUT_S = 3.0
 
 
-def reach(bootstrap_servers: str) -> None:
+def reach(kafka: KafkaAccess) -> None:
     """Returns when any of the brokers accepts a connection. Raises BrokerAway with what each of them did instead."""
     faults = []
-    for server in bootstrap_servers.split(","):
+    for server in kafka.bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from rich.console import Console
 
 from ingest import broker, contest_file, publish
@@ -26,72 +24,31 @@ from ingest.errors import IngestError, Stopped
 from ingest.pipeline import Connection, Pipeline
 from ingest.report import Report
 from ingest.screen import ProgressScreen
-from ingest.statement import first_fault
 from ingest.watch import Watch
+from runtime.access import AccessError, KafkaAccess
+from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.errors import EscrutinioError
-from schemas.topics import TopicNames
 from schemas.types import ReportingUnitType
 
-_FILES = ("escrutinio.toml", ".local/escrutinio.toml")
 
+class IngestSettings(Settings):
+    """What ingest can be told, beside what every service can."""
 
-def _settings_file(start: Path) -> Path | None:
-    """The nearest configuration file, looking in each folder from `start` upwards."""
-    for folder in (start, *start.parents):
-        for name in _FILES:
-            if (folder / name).is_file():
-                return folder / name
-    return None
-
-
-class Settings(BaseSettings):
-    """What ingest can be told. Paths in a file are relative to that file's folder."""
-
-    model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", extra="ignore", frozen=True)
-
-    bootstrap_servers: str = ""
     archive: Path = Path("archive")
     contest: Path | None = None
-    topic_prefix: str = ""
     replication_factor: int = 1
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then the file."""
-        found = _settings_file(Path.cwd())
-        return (init_settings, env_settings, *((_File(settings_cls, found),) if found else ()))
-
-    @property
-    def names(self) -> TopicNames:
-        """The topics' names in use."""
-        return TopicNames(self.topic_prefix)
-
-
-class _File(TomlConfigSettingsSource):
-    """A configuration file whose paths are relative to it."""
-
-    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
-        try:
-            super().__init__(settings_cls, path)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"the file {path} cannot be used: {error}; mend it or remove it") from error
-        for name in ("archive", "contest"):
-            if isinstance(given := self.init_kwargs.get(name), str):  # what is no path is refused with the rest
-                self.init_kwargs[name] = path.parent / given
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--bootstrap-servers", metavar="HOST:PORT[,…]", help="Kafka brokers. [ESCRUTINIO_BOOTSTRAP_SERVERS]"
+        ),
+        click.option(
+            "--kafka-config",
+            type=click.Path(path_type=Path),
+            help="File that says how Kafka is reached, and as whom. [ESCRUTINIO_KAFKA_CONFIG]",
         ),
         click.option("--topic-prefix", help="Put before every topic's name, for rehearsals. [ESCRUTINIO_TOPIC_PREFIX]"),
     ):
@@ -136,13 +93,11 @@ def topics(**flags: Any) -> None:
     Example:
       escrutinio-ingest topics --bootstrap-servers broker-1:9092 --replication-factor 3
     """
-    settings = _settings(flags)
-    connection = Connection(settings.bootstrap_servers, settings.names)
-    broker.reach(settings.bootstrap_servers)
-    created = publish.create(
-        settings.bootstrap_servers, connection.topics(), replication_factor=settings.replication_factor
-    )
-    publish.inspect(settings.bootstrap_servers, connection.topics())
+    settings, kafka = _settings(flags)
+    connection = Connection(kafka, settings.names)
+    broker.reach(kafka)
+    created = publish.create(settings.kafka, connection.topics(), replication_factor=settings.replication_factor)
+    publish.inspect(kafka, connection.topics())
     for name, new in created.items():
         click.echo(f"{name}: {'created' if new else 'there, settings are right'}")
 
@@ -230,13 +185,13 @@ def _run(
     revising: bool = False,
 ) -> None:
     """`serving`: until stopped; what is rejected is then said at once, and a stop as asked is no fault."""
-    settings = _settings(flags)
+    settings, kafka = _settings(flags)
     # A document is a million small values without cycles: looking for cycles among them took a third of the time.
     gc.set_threshold(1_000_000, 20, 100)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    connection = Connection(settings.bootstrap_servers, settings.names, 0 if serving else 20)
+    connection = Connection(kafka, settings.names, 0 if serving else 20)
     file = _contest(settings.contest) if settings.contest is not None else None
     with ProgressScreen(Console(stderr=True)) as screen:
         archive = Archive(settings.archive)
@@ -255,18 +210,12 @@ def _tell(report: Report, as_json: bool) -> None:
             click.echo(line)
 
 
-def _settings(flags: dict[str, Any]) -> Settings:
+def _settings(flags: dict[str, Any]) -> tuple[IngestSettings, KafkaAccess]:
     try:
-        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        raise click.UsageError(f"configuration: {first_fault(error)}") from error
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"configuration: {error}") from error
-    if not settings.bootstrap_servers:
-        raise click.UsageError(
-            "--bootstrap-servers is not known. Give it, set ESCRUTINIO_BOOTSTRAP_SERVERS, or start the local stack: make demo"
-        )
-    return settings
+        settings = IngestSettings.load(**flags)
+        return settings, settings.kafka
+    except (SettingsError, AccessError) as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _contest(path: Path) -> ContestDefined:

@@ -23,6 +23,7 @@ from ingest.encode import encode
 from ingest.errors import BrokerAway, DeliveryFailed, IngestError, SourceError, Stopped
 from ingest.report import SHOWN, Report
 from ingest.statement import Kept, Rejection, Snapshot
+from runtime.access import KafkaAccess
 from schemas.chain import definition_fault
 from schemas.codec import Message, decode
 from schemas.contest import ContestDefined
@@ -58,7 +59,7 @@ class Screen(Protocol):
 class Connection:
     """Which Kafka, which names, and how long a message may wait for company."""
 
-    bootstrap_servers: str
+    kafka: KafkaAccess
     names: TopicNames = field(default_factory=TopicNames)
     linger_ms: int = 20
 
@@ -99,18 +100,18 @@ class Pipeline:
         self._observed: dict[str, datetime | None] = {}
         """When a document was first seen, by its SHA-256, as the log says; None where it does not."""
         self._publisher: publish.Publisher | None = None
-        servers, names = connection.bootstrap_servers, connection.names
-        self._log = recall.TopicReader(servers, names.events, whole=True, notice=screen.say)
+        kafka, names = connection.kafka, connection.names
+        self._log = recall.TopicReader(kafka, names.events, whole=True, notice=screen.say)
         self._beside = [
-            recall.TopicReader(servers, names.rejected, whole=True, notice=screen.say),
-            recall.TopicReader(servers, names.feed_status, whole=False, notice=screen.say),
+            recall.TopicReader(kafka, names.rejected, whole=True, notice=screen.say),
+            recall.TopicReader(kafka, names.feed_status, whole=False, notice=screen.say),
         ]
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self._archive)
             stack.callback(self._log.close)
-            self._patiently(lambda: publish.inspect(self._connection.bootstrap_servers, self._connection.topics()))
+            self._patiently(lambda: publish.inspect(self._connection.kafka, self._connection.topics()))
             self._patiently(self._recall)
             self._choose_contest()
             self._move_level()  # a crash may have come between the last sheet and this
@@ -202,7 +203,7 @@ class Pipeline:
         found = changes.since(snapshots, self.contest)
         if not found.events:
             return found
-        broker.reach(self._connection.bootstrap_servers)
+        broker.reach(self._connection.kafka)
         if not self._log.grown():
             return found
         self._screen.say("someone else is writing to the log; reading on")
@@ -269,9 +270,9 @@ class Pipeline:
     ) -> dict[int, list[int]]:
         if self._publisher is None:
             connection = self._connection
-            broker.reach(connection.bootstrap_servers)
+            broker.reach(connection.kafka)
             self._publisher = publish.Publisher(
-                connection.bootstrap_servers, self._screen.say, self._stop, linger_ms=connection.linger_ms
+                connection.kafka, self._screen.say, self._stop, linger_ms=connection.linger_ms
             )
         news = 1 if topic == self._connection.names.events else 0
         return self._publisher.send(topic, messages, lambda n: self._screen.advance(n * news, n * news, 0), places)
@@ -442,7 +443,7 @@ class Pipeline:
         """Tries again for as long as no broker answers, and says so. Raises Stopped when asked to stop meanwhile."""
         while True:
             try:
-                broker.reach(self._connection.bootstrap_servers)
+                broker.reach(self._connection.kafka)
                 return work()
             except BrokerAway as fault:
                 self._screen.say(f"{fault}; still trying")

@@ -20,6 +20,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 from kafka.partitioner import murmur2
 
 from ingest.errors import BrokerAway, DeliveryFailed, Stopped, TopicRefused
+from runtime.access import KafkaAccess
 from schemas.codec import Message
 from schemas.topics import Topic
 
@@ -37,15 +38,15 @@ class Publisher:
     """
 
     def __init__(
-        self, bootstrap_servers: str, notice: Callable[[str], None], stop: threading.Event, *, linger_ms: int
+        self, kafka: KafkaAccess, notice: Callable[[str], None], stop: threading.Event, *, linger_ms: int
     ) -> None:
         self._notice = notice
         self._stop = stop
-        self._servers = bootstrap_servers
+        self._kafka = kafka
         self._partitions: dict[tuple[str, bytes], int] = {}
         try:
             self._producer: Any = KafkaProducer(
-                bootstrap_servers=bootstrap_servers.split(","),
+                **kafka.client,
                 acks="all",
                 enable_idempotence=True,
                 batch_size=131_072,
@@ -58,7 +59,7 @@ class Publisher:
                 reconnect_backoff_max_ms=1000,
             )
         except (KafkaError, OSError) as error:
-            raise BrokerAway(f"no broker answers at {bootstrap_servers}: {type(error).__name__}: {error}") from error
+            raise BrokerAway(f"no broker answers at {kafka}: {type(error).__name__}: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +98,7 @@ class Publisher:
             for other in waiting:  # nothing may arrive any more once the log is read again
                 with suppress(KafkaError):
                     self._outcome(other)
-            raise DeliveryFailed(f"{topic} at {self._servers}: {type(error).__name__}: {error}") from error
+            raise DeliveryFailed(f"{topic} at {self._kafka}: {type(error).__name__}: {error}") from error
         return offsets
 
     def _hand_over(self, topic: str, message: Message) -> Any:
@@ -128,7 +129,7 @@ class Publisher:
     def _wait_on(self, silent_s: float) -> None:
         if self._stop.is_set():
             raise Stopped("stopped as asked while the broker was away; running the same again does the rest")
-        self._notice(f"no acknowledgement from {self._servers} for {silent_s:.0f} s; still trying")
+        self._notice(f"no acknowledgement from {self._kafka} for {silent_s:.0f} s; still trying")
 
     def _partition(self, topic: str, key: bytes) -> int:
         """The key's partition, as every Kafka client works it out. Once: hashing it for every message is a tenth of the sending."""
@@ -143,10 +144,10 @@ def follow(places: Mapping[int, int], offsets: Mapping[int, list[int]]) -> bool:
     return all(given[-1] == places[p] + len(given) - 1 for p, given in offsets.items())
 
 
-def create(bootstrap_servers: str, topics: Iterable[tuple[str, Topic]], *, replication_factor: int) -> dict[str, bool]:
+def create(kafka: KafkaAccess, topics: Iterable[tuple[str, Topic]], *, replication_factor: int) -> dict[str, bool]:
     """Creates the topics that are missing, one partition each. Returns, by name, whether it was created now."""
     created = {}
-    with _admin(bootstrap_servers) as admin:
+    with _admin(kafka) as admin:
         for name, topic in topics:
             settings = {**topic.initial, **topic.required}
             if replication_factor > 1:
@@ -161,15 +162,13 @@ def create(bootstrap_servers: str, topics: Iterable[tuple[str, Topic]], *, repli
     return created
 
 
-def inspect(bootstrap_servers: str, topics: Iterable[tuple[str, Topic]]) -> None:
+def inspect(kafka: KafkaAccess, topics: Iterable[tuple[str, Topic]]) -> None:
     """Raises TopicRefused for the first topic that is missing or has a setting under which events could be lost."""
-    with _admin(bootstrap_servers) as admin:
+    with _admin(kafka) as admin:
         existing = set(admin.call("list_topics"))
         for name, topic in topics:
             if name not in existing:
-                raise TopicRefused(
-                    f"topic {name} does not exist at {bootstrap_servers}; create it: escrutinio-ingest topics"
-                )
+                raise TopicRefused(f"topic {name} does not exist at {kafka}; create it: escrutinio-ingest topics")
             resource = ConfigResource("TOPIC", name)
             described = admin.call("describe_configs", [resource], config_filter="all")
             settings = next(iter(described.values()))[name]
@@ -202,14 +201,14 @@ def unsafe(topic: Topic, settings: Mapping[str, str], copies: int) -> tuple[str,
 class _admin:
     """An admin client whose failures are BrokerAway."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
 
     def __enter__(self) -> Self:
         try:
-            self._client: Any = KafkaAdminClient(bootstrap_servers=self._servers.split(","))
+            self._client: Any = KafkaAdminClient(**self._kafka.client)
         except (KafkaError, OSError) as error:
-            raise BrokerAway(f"no broker answers at {self._servers}: {type(error).__name__}: {error}") from error
+            raise BrokerAway(f"no broker answers at {self._kafka}: {type(error).__name__}: {error}") from error
         return self
 
     def __exit__(
@@ -224,4 +223,4 @@ class _admin:
         except TopicAlreadyExistsError:
             raise
         except KafkaError as error:
-            raise BrokerAway(f"{method} at {self._servers}: {type(error).__name__}: {error}") from error
+            raise BrokerAway(f"{method} at {self._kafka}: {type(error).__name__}: {error}") from error

@@ -15,6 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from ingest.errors import BrokerAway, LogDamaged, TopicRefused
+from runtime.access import KafkaAccess
 from schemas.codec import Headers
 
 _POLL_MS = 500
@@ -37,7 +38,7 @@ class Record:
 class TopicReader:
     """A place in a topic. `whole` topics must still have every message. `notice` is told of progress in words."""
 
-    bootstrap_servers: str
+    kafka: KafkaAccess
     topic: str
     whole: bool
     notice: Callable[[str], None]
@@ -55,7 +56,7 @@ class TopicReader:
                 if (yield from self._read()):
                     return
             except KafkaError as error:
-                raise BrokerAway(f"reading {self.topic} from {self.bootstrap_servers}: {_words(error)}") from error
+                raise BrokerAway(f"reading {self.topic} from {self.kafka}: {_words(error)}") from error
             if before != self.next_offsets:
                 vain = 0
                 continue
@@ -70,7 +71,7 @@ class TopicReader:
             ends = self._asker.end_offsets([TopicPartition(self.topic, n) for n in self.next_offsets], _ASK_MS)
         except KafkaError as error:
             self.close()
-            raise BrokerAway(f"asking {self.bootstrap_servers} for {self.topic}: {_words(error)}") from error
+            raise BrokerAway(f"asking {self.kafka} for {self.topic}: {_words(error)}") from error
         return any(end > self.next_offsets[tp.partition] for tp, end in ends.items())
 
     def close(self) -> None:
@@ -123,7 +124,7 @@ class TopicReader:
     def _consumer(self) -> Any:
         try:
             return KafkaConsumer(
-                bootstrap_servers=self.bootstrap_servers.split(","),
+                **self.kafka.client,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 isolation_level="read_committed",
@@ -134,14 +135,14 @@ class TopicReader:
                 fetch_max_wait_ms=100,
             )
         except (KafkaError, OSError) as error:
-            raise BrokerAway(f"no broker answers at {self.bootstrap_servers}: {_words(error)}") from error
+            raise BrokerAway(f"no broker answers at {self.kafka}: {_words(error)}") from error
 
     def _assign(self, consumer: Any) -> dict[TopicPartition, int]:
         """Assigns every partition at its next offset; returns the ends. Raises TopicRefused and LogDamaged."""
         numbers = consumer.partitions_for_topic(self.topic)
         if not numbers:
             raise TopicRefused(
-                f"topic {self.topic} does not exist at {self.bootstrap_servers}; create it: escrutinio-ingest topics"
+                f"topic {self.topic} does not exist at {self.kafka}; create it: escrutinio-ingest topics"
             )
         partitions = [TopicPartition(self.topic, n) for n in sorted(numbers)]
         starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)

@@ -17,6 +17,7 @@ from aggregator.log import Log
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
 from aggregator.views import Views
+from runtime.access import KafkaAccess
 from schemas.count_update import CountUpdate
 from tests.acceptance.conftest import ACTAS, CONTEST, Night
 
@@ -135,7 +136,7 @@ def test_the_state_at_each_of_the_44_bulletins_from_the_tables_and_from_the_log(
     agree = []
     with (
         Views(night.setup.database.reader_url) as views,
-        Log(night.setup.bootstrap_servers, night.setup.names.events) as log,
+        Log(KafkaAccess(night.setup.bootstrap_servers), night.setup.names.events) as log,
     ):
         bulletins = [record for records in log.read_to_end(0, 0, 45) for record in records]
         for record in bulletins:

@@ -40,6 +40,7 @@ from aggregator.records import RawRecord, recorded_of_raw
 from aggregator.rows import UPDATE, update_row
 from aggregator.views import Views
 from deploy.local import Stack
+from runtime.access import KafkaAccess
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
 from schemas.topics import TopicNames
@@ -84,7 +85,7 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.settings = tomllib.loads((root / "escrutinio.toml").read_text(encoding="utf-8"))
-        self.servers: str = self.settings["bootstrap_servers"]
+        self.kafka = KafkaAccess(self.settings["bootstrap_servers"])
         self.environment = os.environ | {f"ESCRUTINIO_{k.upper()}": v for k, v in self.settings.items()}
         self.run("ingest", "topics")
         migrate(self.settings["owner_url"])
@@ -156,7 +157,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
 
 
 def _raw(bench: Bench) -> list[RawRecord]:
-    with Log(bench.servers, EVENTS, max_poll_records=20_000) as log:
+    with Log(bench.kafka, EVENTS, max_poll_records=20_000) as log:
         return [r for batch in log.read_to_end(0) for r in batch]
 
 
@@ -169,7 +170,7 @@ def _fold(events: list[Any]) -> ContestState:
 
 
 def _replay(bench: Bench, processes: int) -> None:
-    replaying.replay(bench.servers, EVENTS, CONTEST, Moment(), processes=processes)
+    replaying.replay(bench.kafka, EVENTS, CONTEST, Moment(), processes=processes)
 
 
 def _copy_limit(bench: Bench, events: list[Any]) -> float:
@@ -207,7 +208,7 @@ def _aggregate_anew(bench: Bench, batch_size: int) -> float:
     return timed(
         lambda: consume.run(
             bench.settings["writer_url"],
-            bench.servers,
+            bench.kafka,
             EVENTS,
             threading.Event(),
             batch_size=batch_size,
@@ -255,10 +256,10 @@ def _latencies(bench: Bench, samples: int = 300) -> list[float]:
     """Seconds from `send` to the moment a reader's plain query sees the update, one at a time."""
     stop = threading.Event()
     runner = threading.Thread(
-        target=consume.run, args=(bench.settings["writer_url"], bench.servers, EVENTS, stop), daemon=True
+        target=consume.run, args=(bench.settings["writer_url"], bench.kafka, EVENTS, stop), daemon=True
     )
     runner.start()
-    producer = KafkaProducer(bootstrap_servers=bench.servers, acks="all", linger_ms=0)
+    producer = KafkaProducer(**bench.kafka.client, acks="all", linger_ms=0)
     seen = []
     try:
         definition = contest(level=ReportingUnitType.COUNTRY)

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ingest.broker import reach
 from ingest.errors import BrokerAway, TopicRefused
 from ingest.publish import create, inspect
+from runtime.access import KafkaAccess
 from schemas.codec import Message
 from schemas.topics import EVENTS
 from tests.bench.nights import Night, messages, rough
@@ -48,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"no such night: {error}")
     night = rough(night) if asked.rough else night
     try:
-        prepare(asked.bootstrap_servers, asked.topic)
+        kafka = KafkaAccess(asked.bootstrap_servers)
+        prepare(kafka, asked.topic)
         begun = time.perf_counter()
         with closing(written(night)) as made:
-            fill(asked.bootstrap_servers, asked.topic, made, night.events)
+            fill(kafka, asked.topic, made, night.events)
     except (BrokerAway, TopicRefused) as error:
         sys.exit(str(error))
     except KafkaError as error:
@@ -90,25 +92,25 @@ def _write(night: Night, door: Connection) -> None:
     door.send([])
 
 
-def prepare(bootstrap_servers: str, topic: str) -> None:
+def prepare(kafka: KafkaAccess, topic: str) -> None:
     """Creates the topic where it is missing. Raises TopicRefused where it could lose events, or holds some already."""
-    reach(bootstrap_servers)
-    create(bootstrap_servers, [(topic, EVENTS)], replication_factor=1)
-    inspect(bootstrap_servers, [(topic, EVENTS)])
-    consumer: Any = KafkaConsumer(bootstrap_servers=bootstrap_servers.split(","))
+    reach(kafka)
+    create(kafka, [(topic, EVENTS)], replication_factor=1)
+    inspect(kafka, [(topic, EVENTS)])
+    consumer: Any = KafkaConsumer(**kafka.client)
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
         held = sum(consumer.end_offsets(partitions).values())
     finally:
         consumer.close()
     if held:
-        raise TopicRefused(f"topic {topic} at {bootstrap_servers} holds {held:,} messages already: name another")
+        raise TopicRefused(f"topic {topic} at {kafka} holds {held:,} messages already: name another")
 
 
-def fill(bootstrap_servers: str, topic: str, night: Iterable[Message], events: int) -> None:
+def fill(kafka: KafkaAccess, topic: str, night: Iterable[Message], events: int) -> None:
     """Sends all messages in order and waits until the last is acknowledged. Raises KafkaError for one that is refused."""
     producer: Any = KafkaProducer(
-        bootstrap_servers=bootstrap_servers.split(","),
+        **kafka.client,
         acks="all",
         enable_idempotence=True,  # in order, and each once
         batch_size=131_072,

@@ -14,6 +14,7 @@ from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.replay import fold_log
+from runtime.access import KafkaAccess
 from schemas.topics import TopicNames
 
 _MB = 1_048_576
@@ -38,7 +39,7 @@ def main() -> None:
             rate = done / (time.monotonic() - begun)
             print(f"{done:>12,} {len(folding.then.units):>10,} {resident() / _MB:>12,.0f} {rate:>10,.0f}", flush=True)
 
-    with Log(asked.bootstrap_servers, asked.topic, max_poll_records=20_000) as log:
+    with Log(KafkaAccess(asked.bootstrap_servers), asked.topic, max_poll_records=20_000) as log:
         fold_log(log, folding, on_progress)
     print(f"digest {folding.state.digest.root()}")
 

@@ -23,6 +23,7 @@ from aggregator.moment import Moment
 from aggregator.records import recorded_of_raw
 from aggregator.store import Batch, Fenced, Store, StoreError
 from aggregator.views import Views
+from runtime.access import KafkaAccess
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import Correction, CountUpdate
 from schemas.errors import EscrutinioError
@@ -76,7 +77,7 @@ def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: Even
     aggregate(event_log, totals)
 
     def at(until: Moment) -> object:
-        state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
+        state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
         return of_state(state, None, state.digest.root())
 
     assert at(Moment()) == count_of(totals, CONTEST)
@@ -93,10 +94,10 @@ def test_replay_to_a_recorded_time_takes_what_the_broker_had_then(event_log: Eve
     event_log.append([contest(level=ReportingUnitType.COUNTRY), first := bulletin(1, 2, counted=1)])
     time.sleep(0.05)
     event_log.append([bulletin(3, 4, counted=2, after=first, hours=13)])
-    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+    with Log(event_log.kafka, event_log.topic) as log:
         records = [r for batch in log.read_to_end(0) for r in batch]
     between = recorded_of_raw(records[1]).recorded_at
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment(recorded_at=between))
+    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment(recorded_at=between))
     assert state.last is not None
     assert state.last.offset == 1
 
@@ -119,7 +120,7 @@ def test_the_digest_does_not_depend_on_the_size_of_batches(
 ) -> None:
     event_log.append([contest(), *(sheet(i) for i in range(10))])
     aggregate(event_log, totals, batch_size=batch_size)
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment())
+    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
     assert count_of(totals, CONTEST).digest == state.digest.root()
 
 
@@ -185,7 +186,7 @@ def test_the_writer_cannot_change_history_and_the_reader_sees_views_only(event_l
 
 def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
-    with Log(event_log.bootstrap_servers, event_log.topic) as log, Store(totals.writer_url) as zombie:
+    with Log(event_log.kafka, event_log.topic) as log, Store(totals.writer_url) as zombie:
         old = zombie.claim(event_log.topic, log.topic_id(), 0)
         aggregate(event_log, totals)
         before = count_of(totals, CONTEST)
@@ -198,7 +199,7 @@ def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: 
 
 def test_a_commit_that_does_not_start_at_the_cursor_is_refused(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest()])
-    with Log(event_log.bootstrap_servers, event_log.topic) as log, Store(totals.writer_url) as store:
+    with Log(event_log.kafka, event_log.topic) as log, Store(totals.writer_url) as store:
         cursor = store.claim(event_log.topic, log.topic_id(), 0)
         moved = store.commit(cursor, Batch(next_offset=5, digest="x"))
         with pytest.raises(Fenced):
@@ -216,7 +217,7 @@ def test_a_topic_made_again_under_the_same_name_is_refused(event_log: EventLog, 
 
 
 def _topic_id(event_log: EventLog) -> UUID:
-    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+    with Log(event_log.kafka, event_log.topic) as log:
         return log.topic_id()
 
 
@@ -228,7 +229,7 @@ def test_a_topic_that_could_lose_events_is_refused(
     new_topic: Callable[..., str], event_log: EventLog, setting: str, value: str
 ) -> None:
     topic = new_topic("lossy", **{setting: value})
-    with Log(event_log.bootstrap_servers, topic) as log, pytest.raises(LogError, match=setting.replace("_", r"\.")):
+    with Log(event_log.kafka, topic) as log, pytest.raises(LogError, match=setting.replace("_", r"\.")):
         log.topic_id()
 
 
@@ -327,7 +328,7 @@ def test_a_late_statement_survives_a_restart_without_turning_the_count_back(
     event_log.append([sheet(1, {"a": 31, "b": 30}, after=late, hours=16), sheet(2)])
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [41, 50]
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment())
+    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
     assert count_of(totals, CONTEST).digest == state.digest.root()
 
 
@@ -403,7 +404,7 @@ def test_it_waits_for_a_broker_and_a_database_that_go_away(
     seen: list[consume.Progress] = []
     runner = threading.Thread(
         target=consume.run,
-        args=(postgres.writer_url, broker.bootstrap_servers, topic, stop),
+        args=(postgres.writer_url, KafkaAccess(broker.bootstrap_servers), topic, stop),
         kwargs={"on_progress": seen.append},
     )
     runner.start()
@@ -515,9 +516,7 @@ def test_a_database_holds_one_topic(event_log: EventLog, totals: Database) -> No
 def test_what_the_database_refuses_is_a_fault_and_not_waited_for(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest()])
     with pytest.raises(StoreError, match="refused"):
-        consume.run(
-            totals.reader_url, event_log.bootstrap_servers, event_log.topic, threading.Event(), until_caught_up=True
-        )
+        consume.run(totals.reader_url, event_log.kafka, event_log.topic, threading.Event(), until_caught_up=True)
 
 
 def test_a_run_on_a_database_without_its_tables_says_what_to_do(event_log: EventLog, database: Database) -> None:
@@ -536,7 +535,7 @@ def test_replay_to_an_official_time_takes_areas_defined_later_and_the_level_of_t
 
     def at(hours: float) -> tuple[Basis, int | None]:
         until = Moment(stated_at=STARTS + timedelta(hours=hours))
-        state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
+        state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
         count = of_state(state, None, state.digest.root())
         return count.basis, count.selections[0].votes
 
@@ -551,18 +550,18 @@ def test_replay_to_an_official_time_takes_no_update_that_the_log_refuses(event_l
     fork = sheet(1, {"a": 99, "b": 20}, after=first, hours=15)
     event_log.append([contest(), first, sheet(1, {"a": 11, "b": 20}, after=first, hours=20), fork])
     until = Moment(stated_at=STARTS + timedelta(hours=16))
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, until)
+    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
     count = of_state(state, None, state.digest.root())
     assert count.selections[0].votes == 10
     assert count.as_of.offset == 1
-    to_offset = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment(offset=1))
+    to_offset = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment(offset=1))
     assert count.digest == to_offset.digest.root()
 
 
 def test_an_unknown_contest_is_no_answer_and_the_known_are_named(event_log: EventLog) -> None:
     event_log.append([contest()])
     with pytest.raises(NothingCounted, match=rf"nowhere is not on .*\(known: {CONTEST}\)"):
-        replay.replay(event_log.bootstrap_servers, event_log.topic, "nowhere", Moment())
+        replay.replay(event_log.kafka, event_log.topic, "nowhere", Moment())
 
 
 def test_status_vouches_for_no_log_but_the_one_that_was_aggregated(

@@ -41,7 +41,7 @@ def night(event_log: EventLog) -> EventLog:
 
 
 def replayed(log: EventLog, folder: Path | None, moment: Moment = NOW, *, check: bool = False) -> ContestState:
-    return replay(log.bootstrap_servers, log.topic, CONTEST, moment, checkpoints=folder, check_checkpoint=check)
+    return replay(log.kafka, log.topic, CONTEST, moment, checkpoints=folder, check_checkpoint=check)
 
 
 def names(folder: Path) -> list[str]:
@@ -109,7 +109,7 @@ def older(night: EventLog) -> Callable[[list[RawRecord]], list[RawRecord]]:
     """The last of a unit's chain replaced by the one before it, which stands on the log all the same."""
 
     def change(records: list[RawRecord]) -> list[RawRecord]:
-        with Log(night.bootstrap_servers, night.topic) as log:
+        with Log(night.kafka, night.topic) as log:
             (first,) = log.messages_at(0, [5])
         return [records[0], first, *(r for r in records[1:] if r.offset != 35)]
 
@@ -205,7 +205,7 @@ def test_the_command_says_what_is_wrong_and_that_deleting_helps(night: EventLog,
 
 
 def test_a_single_message_that_is_not_there_is_said(night: EventLog) -> None:
-    with Log(night.bootstrap_servers, night.topic) as log:
+    with Log(night.kafka, night.topic) as log:
         assert [raw.offset for raw in log.messages_at(0, [7, 3])] == [3, 7]
         with pytest.raises(LogError, match="offset 61 is not on it"):
             list(log.messages_at(0, [61]))

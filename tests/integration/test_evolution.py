@@ -61,11 +61,11 @@ def test_both_versions_are_added_up_and_replayed_to_one_digest(
     write_both(event_log, totals if upgraded_while_running else None)
     aggregate(event_log, totals, batch_size=batch_size)
     count = count_of(totals, CONTEST)
-    state = replay.replay(event_log.bootstrap_servers, event_log.topic, CONTEST, Moment())
+    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
     assert count.digest == state.digest.root()
     assert ([s.votes for s in count.selections], count.blocked) == ([29, 62], None)
     with Views(totals.reader_url) as views:
-        found = verify(views, event_log.bootstrap_servers, event_log.topic, CONTEST)
+        found = verify(views, event_log.kafka, event_log.topic, CONTEST)
     assert (found.equal, found.events, found.differences) == (True, 7, [])
 
 

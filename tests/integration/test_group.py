@@ -208,7 +208,7 @@ def writer(wide_log: EventLog) -> Iterator[Writer]:
 
 
 def _ends(log: EventLog) -> dict[int, int]:
-    with Log(log.bootstrap_servers, log.topic) as reader:
+    with Log(log.kafka, log.topic) as reader:
         return {p: reader.end_offset(p) for p in range(PARTITIONS)}
 
 
@@ -226,12 +226,12 @@ def _nothing_lost_nothing_doubled(log: EventLog, totals: Database, undisturbed: 
         assert lives == {contest_id: partition for partition, contest_id in enumerate(CONTESTS)}
     aggregate(log, undisturbed)
     for contest_id in CONTESTS:
-        state = replay.replay(log.bootstrap_servers, log.topic, contest_id, Moment())
+        state = replay.replay(log.kafka, log.topic, contest_id, Moment())
         count = count_of(totals, contest_id)
         assert count == count_of(undisturbed, contest_id) == of_state(state, None, state.digest.root())
         assert count.selections[0].votes == sum(n % 100 for n in range(sheets))
         with Views(totals.reader_url) as views:
-            assert verify(views, log.bootstrap_servers, log.topic, contest_id).equal
+            assert verify(views, log.kafka, log.topic, contest_id).equal
 
 
 def test_members_that_join_leave_and_are_killed_lose_and_double_nothing(
@@ -301,7 +301,7 @@ class Run(threading.Thread):
         try:
             consume.run(
                 self._totals.writer_url,
-                self._log.bootstrap_servers,
+                self._log.kafka,
                 self._log.topic,
                 self.stop,
                 group=self._log.topic,
@@ -381,7 +381,7 @@ def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
 ) -> None:
     monkeypatch.setattr("aggregator.store.COMMIT_S", 1)
     event_log.append([contest()])
-    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+    with Log(event_log.kafka, event_log.topic) as log:
         topic_id, records = log.topic_id(), next(log.read_to_end(0))
     batch = consume.PartitionFold().take(records)
     taken: list[Cursor] = []

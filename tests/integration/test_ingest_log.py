@@ -28,6 +28,7 @@ from ingest.pipeline import Connection, Pipeline
 from ingest.publish import IN_FLIGHT
 from ingest.report import Report
 from ingest.watch import Watch
+from runtime.access import KafkaAccess
 from schemas.codec import Event, decode, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate
@@ -70,10 +71,10 @@ class Desk:
 
     @property
     def connection(self) -> Connection:
-        return Connection(self.broker.bootstrap_servers, self.names)
+        return Connection(KafkaAccess(self.broker.bootstrap_servers), self.names)
 
     def create_topics(self) -> None:
-        publish.create(self.broker.bootstrap_servers, self.connection.topics(), replication_factor=1)
+        publish.create(KafkaAccess(self.broker.bootstrap_servers), self.connection.topics(), replication_factor=1)
 
     def pipeline(self, screen: Quiet | None = None, stop: threading.Event | None = None) -> Pipeline:
         return Pipeline(
@@ -85,7 +86,9 @@ class Desk:
             return pipeline.load(paths)
 
     def messages(self, topic: str) -> list[recall.Record]:
-        return list(recall.TopicReader(self.broker.bootstrap_servers, topic, True, notice=_ignore).to_end())
+        return list(
+            recall.TopicReader(KafkaAccess(self.broker.bootstrap_servers), topic, True, notice=_ignore).to_end()
+        )
 
     def log(self) -> list[Event]:
         return [decode(record.value, record.headers) for record in self.messages(self.names.events)]
@@ -603,7 +606,9 @@ def test_a_folder_without_documents_is_said(desk: Desk, tmp_path: Path) -> None:
 
 def put(desk: Desk, *events: Event) -> None:
     """On the log, whatever it is."""
-    with publish.Publisher(desk.broker.bootstrap_servers, _ignore, threading.Event(), linger_ms=0) as publisher:
+    with publish.Publisher(
+        KafkaAccess(desk.broker.bootstrap_servers), _ignore, threading.Event(), linger_ms=0
+    ) as publisher:
         publisher.send(desk.names.events, [encode(event) for event in events], _ignore)
 
 
@@ -783,7 +788,9 @@ def test_an_unreadable_message_on_the_log_is_said_and_passed_over(desk: Desk) ->
     desk.load(UPDATES)
     message = encode(desk.updates()[0])
     poison = type(message)(message.key, b"\x00\x00\x00\x00\x63poison", message.headers)
-    with publish.Publisher(desk.broker.bootstrap_servers, _ignore, threading.Event(), linger_ms=0) as publisher:
+    with publish.Publisher(
+        KafkaAccess(desk.broker.bootstrap_servers), _ignore, threading.Event(), linger_ms=0
+    ) as publisher:
         publisher.send(desk.names.events, [poison], _ignore)
     screen = Quiet()
     with desk.pipeline(screen) as pipeline:

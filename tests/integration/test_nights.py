@@ -12,6 +12,7 @@ from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.records import RawRecord, recorded_of_raw
 from deploy.local import Broker
+from runtime.access import KafkaAccess
 from schemas.codec import encode
 from tests.bench import fill, naive
 from tests.bench.nights import BEGIN, Night, log, rough
@@ -28,7 +29,7 @@ def command(servers: str, topic: str) -> None:
 
 
 def read(servers: str, topic: str) -> list[RawRecord]:
-    with Log(servers, topic) as door:
+    with Log(KafkaAccess(servers), topic) as door:
         return [record for batch in door.read_to_end(0) for record in batch]
 
 
@@ -72,7 +73,7 @@ def test_a_replay_to_any_point_is_the_naive_count(kafka_server: Broker, topic_pr
         for hours in (None, -1, 2, 30, 60):
             stated_at = None if hours is None else BEGIN + timedelta(hours=hours)
             until = Moment(offset=offset, stated_at=stated_at)
-            state = replay.replay(servers, topic, contest_id, until)
+            state = replay.replay(KafkaAccess(servers), topic, contest_id, until)
             expected = naive.totals(entries, offset, stated_at)
             zero = state.layout.zero()
             for area, figures in expected.items():

@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def replayed(log: EventLog, processes: int, moment: Moment = NOW) -> ContestState:
-    return replay(log.bootstrap_servers, log.topic, CONTEST, moment, processes=processes)
+    return replay(log.kafka, log.topic, CONTEST, moment, processes=processes)
 
 
 def a_night(log: EventLog) -> None:
@@ -58,7 +58,7 @@ def test_a_replay_by_several_processes_is_the_plain_one(event_log: EventLog, pro
 def test_progress_reaches_the_end(event_log: EventLog) -> None:
     event_log.append([contest(), *(sheet(n) for n in range(100))])
     told: list[tuple[int, int]] = []
-    replay(event_log.bootstrap_servers, event_log.topic, CONTEST, NOW, lambda *at: told.append(at), processes=2)
+    replay(event_log.kafka, event_log.topic, CONTEST, NOW, lambda *at: told.append(at), processes=2)
     assert {end for _, end in told} == {101}
     assert max(done for done, _ in told) == 101
 
@@ -86,9 +86,10 @@ _ONE = """
 import sys
 from aggregator import parallel, replay
 from aggregator.moment import NOW
+from runtime.access import KafkaAccess
 if __name__ == "__main__":
     print("begun", flush=True)
-    replay.replay(sys.argv[1], sys.argv[2], "xx-2021-test", NOW, processes=3)
+    replay.replay(KafkaAccess(sys.argv[1]), sys.argv[2], "xx-2021-test", NOW, processes=3)
 """
 
 

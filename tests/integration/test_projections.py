@@ -37,7 +37,7 @@ V1, V2, V3 = Projection("v1"), Projection("v2"), Projection("v3")
 
 @contextmanager
 def building(log: EventLog, totals: Database, projection: Projection) -> Iterator[Building]:
-    with Building(totals.writer_url, log.bootstrap_servers, log.topic, projection, batch_size=2) as found:
+    with Building(totals.writer_url, log.kafka, log.topic, projection, batch_size=2) as found:
         yield found
 
 
@@ -139,7 +139,7 @@ def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, tota
     event_log.append([contest(), sheet(1)])
     stop = threading.Event()
     runner = threading.Thread(
-        target=consume.run, args=(totals.writer_url, event_log.bootstrap_servers, event_log.topic, stop), daemon=True
+        target=consume.run, args=(totals.writer_url, event_log.kafka, event_log.topic, stop), daemon=True
     )
     runner.start()
     try:
@@ -148,7 +148,7 @@ def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, tota
         event_log.append([sheet(2)])
         reached(totals, 2)
         with Views(totals.reader_url) as views:
-            assert verify(views, event_log.bootstrap_servers, event_log.topic, CONTEST).equal
+            assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
     finally:
         stop.set()
         runner.join(30)
@@ -256,7 +256,7 @@ def test_a_kept_replay_is_read_like_the_live_one(
 ) -> None:
     event_log.append([contest(), sheet(1, hours=12), sheet(2, hours=12), sheet(3, hours=13)])
     kept = Projection("kept")
-    servers = event_log.bootstrap_servers, event_log.topic
+    servers = event_log.kafka, event_log.topic
     state = replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
     with Views(totals.reader_url, kept) as views:
         answer = views.count(CONTEST, None)
@@ -279,7 +279,7 @@ def test_a_replay_that_fails_leaves_no_projection(event_log: EventLog, totals: D
         replay_into(
             totals.owner_url,
             totals.writer_url,
-            event_log.bootstrap_servers,
+            event_log.kafka,
             event_log.topic,
             "no-such",
             NOW,
@@ -293,7 +293,7 @@ def test_a_kept_replay_is_counted_on_the_level_that_held_then(event_log: EventLo
     event_log.append([definition, bulletin(50, 40, counted=2, hours=12), sheet(1, hours=12)])
     event_log.append([revised(definition, ReportingUnitType.PRECINCT, hours=13), sheet(2, hours=12.25)])
     kept, moment = Projection("kept"), Moment(stated_at=STARTS + timedelta(hours=12, minutes=30))
-    servers = event_log.bootstrap_servers, event_log.topic
+    servers = event_log.kafka, event_log.topic
     replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
     with Views(totals.reader_url, kept) as views:
         told = views.count(CONTEST, None)
@@ -331,7 +331,7 @@ def test_a_number_is_never_given_twice(event_log: EventLog, totals: Database) ->
 
 def test_the_names_of_rebuilds_are_not_for_replays(event_log: EventLog, totals: Database) -> None:
     with pytest.raises(ProjectionError, match="v2 is a name that `rebuild` gives"):
-        replay_into(totals.owner_url, totals.writer_url, event_log.bootstrap_servers, event_log.topic, CONTEST, NOW, V2)
+        replay_into(totals.owner_url, totals.writer_url, event_log.kafka, event_log.topic, CONTEST, NOW, V2)
 
 
 def test_the_commands(event_log: EventLog, totals: Database) -> None:

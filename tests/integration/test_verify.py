@@ -44,7 +44,7 @@ def a_night(log: EventLog) -> None:
 
 def verdict(log: EventLog, totals: Database, to_offset: int | None = None) -> Verdict:
     with Views(totals.reader_url) as views:
-        return verify(views, log.bootstrap_servers, log.topic, CONTEST, to_offset)
+        return verify(views, log.kafka, log.topic, CONTEST, to_offset)
 
 
 @pytest.mark.parametrize("to_offset", [None, 0, 3, 5, 8])
@@ -151,7 +151,7 @@ def test_an_event_dropped_from_a_copied_log_is_named(
     aggregate(event_log, totals)
     copy = EventLog(event_log.bootstrap_servers, new_topic("copied"), event_log.producer)
     lost = None
-    with Log(event_log.bootstrap_servers, event_log.topic) as log:
+    with Log(event_log.kafka, event_log.topic) as log:
         for record in (r for batch in log.read_to_end(0) for r in batch):
             if record.offset == dropped:
                 lost = decode(record.value, record.headers)

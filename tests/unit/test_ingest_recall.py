@@ -9,6 +9,7 @@ import pytest
 
 from ingest.errors import BrokerAway
 from ingest.recall import Record, TopicReader
+from runtime.access import KafkaAccess
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Halting(TopicReader):
 
 
 def halting(*plan: int) -> Halting:
-    return Halting("nowhere:1", "t", True, notice=lambda _: None, plan=list(plan))
+    return Halting(KafkaAccess("nowhere:1"), "t", True, notice=lambda _: None, plan=list(plan))
 
 
 def test_a_reading_that_gets_on_is_not_given_up_however_often_it_halts() -> None:

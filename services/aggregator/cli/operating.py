@@ -14,10 +14,9 @@ from aggregator import consume, render
 from aggregator import rebuild as rebuilding
 from aggregator.cli.options import (
     Command,
-    bootstrap,
     errors,
     json_option,
-    need,
+    kafka,
     option,
     owner,
     prefix,
@@ -30,8 +29,7 @@ from aggregator.migrate import migrate as run_migrations
 from aggregator.projection import LIVE, Projection
 from aggregator.projections import NotEqual, Projections, Standing
 from aggregator.rebuild import Building, next_projection
-from aggregator.settings import Settings, load
-from schemas.topics import TopicNames
+from aggregator.settings import AggregatorSettings
 from schemas.types import rfc3339
 
 
@@ -43,14 +41,14 @@ def migrate(owner_url: str | None) -> None:
     \b
     Example: escrutinio-aggregator migrate
     """
-    applied = run_migrations(need(load(owner_url=owner_url), "owner_url"))
+    applied = run_migrations(AggregatorSettings.load(owner_url=owner_url).need("owner_url"))
     for migration in applied:
         click.echo(f"applied {migration.name}")
     click.echo(f"{len(applied)} migrations applied; the database is up to date")
 
 
 @click.command(cls=Command)
-@bootstrap
+@kafka
 @writer
 @prefix
 @click.option(
@@ -66,6 +64,7 @@ def migrate(owner_url: str | None) -> None:
 @click.option("--health-file", type=click.Path(path_type=Path), help="Touched whenever the log was read and committed.")
 def run(
     bootstrap_servers: str | None,
+    kafka_config: Path | None,
     writer_url: str | None,
     topic_prefix: str | None,
     batch_size: int,
@@ -84,14 +83,15 @@ def run(
     """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
-    settings = load(
+    settings = AggregatorSettings.load(
         bootstrap_servers=bootstrap_servers,
+        kafka_config=kafka_config,
         writer_url=writer_url,
         topic_prefix=topic_prefix,
         group=group,
         session_timeout=session_timeout,
     )
-    topic = TopicNames(settings.topic_prefix).events
+    topic = settings.names.events
     if until_caught_up and settings.group is not None:
         raise click.UsageError(
             f"--until-caught-up takes every partition, also those that members of group {settings.group} hold; stop them "
@@ -116,8 +116,8 @@ def run(
                 bar.update(tasks[p.partition], completed=p.offset, total=p.end, rate=f"{p.rate:,.0f}/s")
 
         consume.run(
-            need(settings, "writer_url"),
-            need(settings, "bootstrap_servers"),
+            settings.need("writer_url"),
+            settings.kafka,
             topic,
             stop,
             batch_size=batch_size,
@@ -130,13 +130,14 @@ def run(
 
 
 @click.command(cls=Command)
-@bootstrap
+@kafka
 @owner
 @writer
 @prefix
 @click.option("--only-build", is_flag=True, help="Build and bring up to the live one, and leave it at that.")
 def rebuild(
     bootstrap_servers: str | None,
+    kafka_config: Path | None,
     owner_url: str | None,
     writer_url: str | None,
     topic_prefix: str | None,
@@ -150,10 +151,14 @@ def rebuild(
     \b
     Example: escrutinio-aggregator rebuild
     """
-    settings = load(
-        bootstrap_servers=bootstrap_servers, owner_url=owner_url, writer_url=writer_url, topic_prefix=topic_prefix
+    settings = AggregatorSettings.load(
+        bootstrap_servers=bootstrap_servers,
+        kafka_config=kafka_config,
+        owner_url=owner_url,
+        writer_url=writer_url,
+        topic_prefix=topic_prefix,
     )
-    with Projections(need(settings, "owner_url")) as projections:
+    with Projections(settings.need("owner_url")) as projections:
         projection = next_projection(projections)
         click.echo(f"building {projection}", err=True)
         _take_over(settings, projections, projection, None, only_build=only_build)
@@ -161,7 +166,7 @@ def rebuild(
 
 @click.command(cls=Command, name="take-over")
 @click.argument("name")
-@bootstrap
+@kafka
 @owner
 @writer
 @prefix
@@ -169,6 +174,7 @@ def rebuild(
 def take_over(
     name: str,
     bootstrap_servers: str | None,
+    kafka_config: Path | None,
     owner_url: str | None,
     writer_url: str | None,
     topic_prefix: str | None,
@@ -182,19 +188,28 @@ def take_over(
     \b
     Example: escrutinio-aggregator take-over v1
     """
-    settings = load(
-        bootstrap_servers=bootstrap_servers, owner_url=owner_url, writer_url=writer_url, topic_prefix=topic_prefix
+    settings = AggregatorSettings.load(
+        bootstrap_servers=bootstrap_servers,
+        kafka_config=kafka_config,
+        owner_url=owner_url,
+        writer_url=writer_url,
+        topic_prefix=topic_prefix,
     )
-    with Projections(need(settings, "owner_url")) as projections:
+    with Projections(settings.need("owner_url")) as projections:
         _take_over(settings, projections, Projection(name), reason, only_build=False)
 
 
 def _take_over(
-    settings: Settings, projections: Projections, projection: Projection, reason: str | None, *, only_build: bool
+    settings: AggregatorSettings,
+    projections: Projections,
+    projection: Projection,
+    reason: str | None,
+    *,
+    only_build: bool,
 ) -> None:
     projections.of(projection)  # named first: an unknown one is not looked for on the log
-    servers, topic = need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
-    with Building(need(settings, "writer_url"), servers, topic, projection) as building, progress_bar() as bar:
+    servers, topic = settings.kafka, settings.names.events
+    with Building(settings.need("writer_url"), servers, topic, projection) as building, progress_bar() as bar:
         if only_build:
             rebuilding.bring_up(projections, building, shown_on(bar))
             click.echo(f"{projection} is up to the live one; `take-over {projection.name}` makes it the live one")
@@ -226,7 +241,7 @@ def projections(owner_url: str | None, as_json: bool) -> None:
     \b
     Example: escrutinio-aggregator projections
     """
-    with Projections(need(load(owner_url=owner_url), "owner_url")) as door:
+    with Projections(AggregatorSettings.load(owner_url=owner_url).need("owner_url")) as door:
         found, were_live = door.standing(), door.were_live()
     kinds = [_kind(s, were_live) for s in found]
     told = [_standing(s) | {"kind": kind} for s, kind in zip(found, kinds, strict=True)]
@@ -244,7 +259,7 @@ def drop(name: str, owner_url: str | None) -> None:
     \b
     Example: escrutinio-aggregator drop first_night
     """
-    with Projections(need(load(owner_url=owner_url), "owner_url")) as door:
+    with Projections(AggregatorSettings.load(owner_url=owner_url).need("owner_url")) as door:
         door.drop(Projection(name))
     click.echo(f"projection {name} is deleted")
 

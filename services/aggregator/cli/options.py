@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,7 +15,6 @@ from aggregator import render
 from aggregator.count import Count, NothingCounted
 from aggregator.moment import NOW, Moment, MomentError, instant
 from aggregator.projection import Projection, ProjectionError
-from aggregator.settings import Settings
 from schemas.errors import EscrutinioError
 from schemas.types import rfc3339
 
@@ -41,7 +41,19 @@ def option(name: str, env: str, text: str) -> Callable[[F], F]:
     return click.option(name, default=None, help=f"{text} [env: ESCRUTINIO_{env}; file: {env.lower()}]")
 
 
-bootstrap = option("--bootstrap-servers", "BOOTSTRAP_SERVERS", "Kafka, host:port.")
+_servers = option("--bootstrap-servers", "BOOTSTRAP_SERVERS", "Kafka, host:port.")
+_access = click.option(
+    "--kafka-config",
+    type=click.Path(path_type=Path),
+    help="File that says how Kafka is reached, and as whom. [env: ESCRUTINIO_KAFKA_CONFIG; file: kafka_config]",
+)
+
+
+def kafka(command: F) -> F:
+    """How Kafka is reached."""
+    return _servers(_access(command))
+
+
 reader = option("--reader-url", "READER_URL", "PostgreSQL as a reader.")
 writer = option("--writer-url", "WRITER_URL", "PostgreSQL as the writer.")
 owner = option("--owner-url", "OWNER_URL", "PostgreSQL as the owner of the database.")
@@ -65,17 +77,6 @@ schema_option = click.option(
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with the event's field names.")
-
-
-def need(settings: Settings, name: str) -> str:
-    """A setting that the command cannot do without. Raises UsageError, saying how to give it."""
-    value = getattr(settings, name)
-    if value is None:
-        flag = "--" + name.replace("_", "-")
-        raise click.UsageError(
-            f"{flag} is not known. Give it, set ESCRUTINIO_{name.upper()}, or start the local stack: make demo"
-        )
-    return str(value)
 
 
 def at_instant(_context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:

@@ -5,6 +5,7 @@ import re
 import sys
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,10 +14,9 @@ from aggregator import render
 from aggregator.cli.options import (
     Command,
     at_instant,
-    bootstrap,
     json_option,
     json_value,
-    need,
+    kafka,
     of_moment,
     prefix,
     reader,
@@ -31,19 +31,18 @@ from aggregator.moment import NOW, Moment, MomentError
 from aggregator.past import Past
 from aggregator.projection import Projection
 from aggregator.rows import recorded_of
-from aggregator.settings import load
+from aggregator.settings import AggregatorSettings
 from aggregator.views import Views, area_key
 from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
-from schemas.topics import TopicNames
 from schemas.types import ReportingUnitType
 
 
 @click.command(cls=Command)
-@bootstrap
+@kafka
 @reader
 @prefix
 @click.option(
@@ -51,7 +50,12 @@ from schemas.types import ReportingUnitType
 )
 @json_option
 def status(
-    bootstrap_servers: str | None, reader_url: str | None, topic_prefix: str | None, max_lag: int | None, as_json: bool
+    bootstrap_servers: str | None,
+    kafka_config: Path | None,
+    reader_url: str | None,
+    topic_prefix: str | None,
+    max_lag: int | None,
+    as_json: bool,
 ) -> None:
     """Position, lag, last official time, findings.
 
@@ -61,9 +65,11 @@ def status(
     \b
     Example: escrutinio-aggregator status --max-lag 1000
     """
-    settings = load(bootstrap_servers=bootstrap_servers, reader_url=reader_url, topic_prefix=topic_prefix)
-    names = TopicNames(settings.topic_prefix)
-    with Views(need(settings, "reader_url")) as views:
+    settings = AggregatorSettings.load(
+        bootstrap_servers=bootstrap_servers, kafka_config=kafka_config, reader_url=reader_url, topic_prefix=topic_prefix
+    )
+    names = settings.names
+    with Views(settings.need("reader_url")) as views:
         answer: dict[str, Any] = {
             "partitions": [c for c in views.cursors() if c["topic"] == names.events],
             "contests": views.status(),
@@ -72,7 +78,7 @@ def status(
     ends: dict[int, int] = {}
     heartbeat = fault = None
     try:
-        servers = need(settings, "bootstrap_servers")
+        servers = settings.kafka
         with Log(servers, names.events) as log:
             topic_id = log.topic_id()
             if any(p["topic_id"] != topic_id for p in answer["partitions"]):
@@ -143,7 +149,7 @@ def show(
               escrutinio-aggregator show pe-2021-president-runoff --at-reported 2021-06-08T00:23Z
     """
     moment = Moment(at_offset, at_time, at_reported)
-    with Views(need(load(reader_url=reader_url), "reader_url"), schema) as views:
+    with Views(AggregatorSettings.load(reader_url=reader_url).need("reader_url"), schema) as views:
         answer = views.count(contest_id, area_id) if moment == NOW else Past(views, contest_id, moment).count(area_id)
     answer = of_moment(answer, moment)
     tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
@@ -200,7 +206,7 @@ def diff(
     Examples: escrutinio-aggregator diff pe-2021-president-runoff 2021-06-08T04:18Z 2021-06-08T05:19Z
               escrutinio-aggregator diff pe-2021-president-runoff 31 now --area 010000 --limit 5
     """
-    with Views(need(load(reader_url=reader_url), "reader_url"), schema) as views:
+    with Views(AggregatorSettings.load(reader_url=reader_url).need("reader_url"), schema) as views:
         answer = between(views, contest_id, first, second, area_id, limit)
     tell(answer.model_dump(mode="json") if as_json else None, lambda: render.difference(answer))
 
@@ -233,7 +239,7 @@ def timeline(
     \b
     Example: escrutinio-aggregator timeline pe-2021-president-runoff --every 1h
     """
-    with Views(need(load(reader_url=reader_url), "reader_url"), schema) as views:
+    with Views(AggregatorSettings.load(reader_url=reader_url).need("reader_url"), schema) as views:
         answer = over_time(views, contest_id, area_id, every, limit)
     tell(answer.model_dump(mode="json") if as_json else None, lambda: render.timeline(answer))
 
@@ -254,7 +260,7 @@ def explain(contest_id: str, area_id: str | None, reader_url: str | None, schema
     Examples: escrutinio-aggregator explain pe-2021-president-runoff
               escrutinio-aggregator explain pe-2021-president-runoff precinct/001972
     """
-    with Views(need(load(reader_url=reader_url), "reader_url"), schema) as views:
+    with Views(AggregatorSettings.load(reader_url=reader_url).need("reader_url"), schema) as views:
         contest, _ = views.contest(contest_id)
         unit, is_area = _unit(contest, area_id)
         rows = [(row["log_offset"], recorded_of(row).update, row["change"]) for row in views.history(contest_id, unit)]

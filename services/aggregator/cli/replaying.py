@@ -13,10 +13,9 @@ from aggregator import verify as verifying
 from aggregator.cli.options import (
     Command,
     at_instant,
-    bootstrap,
     errors,
     json_option,
-    need,
+    kafka,
     of_moment,
     owner,
     prefix,
@@ -32,15 +31,14 @@ from aggregator.count import of_state
 from aggregator.keep import replay_into
 from aggregator.moment import Moment
 from aggregator.projection import LIVE, Projection
-from aggregator.settings import load
+from aggregator.settings import AggregatorSettings
 from aggregator.views import Views
-from schemas.topics import TopicNames
 
 
 @click.command(cls=Command)
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
-@bootstrap
+@kafka
 @prefix
 @click.option("--to-offset", type=click.IntRange(0), help="Up to this place on the log, inclusive.")
 @click.option(
@@ -73,6 +71,7 @@ def replay(
     contest_id: str,
     area_id: str | None,
     bootstrap_servers: str | None,
+    kafka_config: Path | None,
     topic_prefix: str | None,
     to_offset: int | None,
     to_time: datetime | None,
@@ -92,14 +91,18 @@ def replay(
               escrutinio-aggregator replay pe-2021-president-runoff --to-offset 43 --into first_night
               escrutinio-aggregator show pe-2021-president-runoff --schema first_night
     """
-    settings = load(
-        bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, owner_url=owner_url, writer_url=writer_url
+    settings = AggregatorSettings.load(
+        bootstrap_servers=bootstrap_servers,
+        kafka_config=kafka_config,
+        topic_prefix=topic_prefix,
+        owner_url=owner_url,
+        writer_url=writer_url,
     )
     if check_checkpoint and checkpoints is None:
         raise click.UsageError("--check-checkpoint needs --checkpoints FOLDER")
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
-    log = need(settings, "bootstrap_servers"), TopicNames(settings.topic_prefix).events
+    log = settings.kafka, settings.names.events
     moment = Moment(to_offset, to_time, to_reported)
     with progress_bar() as bar:
         on_progress = shown_on(bar)
@@ -114,7 +117,7 @@ def replay(
                 check_checkpoint=check_checkpoint,
             )
         else:
-            databases = need(settings, "owner_url"), need(settings, "writer_url")
+            databases = settings.need("owner_url"), settings.need("writer_url")
             state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
             errors.print(f"kept: read it with --schema {into.name}", markup=False)
     answer = of_moment(of_state(state, area_id, state.digest.root()), moment)
@@ -123,7 +126,7 @@ def replay(
 
 @click.command(cls=Command)
 @click.argument("contest_id", metavar="CONTEST")
-@bootstrap
+@kafka
 @reader
 @prefix
 @click.option(
@@ -134,6 +137,7 @@ def replay(
 def verify(
     contest_id: str,
     bootstrap_servers: str | None,
+    kafka_config: Path | None,
     reader_url: str | None,
     topic_prefix: str | None,
     to_offset: int | None,
@@ -145,12 +149,14 @@ def verify(
     \b
     Example: escrutinio-aggregator verify pe-2021-president-runoff
     """
-    settings = load(bootstrap_servers=bootstrap_servers, reader_url=reader_url, topic_prefix=topic_prefix)
-    with Views(need(settings, "reader_url"), schema) as views, progress_bar() as bar:
+    settings = AggregatorSettings.load(
+        bootstrap_servers=bootstrap_servers, kafka_config=kafka_config, reader_url=reader_url, topic_prefix=topic_prefix
+    )
+    with Views(settings.need("reader_url"), schema) as views, progress_bar() as bar:
         verdict = verifying.verify(
             views,
-            need(settings, "bootstrap_servers"),
-            TopicNames(settings.topic_prefix).events,
+            settings.kafka,
+            settings.names.events,
             contest_id,
             to_offset,
             shown_on(bar),

@@ -1,0 +1,108 @@
+"""How Kafka is reached, and as whom: brokers, SASL/SCRAM, TLS.
+
+An access is kept in a file of `name=value` lines with librdkafka's names, so that the file a newsroom is given works for kcat, for
+any client built on librdkafka, and for ours:
+
+    bootstrap.servers=results.example:9092
+    security.protocol=SASL_SSL
+    sasl.mechanism=SCRAM-SHA-512
+    sasl.username=newsroom-demo
+    sasl.password=…
+    ssl.ca.location=ca.crt
+
+Reads only, and keeps nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import EscrutinioError
+
+_PATHS = {"ssl.ca.location", "ssl.certificate.location", "ssl.key.location"}
+_OURS = {
+    "security.protocol": "security_protocol",
+    "sasl.mechanism": "sasl_mechanism",
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
+    "ssl.ca.location": "ssl_cafile",
+    "ssl.certificate.location": "ssl_certfile",
+    "ssl.key.location": "ssl_keyfile",
+}
+"""kafka-python's name for each."""
+
+
+class AccessError(EscrutinioError):
+    """The file that says how Kafka is reached cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KafkaAccess:
+    """Brokers, and what they are told of who asks. Printed, it is the brokers' addresses: it holds a password."""
+
+    bootstrap_servers: str
+    """`host:port`, several separated by commas."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Name and value, as in the file; empty for a broker that asks nobody who he is."""
+
+    def __str__(self) -> str:
+        return self.bootstrap_servers
+
+    def __repr__(self) -> str:
+        return f"KafkaAccess({self.bootstrap_servers!r})"
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What every client of kafka-python is made with."""
+        options = {_OURS[name]: value for name, value in self.settings}
+        return {"bootstrap_servers": self.bootstrap_servers.split(","), **options}
+
+
+def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
+    """The access that a file describes; files it names are looked for beside it. `bootstrap_servers` goes before its own.
+
+    Raises AccessError, naming the line.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AccessError(f"{file} cannot be read: {error}") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or (name not in _OURS and name != "bootstrap.servers"):
+            known = ", ".join(sorted({"bootstrap.servers", *_OURS}))
+            raise AccessError(f"{file}, line {number}: {name!r} is not one of {known}")
+        found[name] = str(file.parent / value) if name in _PATHS else value
+    _check(file, found)
+    servers = bootstrap_servers or found.get("bootstrap.servers")
+    found.pop("bootstrap.servers", None)
+    if not servers:
+        raise AccessError(f"{file} names no bootstrap.servers, and none are given")
+    return KafkaAccess(servers, tuple(found.items()))
+
+
+def _check(file: Path, found: Mapping[str, str]) -> None:
+    """What the client would only say in a traceback, or in silence not do."""
+    for name in sorted(_PATHS & found.keys()):
+        if not Path(found[name]).is_file():
+            raise AccessError(f"{file}: {name}: there is no file {found[name]}")
+    protocol = found.get("security.protocol", "PLAINTEXT")
+    if protocol not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
+        raise AccessError(
+            f"{file}: security.protocol: {protocol} is none; it is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+        )
+    wanted = {"sasl.mechanism", "sasl.username", "sasl.password"} if protocol.startswith("SASL") else set()
+    if missing := sorted(wanted - found.keys()):
+        raise AccessError(f"{file}: {', '.join(missing)} missing, which {protocol} needs")
+    if unused := sorted(name for name in found if name.startswith(("sasl.", "ssl.")) and not _used(name, protocol)):
+        raise AccessError(
+            f"{file}: {', '.join(unused)} would not be used with security.protocol={protocol}; did you mean SASL_SSL?"
+        )
+
+
+def _used(name: str, protocol: str) -> bool:
+    return protocol.startswith("SASL") if name.startswith("sasl.") else protocol.endswith("SSL")

@@ -1,0 +1,119 @@
+"""A command's configuration: flags over environment (`ESCRUTINIO_…`) over secrets over a file. Only a `cli` reads it.
+
+A secret is a file in `/run/secrets` with a setting's name in it, as docker compose and Kubernetes mount one:
+`/run/secrets/escrutinio_writer_url`. The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the local
+stack writes), in this folder or one above it; paths in it are relative to it.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from runtime import access
+from runtime.access import KafkaAccess
+from schemas.errors import EscrutinioError
+from schemas.topics import TopicNames
+
+_FILES = ("escrutinio.toml", ".local/escrutinio.toml")
+_SECRETS = Path("/run/secrets")
+
+
+class SettingsError(EscrutinioError):
+    """The configuration cannot be read."""
+
+
+class NotGiven(SettingsError):
+    """A setting that the command cannot do without is not given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"--{name.replace('_', '-')} is not known. Give it, set ESCRUTINIO_{name.upper()}, or start the local stack: make demo"
+        )
+
+
+class Settings(BaseSettings):
+    """What every command of ours can be told. Each service adds its own."""
+
+    model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", frozen=True, extra="ignore")
+
+    bootstrap_servers: str | None = None
+    kafka_config: Path | None = None
+    """A file that says how Kafka is reached, and as whom: see `runtime.access`."""
+    topic_prefix: str = ""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, secrets, then the file."""
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if _SECRETS.is_dir():
+            sources.append(SecretsSettingsSource(settings_cls, _SECRETS))
+        if (file := _file(Path.cwd())) is not None:
+            sources.append(_File(settings_cls, file))
+        return tuple(sources)
+
+    @classmethod
+    def load(cls, **flags: Any) -> Self:
+        """The settings, with the flags that were given. Raises SettingsError."""
+        try:
+            return cls(**{name: value for name, value in flags.items() if value is not None})
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_context=False)[0]
+            raise SettingsError(f"configuration: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+
+    def need(self, name: str) -> str:
+        """A setting that the command cannot do without. Raises NotGiven, saying how to give it."""
+        if (value := getattr(self, name)) is None:
+            raise NotGiven(name)
+        return str(value)
+
+    @property
+    def kafka(self) -> KafkaAccess:
+        """How Kafka is reached. Raises NotGiven, and AccessError for a file that cannot be used."""
+        if self.kafka_config is not None:
+            return access.read(self.kafka_config, self.bootstrap_servers)
+        return KafkaAccess(self.need("bootstrap_servers"))
+
+    @property
+    def names(self) -> TopicNames:
+        """The topics' names in use."""
+        return TopicNames(self.topic_prefix)
+
+
+def _file(start: Path) -> Path | None:
+    """The nearest configuration file at `start` or above."""
+    for folder in (start, *start.parents):
+        for name in _FILES:
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+class _File(TomlConfigSettingsSource):
+    """A configuration file whose paths are relative to it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
+        try:
+            super().__init__(settings_cls, path)
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"configuration: the file {path} cannot be used: {error}; mend it or remove it"
+            ) from error
+        for name, field in settings_cls.model_fields.items():
+            if field.annotation in (Path, Path | None) and isinstance(given := self.init_kwargs.get(name), str):
+                self.init_kwargs[name] = path.parent / given
