@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fix_kafka", "tests.fix_postgres", "tests.fix_aggregate", "tests.fix_tables"]
+pytest_plugins = [
+    "tests.fix_kafka",
+    "tests.fix_secured",
+    "tests.fix_postgres",
+    "tests.fix_aggregate",
+    "tests.fix_tables",
+]
 
 
 def pytest_configure() -> None:

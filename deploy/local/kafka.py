@@ -16,6 +16,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from deploy.local import jars, java
 from deploy.local.errors import StartFailed
@@ -59,7 +60,7 @@ class Broker(Server):
 
     name = "kafka"
     title = "Kafka"
-    port_names = ("broker", "controller")
+    port_names: ClassVar[tuple[str, ...]] = ("broker", "controller")
 
     @property
     def bootstrap_servers(self) -> str:
@@ -101,18 +102,20 @@ class Broker(Server):
             (self._home / "data.new").rename(self._home / "data")
 
     def _write_properties(self, record: Record, name: str, data: str) -> str:
-        broker, controller = (f"{HOST}:{record.ports[port]}" for port in self.port_names)
-        listeners = f"PLAINTEXT://{broker},CONTROLLER://{controller}"
-        settings = SETTINGS | {
-            "listeners": listeners,
-            "advertised.listeners": listeners,
-            "controller.quorum.bootstrap.servers": controller,
-            # Relative to the working folder, so that no path needs quoting.
-            "log.dirs": data,
-        }
+        # Relative to the working folder, so that no path needs quoting.
+        settings = self._settings(record) | {"log.dirs": data}
         text = "".join(f"{key}={value}\n" for key, value in settings.items())
         (self._home / name).write_text(text, encoding="ascii")
         return name
+
+    def _settings(self, record: Record) -> dict[str, str]:
+        broker, controller = (f"{HOST}:{record.ports[port]}" for port in self.port_names)
+        listeners = f"PLAINTEXT://{broker},CONTROLLER://{controller}"
+        return SETTINGS | {
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "controller.quorum.bootstrap.servers": controller,
+        }
 
     def _kafka(self, main: str, *arguments: str) -> list[str | Path]:
         return [

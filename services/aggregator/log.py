@@ -60,8 +60,8 @@ class Log:
 
     def _connect(self) -> Any:
         try:
-            return KafkaConsumer(
-                **self.kafka.client,
+            return self.kafka.open(
+                KafkaConsumer,
                 group_id=None,  # the cursor lives in PostgreSQL
                 enable_auto_commit=False,
                 auto_offset_reset="none",
@@ -99,7 +99,7 @@ class Log:
         try:
             (found,) = admin.describe_topics([self.topic])
             if found.get("error_code"):
-                raise LogError(f"topic {self.topic} is not on {self.kafka}; `escrutinio-ingest topics` creates it")
+                raise self._missing()
             resource = ConfigResource(ConfigResourceType.TOPIC, self.topic)
             settings = _settings(admin.describe_configs([resource]))
         except KafkaError as error:
@@ -118,8 +118,14 @@ class Log:
         """The topic's partitions."""
         found = self._call(self._consumer.partitions_for_topic, self.topic)
         if not found:
-            raise LogError(f"topic {self.topic} is not on {self.kafka}; `escrutinio-ingest topics` creates it")
+            raise self._missing()
         return sorted(found)
+
+    def _missing(self) -> LogError:
+        return LogError(
+            f"topic {self.topic} is not on {self.kafka} (`escrutinio-ingest topics` creates it), or is not granted to us "
+            "(`escrutinio-grants` grants it)"
+        )
 
     def end_offset(self, partition: int) -> int:
         """The offset the next message will get."""
@@ -234,8 +240,8 @@ class Group:
         self._topic = topic
         self._kafka = kafka
         try:
-            self._member: Any = KafkaConsumer(
-                **kafka.client,
+            self._member: Any = kafka.open(
+                KafkaConsumer,
                 group_id=name,
                 client_id=f"escrutinio-aggregator-{socket.gethostname()}-{os.getpid()}",
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
@@ -318,7 +324,7 @@ class _Tenures(ConsumerRebalanceListener):
 
 def _admin(kafka: KafkaAccess) -> Any:
     try:
-        return KafkaAdminClient(**kafka.client)
+        return kafka.open(KafkaAdminClient)
     except (KafkaError, OSError) as error:
         raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}") from error
 

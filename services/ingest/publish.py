@@ -45,8 +45,8 @@ class Publisher:
         self._kafka = kafka
         self._partitions: dict[tuple[str, bytes], int] = {}
         try:
-            self._producer: Any = KafkaProducer(
-                **kafka.client,
+            self._producer: Any = kafka.open(
+                KafkaProducer,
                 acks="all",
                 enable_idempotence=True,
                 batch_size=131_072,
@@ -206,7 +206,7 @@ class _admin:
 
     def __enter__(self) -> Self:
         try:
-            self._client: Any = KafkaAdminClient(**self._kafka.client)
+            self._client: Any = self._kafka.open(KafkaAdminClient)
         except (KafkaError, OSError) as error:
             raise BrokerAway(f"no broker answers at {self._kafka}: {type(error).__name__}: {error}") from error
         return self

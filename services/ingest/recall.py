@@ -123,8 +123,8 @@ class TopicReader:
 
     def _consumer(self) -> Any:
         try:
-            return KafkaConsumer(
-                **self.kafka.client,
+            return self.kafka.open(
+                KafkaConsumer,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 isolation_level="read_committed",

@@ -13,10 +13,14 @@ any client built on librdkafka, and for ours:
 Reads only, and keeps nothing.
 """
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from kafka.errors import KafkaConnectionError, KafkaError
 
 from schemas.errors import EscrutinioError
 
@@ -31,10 +35,16 @@ _OURS = {
     "ssl.key.location": "ssl_keyfile",
 }
 """kafka-python's name for each."""
+_CLIENT = logging.getLogger("kafka.net")
+_REFUSALS = re.compile("SaslAuthenticationFailed|UnsupportedSaslMechanism|certificate", re.IGNORECASE)
 
 
 class AccessError(EscrutinioError):
     """The file that says how Kafka is reached cannot be used."""
+
+
+class AccessRefused(AccessError):
+    """Waiting does not mend it: the password or a certificate is wrong, or no longer good."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,15 +62,50 @@ class KafkaAccess:
     def __repr__(self) -> str:
         return f"KafkaAccess({self.bootstrap_servers!r})"
 
-    @property
-    def client(self) -> dict[str, Any]:
-        """What every client of kafka-python is made with."""
-        options = {_OURS[name]: value for name, value in self.settings}
-        return {"bootstrap_servers": self.bootstrap_servers.split(","), **options}
+    def open(self, client: Callable[..., Any], **options: Any) -> Any:
+        """A client of kafka-python, connected. Raises AccessRefused when the brokers do not take us, or we do not trust them;
+        KafkaError or OSError when nobody answers."""
+        who = dict(self.settings).get("sasl.username")
+        own = {_OURS[name]: value for name, value in self.settings}
+        with _Reasons() as said:
+            try:
+                return client(bootstrap_servers=self.bootstrap_servers.split(","), **own, **options)
+            except KafkaError as error:
+                for reason in filter(_REFUSALS.search, said.failures):
+                    raise AccessRefused(f"{self} and {who or 'we'} do not come together: {reason}") from error
+                if who is not None and any("disconnected" in reason for reason in said.failures):
+                    # A broker sometimes hangs up before its refusal was read; one that is stopping does the same.
+                    raise KafkaConnectionError(f"it hung up; is the password of {who} the right one?") from error
+                raise
+
+
+class _Reasons(logging.Handler):
+    """Listens to the client while it connects: its exception only says that nobody was reached in time."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._before = _CLIENT.level, _CLIENT.propagate
+        _CLIENT.setLevel(logging.WARNING)
+        _CLIENT.propagate = False
+        _CLIENT.addHandler(self)
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        _CLIENT.removeHandler(self)
+        level, _CLIENT.propagate = self._before
+        _CLIENT.setLevel(level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        before, failed, why = record.getMessage().partition(" failed: ")
+        if failed and before.startswith("Bootstrap"):
+            self.failures.append(why)
 
 
 def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
-    """The access that a file describes; files it names are looked for beside it. `bootstrap_servers` goes before its own.
+    """The access that a file describes; files it names are looked for beside it. `bootstrap_servers`: where it names none.
 
     Raises AccessError, naming the line.
     """
@@ -78,8 +123,7 @@ def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
             raise AccessError(f"{file}, line {number}: {name!r} is not one of {known}")
         found[name] = str(file.parent / value) if name in _PATHS else value
     _check(file, found)
-    servers = bootstrap_servers or found.get("bootstrap.servers")
-    found.pop("bootstrap.servers", None)
+    servers = found.pop("bootstrap.servers", bootstrap_servers)
     if not servers:
         raise AccessError(f"{file} names no bootstrap.servers, and none are given")
     return KafkaAccess(servers, tuple(found.items()))

@@ -259,7 +259,7 @@ def _latencies(bench: Bench, samples: int = 300) -> list[float]:
         target=consume.run, args=(bench.settings["writer_url"], bench.kafka, EVENTS, stop), daemon=True
     )
     runner.start()
-    producer = KafkaProducer(**bench.kafka.client, acks="all", linger_ms=0)
+    producer = bench.kafka.open(KafkaProducer, acks="all", linger_ms=0)
     seen = []
     try:
         definition = contest(level=ReportingUnitType.COUNTRY)

@@ -97,7 +97,9 @@ def prepare(kafka: KafkaAccess, topic: str) -> None:
     reach(kafka)
     create(kafka, [(topic, EVENTS)], replication_factor=1)
     inspect(kafka, [(topic, EVENTS)])
-    consumer: Any = KafkaConsumer(**kafka.client)
+    consumer: Any = kafka.open(
+        KafkaConsumer,
+    )
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
         held = sum(consumer.end_offsets(partitions).values())
@@ -109,8 +111,8 @@ def prepare(kafka: KafkaAccess, topic: str) -> None:
 
 def fill(kafka: KafkaAccess, topic: str, night: Iterable[Message], events: int) -> None:
     """Sends all messages in order and waits until the last is acknowledged. Raises KafkaError for one that is refused."""
-    producer: Any = KafkaProducer(
-        **kafka.client,
+    producer: Any = kafka.open(
+        KafkaProducer,
         acks="all",
         enable_idempotence=True,  # in order, and each once
         batch_size=131_072,

@@ -1,0 +1,219 @@
+"""Makes the secrets of a deployment: passwords, certificates, and the access file of each principal. `make secrets`.
+
+Everything goes below one folder, `secrets/`, which only its owner can enter; the files in it can be read by whoever they are
+mounted for, since containers run as other users. What is there is kept, so that it can be called again after something was
+added or deleted; deleting a file and calling it again is how a secret is rotated.
+
+    secrets/ca.key ca.crt                the authority of this deployment's certificates. ca.key is used here only.
+    secrets/kafka_broker.pem             the brokers' key and certificate
+    secrets/admin/kafka.properties       the administrator's access, by certificate
+    secrets/kafka/NAME.properties        one principal each: its access, with its password
+    secrets/postgres_ROLE_password       and escrutinio_ROLE_url, as the services read them
+    secrets/grafana_admin_password
+
+A crash leaves a file unmade or whole: each is written under another name first.
+"""
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CHECKOUT = Path(__file__).parents[1]
+FOLDER = CHECKOUT / "secrets"
+
+SERVICES = ("ingest", "aggregator", "backup")
+"""The principals that are ours."""
+ROLES = ("owner", "writer", "reader")
+BROKERS = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
+"""What brokers are called, from inside."""
+_CA_DAYS, _DAYS = 3650, 398
+_PRINCIPAL = re.compile(r"newsroom-[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the parts are found."""
+
+    internal: str = "kafka:19092"
+    broker: str = "kafka:9091"
+    external: str = "127.0.0.1:29092"
+    postgres: str = "postgres"
+
+
+class Secrets:
+    """A folder of secrets. `made` names the files that were not there."""
+
+    def __init__(self, folder: Path = FOLDER, addresses: Addresses | None = None) -> None:
+        self.folder = folder
+        self.made: list[Path] = []
+        self._at = addresses or Addresses()
+
+    def make(self, newsrooms: Iterable[str] = ()) -> None:
+        """Every secret that is missing."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("kafka", "admin"):
+            (self.folder / name).mkdir(exist_ok=True)
+        self._certificates()
+        for name in SERVICES:
+            self._principal(name, self._at.internal, tls=False)
+        for name in newsrooms:
+            self._principal(name, self._at.external, tls=True)
+        for role in ("admin", "replication", *ROLES):
+            self._keep(f"postgres_{role}_password", _password)
+        for role in ROLES:
+            password = (self.folder / f"postgres_{role}_password").read_text()
+            url = f"postgresql://escrutinio_{role}:{password}@{self._at.postgres}/escrutinio"
+            self._keep(f"escrutinio_{role}_url", partial(str, url))
+        self._keep("grafana_admin_password", _password)
+
+    def _principal(self, name: str, server: str, *, tls: bool) -> None:
+        def access() -> str:
+            lines = {
+                "bootstrap.servers": server,
+                "security.protocol": "SASL_SSL" if tls else "SASL_PLAINTEXT",
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": name,
+                "sasl.password": _password(),
+            } | ({"ssl.ca.location": "ca.crt"} if tls else {})
+            return "".join(f"{key}={value}\n" for key, value in lines.items())
+
+        self._keep(f"kafka/{name}.properties", access)
+
+    def _certificates(self) -> None:
+        if not (self.folder / "ca.crt").exists():
+            key, name = ec.generate_private_key(ec.SECP256R1()), _name("escrutinio")
+            certificate = _builder(name, name, key.public_key(), _CA_DAYS).add_extension(
+                x509.BasicConstraints(ca=True, path_length=0), critical=True
+            )
+            self._write("ca.key", _pem_of(key), mode=0o600)
+            self._write("ca.crt", certificate.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode())
+        authority = (self.folder / "ca.crt").read_text()
+        for copy in ("kafka/ca.crt", "admin/ca.crt"):
+            self._keep(copy, lambda: authority)
+        addresses = [_general_name(n) for n in {*BROKERS, "127.0.0.1", self._at.external.rpartition(":")[0]}]
+        self._keep("kafka_broker.pem", lambda: "".join(self._issue("broker", addresses)))
+        if not (self.folder / "admin/kafka.crt").exists():
+            key_pem, certificate_pem = self._issue("admin", [])
+            self._write("admin/kafka.key", key_pem)
+            self._write("admin/kafka.crt", certificate_pem)
+        self._keep(
+            "admin/kafka.properties",
+            lambda: (
+                f"bootstrap.servers={self._at.broker}\nsecurity.protocol=SSL\nssl.ca.location=ca.crt\n"
+                "ssl.certificate.location=kafka.crt\nssl.key.location=kafka.key\n"
+            ),
+        )
+
+    def _issue(self, name: str, addresses: list[x509.GeneralName]) -> tuple[str, str]:
+        """A key and its certificate, each as PEM."""
+        authority = x509.load_pem_x509_certificate((self.folder / "ca.crt").read_bytes())
+        signing = load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        assert isinstance(signing, ec.EllipticCurvePrivateKey)
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_name(name), authority.subject, key.public_key(), _DAYS)
+        purposes = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        if addresses:
+            builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        return _pem_of(key), builder.sign(signing, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+    def _keep(self, name: str, content: Callable[[], str]) -> None:
+        if not (self.folder / name).exists():
+            self._write(name, content())
+
+    def _write(self, name: str, content: str, mode: int = 0o444) -> None:
+        path = self.folder / name
+        new = path.with_name(path.name + ".new")
+        new.write_text(content, encoding="ascii")
+        new.chmod(mode)
+        new.rename(path)
+        self.made.append(path)
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _pem_of(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def _newsrooms(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not _PRINCIPAL.fullmatch(name):
+            raise click.BadParameter(f"{name} is none: newsroom-, then small letters, digits and single dashes")
+    return names
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("newsrooms", nargs=-1, metavar="[newsroom-NAME]...", callback=_newsrooms)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=FOLDER,
+    help="[default: secrets in the checkout]",
+)
+@click.option(
+    "--external", metavar="HOST:PORT", default=Addresses.external, show_default=True,
+    help="Where newsrooms reach Kafka; it goes into their access files and the brokers' certificate.",
+)  # fmt: skip
+def main(newsrooms: tuple[str, ...], folder: Path, external: str) -> None:
+    """Make every secret that is missing, and the access of the newsrooms named. What is there is kept.
+
+    \b
+    Example:
+      python -m deploy.secrets newsroom-demo
+    """
+    made = Secrets(folder, Addresses(external=external))
+    made.make(newsrooms)
+    for path in made.made:
+        click.echo(f"made {path}")
+    if not made.made:
+        click.echo(f"every secret is there already, in {folder}")
+
+
+if __name__ == "__main__":
+    main()

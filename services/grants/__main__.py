@@ -1,0 +1,5 @@
+"""`python -m grants`."""
+
+from grants.cli import main
+
+main()

@@ -1,0 +1,178 @@
+"""What is so on the cluster: passwords, grants, quotas. A door; it connects as the administrator.
+
+A crash leaves the first part of a change; applying again does the rest. Grants are added before any is taken away, so that
+whoever keeps what he had is never without it.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import KafkaAdminClient
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
+from kafka.errors import KafkaError, for_code
+from kafka.protocol.admin import AlterClientQuotasRequest, DescribeClientQuotasRequest
+
+from grants.declared import Declared, Grant, GrantsError, Operation, Resource
+from runtime.access import KafkaAccess
+
+_MECHANISM = ScramMechanism.SCRAM_SHA_512
+_ITERATIONS = 8192
+_PATTERNS = {
+    Resource.TOPIC: (ResourceType.TOPIC, ACLResourcePatternType.LITERAL),
+    Resource.GROUP: (ResourceType.GROUP, ACLResourcePatternType.PREFIXED),
+}
+_RESOURCES = {pattern: resource for resource, pattern in _PATTERNS.items()}
+
+
+class Cluster:
+    """The administrator's connection. Use as a context manager."""
+
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+        try:
+            self._admin: Any = kafka.open(
+                KafkaAdminClient,
+            )
+        except (KafkaError, OSError) as error:
+            raise GrantsError(f"no Kafka broker answers the administrator at {kafka}: {error!r}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admin.close()
+        if isinstance(error, KafkaError):
+            raise GrantsError(f"{self._kafka} refused: {error!r}") from error
+
+    def principals(self) -> set[str]:
+        """Who has a password."""
+        return set(self._admin.describe_user_scram_credentials())
+
+    def declared(self) -> tuple[Declared, list[str]]:
+        """What is so now; and, in words, what no file of ours could declare (made by hand)."""
+        acls, error = self._admin.describe_acls(_filter(ResourceType.ANY, None, ACLResourcePatternType.ANY))
+        if error is not None and error.errno:
+            raise GrantsError(f"{self._kafka} does not tell its ACLs: {error!r}")
+        grants, strange = set(), []
+        for acl in acls:
+            grant = _grant_of(acl)
+            if grant is None:
+                strange.append(repr(acl))
+            else:
+                grants.add(grant)
+        return Declared(frozenset(grants), self._quotas()), sorted(strange)
+
+    def put_passwords(self, passwords: Mapping[str, str]) -> None:
+        """Give each principal its password; one that it had before no longer opens a connection."""
+        upsertions = [
+            UserScramCredentialUpsertion(principal, _MECHANISM, password, iterations=_ITERATIONS)
+            for principal, password in passwords.items()
+        ]
+        self._alter_credentials(upsertions)
+
+    def remove(self, principals: Iterable[str]) -> None:
+        """Take their passwords away. Connections that stand are let stand; they may do nothing any more."""
+        self._alter_credentials([UserScramCredentialDeletion(principal, _MECHANISM) for principal in principals])
+
+    def _alter_credentials(self, alterations: list[Any]) -> None:
+        if not alterations:
+            return
+        for principal, fault in self._admin.alter_user_scram_credentials(alterations).items():
+            if fault is not None:
+                raise GrantsError(f"{self._kafka} does not change the password of {principal}: {fault}")
+
+    def make(self, now: Declared, wanted: Declared) -> None:
+        """Grants and quotas as wanted."""
+        if added := sorted(wanted.grants - now.grants):
+            done = self._admin.create_acls([_acl_of(grant) for grant in added])
+            if done["failed"]:
+                raise GrantsError(f"{self._kafka} does not take ACLs: {done['failed']!r}")
+        if taken := sorted(now.grants - wanted.grants):
+            for _, _, error in self._admin.delete_acls([_filter_of(grant) for grant in taken]):
+                if error is not None and error.errno:
+                    raise GrantsError(f"{self._kafka} does not take an ACL away: {error!r}")
+        for principal in now.quotas.keys() | wanted.quotas.keys():
+            self._put_quotas(principal, now.quotas.get(principal, {}), wanted.quotas.get(principal, {}))
+
+    def _quotas(self) -> dict[str, dict[str, float]]:
+        component = DescribeClientQuotasRequest.ComponentData(entity_type="user", match_type=2, match=None)
+        answer = self._ask(DescribeClientQuotasRequest(components=[component], strict=True))
+        _raise(answer.error_code, answer.error_message)
+        return {e.entity[0].entity_name: {v.key: v.value for v in e.values} for e in answer.entries or []}
+
+    def _put_quotas(self, principal: str, now: Mapping[str, float], wanted: Mapping[str, float]) -> None:
+        data = AlterClientQuotasRequest.EntryData
+        ops = [
+            data.OpData(key=key, value=value, remove=False) for key, value in wanted.items() if now.get(key) != value
+        ]
+        ops += [data.OpData(key=key, value=0.0, remove=True) for key in now.keys() - wanted.keys()]
+        if not ops:
+            return
+        entry = data(entity=[data.EntityData(entity_type="user", entity_name=principal)], ops=ops)
+        answer = self._ask(AlterClientQuotasRequest(entries=[entry], validate_only=False))
+        for one in answer.entries:
+            _raise(one.error_code, one.error_message)
+
+    def _ask(self, request: Any) -> Any:
+        """The client knows these requests and has no method for them."""
+        return self._admin._manager.run(self._admin._manager.send, request)
+
+
+def _raise(code: int, message: str | None) -> None:
+    if code:
+        raise for_code(code)(message)
+
+
+def _filter(kind: ResourceType, name: str | None, pattern: ACLResourcePatternType, **narrowed: Any) -> ACLFilter:
+    every = {"principal": None, "host": None, "operation": ACLOperation.ANY, "permission_type": ACLPermissionType.ANY}
+    return ACLFilter(**(every | narrowed), resource_pattern=ResourcePatternFilter(kind, name, pattern))
+
+
+def _filter_of(grant: Grant) -> ACLFilter:
+    kind, pattern = _PATTERNS[grant.resource]
+    return _filter(
+        kind,
+        grant.name,
+        pattern,
+        principal=f"User:{grant.principal}",
+        host="*",
+        operation=ACLOperation[grant.operation],
+        permission_type=ACLPermissionType.ALLOW,
+    )
+
+
+def _acl_of(grant: Grant) -> ACL:
+    kind, pattern = _PATTERNS[grant.resource]
+    return ACL(
+        principal=f"User:{grant.principal}",
+        host="*",
+        operation=ACLOperation[grant.operation],
+        permission_type=ACLPermissionType.ALLOW,
+        resource_pattern=ResourcePattern(kind, grant.name, pattern),
+    )
+
+
+def _grant_of(acl: ACL) -> Grant | None:
+    """None for one that is not of the kind we make."""
+    resource = _RESOURCES.get((acl.resource_pattern.resource_type, acl.resource_pattern.pattern_type))
+    plain = acl.host == "*" and acl.permission_type == ACLPermissionType.ALLOW and acl.operation.name in list(Operation)
+    if resource is None or not plain or not acl.principal.startswith("User:"):
+        return None
+    return Grant(
+        acl.principal.removeprefix("User:"), resource, acl.resource_pattern.resource_name, Operation(acl.operation.name)
+    )

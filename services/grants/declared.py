@@ -1,0 +1,128 @@
+"""What is declared: principals, what each may do, and how much of it. Pure.
+
+`grants.toml` has a table for each kind of principal; one whose name ends in `-*` stands for all that begin so, and a `*` in its
+groups is the rest of the principal's name. Who there is, is told by the access files: one for each principal, with its password.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import EscrutinioError
+
+
+class GrantsError(EscrutinioError):
+    """What is declared cannot be used, or the cluster does not take it."""
+
+
+class Resource(StrEnum):
+    """What something may be done to."""
+
+    TOPIC = "topic"
+    GROUP = "groups that begin with"
+
+
+class Operation(StrEnum):
+    """What may be done, in Kafka's words."""
+
+    READ = "READ"
+    WRITE = "WRITE"
+    DESCRIBE = "DESCRIBE"
+    DESCRIBE_CONFIGS = "DESCRIBE_CONFIGS"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """One thing that one principal may do."""
+
+    principal: str
+    resource: Resource
+    name: str
+    operation: Operation
+
+    def __str__(self) -> str:
+        return f"{self.principal} may {self.operation} {self.resource} {self.name}"
+
+
+_Rate = Annotated[float, Field(gt=0)]
+
+
+class Quotas(BaseModel):
+    """How much a principal may take. None: as much as it likes. Units are Kafka's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    consumer_byte_rate: _Rate | None = None
+    """Bytes a second from each broker."""
+    producer_byte_rate: _Rate | None = None
+    request_percentage: _Rate | None = None
+    """Percent of one thread of each broker."""
+
+    def given(self) -> dict[str, float]:
+        """By Kafka's name."""
+        return self.model_dump(exclude_none=True)
+
+
+class Kind(Quotas):
+    """A table of the file: what principals of a kind may do."""
+
+    write: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    """What the names of its consumer groups begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """All that is to be so on the cluster."""
+
+    grants: frozenset[Grant]
+    quotas: Mapping[str, Mapping[str, float]]
+
+
+def kinds(text: str) -> dict[str, Kind]:
+    """The tables of a grants file. Raises GrantsError, naming table and field."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise GrantsError(f"not TOML: {error}") from error
+    found = {}
+    for name, table in tables.items():
+        try:
+            found[name] = Kind.model_validate(table)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_context=False)[0]
+            raise GrantsError(f"[{name}] {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+    return found
+
+
+def declare(kinds: Mapping[str, Kind], principals: Iterable[str], topic_prefix: str = "") -> Declared:
+    """What the principals may do. Raises GrantsError for one that no table is for."""
+    grants: set[Grant] = set()
+    quotas: dict[str, Mapping[str, float]] = {}
+    for principal in principals:
+        kind, rest = _kind(kinds, principal)
+        for topic in {*kind.write, *kind.read}:
+            operations = {Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS}  # to see that it can lose nothing
+            operations |= {Operation.WRITE} if topic in kind.write else set()
+            operations |= {Operation.READ} if topic in kind.read else set()
+            grants |= {Grant(principal, Resource.TOPIC, topic_prefix + topic, o) for o in operations}
+        for group in kind.groups:
+            name = group.replace("*", rest)
+            grants |= {Grant(principal, Resource.GROUP, name, o) for o in (Operation.READ, Operation.DESCRIBE)}
+        if limits := Quotas.model_validate(kind.model_dump(include=set(Quotas.model_fields))).given():
+            quotas[principal] = limits
+    return Declared(frozenset(grants), quotas)
+
+
+def _kind(kinds: Mapping[str, Kind], principal: str) -> tuple[Kind, str]:
+    if principal in kinds:
+        return kinds[principal], ""
+    for name, kind in kinds.items():
+        if name.endswith("*") and principal.startswith(name[:-1]):
+            return kind, principal.removeprefix(name[:-1])
+    raise GrantsError(f"no table says what {principal} may do; there are: {', '.join(kinds)}")

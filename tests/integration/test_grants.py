@@ -1,0 +1,334 @@
+"""Every principal tries everything on a broker as docker compose runs it: what is granted works, all else is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ConfigResource,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+    UserScramCredentialUpsertion,
+)
+from kafka.errors import AuthorizationError, KafkaError
+
+from aggregator.log import Log, LogError, LogUnreachable
+from deploy import secrets as making
+from deploy.secrets import Addresses, Secrets
+from runtime import access as accesses
+from runtime.access import AccessError, AccessRefused, KafkaAccess
+from tests.acceptance.conftest import CHECKOUT, CONTEST, EXAMPLE
+from tests.fix_postgres import Database
+from tests.fix_secured import GRANTS, SecuredBroker
+
+OURS = ("ingest", "aggregator", "backup")
+EVERYBODY = (*OURS, "newsroom-demo")
+TOPICS = ("results.events", "results.rejected", "results.feed-status")
+WRITES = {("ingest", topic) for topic in TOPICS}
+READS = {
+    *(("ingest", topic) for topic in TOPICS),
+    *(("backup", topic) for topic in TOPICS),
+    *((who, topic) for who in ("aggregator", "newsroom-demo") for topic in ("results.events", "results.feed-status")),
+}
+
+
+def outcome(trial: Callable[[], Any]) -> str:
+    """What became of it: `done`, or `refused`; anything else is raised. An answer per topic may carry the refusal."""
+    try:
+        answer = trial()
+    except AuthorizationError:
+        return "refused"
+    except KafkaError as error:
+        if "Authorization" in repr(error):
+            return "refused"
+        raise
+    return "refused" if "uthorization" in repr(answer) or "needs ALTER permission" in repr(answer) else "done"
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_who_may_write(secured_server: SecuredBroker, who: str, topic: str) -> None:
+    producer = secured_server.access(who).open(KafkaProducer, acks="all", max_block_ms=5000, retries=0)
+    key = b"not-a-contest"
+    try:
+        written = outcome(lambda: producer.send(topic, b"x", key, partition=0).get(10))
+    finally:
+        producer.close(timeout=0)
+    assert (written == "done") == ((who, topic) in WRITES)
+
+
+@pytest.fixture(scope="module")
+def written(secured_server: SecuredBroker) -> None:
+    """There is something to read in each topic."""
+    producer = secured_server.access("ingest").open(KafkaProducer, acks="all")
+    for topic in TOPICS:
+        producer.send(topic, b"x", b"not-a-contest", partition=0).get(10)
+    producer.close()
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_who_may_read(secured_server: SecuredBroker, who: str, topic: str) -> None:
+    consumer = secured_server.access(who).open(KafkaConsumer)
+    at, allowed = TopicPartition(topic, 0), (who, topic) in READS
+    try:
+        consumer.assign([at])
+        consumer.seek(at, 0)
+        assert bool(consumer.poll(timeout_ms=10_000 if allowed else 1000)) == allowed
+        assert (topic in consumer.topics()) == allowed, "what may not be read is not seen either"
+    finally:
+        consumer.close()
+
+
+def _somebody(admin: Any) -> Any:
+    return admin.create_acls([
+        ACL("User:mallory", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0]))
+    ])["failed"]  # fmt: skip
+
+
+EVERY_ACL = ACLFilter(
+    None, None, ACLOperation.ANY, ACLPermissionType.ANY,
+    ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+)  # fmt: skip
+FORBIDDEN: dict[str, Callable[[Any], Any]] = {
+    "delete the log": lambda admin: admin.delete_topics([TOPICS[0]]),
+    "delete records of it": lambda admin: admin.delete_records({TopicPartition(TOPICS[0], 0): 1}),
+    "switch retention on": lambda admin: admin.alter_configs([ConfigResource("TOPIC", TOPICS[0], {"retention.ms": "1"})]),
+    "change a broker": lambda admin: admin.alter_configs(
+        [ConfigResource("BROKER", "1", {"log.cleaner.threads": "2"})], raise_on_unknown=False
+    ),
+    "add a partition": lambda admin: admin.create_partitions({TOPICS[0]: 2}),
+    "make a topic": lambda admin: admin.create_topics({"mallory": {"num_partitions": 1, "replication_factor": 1}}),
+    "grant something": _somebody,
+    "read the grants": lambda admin: admin.describe_acls(EVERY_ACL)[1],
+    "take another's name": lambda admin: admin.alter_user_scram_credentials(
+        [UserScramCredentialUpsertion("ingest", 2, "stolen", iterations=4096)]
+    ),
+    "spoil another's group": lambda admin: admin.delete_groups(["somebody-else"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("deed", FORBIDDEN)
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_nobody_may_change_what_is_there(secured_server: SecuredBroker, who: str, deed: str) -> None:
+    admin = secured_server.access(who).open(KafkaAdminClient)
+    try:
+        assert outcome(lambda: FORBIDDEN[deed](admin)) == "refused"
+    finally:
+        admin.close()
+
+
+def test_a_newsroom_has_groups_of_its_own_and_no_others(secured_server: SecuredBroker) -> None:
+    def join(group: str) -> str:
+        consumer = secured_server.access("newsroom-demo").open(
+            KafkaConsumer, group_id=group, auto_offset_reset="earliest", session_timeout_ms=6000
+        )
+        consumer.subscribe([TOPICS[0]])
+        deadline = time.monotonic() + 30
+        try:
+            while not consumer.assignment():
+                assert time.monotonic() < deadline
+                consumer.poll(timeout_ms=200)
+            consumer.commit()
+        finally:
+            consumer.close(timeout_ms=2000)
+        return "done"
+
+    assert outcome(partial(join, "newsroom-demo-live")) == "done"
+    for group in ("newsroom-other-live", "escrutinio-night", "anything"):
+        assert outcome(partial(join, group)) == "refused"
+
+
+# --- who is who
+
+
+def test_a_wrong_password_is_said_and_not_taken_for_a_broker_that_is_away(secured_server: SecuredBroker) -> None:
+    right = secured_server.access("aggregator")
+    wrong = KafkaAccess(
+        right.bootstrap_servers, tuple((n, "wrong" if n == "sasl.password" else v) for n, v in right.settings)
+    )
+    with pytest.raises((AccessRefused, LogUnreachable), match="aggregator") as fault:
+        Log(wrong, TOPICS[0])
+    assert "SaslAuthenticationFailed" in str(fault.value) or "is the password of aggregator the right one?" in str(
+        fault.value
+    )
+    assert "wrong" not in str(fault.value), "a password is not printed"
+
+
+def test_without_a_name_nobody_comes_in(secured_server: SecuredBroker) -> None:
+    for server in (
+        secured_server.access("ingest"),
+        secured_server.access("newsroom-demo"),
+        secured_server.access("admin"),
+    ):
+        with pytest.raises((KafkaError, AccessRefused)):
+            KafkaAccess(server.bootstrap_servers).open(KafkaConsumer, bootstrap_timeout_ms=3000)
+
+
+def test_a_broker_that_another_authority_vouches_for_is_not_trusted(
+    secured_server: SecuredBroker, tmp_path: Path
+) -> None:
+    Secrets(tmp_path / "other").make()
+    access = secured_server.access("newsroom-demo")
+    other = tuple((n, str(tmp_path / "other" / "ca.crt") if n == "ssl.ca.location" else v) for n, v in access.settings)
+    with pytest.raises(AccessRefused, match="CERTIFICATE_VERIFY_FAILED"):
+        KafkaAccess(access.bootstrap_servers, other).open(KafkaConsumer, bootstrap_timeout_ms=3000)
+
+
+def test_an_expired_certificate_is_refused_by_name(
+    secured_server: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The administrator's, whose authority is the right one: the broker ends the handshake."""
+    folder = secured_server.secrets
+    old = tmp_path / "secrets"
+    old.mkdir()
+    for name in ("ca.key", "ca.crt"):
+        (old / name).write_bytes((folder / name).read_bytes())
+
+    monkeypatch.setattr(making, "datetime", Mock(now=lambda tz: datetime.now(tz) - timedelta(days=1000)))
+    Secrets(old, Addresses(broker=secured_server.access("admin").bootstrap_servers)).make()
+    with pytest.raises(AccessRefused, match=r"(?i)certificate"):
+        accesses.read(old / "admin" / "kafka.properties").open(KafkaAdminClient, bootstrap_timeout_ms=3000)
+
+
+# --- what is declared is so
+
+
+def test_a_newsroom_comes_and_goes(secured_server: SecuredBroker) -> None:
+    folder = secured_server.secrets / "kafka"
+    external = secured_server.access("newsroom-demo").bootstrap_servers
+    Secrets(secured_server.secrets, Addresses(external=external)).make(["newsroom-late"])
+    late = secured_server.access("newsroom-late")
+    assert "+ principal newsroom-late" in secured_server.grant("check").output
+    assert secured_server.grant().exit_code == 0
+    assert secured_server.grant("check").output == "the cluster is as declared\n"
+    with Log(late, TOPICS[0]) as log:
+        assert log.end_offset(0) >= 0
+
+    (folder / "newsroom-late.properties").unlink()
+    told = secured_server.grant("check")
+    assert (told.exit_code, "- principal newsroom-late" in told.output) == (1, True)
+    assert secured_server.grant().exit_code == 0
+    with pytest.raises((AccessRefused, LogUnreachable), match="newsroom-late"):
+        Log(late, TOPICS[0])
+
+
+def test_a_grant_that_somebody_made_by_hand_is_found_and_taken_away(secured_server: SecuredBroker) -> None:
+    admin = secured_server.access("admin").open(KafkaAdminClient)
+    try:
+        assert _somebody(admin) == []
+    finally:
+        admin.close()
+    found = secured_server.grant("check")
+    assert (found.exit_code, found.output) == (1, "- mallory may WRITE topic results.events\n")
+    assert secured_server.grant().exit_code == 0
+    assert secured_server.grant("check").exit_code == 0
+
+
+def test_a_newsroom_that_takes_too_much_is_slowed_down(
+    secured_server: SecuredBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tight = tmp_path / "grants.toml"
+    tight.write_text(GRANTS.read_text().replace("20_000_000", "1_000"))
+    try:
+        assert "consumer_byte_rate 20000000.0 → 1000.0" in secured_server.grant(file=tight).output
+        producer = secured_server.access("ingest").open(KafkaProducer, acks="all")
+        for _ in range(50):
+            producer.send(TOPICS[2], b"x" * 2000, b"not-a-contest", partition=0)
+        producer.close()
+        consumer = secured_server.access("newsroom-demo").open(KafkaConsumer, max_partition_fetch_bytes=4000)
+        at = TopicPartition(TOPICS[2], 0)
+        consumer.assign([at])
+        consumer.seek(at, 0)
+        deadline = time.monotonic() + 60
+        while "throttled by broker" not in caplog.text:
+            consumer.poll(timeout_ms=200)
+            assert time.monotonic() < deadline
+        consumer.close()
+    finally:
+        assert secured_server.grant().exit_code == 0
+
+
+def test_a_principal_that_no_table_is_for_is_refused(secured_server: SecuredBroker, tmp_path: Path) -> None:
+    file = tmp_path / "grants.toml"
+    file.write_text('[ingest]\nwrite = ["results.events"]\n')
+    told = secured_server.grant(file=file)
+    assert told.exit_code == 2
+    assert "no table says what aggregator may do; there are: ingest" in told.output
+    file.write_text('[ingest]\nwrites = ["results.events"]\n')
+    assert "[ingest] writes: Extra inputs are not permitted" in secured_server.grant(file=file).output
+
+
+# --- the services, as compose runs them
+
+
+def test_the_whole_flow_with_each_service_under_its_own_name(
+    own_secured_server: SecuredBroker, totals: Database, tmp_path: Path
+) -> None:
+    def run(who: str, *command: str) -> str:
+        environment = os.environ | {
+            "ESCRUTINIO_KAFKA_CONFIG": str(own_secured_server.secrets / f"kafka/{who}.properties"),
+            "ESCRUTINIO_TOPIC_PREFIX": "",
+            "ESCRUTINIO_ARCHIVE": str(tmp_path / "archive"),
+            "ESCRUTINIO_WRITER_URL": totals.writer_url,
+            "ESCRUTINIO_READER_URL": totals.reader_url,
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("ingest", "ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(EXAMPLE / "updates.csv"))
+    run("aggregator", "aggregator", "run", "--until-caught-up")
+    verdict = json.loads(run("newsroom-demo", "aggregator", "verify", CONTEST, "--json"))
+    assert verdict["equal"] is True
+
+
+# --- the file
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("security.protocol=SASL_SSL\n", "sasl.mechanism, sasl.password, sasl.username missing, which SASL_SSL needs"),
+        ("password=x\n", "line 1: 'password' is not one of"),
+        ("security.protocol=TLS\n", "security.protocol: TLS is none"),
+        ("sasl.password=x\n", "sasl.password would not be used with security.protocol=PLAINTEXT"),
+        ("security.protocol=SSL\nssl.ca.location=gone.crt\n", "there is no file"),
+        ("# nothing\n", "names no bootstrap.servers"),
+    ],
+)
+def test_what_is_wrong_with_an_access_file_is_said(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "kafka.properties"
+    file.write_text(text)
+    with pytest.raises(AccessError, match=r"kafka\.properties") as fault:
+        accesses.read(file)
+    assert says in str(fault.value)
+
+
+def test_a_log_that_is_not_granted_is_told_from_one_that_is_missing(secured_server: SecuredBroker) -> None:
+    with (
+        Log(secured_server.access("aggregator"), "results.rejected") as log,
+        pytest.raises(LogError, match="escrutinio-grants"),
+    ):
+        log.partitions()
