@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench stop reset clean lock
+.PHONY: help demo secrets test check bench stop reset clean lock
 
 VENV  := .venv
 PY    := $(VENV)/bin/python
@@ -17,6 +17,7 @@ CODE  := schemas services deploy tests
 # The whole night after the 48 national updates: make demo FULL=1 ACTAS=folder
 FULL ?=
 ACTAS ?=
+NEWSROOMS ?=
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,10 @@ stop:  ## Stop what demo started; its data is kept
 
 reset:  ## Stop it and delete its data
 	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local reset; else echo "Nothing is installed, so there is no data."; fi
+
+secrets: $(STAMP)  ## Make every password and certificate of docker compose that is missing (NEWSROOMS="newsroom-demo …")
+	@mkdir -p updates
+	@$(PY) -m deploy.secrets $(NEWSROOMS)
 
 check: $(STAMP)  ## Lint, format, types, who may import whom, and the released schemas
 	$(VENV)/bin/ruff check .

@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# Run once by the postgres image, on an empty data folder: the database and its three roles. None is a superuser. The
-# owner migrates; the migrations grant the writer INSERT into history and the reader SELECT on views, and no more.
+# The database and its roles, with the passwords that the secrets say: run at every start, so that a password that was
+# changed takes effect. None is a superuser. The owner migrates; the migrations grant the writer INSERT into history
+# and the reader SELECT on views, and no more.
 set -euo pipefail
+PGPASSWORD=$(cat /run/secrets/postgres_admin_password)
+export PGPASSWORD
 # The passwords go through psql's variables, which quote them, and never through a command line.
-psql -v ON_ERROR_STOP=1 --no-psqlrc --username postgres --dbname postgres <<'SQL'
-\getenv owner_password OWNER_PASSWORD
-\getenv writer_password WRITER_PASSWORD
-\getenv reader_password READER_PASSWORD
-CREATE ROLE escrutinio_owner LOGIN PASSWORD :'owner_password';
-CREATE ROLE escrutinio_writer LOGIN PASSWORD :'writer_password';
-CREATE ROLE escrutinio_reader LOGIN PASSWORD :'reader_password';
-CREATE DATABASE escrutinio OWNER escrutinio_owner;
+psql -v ON_ERROR_STOP=1 --quiet --no-psqlrc --username postgres --dbname postgres <<'SQL'
+\set owner_password `cat /run/secrets/postgres_owner_password`
+\set writer_password `cat /run/secrets/postgres_writer_password`
+\set reader_password `cat /run/secrets/postgres_reader_password`
+SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest('{escrutinio_owner,escrutinio_writer,escrutinio_reader}'::text[]) name
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
+ALTER ROLE escrutinio_owner PASSWORD :'owner_password';
+ALTER ROLE escrutinio_writer PASSWORD :'writer_password';
+ALTER ROLE escrutinio_reader PASSWORD :'reader_password';
+SELECT 'CREATE DATABASE escrutinio OWNER escrutinio_owner'
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'escrutinio') \gexec
+REVOKE ALL ON DATABASE escrutinio FROM PUBLIC;
+GRANT CONNECT ON DATABASE escrutinio TO escrutinio_writer, escrutinio_reader;
 \connect escrutinio
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
-GRANT ALL ON SCHEMA public TO escrutinio_owner;
-GRANT USAGE ON SCHEMA public TO escrutinio_writer, escrutinio_reader;
 SQL
