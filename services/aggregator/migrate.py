@@ -1,8 +1,11 @@
 """Schema migrations: a door that brings an empty or older database to what this release needs.
 
-Files are `NNNN_pre_NAME.sql` (run before the new code) or `NNNN_post_NAME.sql` (after the old code is gone), applied in
-order, each in its own transaction together with its line in `schema_migration`; a crash leaves whole migrations only.
-A released file is never edited: its SHA-256 is kept and compared.
+A change that old code cannot live with is a pair of files: `NNNN_pre_NAME.sql` is applied before the new code starts and leaves
+the old code at work; `NNNN_post_NAME.sql` is applied when none of the old is left, and takes away what only that needed. So a release
+works before and after its own `post` files, and with the `pre` files of the next; what has met the next one's `post`, it refuses.
+
+They are applied in order, each in its own transaction together with its line in `schema_migration`; a crash leaves whole
+migrations only. A released file is never edited: its SHA-256 is kept and compared.
 
 Why not a migration library: the projection is built several times side by side, each in schemas of its own and at a state
 of its own, and the ones there are (alembic, yoyo) keep one state per database.
@@ -37,10 +40,20 @@ class Migration:
     sql: LiteralString
     sha256: str
 
+    @property
+    def is_post(self) -> bool:
+        """Whether it has to wait until the old code is gone."""
+        return is_post(self.name)
+
     def of(self, projection: Projection) -> LiteralString:
         """The file for one projection's schemas."""
         schemas = {"aggregate": projection.tables, "results": projection.views}
         return _VARIABLE.sub(lambda found: schemas[found[1]], self.sql)
+
+
+def is_post(name: str) -> bool:
+    """Whether the migration of that name has to wait until the code before it is gone."""
+    return name[5:].startswith("post_")
 
 
 def released() -> list[Migration]:
@@ -60,10 +73,13 @@ def released() -> list[Migration]:
     return found
 
 
-def migrate(owner_url: str, projection: Projection = LIVE, version: int = 1) -> list[Migration]:
-    """Apply what is missing; returns it. Raises MigrationError for a database this release does not fit.
+def migrate(
+    owner_url: str, projection: Projection = LIVE, version: int = 1, *, old_is_gone: bool = False
+) -> tuple[list[Migration], list[Migration]]:
+    """Apply what is missing. Returns what was applied, and what waits until the old code is gone.
 
-    `version`: the projection's number, when it is made by this.
+    `version`: the projection's number, when it is made by this; `old_is_gone`: no process of an earlier release runs any more.
+    Raises MigrationError for a database this release does not fit.
     """
     try:
         db = psycopg.connect(owner_url, autocommit=True, connect_timeout=10)
@@ -71,12 +87,14 @@ def migrate(owner_url: str, projection: Projection = LIVE, version: int = 1) -> 
         raise MigrationError(f"PostgreSQL does not answer: {error}") from error
     try:
         with db:
-            return _apply(db, projection, version)
+            return _apply(db, projection, version, old_is_gone)
     except psycopg.Error as error:
         raise MigrationError(f"PostgreSQL refused: {error}. Migrations are for the owner of the database.") from error
 
 
-def _apply(db: psycopg.Connection[tuple[Any, ...]], projection: Projection, version: int) -> list[Migration]:
+def _apply(
+    db: psycopg.Connection[tuple[Any, ...]], projection: Projection, version: int, old_is_gone: bool
+) -> tuple[list[Migration], list[Migration]]:
     db.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     roles = {name for (name,) in db.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(_ROLES),))}
     if missing := sorted(set(_ROLES) - roles):
@@ -86,10 +104,14 @@ def _apply(db: psycopg.Connection[tuple[Any, ...]], projection: Projection, vers
     with db.transaction():
         _start(db, projection)
     applied = _applied(db)
-    new = []
+    new: list[Migration] = []
+    waiting: list[Migration] = []
     for migration in released():
         if migration.version in applied:
             _same(migration, applied)
+            continue
+        if waiting or (migration.is_post and applied and not old_is_gone):
+            waiting.append(migration)
             continue
         with db.transaction():
             db.execute(migration.of(projection))
@@ -99,7 +121,7 @@ def _apply(db: psycopg.Connection[tuple[Any, ...]], projection: Projection, vers
             )
         new.append(migration)
     db.execute("INSERT INTO projection (version) VALUES (%s) ON CONFLICT DO NOTHING", (version,))
-    return new
+    return new, waiting
 
 
 def _start(db: psycopg.Connection[tuple[Any, ...]], projection: Projection) -> None:
@@ -118,7 +140,7 @@ def point_at(db: psycopg.Connection[Any], schema: str) -> None:
 
 
 def check(db: psycopg.Connection[dict[str, object]], projection: Projection, schema: str) -> None:
-    """Point the connection at `schema` of a projection. Raise MigrationError unless it is exactly at this release,
+    """Point the connection at `schema` of a projection. Raise MigrationError unless this release can work with it,
     ProjectionError when there is none of that name."""
     (there,) = db.execute(
         "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s) AS schema,"
@@ -133,21 +155,27 @@ def check(db: psycopg.Connection[dict[str, object]], projection: Projection, sch
     point_at(db, schema)
     applied = _applied(db) if there["migrated"] else {}
     latest = released()
-    if missing := [m.name for m in latest if m.version not in applied]:
+    if missing := [m.name for m in latest if m.version not in applied and not m.is_post]:
         raise MigrationError(f"the database lacks migration {missing[0]}; run `escrutinio-aggregator migrate`")
     for migration in latest:
-        _same(migration, applied)
-    if newer := sorted(set(applied) - {m.version for m in latest}):
-        raise MigrationError(f"the database has migration {newer[0]} of a newer release; upgrade this one")
+        if migration.version in applied:
+            _same(migration, applied)
+    known = {m.version for m in latest}
+    if newer := [name for version, (name, _) in sorted(applied.items()) if version not in known and is_post(name)]:
+        raise MigrationError(
+            f"the database has migration {newer[0]} of a newer release, which took away what this one needs; start the newer one"
+        )
 
 
-def _applied(db: psycopg.Connection[Any]) -> dict[int, str]:
+def _applied(db: psycopg.Connection[Any]) -> dict[int, tuple[str, str]]:
+    """Name and SHA-256 by version."""
     with db.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        return dict(cursor.execute("SELECT version, sha256 FROM schema_migration").fetchall())
+        rows = cursor.execute("SELECT version, name, sha256 FROM schema_migration").fetchall()
+    return {version: (name, sha256) for version, name, sha256 in rows}
 
 
-def _same(migration: Migration, applied: dict[int, str]) -> None:
-    if applied[migration.version] != migration.sha256:
+def _same(migration: Migration, applied: dict[int, tuple[str, str]]) -> None:
+    if applied[migration.version][1] != migration.sha256:
         raise MigrationError(
             f"migration {migration.name} was applied in another form: these tables are of another release. "
             "`escrutinio-aggregator rebuild` makes this one's beside them."

@@ -35,16 +35,25 @@ from schemas.types import rfc3339
 
 @click.command(cls=Command)
 @owner
-def migrate(owner_url: str | None) -> None:
-    """Bring the database to what this release needs. Safe to run again.
+@click.option(
+    "--old-is-gone", is_flag=True, help="No process of an earlier release runs: take away what only they needed."
+)
+def migrate(owner_url: str | None, old_is_gone: bool) -> None:
+    """Bring the database to what this release needs. Safe to run again, and while the release before is at work.
+
+    An upgrade is: migrate, restart every service with the new release, migrate --old-is-gone.
 
     \b
     Example: escrutinio-aggregator migrate
     """
-    applied = run_migrations(AggregatorSettings.load(owner_url=owner_url).need("owner_url"))
+    url = AggregatorSettings.load(owner_url=owner_url).need("owner_url")
+    applied, waiting = run_migrations(url, old_is_gone=old_is_gone)
     for migration in applied:
         click.echo(f"applied {migration.name}")
     click.echo(f"{len(applied)} migrations applied; the database is up to date")
+    if waiting:
+        names = ", ".join(migration.name for migration in waiting)
+        click.echo(f"waiting until no process of an earlier release runs (migrate --old-is-gone): {names}")
 
 
 @click.command(cls=Command)

@@ -1,0 +1,109 @@
+"""Two releases on one database: the old one at work while the new one comes, and what either refuses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import LiteralString
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from aggregator import migrate as migrations
+from aggregator.cli import main
+from aggregator.migrate import Migration, MigrationError, migrate, released
+from aggregator.projections import Projections
+from aggregator.rebuild import Building, next_projection, take_over
+from aggregator.store import Store
+from aggregator.verify import verify
+from aggregator.views import Views
+from tests.builders import CONTEST, contest, sheet
+from tests.fix_aggregate import EventLog, aggregate
+from tests.fix_postgres import Database
+
+
+def _migration(version: int, name: str, sql: LiteralString) -> Migration:
+    return Migration(version, f"{version:04}_{name}", sql, hashlib.sha256(sql.encode()).hexdigest())
+
+
+OLD = released()
+# What a release would do that gives a column another name: the new one is added before, the old one taken away after.
+NEW = [
+    *OLD,
+    _migration(OLD[-1].version + 1, "pre_operator_note", "ALTER TABLE :aggregate.cursor ADD COLUMN note text"),
+    _migration(
+        OLD[-1].version + 2, "post_updated_at", "ALTER TABLE :aggregate.cursor ALTER COLUMN updated_at DROP NOT NULL"
+    ),
+]
+
+
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Migration]], None]:
+    """Makes this process the release with those migrations."""
+    return lambda files: monkeypatch.setattr(migrations, "released", lambda: files)
+
+
+def test_the_old_release_works_on_while_the_new_one_comes(
+    event_log: EventLog, totals: Database, release: Callable[[list[Migration]], None]
+) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+
+    release(NEW)
+    with pytest.raises(
+        MigrationError, match=r"lacks migration 0003_pre_operator_note; run `escrutinio-aggregator migrate`"
+    ):
+        Store(totals.writer_url)
+    told = CliRunner().invoke(main, ["migrate", "--owner-url", totals.owner_url])
+    assert told.output.splitlines() == [
+        "applied 0003_pre_operator_note",
+        "1 migrations applied; the database is up to date",
+        "waiting until no process of an earlier release runs (migrate --old-is-gone): 0004_post_updated_at",
+    ]
+
+    for number, files in enumerate(
+        (OLD, NEW, OLD, NEW), 2
+    ):  # restarted one after the other, in any order, and back again
+        release(files)
+        event_log.append([sheet(number)])
+        aggregate(event_log, totals)
+
+    applied, waiting = migrate(totals.owner_url, old_is_gone=True)
+    assert ([m.name for m in applied], waiting) == (["0004_post_updated_at"], [])
+    event_log.append([sheet(6)])
+    aggregate(event_log, totals)
+    with Views(totals.reader_url) as views:
+        verdict = verify(views, event_log.kafka, event_log.topic, CONTEST)
+    assert (verdict.equal, verdict.events) == (True, 7)
+
+    release(OLD)
+    doors: tuple[Callable[[], object], ...] = (lambda: Store(totals.writer_url), lambda: Views(totals.reader_url))
+    for door in doors:
+        with pytest.raises(MigrationError, match=r"0004_post_updated_at of a newer release, .*; start the newer one"):
+            door()
+
+
+def test_what_comes_after_a_file_that_waits_waits_too(
+    totals: Database, release: Callable[[list[Migration]], None]
+) -> None:
+    release([*NEW, _migration(5, "pre_two_releases_on", "ALTER TABLE :aggregate.cursor ADD COLUMN more text")])
+    applied, waiting = migrate(totals.owner_url)
+    assert [m.version for m in applied] == [3]
+    assert [m.version for m in waiting] == [4, 5]
+    assert [m.version for m in migrate(totals.owner_url, old_is_gone=True)[0]] == [4, 5]
+
+
+def test_an_empty_database_and_a_rebuild_have_no_old_release(
+    database: Database, event_log: EventLog, release: Callable[[list[Migration]], None]
+) -> None:
+    release(NEW)
+    assert [m.version for m in migrate(database.owner_url)[0]] == [1, 2, 3, 4]
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, database)
+    with Projections(database.owner_url) as projections:
+        target = next_projection(projections)
+        with Building(database.writer_url, event_log.kafka, event_log.topic, target) as building:
+            take_over(projections, building, target)
+    with psycopg.connect(database.owner_url) as db:
+        assert db.execute("SELECT max(version) FROM aggregate.schema_migration").fetchall() == [(4,)]
