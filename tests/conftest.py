@@ -5,6 +5,7 @@ Servers are real: started once per session by the plug-ins below, and on their o
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -19,12 +20,14 @@ pytest_plugins = [
     "tests.fix_postgres",
     "tests.fix_aggregate",
     "tests.fix_tables",
+    "tests.fix_observed",
 ]
 
 
 def pytest_configure() -> None:
     # Ended by a time limit, a session is to stop its servers as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ["ESCRUTINIO_LOG_FORMAT"] = "text"  # what a command says is the same in a container
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,15 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from aggregator.fold import ContestState, evolve
 from aggregator.log import Group, Log, LogError, LogUnreachable
 from aggregator.records import Parked, RawRecord, recorded_of_raw
-from aggregator.rows import CHANGED_OUTSIDE, printable
-from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
+from aggregator.rows import CHANGED_OUTSIDE, RowError, printable
+from aggregator.store import Batch, Cursor, Fenced, Store, StoreUnreachable, TablesChanged
 from runtime.access import KafkaAccess
 from schemas.errors import ContractError
 
@@ -32,6 +32,9 @@ _CHECK_S = 60.0
 
 _AGAIN_S = 60.0
 """A member of a group that is fenced by somebody else twice within this ends: there is another aggregator."""
+
+_SHOWN = 20
+"""Findings of a batch that are said one by one; all are in the tables."""
 
 _ASK_S = 5.0
 """How often an idle run asks both servers something: that it is alive is a fact, not a guess."""
@@ -71,7 +74,10 @@ class PartitionFold:
                 recorded = recorded_of_raw(raw)
             except ContractError as error:
                 reason = printable(str(error))
-                logger.error("offset %d: %s; contest %r is blocked from here on", raw.offset, reason, contest_id)
+                about = {"contest_id": contest_id, "partition": raw.partition, "offset": raw.offset}
+                logger.error(
+                    "offset %d: %s; contest %r is blocked from here on", raw.offset, reason, contest_id, extra=about
+                )
                 self.blocked[contest_id] = (raw.offset, reason)
                 batch.parked.append(Parked(raw, contest_id, reason))
                 if contest_id in self.states:
@@ -87,6 +93,34 @@ class PartitionFold:
         batch.digests = {contest_id: state.digest.root() for contest_id, state in self.states.items()}
         batch.digest = partition_digest(batch.digests)
         return batch
+
+
+class Listener:
+    """Told by a run what it does, by the thread that works; does nothing itself."""
+
+    def loaded(self, cursor: Cursor, fold: PartitionFold, parked: Mapping[str, int]) -> None:
+        """A partition is this run's, and read back. `parked`: its parked messages by what their key says is their contest."""
+
+    def given_up(self, partition: int) -> None:
+        """A partition is no longer this run's."""
+
+    def read(self, records: Sequence[RawRecord]) -> None:
+        """These, at least one, are next to be committed."""
+
+    def committed(self, cursor: Cursor, records: Sequence[RawRecord], batch: Batch, seconds: float) -> None:
+        """A batch of one partition is; the cursor is the one after it. `seconds`: what the transaction took."""
+
+    def ends(self, ends: Mapping[int, int]) -> None:
+        """The end of the log, by partition."""
+
+    def alive(self) -> None:
+        """The log was read, what it brought is committed, and both servers answer."""
+
+    def lost(self, part: str, reason: str) -> None:
+        """`kafka` or `postgres` does not answer; the run begins anew when it does."""
+
+    def changed_outside(self) -> None:
+        """The tables are not what was committed: the run ends."""
 
 
 def partition_digest(digests: Mapping[str, str]) -> str:
@@ -110,28 +144,30 @@ def run(
     group: str | None = None,
     session_timeout_s: float = 10.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    on_alive: Callable[[], None] = lambda: None,
+    listener: Listener | None = None,
 ) -> None:
     """Aggregate every partition until `stop` is set, or with `until_caught_up` until the log's end is reached.
 
     With `group`, the partitions that this group of aggregators gives to this one, and no others: see `Group`, also for
-    `session_timeout_s`. A broker or database that goes away is waited for, and said. `on_alive` is called whenever the log
-    was read and what it brought is committed. Raises what waiting cannot mend: LogError, StoreError (Fenced among them),
-    MigrationError.
+    `session_timeout_s`. A broker or database that goes away is waited for, and said. Raises what waiting cannot mend: LogError,
+    StoreError (Fenced and TablesChanged among them), RowError, MigrationError.
     """
     assert group is None or not until_caught_up, "a member does not know how far the others are"
     wait_s, last_fenced = 0.5, -_AGAIN_S
+    listener = listener or Listener()
     while not stop.is_set():
         begun = time.monotonic()
         try:
             with (
-                Store(writer_url) as store,
                 Log(kafka, topic, max_poll_records=batch_size) as log,
+                _telling_how_far_it_goes(log, listener),
+                Store(writer_url) as store,
                 Group(kafka, topic, group, session_timeout_s=session_timeout_s)
                 if group is not None
                 else nullcontext() as member,
             ):
-                _session(store, log, _Holding(store, log, member), stop, until_caught_up, on_progress, on_alive)
+                holding = _Holding(store, log, member, listener)
+                _session(store, log, holding, stop, until_caught_up, on_progress, listener)
                 return
         except Fenced as fenced:
             if (turn := _turn(writer_url, stop)) is not None and turn != fenced.turn:
@@ -143,12 +179,26 @@ def run(
                 logger.warning("%s; joining group %s again", fenced, group)
         except _Replaced as replaced:
             logger.warning("%s; joining group %s again", replaced, group)
+        except (TablesChanged, RowError):
+            listener.changed_outside()
+            raise
         except (LogUnreachable, StoreUnreachable) as error:
+            listener.lost("kafka" if isinstance(error, LogUnreachable) else "postgres", str(error))
             if time.monotonic() - begun > 30:  # it had worked: this is a new fault
                 wait_s = 0.5
             logger.warning("%s; trying again in %.1f s", error, wait_s)
             stop.wait(wait_s)
             wait_s = min(wait_s * 2, 5.0)
+
+
+@contextmanager
+def _telling_how_far_it_goes(log: Log, listener: Listener) -> Iterator[None]:
+    """Where the database is away the log may go on, and we fall behind: that is to be seen before it is back."""
+    try:
+        yield
+    except StoreUnreachable:
+        listener.ends({partition: log.end_offset(partition) for partition in log.partitions()})
+        raise
 
 
 def _turn(writer_url: str, stop: threading.Event) -> tuple[int, int] | None:
@@ -172,12 +222,12 @@ class _Holding:
     Who is given a partition claims it, nobody else does; so two members never take it from each other in turn.
     """
 
-    def __init__(self, store: Store, log: Log, group: Group | None) -> None:
+    def __init__(self, store: Store, log: Log, group: Group | None, listener: Listener) -> None:
         self.cursors: dict[int, Cursor] = {}
         self._folds: dict[int, PartitionFold] = {}
         self._tenures: dict[int, int] = {}
         self.reading: Iterator[list[RawRecord]] = iter(())
-        self._store, self._log, self._group = store, log, group
+        self._store, self._log, self._group, self._listener = store, log, group, listener
         self._topic, self._topic_id = log.topic, log.topic_id()
         self._everything = dict.fromkeys(log.partitions(), 0)
 
@@ -188,7 +238,10 @@ class _Holding:
             return bool(owned)
         given = sorted(partition for partition, tenure in owned.items() if self._tenures.get(partition) != tenure)
         for partition in sorted(self._tenures.keys() - owned.keys()):
-            logger.info("%s/%d: given up at offset %d", self._topic, partition, self.cursors[partition].next_offset)
+            at = self.cursors[partition].next_offset
+            about = {"partition": partition, "offset": at}
+            logger.info("%s/%d: given up at offset %d", self._topic, partition, at, extra=about)
+            self._listener.given_up(partition)
         if self._group is not None:
             has = ", ".join(map(str, sorted(owned))) or "none"
             logger.info("%s: this member of group %s has partitions: %s", self._topic, self._group.name, has)
@@ -200,24 +253,37 @@ class _Holding:
         for partition in given:
             with self._fencing(partition):
                 self._folds[partition] = self._load(self.cursors[partition])
+            parked = self._store.parked(self.cursors[partition])
+            self._listener.loaded(self.cursors[partition], self._folds[partition], parked)
         self.reading = self._log.read({partition: cursor.next_offset for partition, cursor in self.cursors.items()})
         return bool(owned)
 
     def _load(self, cursor: Cursor) -> PartitionFold:
         states, blocked = self._store.load(cursor)
         if any(s.last is not None and s.last.offset >= cursor.next_offset for s in states.values()):
-            raise StoreError(
+            raise TablesChanged(
                 f"the cursor of {cursor.topic}/{cursor.partition} stands at offset {cursor.next_offset}, behind what is "
                 f"aggregated: {CHANGED_OUTSIDE}"
             )
-        logger.info("%s/%d: at offset %d, epoch %d", cursor.topic, cursor.partition, cursor.next_offset, cursor.epoch)
+        logger.info(
+            "%s/%d: at offset %d, epoch %d",
+            cursor.topic,
+            cursor.partition,
+            cursor.next_offset,
+            cursor.epoch,
+            extra={"partition": cursor.partition, "offset": cursor.next_offset},
+        )
         return PartitionFold(states, blocked)
 
     def commit(self, partition: int, records: list[RawRecord]) -> None:
         """Fold the records of a partition and write what they make. Raises _Replaced, or Fenced for what is not the group's
         doing."""
+        batch = self._folds[partition].take(records)
+        begun = time.monotonic()
         with self._fencing(partition):
-            self.cursors[partition] = self._store.commit(self.cursors[partition], self._folds[partition].take(records))
+            self.cursors[partition] = self._store.commit(self.cursors[partition], batch)
+        self._listener.committed(self.cursors[partition], records, batch, time.monotonic() - begun)
+        _say_findings(batch)
 
     @contextmanager
     def _fencing(self, partition: int) -> Iterator[None]:
@@ -242,6 +308,21 @@ class _Holding:
             )
 
 
+def _say_findings(batch: Batch) -> None:
+    found = [(step.recorded, finding) for step in batch.steps for finding in step.findings]
+    for recorded, finding in found[:_SHOWN]:
+        about = {
+            "contest_id": recorded.event.contest_id,
+            "event_id": str(recorded.event.event_id),
+            "partition": recorded.partition,
+            "offset": recorded.offset,
+            "code": finding.code,
+        }
+        logger.warning("offset %d: %s", recorded.offset, finding, extra=about)
+    if len(found) > _SHOWN:
+        logger.warning("and %d more findings, all in the tables", len(found) - _SHOWN)
+
+
 def _session(
     store: Store,
     log: Log,
@@ -249,13 +330,15 @@ def _session(
     stop: threading.Event,
     until_caught_up: bool,
     on_progress: Callable[[Progress], None],
-    on_alive: Callable[[], None],
+    listener: Listener,
 ) -> None:
     """One life of the connections, up to the end that the caller asked for."""
     started, read, asked = time.monotonic(), 0, -_ASK_S
     checked = started
     while not stop.is_set():
         records = next(holding.reading) if holding.look() else []
+        if records:
+            listener.read(records)
         for partition in sorted({r.partition for r in records}):
             own = [r for r in records if r.partition == partition]
             holding.commit(partition, own)
@@ -264,12 +347,13 @@ def _session(
         if records or until_caught_up or now - asked > _ASK_S:
             # Also when nothing came: that a server is gone shows in its answers only.
             ends = {p: log.end_offset(p) for p in holding.cursors or log.partitions()}
+            listener.ends(ends)
             store.ask()
             asked = now
             if now - checked > _CHECK_S:
                 holding.check_log()
                 checked = now
-            on_alive()
+            listener.alive()
             for partition, cursor in holding.cursors.items() if records else ():
                 on_progress(Progress(partition, cursor.next_offset, ends[partition], read / max(now - started, 1e-9)))
             if until_caught_up and all(c.next_offset >= ends[p] for p, c in holding.cursors.items()):

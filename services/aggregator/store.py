@@ -48,6 +48,10 @@ class StoreUnreachable(StoreError):
     """PostgreSQL does not answer. It may come back."""
 
 
+class TablesChanged(StoreError):
+    """What is read back is not what was committed: somebody else has written to the tables."""
+
+
 class Fenced(StoreError):
     """Another aggregator has taken over this partition; this one wrote nothing and must stop.
 
@@ -281,7 +285,7 @@ class Store:
         """The states of a partition's contests at the cursor, and the contests that are blocked there.
 
         Totals are not read but added up anew from the units and held against the table, and the digest against the
-        one committed: raises StoreError naming what differs, so that a row changed by hand is not built upon. Raises Fenced
+        one committed: raises TablesChanged naming what differs, so that a row changed by hand is not built upon. Raises Fenced
         when another writer has claimed the partition meanwhile: what it writes is not to be taken for such a change.
         """
         topic, partition = cursor.topic, cursor.partition
@@ -298,6 +302,12 @@ class Store:
             for row in self._db.execute(_SQL["blocked_of_partition"], where).fetchall():
                 blocked[row["contest_id"]] = (row["log_offset"], "blocked by an earlier message")
         return states, blocked
+
+    def parked(self, cursor: Cursor) -> dict[str, int]:
+        """How many messages of a partition are parked, by what their key says is their contest."""
+        with _reachable():
+            found = self._db.execute(_SQL["parked_of_partition"], {"partition": cursor.partition})
+            return {row["contest_id"]: row["messages"] for row in found}
 
     def _state(self, partition: int, row: Mapping[str, Any]) -> ContestState:
         contest_id = row["contest_id"]
@@ -335,7 +345,7 @@ class Store:
         if (definition := self._db.execute(_SQL["definition_at"], where).fetchone()) is not None:
             event = definition_of(definition["definition"])
             return Recorded(partition, row["last_offset"], definition["recorded_at"], event)
-        raise StoreError(
+        raise TablesChanged(
             f"{row['contest_id']} has no event at offset {row['last_offset']}, its last: {CHANGED_OUTSIDE}"
         )
 
@@ -349,13 +359,13 @@ class Store:
             row, totals = kept.get((kind, area)), state.sums.setdefault(kind, {})
             total = totals.get(area) or AreaTotal(state.layout.zero())  # every unit of it may have left
             if row is None or total.vector != state.layout.vector_of(row):
-                raise StoreError(
+                raise TablesChanged(
                     f"the total of area {area} of {contest_id} is not the sum of its units: {CHANGED_OUTSIDE}"
                 )
             # What last touched an area may be a unit that is no longer in it: only the row knows.
             totals[area] = rows.total_of(row, total.vector)
         if (root := state.digest.root()) != digest:
-            raise StoreError(
+            raise TablesChanged(
                 f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: "
                 f"{CHANGED_OUTSIDE}"
             )

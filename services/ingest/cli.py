@@ -6,30 +6,38 @@ wrong use, or a fault. Reports go to standard output, everything said meanwhile 
 
 import gc
 import json
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ingest import broker, contest_file, publish
 from ingest.adapters.table import BadCell, instant
 from ingest.archive import Archive
 from ingest.errors import IngestError, Stopped
+from ingest.listener import Listener
+from ingest.metrics import Metrics
 from ingest.pipeline import Connection, Pipeline
 from ingest.report import Report
 from ingest.screen import ProgressScreen
 from ingest.watch import Watch
+from runtime import logs
 from runtime.access import AccessError, KafkaAccess
+from runtime.health import new_registry, serving
+from runtime.logs import LogFormat
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.errors import EscrutinioError
 from schemas.types import ReportingUnitType
+
+logger = logging.getLogger(__name__)
 
 
 class IngestSettings(Settings):
@@ -64,6 +72,10 @@ def _working(command: Callable[..., Any]) -> Callable[..., Any]:
             help="The contest's file; may be left out when the log has exactly one contest. [ESCRUTINIO_CONTEST]",
         ),
         click.option("--json", "as_json", is_flag=True, help="Report as JSON."),
+        click.option(
+            "--log-format", type=click.Choice([one.value for one in LogFormat]),
+            help="What is said meanwhile: text, or a JSON object a line; auto (unless told): JSON in containers. [ESCRUTINIO_LOG_FORMAT]",
+        ),
     ):  # fmt: skip
         command = option(command)
     return _common(command)
@@ -126,26 +138,24 @@ def load(files: tuple[Path, ...], observed_at: str | None, as_json: bool, **flag
     "--every", "every_s", type=click.FloatRange(0.05), default=5.0, show_default=True, help="Seconds between looks."
 )
 @click.option(
-    "--health-file",
-    type=click.Path(path_type=Path),
-    help="Touched after every look that could read the folder, and every batch; older than a few looks means not alive.",
+    "--http",
+    metavar="HOST:PORT",
+    help="Answer /metrics, /live and /ready there; nowhere unless told. [ESCRUTINIO_HTTP]",
 )
-def watch(folder: Path, every_s: float, health_file: Path | None, as_json: bool, **flags: Any) -> None:
+def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
     """Load what appears in a folder, until stopped (SIGTERM or Ctrl-C finish the document in hand).
 
     \b
     Example:
-      escrutinio-ingest watch --contest contest.toml --health-file /tmp/alive incoming/
+      escrutinio-ingest watch --contest contest.toml --http 127.0.0.1:9464 incoming/
     """
     if not folder.is_dir():
         raise click.BadParameter(f"{folder} is not a folder", param_hint="FOLDER")
-    if health_file is not None and not health_file.parent.is_dir():
-        raise click.UsageError(f"--health-file: there is no folder {health_file.parent}; make it, or name another")
 
     def work(pipeline: Pipeline, screen: ProgressScreen, stop: threading.Event) -> None:
-        Watch(pipeline, folder, screen, stop, every_s=every_s, health_file=health_file).run()
+        Watch(pipeline, folder, screen, stop, every_s=every_s).run()
 
-    _run(flags, as_json, work, serving=True)
+    _run(flags, as_json, work, until_stopped=True)
 
 
 @cli.command()
@@ -181,25 +191,35 @@ def _run(
     as_json: bool,
     work: Callable[[Pipeline, ProgressScreen, threading.Event], object],
     *,
-    serving: bool = False,
+    until_stopped: bool = False,
     revising: bool = False,
 ) -> None:
-    """`serving`: until stopped; what is rejected is then said at once, and a stop as asked is no fault."""
+    """`until_stopped`: what is published and rejected is then said at once, it can be asked over HTTP how it is, and a stop as
+    asked is no fault."""
     settings, kafka = _settings(flags)
     # A document is a million small values without cycles: looking for cycles among them took a third of the time.
     gc.set_threshold(1_000_000, 20, 100)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    connection = Connection(kafka, settings.names, 0 if serving else 20)
+    console = logs.configure(settings.log_format)
+    connection = Connection(kafka, settings.names, 0 if until_stopped else 20)
     file = _contest(settings.contest) if settings.contest is not None else None
-    with ProgressScreen(Console(stderr=True)) as screen:
+    with ExitStack() as stack:
+        listener = Listener()
+        if until_stopped:
+            registry = new_registry("ingest")
+            listener = metrics = Metrics(registry)
+            stack.enter_context(serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop))
+        screen = stack.enter_context(ProgressScreen(console))
         archive = Archive(settings.archive)
-        pipeline = Pipeline(connection, archive, file, screen, stop, revising=revising, aloud=serving)
+        pipeline = Pipeline(
+            connection, archive, file, screen, stop, revising=revising, aloud=until_stopped, listener=listener
+        )
         with pipeline:
             work(pipeline, screen, stop)
     _tell(pipeline.report, as_json)
-    raise SystemExit(0 if serving else pipeline.report.exit_code)
+    raise SystemExit(0 if until_stopped else pipeline.report.exit_code)
 
 
 def _tell(report: Report, as_json: bool) -> None:
@@ -245,8 +265,15 @@ def main() -> None:
     try:
         cli()
     except Stopped as fault:
-        click.echo(f"escrutinio-ingest: {fault}", err=True)
+        _say_fault(fault)
         os._exit(2)  # a producer that cannot reach its broker would hold up, or fail in, an orderly exit
     except EscrutinioError as fault:
-        click.echo(f"escrutinio-ingest: {fault}", err=True)
+        _say_fault(fault)
         raise SystemExit(2) from None
+
+
+def _say_fault(fault: EscrutinioError) -> None:
+    if logs.is_json():
+        logger.critical("%s", fault, extra={"fault": type(fault).__name__})
+    else:
+        click.echo(f"escrutinio-ingest: {fault}", err=True)

@@ -21,6 +21,7 @@ from ingest import adapters, broker, changes, publish, recall, source
 from ingest.archive import Archive
 from ingest.encode import encode
 from ingest.errors import BrokerAway, DeliveryFailed, IngestError, SourceError, Stopped
+from ingest.listener import Listener
 from ingest.report import SHOWN, Report
 from ingest.statement import Kept, Rejection, Snapshot
 from runtime.access import KafkaAccess
@@ -42,8 +43,8 @@ _ATTEMPTS = 3
 class Screen(Protocol):
     """Where a run says what it does."""
 
-    def say(self, line: str) -> None:
-        """One line, about something that happened."""
+    def say(self, line: str, **about: object) -> None:
+        """One line, about something that happened; `about`: what of it machines look for, by name."""
 
     def start(self, what: str, rows: int) -> None:
         """A batch of `rows` begins."""
@@ -81,9 +82,10 @@ class Pipeline:
         *,
         revising: bool = False,
         aloud: bool = False,
+        listener: Listener | None = None,
     ) -> None:
         """`revising`: a definition on the log that differs from the file's is no fault; `revise` is about to publish it.
-        `aloud`: new rejections are said as they come, for who does not wait for the report."""
+        `aloud`: new events and rejections are said as they come, for who does not wait for the report."""
         self.report = Report()
         self.contest: changes.ContestMemory
         self._connection = connection
@@ -93,6 +95,7 @@ class Pipeline:
         self._stop = stop
         self._revising = revising
         self._aloud = aloud
+        self.listener = listener or Listener()
         self._contests: dict[str, changes.ContestMemory] = {}
         self._rejected: set[str] = set()
         self._accepted: dict[UUID, tuple[int, int]] = {}
@@ -115,6 +118,7 @@ class Pipeline:
             self._patiently(self._recall)
             self._choose_contest()
             self._move_level()  # a crash may have come between the last sheet and this
+            self.listener.advanced()
             self._stack = stack.pop_all()
         return self
 
@@ -151,6 +155,7 @@ class Pipeline:
         """Fetches and keeps a document and says what it is; one that cannot be read is rejected, and None returned."""
         kept = self._archive.keep(source.fetch(path, observed_at), self._observed)
         self.report.documents += 1
+        self.listener.fetched()
         recognised = adapters.recognise(kept)
         if isinstance(recognised, Rejection):
             self._publish((Snapshot("unreadable", "", (), (recognised,)),), kept.uri)
@@ -195,7 +200,10 @@ class Pipeline:
             except (BrokerAway, DeliveryFailed) as fault:
                 failed = self._recover(fault, failed)
         self._screen.done()
-        self.report.add(changes.published(attempts, self.contest), again=again)
+        brought = changes.published(attempts, self.contest)
+        self.report.add(brought, again=again)
+        self.listener.published(brought.events, brought.findings, brought.heartbeats)
+        self.listener.advanced()
         self.report.seconds += time.monotonic() - started
 
     def _since(self, snapshots: Sequence[Snapshot]) -> changes.Changes:
@@ -230,6 +238,8 @@ class Pipeline:
             if len(found.events) < whole:
                 found.heartbeats.clear()
                 return sent - len(found.events), False  # what of it is still news?
+        if self._aloud:
+            self._say_published(found.events, offsets)
         changes.adopt(self.contest, replace(found, units=found.units if alone else {}, heartbeats=[]))
         # A crash here leaves the events without the rejections; they are met, and sent, again.
         new = {str(r.id): r for r in found.rejections if str(r.id) not in self._rejected}
@@ -237,14 +247,33 @@ class Pipeline:
         # A crash here leaves the heartbeats out; an equal document, or this one again, sends them.
         self._deliver(names.feed_status, (encode(heartbeat) for heartbeat in found.heartbeats))
         self._rejected.update(new)
+        self.listener.rejected(new.values())
         if self._aloud:
             for rejection in list(new.values())[:SHOWN]:
-                self._screen.say(f"rejected: {rejection}")
+                about = {"code": rejection.finding.code, "document": rejection.uri, "sha256": rejection.sha256}
+                self._screen.say(
+                    f"rejected: {rejection}", contest_id=contest_id, rejection_id=str(rejection.id), **about
+                )
             if len(new) > SHOWN:
                 self._screen.say(f"and {len(new) - SHOWN:,} more, all in {names.rejected}")
         for heartbeat in found.heartbeats:
             self.contest.hear(heartbeat)
         return 0, True
+
+    def _say_published(self, events: Sequence[CountUpdate], offsets: Mapping[int, list[int]]) -> None:
+        """Each event and its place: where nobody else wrote meanwhile as it was given out, else as it was read back."""
+        given = [(partition, offset) for partition, places in offsets.items() for offset in places]
+        for event, place in list(zip(events, given, strict=False))[:SHOWN]:
+            partition, offset = self._accepted.get(event.event_id, place)
+            self._screen.say(
+                f"published: offset {offset}, {event.kind} {event.unit} sequence {event.sequence}",
+                contest_id=event.contest_id,
+                event_id=str(event.event_id),
+                partition=partition,
+                offset=offset,
+            )
+        if len(events) > SHOWN:
+            self._screen.say(f"and {len(events) - SHOWN:,} more events")
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
         """Whether our events, and nothing else, follow what we had read. Moves the place in the log if so: they must
@@ -272,7 +301,7 @@ class Pipeline:
             connection = self._connection
             broker.reach(connection.kafka)
             self._publisher = publish.Publisher(
-                connection.kafka, self._screen.say, self._stop, linger_ms=connection.linger_ms
+                connection.kafka, self._say_waiting, self._stop, linger_ms=connection.linger_ms
             )
         news = 1 if topic == self._connection.names.events else 0
         return self._publisher.send(topic, messages, lambda n: self._screen.advance(n * news, n * news, 0), places)
@@ -286,7 +315,7 @@ class Pipeline:
             failed += 1
             if failed >= _ATTEMPTS:
                 raise fault
-        self._screen.say(f"{fault}; reading the log again before going on")
+        self._say_waiting(f"{fault}; reading the log again before going on")
         if self._publisher is not None:
             self._publisher.__exit__(type(fault), fault, None)
             self._publisher = None
@@ -312,6 +341,7 @@ class Pipeline:
                 and changes.remember(self._contests[event.contest_id], event)
             ):
                 self._accepted[event.event_id] = (record.partition, record.offset)
+                self.listener.recalled(event)
                 for document in event.source.documents:
                     self._recall_observed(document.sha256, event)
         for reader in self._beside:
@@ -343,6 +373,7 @@ class Pipeline:
             return  # another's record; heartbeats are only compared with
         if isinstance(event, FeedStatus) and event.contest_id in self._contests:
             self._contests[event.contest_id].hear(event)
+            self.listener.recalled(event)
             self._recall_observed(event.document_sha256, event)
 
     def _choose_contest(self) -> None:
@@ -375,6 +406,7 @@ class Pipeline:
             held = self._contests.get(definition.contest_id)
             if held is not None and held.definition.event_id == definition.event_id:
                 self.report.definitions += 1
+                self.listener.defined(held.definition)
                 return
             if refused := definition_fault(definition, text_of(definition), held.definition if held else None):
                 raise IngestError(f"{definition.contest_id} cannot be defined so: {refused.message}")
@@ -446,8 +478,12 @@ class Pipeline:
                 broker.reach(self._connection.kafka)
                 return work()
             except BrokerAway as fault:
-                self._screen.say(f"{fault}; still trying")
+                self._say_waiting(f"{fault}; still trying")
                 self._wait()
+
+    def _say_waiting(self, line: str) -> None:
+        self.listener.waiting(line)
+        self._screen.say(line)
 
     def _wait(self) -> None:
         if self._stop.wait(_RETRY_S):

@@ -1,8 +1,9 @@
-"""Says what a run does: a progress bar on a terminal, plain lines anywhere else. Used by `cli` alone.
+"""Says what a run does: a progress bar on a terminal, and lines in the log everywhere. Used by `cli` alone.
 
 Place in the flow: beside it, on standard error, so that a report on standard output stays clean. Nothing depends on it.
 """
 
+import logging
 import time
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+logger = logging.getLogger(__name__)
 _EVERY = 500
 """Rows between two redraws' worth of arithmetic."""
 
@@ -41,13 +43,9 @@ class ProgressScreen:
     ) -> None:
         self._progress.stop()
 
-    def say(self, line: str) -> None:
-        """A line above the bar; with the time where nobody watches a terminal."""
-        if self._console.is_terminal:
-            self._console.print(line, highlight=False, markup=False)
-        else:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self._console.print(f"{stamp} {line}", highlight=False, markup=False, soft_wrap=True)
+    def say(self, line: str, **about: object) -> None:
+        """A line above the bar, with its time; in a structured log what it is `about` as fields."""
+        logger.info("%s", line, extra=about)
 
     def start(self, what: str, rows: int) -> None:
         """A batch begins; with no rows yet while it is being read."""

@@ -2,8 +2,7 @@
 
 A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not mend ends the watch
 with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged), a topic that is
-missing or could lose some (TopicRefused), an event that the broker refuses again and again (DeliveryFailed), a health
-file that cannot be touched.
+missing or could lose some (TopicRefused), an event that the broker refuses again and again (DeliveryFailed).
 
 Place in the flow: around all of it, on election night. A file is taken once its size and time have held still for one
 look; tables of one publication may come one by one, and what is complete is published while the rest is waited for. Tables
@@ -18,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ingest import adapters, source
-from ingest.errors import IngestError, SourceError
+from ingest.errors import SourceError
 from ingest.pipeline import Pipeline, Screen
 
 _Signature = tuple[int, int]
@@ -29,8 +28,7 @@ _Part = tuple[str, str, datetime | str]
 
 @dataclass(slots=True)
 class Watch:
-    """A folder under watch. `every_s`: seconds between looks. `health_file`, for who asks if we live, is touched
-    after each look that could read the folder, and within a look after each batch."""
+    """A folder under watch. `every_s`: seconds between looks. The pipeline's listener is told of each look."""
 
     pipeline: Pipeline
     folder: Path
@@ -38,7 +36,6 @@ class Watch:
     stop: threading.Event
     every_s: float = 5.0
     alive_every_s: float = 60.0
-    health_file: Path | None = None
     _seen: dict[Path, _Signature] = field(default_factory=dict)
     _done: dict[Path, _Signature] = field(default_factory=dict)
     _tables: dict[Path, frozenset[_Part]] = field(default_factory=dict)
@@ -49,8 +46,7 @@ class Watch:
         said = time.monotonic()
         self.screen.say(f"watching {self.folder} every {self.every_s:g} s")
         while not self.stop.is_set():
-            if self.look():
-                self._touch()
+            self.look()
             if time.monotonic() - said >= self.alive_every_s:
                 said = time.monotonic()
                 report = self.pipeline.report
@@ -66,8 +62,10 @@ class Watch:
         try:
             ready = self._still()
         except SourceError as fault:
+            self.pipeline.listener.looked(str(fault))
             self.screen.say(f"{fault}; looking again")
             return False
+        self.pipeline.listener.looked(None)
         recognised: dict[Path, adapters.Recognised] = {}
         for path in ready:
             self._tables.pop(path, None)  # came anew: the last of its part
@@ -79,7 +77,6 @@ class Watch:
             if self.stop.is_set():
                 return True
             awaited.extend(self.pipeline.run(batch, patient=True))
-            self._touch()
         if self.pipeline.report.late != late:
             # What a later document only repeated may have to stand behind it: the next look reads the folder once more.
             # This ends, since no unit's figures are published twice for one time.
@@ -89,6 +86,9 @@ class Watch:
             if awaited:
                 self.screen.say(f"waiting for {', '.join(awaited[:4])}{' …' if len(awaited) > 4 else ''}")
             self.pipeline.report.awaited = tuple(awaited)
+            self.pipeline.listener.awaited(len(awaited))
+        self.pipeline.listener.pending(sum(self._done.get(path) != now for path, now in self._seen.items()))
+        self.pipeline.listener.advanced()
         return True
 
     def _fill_in(self, recognised: dict[Path, adapters.Recognised]) -> None:
@@ -99,16 +99,6 @@ class Watch:
             if any((family, time) in publications for family, _, time in parts - have):
                 have |= parts
                 self._take(path, recognised)
-
-    def _touch(self) -> None:
-        if self.health_file is None:
-            return
-        try:
-            self.health_file.touch()
-        except OSError as error:
-            raise IngestError(
-                f"the health file {self.health_file} cannot be touched: {error.strerror}; name one in a folder that can be written"
-            ) from error
 
     def _still(self) -> list[Path]:
         """Files that changed since they were last taken, and not since the last look."""

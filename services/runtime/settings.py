@@ -20,6 +20,8 @@ from pydantic_settings import (
 
 from runtime import access
 from runtime.access import KafkaAccess
+from runtime.health import HttpAddress
+from runtime.logs import LogFormat
 from schemas.errors import EscrutinioError
 from schemas.topics import TopicNames
 
@@ -49,6 +51,8 @@ class Settings(BaseSettings):
     kafka_config: Path | None = None
     """A file that says how Kafka is reached, and as whom: see `runtime.access`."""
     topic_prefix: str = ""
+    log_format: LogFormat = LogFormat.AUTO
+    http: HttpAddress | None = None
 
     @classmethod
     def settings_customise_sources(

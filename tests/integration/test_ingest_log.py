@@ -24,17 +24,20 @@ from deploy.local import Broker
 from ingest import publish, recall
 from ingest.archive import Archive
 from ingest.errors import ArchiveError, DeliveryFailed, IngestError, LogDamaged, Stopped, TopicRefused
+from ingest.listener import Listener
 from ingest.pipeline import Connection, Pipeline
 from ingest.publish import IN_FLIGHT
 from ingest.report import Report
 from ingest.watch import Watch
 from runtime.access import KafkaAccess
+from runtime.health import ask
 from schemas.codec import Event, decode, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate
 from schemas.identity import is_named_right, named
 from schemas.topics import TopicNames
 from schemas.types import CorrectionBasis, CountStatus, UpdateKind
+from tests.fix_observed import free_port
 from tests.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, DATA, EXAMPLE, FINAL, NATIONAL, ROOT, contest, needs_data
 
 UPDATES = EXAMPLE / "updates.csv"
@@ -46,7 +49,7 @@ class Quiet:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, **about: object) -> None:  # noqa: ARG002
         self.lines.append(line)
 
     def start(self, what: str, rows: int) -> None: ...
@@ -367,7 +370,7 @@ class Fetching(Quiet):
             self.silent = 3
             self.broker.kill()
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, **about: object) -> None:  # noqa: ARG002
         super().say(line)
         if "still trying" in line and self.silent:
             self.silent -= 1
@@ -436,7 +439,7 @@ class Healing(Quiet):
         super().__init__()
         self.desk = desk
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, **about: object) -> None:  # noqa: ARG002
         super().say(line)
         if "reading the log again" in line:
             limit(self.desk, 8 << 20)
@@ -466,11 +469,12 @@ def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_
     desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     folder = tmp_path / "incoming"
     folder.mkdir()
-    process = desk.begin("watch", "--every", "0.2", "--health-file", tmp_path / "alive", folder)
-    eventually((tmp_path / "alive").exists)
+    address = f"127.0.0.1:{free_port()}"
+    process = desk.begin("watch", "--every", "0.2", "--http", address, folder)
+    eventually(lambda: ask(f"http://{address}/ready") is None)
     own_kafka_server.kill()
     write(folder / "a.csv", ACTA)
-    time.sleep(8)
+    eventually(lambda: "no broker answers at" in (ask(f"http://{address}/live") or ""))
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2
@@ -916,17 +920,14 @@ def test_an_operator_moves_the_counting_level(desk: Desk, tmp_path: Path) -> Non
 def watched(desk: Desk, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     folder = tmp_path / "incoming"
     folder.mkdir()
-    process = desk.begin("watch", "--every", "0.2", "--health-file", tmp_path / "alive", folder)
+    process = desk.begin("watch", "--every", "0.2", folder)
     yield process, folder
     process.kill()
     process.communicate()
 
 
-def test_watch_takes_what_appears_and_stops_when_asked(
-    desk: Desk, watched: tuple[subprocess.Popen[str], Path], tmp_path: Path
-) -> None:
+def test_watch_takes_what_appears_and_stops_when_asked(desk: Desk, watched: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = watched
-    eventually((tmp_path / "alive").exists)
     write(folder / "bad.csv", "<html>")
     write(folder / "night" / "sheets.csv", ACTA)
     eventually(lambda: len(desk.updates()) == 6)
@@ -1034,38 +1035,42 @@ def test_watch_fills_in_from_the_latest_tables_what_a_second_capture_lacks(desk:
     assert {document.uri.split("/")[0] for document in last.source.documents} == {"second"}
 
 
-class Asking(Quiet):
-    """A screen that notes, whenever a batch begins, whether a file is there; and removes it."""
+class Following(Listener):
+    """Remembers what it is told of looks and batches."""
 
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.file, self.there = file, list[bool]()
+    def __init__(self) -> None:
+        self.told: list[str | int] = []
 
-    def start(self, what: str, rows: int) -> None:  # noqa: ARG002
-        if not rows:
-            self.there.append(self.file.exists())
-            self.file.unlink(missing_ok=True)
+    def looked(self, fault: str | None) -> None:
+        self.told.append(fault or "looked")
+
+    def advanced(self) -> None:
+        self.told.append("advanced")
+
+    def pending(self, documents: int) -> None:
+        self.told.append(documents)
 
 
-def test_the_health_file_is_touched_within_a_look_and_only_after_the_folder_was_read(
+def test_who_listens_is_told_of_each_look_and_batch_and_of_a_folder_that_cannot_be_read(
     desk: Desk, tmp_path: Path
 ) -> None:
-    folder, health = tmp_path / "incoming", tmp_path / "alive"
+    folder, following = tmp_path / "incoming", Following()
     write(folder / "a.csv", ACTA)
     write(folder / "b.csv", ACTA.replace("16:15:44", "16:45:44"))
-    screen, stop = Asking(health), threading.Event()
-    with desk.pipeline(screen) as pipeline:
-        watch = Watch(pipeline, folder, screen, stop, every_s=0.05, health_file=health)
-        assert watch.look()
-        assert watch.look()
-        assert screen.there == [False, True]
-        health.unlink()
+    archive, stop = Archive(tmp_path / "archive"), threading.Event()
+    with Pipeline(desk.connection, archive, contest(), Quiet(), stop, listener=following) as pipeline:
+        watch = Watch(pipeline, folder, Quiet(), stop)
+        following.told.clear()
+        watch.look()
+        assert following.told == ["looked", 2, "advanced"]
+        following.told.clear()
+        watch.look()
+        assert following.told == ["looked", "advanced", "advanced", 0, "advanced"]
+        following.told.clear()
         folder.rename(tmp_path / "away")
-        assert not watch.look()
-        threading.Timer(1, stop.set).start()
-        watch.run()
-    assert not health.exists()
-    assert any("incoming cannot be read: No such file or directory; looking again" in line for line in screen.lines)
+        watch.look()
+        (fault,) = following.told
+        assert "incoming cannot be read: No such file or directory" in str(fault)
 
 
 # --- a hole in the log

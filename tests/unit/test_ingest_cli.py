@@ -115,7 +115,6 @@ def test_a_settings_file_that_cannot_be_used_is_named(
     assert says in line
 
 
-def test_a_health_file_in_a_missing_folder_is_wrong_use(tmp_path: Path) -> None:
-    missing = tmp_path / "missing"
-    line = said(run("watch", "--health-file", missing / "alive", tmp_path))
-    assert f"--health-file: there is no folder {missing}; make it, or name another" in line
+def test_an_address_that_is_none_is_wrong_use(tmp_path: Path) -> None:
+    line = said(run("watch", "--bootstrap-servers", "127.0.0.1:1", "--http", "9464", tmp_path))
+    assert "'9464' is not HOST:PORT, as 127.0.0.1:9464" in line

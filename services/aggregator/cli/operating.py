@@ -17,6 +17,7 @@ from aggregator.cli.options import (
     errors,
     json_option,
     kafka,
+    log_format_option,
     option,
     owner,
     prefix,
@@ -25,11 +26,14 @@ from aggregator.cli.options import (
     tell,
     writer,
 )
+from aggregator.metrics import Metrics
 from aggregator.migrate import migrate as run_migrations
 from aggregator.projection import LIVE, Projection
 from aggregator.projections import NotEqual, Projections, Standing
 from aggregator.rebuild import Building, next_projection
 from aggregator.settings import AggregatorSettings
+from runtime import logs
+from runtime.health import new_registry, serving
 from schemas.types import rfc3339
 
 
@@ -70,7 +74,8 @@ def migrate(owner_url: str | None, old_is_gone: bool) -> None:
 @click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached. Not with --group.")
 @option("--group", "GROUP", "Share the partitions with all runs that name the same group.")
 @option("--session-timeout", "SESSION_TIMEOUT", "Seconds after which a silent member loses its partitions; else 10.")
-@click.option("--health-file", type=click.Path(path_type=Path), help="Touched whenever the log was read and committed.")
+@option("--http", "HTTP", "Answer /metrics, /live and /ready at this HOST:PORT; nowhere unless told.")
+@log_format_option
 def run(
     bootstrap_servers: str | None,
     kafka_config: Path | None,
@@ -80,7 +85,8 @@ def run(
     until_caught_up: bool,
     group: str | None,
     session_timeout: str | None,
-    health_file: Path | None,
+    http: str | None,
+    log_format: str | None,
 ) -> None:
     """Aggregate for ever. SIGTERM or Ctrl-C stops after the batch in hand.
 
@@ -90,8 +96,6 @@ def run(
     Examples: escrutinio-aggregator run --until-caught-up
               escrutinio-aggregator run --group night
     """
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
     settings = AggregatorSettings.load(
         bootstrap_servers=bootstrap_servers,
         kafka_config=kafka_config,
@@ -99,25 +103,33 @@ def run(
         topic_prefix=topic_prefix,
         group=group,
         session_timeout=session_timeout,
+        http=http,
+        log_format=log_format,
     )
+    console = logs.configure(settings.log_format)
     topic = settings.names.events
     if until_caught_up and settings.group is not None:
         raise click.UsageError(
             f"--until-caught-up takes every partition, also those that members of group {settings.group} hold; stop them "
             "and leave the group out"
         )
-    if health_file is not None and not health_file.parent.is_dir():
-        raise click.UsageError(f"--health-file: there is no folder {health_file.parent}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with progress_bar() as bar:
+    metrics = Metrics(registry := new_registry("aggregator"))
+    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), progress_bar(console) as bar:
         tasks: dict[int, Any] = {}
 
         def on_progress(p: consume.Progress) -> None:
             if bar.disable:
                 logging.getLogger("aggregator").info(
-                    "%s/%d: offset %d of %d, %.0f events/s", topic, p.partition, p.offset, p.end, p.rate
+                    "%s/%d: offset %d of %d, %.0f events/s",
+                    topic,
+                    p.partition,
+                    p.offset,
+                    p.end,
+                    p.rate,
+                    extra={"partition": p.partition, "offset": p.offset, "log_end_offset": p.end},
                 )
             else:
                 if p.partition not in tasks:
@@ -134,7 +146,7 @@ def run(
             group=settings.group,
             session_timeout_s=settings.session_timeout,
             on_progress=on_progress,
-            on_alive=health_file.touch if health_file is not None else lambda: None,
+            listener=metrics,
         )
 
 

@@ -1,6 +1,7 @@
 """What the commands share: options, errors in one line, progress, answers as text or JSON."""
 
 import json
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,13 @@ from aggregator import render
 from aggregator.count import Count, NothingCounted
 from aggregator.moment import NOW, Moment, MomentError, instant
 from aggregator.projection import Projection, ProjectionError
+from runtime import logs
+from runtime.logs import LogFormat
 from schemas.errors import EscrutinioError
 from schemas.types import rfc3339
 
 F = TypeVar("F", bound=Callable[..., Any])
+logger = logging.getLogger(__name__)
 errors = Console(stderr=True, highlight=False)
 
 
@@ -32,7 +36,10 @@ class Command(click.Command):
             errors.print(f"[red]no answer:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(1)
         except EscrutinioError as error:
-            errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
+            if logs.is_json():
+                logger.critical("%s", error, extra={"fault": type(error).__name__})
+            else:
+                errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(2)
 
 
@@ -58,6 +65,14 @@ reader = option("--reader-url", "READER_URL", "PostgreSQL as a reader.")
 writer = option("--writer-url", "WRITER_URL", "PostgreSQL as the writer.")
 owner = option("--owner-url", "OWNER_URL", "PostgreSQL as the owner of the database.")
 prefix = option("--topic-prefix", "TOPIC_PREFIX", "Put before the topics' names, in a rehearsal.")
+
+
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice([one.value for one in LogFormat]),
+    help="How to say what is done: text, or a JSON object a line; auto, if not given: JSON in containers. "
+    "[env: ESCRUTINIO_LOG_FORMAT; file: log_format]",
+)
 
 
 def projection(_context: click.Context, parameter: click.Parameter, name: str | None) -> Projection:
@@ -89,9 +104,9 @@ def at_instant(_context: click.Context, parameter: click.Parameter, value: str |
         raise click.BadParameter(str(error), param=parameter) from error
 
 
-def progress_bar() -> Progress:
-    """A bar on standard error, where that is a terminal."""
-    console = Console(stderr=True)
+def progress_bar(console: Console | None = None) -> Progress:
+    """A bar on standard error, or on a console of it, where that is a terminal."""
+    console = console or Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -93,6 +93,9 @@ WHERE c.topic = %(topic)s AND c.partition = %(partition)s
 -- blocked_of_partition --
 SELECT contest_id, min(log_offset) AS log_offset FROM parked WHERE partition = %(partition)s GROUP BY contest_id
 
+-- parked_of_partition --
+SELECT contest_id, count(*) AS messages FROM parked WHERE partition = %(partition)s GROUP BY contest_id
+
 -- units_of_contest --
 SELECT h.*, s.head_offset
 FROM unit_state s

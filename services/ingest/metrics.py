@@ -1,0 +1,146 @@
+"""What ingest can be asked while it runs: its metrics (docs/metrics.md), whether it gets on, whether it has caught up.
+
+Place in the flow: beside it; `pipeline` and `watch` tell it what they did, and the endpoint's thread only reads. Counters
+begin at 0 with each process; times of the last update and heartbeat are read back from the log with everything else.
+"""
+
+import time
+from collections.abc import Collection
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from ingest.listener import Listener
+from ingest.statement import Rejection
+from runtime.health import Pulse
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.feed_status import FeedStatus
+from schemas.rules import RULES, Finding
+
+
+class Metrics(Listener):
+    """Labels are bounded: `contest` by those that the operator names, `kind` and `code` by the contract."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.pulse = Pulse()
+        self._looked = self._lost = False
+        self._untaken = 0
+        self._latest: dict[tuple[Gauge, str], datetime] = {}
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"escrutinio_ingest_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"escrutinio_ingest_{name}", text, labels, registry=registry)
+
+        self._published = counter("events_published_total", "Events put on the log.", "contest", "kind")
+        self._findings = counter("findings_total", "Findings in published events.", "code")
+        self._rejections = counter("rejected_total", "Rows and documents rejected.", "code")
+        self._documents = counter("documents_total", "Documents fetched and kept.")
+        self._looks = counter("looks_total", "Looks at the source.", "result")
+        self._source_up = gauge("source_up", "0 when the last look at the source failed, else 1.")
+        self._fetch = gauge("last_successful_fetch_timestamp_seconds", "When the source was last read.")
+        self._log_up = gauge("log_up", "1 while the log is read to its end and can be written, else 0.")
+        self._reconnections = counter("reconnections_total", "Times a part was lost, and reached anew.", "part")
+        self._pending = gauge("pending_documents", "Documents in the source that are not taken yet.")
+        self._awaited = gauge("awaited_tables", "Tables that the office's publications still lack.")
+        self._reported = gauge(
+            "last_update_reported_timestamp_seconds", "The latest time that the office states in an update.", "contest"
+        )
+        self._observed = gauge("last_update_observed_timestamp_seconds", "When an update last came.", "contest")
+        self._heartbeats = counter("heartbeats_total", "Times the office repeated itself.", "contest")
+        self._heard = gauge("last_heartbeat_timestamp_seconds", "When the office last repeated itself.", "contest")
+        for result in ("ok", "failed"):
+            self._looks.labels(result)
+        self._reconnections.labels("kafka")
+        for code in RULES:  # from 0 on: the first of a series that begins with it is no increase
+            if code[1] in "23":
+                self._rejections.labels(code)
+            elif code[1] == "1":
+                self._findings.labels(code)
+        self._source_up.set(1)  # not looked at yet: nothing failed
+
+    def not_ready(self) -> str | None:
+        """Why not everything in the source is on the log; None when it is."""
+        if not self._looked:
+            return "the source was not looked at yet"
+        if self._untaken:
+            return f"{self._untaken:,} documents in the source are not taken yet"
+        return None
+
+    def recalled(self, event: CountUpdate | FeedStatus) -> None:
+        """Only its times are of interest: it was counted by whoever published it."""
+        if isinstance(event, FeedStatus):
+            self._later(self._heard, event.contest_id, event.observed_at)
+            return
+        self._later(self._observed, event.contest_id, event.observed_at)
+        self._later(self._reported, event.contest_id, event.reported_at)
+
+    def waiting(self, reason: str) -> None:
+        """Hinders the work; the first of a row of failures is a connection lost."""
+        self.pulse.hinder(reason)
+        self._log_up.set(0)
+        if not self._lost:
+            self._lost = True
+            self._reconnections.labels("kafka").inc()
+
+    def advanced(self) -> None:
+        """The work gets on."""
+        self.pulse.beat()
+        self._log_up.set(1)
+        self._lost = False
+
+    def looked(self, fault: str | None) -> None:
+        """Hinders the work when the source cannot be read."""
+        self._looks.labels("ok" if fault is None else "failed").inc()
+        self._source_up.set(fault is None)
+        if fault is not None:
+            self.pulse.hinder(fault)
+            return
+        self._fetch.set(time.time())
+
+    def pending(self, documents: int) -> None:
+        """The look is over."""
+        self._looked, self._untaken = True, documents
+        self._pending.set(documents)
+
+    def awaited(self, tables: int) -> None:
+        """Not ours to mend: the office has not published them."""
+        self._awaited.set(tables)
+
+    def fetched(self) -> None:
+        """The source gave something."""
+        self._documents.inc()
+        self._fetch.set(time.time())
+
+    def defined(self, definition: ContestDefined) -> None:
+        """A definition is an event too."""
+        self._published.labels(definition.contest_id, "DEFINED").inc()
+
+    def published(
+        self,
+        events: Collection[CountUpdate],
+        findings: Collection[tuple[CountUpdate, Finding]],
+        heartbeats: Collection[FeedStatus],
+    ) -> None:
+        """What is new on the log."""
+        for event in events:
+            self._published.labels(event.contest_id, event.kind.value).inc()
+            self.recalled(event)
+        for _, finding in findings:
+            self._findings.labels(finding.code).inc()
+        for heartbeat in heartbeats:
+            self._heartbeats.labels(heartbeat.contest_id).inc()
+            self.recalled(heartbeat)
+
+    def rejected(self, rejections: Collection[Rejection]) -> None:
+        """What is new in `results.rejected`."""
+        for rejection in rejections:
+            self._rejections.labels(rejection.finding.code).inc()
+
+    def _later(self, gauge: Gauge, contest: str, at: datetime | None) -> None:
+        known = self._latest.get((gauge, contest))
+        if at is not None and (known is None or at > known):
+            self._latest[gauge, contest] = at
+            gauge.labels(contest).set(at.timestamp())
