@@ -48,9 +48,12 @@ test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance
 bench: $(STAMP)  ## Measure against this machine's own limits (ACTAS=folder of the sheets)
 	@ACTAS="$(ACTAS)" $(PY) -m tests.bench
 
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
 lock: $(STAMP)  ## For developers: resolve Python packages and Kafka's jars anew (needs uv)
-	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes --upgrade \
-		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+	$(LOCK) --all-extras --upgrade --output-file requirements.lock pyproject.toml
+	$(LOCK) --constraint requirements.lock --output-file deploy/images/requirements.lock pyproject.toml
+	printf '%s\n' hatchling editables | $(LOCK) --constraint requirements.lock --output-file deploy/images/build.lock -
 	$(PY) -m deploy.local lock
 
 clean: stop  ## Remove .venv and caches; the stack's data and downloads stay
