@@ -1,0 +1,94 @@
+"""Every service stopped in good order and started again, over and over, while updates arrive: an upgrade on election night."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.local import Broker
+from tests import builders
+from tests.acceptance.conftest import CONTEST, EXAMPLE, Setup
+from tests.acceptance.test_rebuild_under_load import FIRST, Feed
+from tests.fix_observed import Observed, eventually
+
+RESTARTS = 5
+
+
+def restart(service: Observed) -> None:
+    """As `docker compose up` with a new image does."""
+    stop(service)
+    service.start()
+
+
+def stop(service: Observed) -> None:
+    """In good order: SIGTERM to one that is at work."""
+    eventually(lambda: service.not_live() is None)
+    assert service.process is not None
+    service.process.terminate()
+    assert service.process.wait(30) == 0, "it was asked to stop, and says that it did"
+
+
+def test_an_aggregator_that_is_restarted_under_load_loses_nothing(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup]
+) -> None:
+    setup = new_setup(kafka_server)
+    feed = Feed(setup)
+    feed.send(FIRST)
+    feeding = threading.Thread(target=feed.run)
+    feeding.start()
+    aggregator = Observed(("aggregator", "run", "--batch-size", "500"), setup)
+    aggregator.start()
+    try:
+        for _ in range(RESTARTS):
+            restart(aggregator)
+        feed.stop.set()
+        feeding.join()
+        stop(aggregator)
+    finally:
+        feed.stop.set()
+        feeding.join()
+        aggregator.stop()
+    assert feed.sent > FIRST
+    setup.aggregate()
+    verdict = setup.json("aggregator", "verify", builders.CONTEST)
+    assert (verdict["equal"], verdict["events"]) == (True, feed.sent)
+
+
+def test_an_ingest_that_is_restarted_while_bulletins_arrive_publishes_each_once(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    whole = new_setup(kafka_server)
+    report = whole.load(EXAMPLE / "updates.csv")
+    whole.aggregate()
+
+    setup = new_setup(kafka_server)
+    folder = tmp_path / "updates"
+    folder.mkdir()
+    header, *rows = (EXAMPLE / "updates.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    command = ("ingest", "watch", "--contest", str(EXAMPLE / "contest.toml"), "--every", "0.1", str(folder))
+    ingest = Observed(command, setup)
+    ingest.start()
+
+    def arrive() -> None:
+        for number, row in enumerate(rows):
+            (folder / f"{number:02}.csv").write_text(header + row, encoding="utf-8")
+            time.sleep(0.2)
+
+    office = threading.Thread(target=arrive)
+    office.start()
+    try:
+        for _ in range(RESTARTS):
+            restart(ingest)
+        office.join()
+        eventually(lambda: ingest.not_ready() is None)
+        stop(ingest)
+    finally:
+        office.join()
+        ingest.stop()
+    setup.aggregate()
+    ours, theirs = setup.show(), whole.show()
+    assert [s["votes"] for s in ours["selections"]] == [s["votes"] for s in theirs["selections"]]
+    verdict = setup.json("aggregator", "verify", CONTEST)
+    assert (verdict["equal"], verdict["events"]) == (True, 1 + sum(report["news"].values()))
