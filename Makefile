@@ -42,7 +42,7 @@ check: $(STAMP)  ## Lint, format, types, who may import whom, and the released s
 	$(VENV)/bin/lint-imports
 	$(PY) -m schemas.release
 
-test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance
+test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance, compose (where Docker answers)
 	$(PY) -m pytest
 
 bench: $(STAMP)  ## Measure against this machine's own limits (ACTAS=folder of the sheets)

@@ -1,6 +1,7 @@
-"""What all tests share. The folder of a test is its tier: unit, integration, acceptance.
+"""What all tests share. The folder of a test is its tier: unit, integration, acceptance, compose.
 
-Servers are real: started once per session by the plug-ins below, and on their own for tests that kill them.
+Servers are real, in containers or as processes (`--servers`): started once per session by the plug-ins below, and on their
+own for tests that kill them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = [
+    "tests.fix_servers",
     "tests.fix_kafka",
     "tests.fix_secured",
     "tests.fix_postgres",
     "tests.fix_aggregate",
     "tests.fix_tables",
+    "tests.fix_setup",
     "tests.fix_observed",
 ]
 

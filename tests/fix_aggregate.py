@@ -14,13 +14,13 @@ from aggregator import consume
 from aggregator.count import Count
 from aggregator.migrate import migrate
 from aggregator.views import Views
-from deploy.local import Broker, Postgres
 from runtime.access import KafkaAccess
 from schemas.codec import Event, encode
 from schemas.count_update import CountUpdate
 from schemas.topics import TopicNames
 from tests.builders import in_version_1
 from tests.fix_postgres import Database
+from tests.servers import Broker, Postgres
 
 
 @dataclass

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from kafka.admin import KafkaAdminClient
 
-from deploy.local import Broker, jars, java
 from schemas.topics import EVENTS
-
-
-def pytest_report_header() -> str:
-    found = java.find()
-    return f"kafka: {jars.KAFKA_VERSION} on Java {java.version(found)} ({found})"
+from tests.servers import Broker, Servers
 
 
 @pytest.fixture(scope="session")
-def kafka_server(new_root: Callable[[], Path]) -> Iterator[Broker]:
+def kafka_server(servers: Servers) -> Iterator[Broker]:
     """The session's broker. Not to be stopped by a test."""
-    broker = Broker(new_root())
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.reset()
+    yield from _running(servers.new_broker())
 
 
 @pytest.fixture
-def own_kafka_server(new_root: Callable[[], Path]) -> Iterator[Broker]:
+def own_kafka_server(servers: Servers) -> Iterator[Broker]:
     """A broker of the test's own, running, to be killed and started again."""
-    broker = Broker(new_root())
+    yield from _running(servers.new_broker())
+
+
+def _running(broker: Broker) -> Iterator[Broker]:
     try:
         broker.start()
         yield broker

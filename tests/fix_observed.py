@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -19,17 +18,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from aggregator.migrate import migrate
-from deploy.local import Broker, Postgres
+from deploy.local.server import free_port
 from runtime.health import ask
-from tests.acceptance.conftest import EXAMPLE, Setup
 from tests.fix_postgres import database_of
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.fix_setup import EXAMPLE, Setup
+from tests.servers import Broker, Postgres
 
 
 def eventually(holds: Callable[[], Any], seconds: float = 60) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from deploy.local import Postgres
-from deploy.local.postgres import OWNER, READER, WRITER, program_version
+from deploy.local.postgres import OWNER, READER, WRITER
+from tests.servers import Postgres, Servers
 
 
 @dataclass(frozen=True)
@@ -23,25 +22,19 @@ class Database:
     reader_url: str
 
 
-def pytest_report_header() -> str:
-    return f"postgres: {program_version()}"
-
-
 @pytest.fixture(scope="session")
-def postgres_server(new_root: Callable[[], Path]) -> Iterator[Postgres]:
+def postgres_server(servers: Servers) -> Iterator[Postgres]:
     """The session's PostgreSQL. Not to be stopped by a test."""
-    postgres = Postgres(new_root())
-    try:
-        postgres.start()
-        yield postgres
-    finally:
-        postgres.reset()
+    yield from _running(servers.new_postgres())
 
 
 @pytest.fixture
-def own_postgres_server(new_root: Callable[[], Path]) -> Iterator[Postgres]:
+def own_postgres_server(servers: Servers) -> Iterator[Postgres]:
     """A PostgreSQL of the test's own, running, to be killed and started again."""
-    postgres = Postgres(new_root())
+    yield from _running(servers.new_postgres())
+
+
+def _running(postgres: Postgres) -> Iterator[Postgres]:
     try:
         postgres.start()
         yield postgres

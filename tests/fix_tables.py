@@ -14,8 +14,8 @@ from aggregator.consume import PartitionFold
 from aggregator.records import RawRecord
 from aggregator.store import Store
 from aggregator.views import Views
-from deploy.local import Postgres
 from tests.fix_postgres import Database, database_of
+from tests.servers import Postgres
 
 CONTEST = "pe-2021-president-runoff"
 TABLES = (

@@ -88,6 +88,15 @@ DISTRICTS = {
 """The national tables' figures as those of one district."""
 
 
+def many_sheets(path: Path, count: int, minute: int = 15, more: int = 0, first: int = 1) -> Path:
+    """A document of `count` sheets, numbered from `first` on; `more` votes on every third."""
+    row = ACTA_ROWS[0].partition(",")[2].replace("16:15:44", f"16:{minute}:44")
+    grown = row.replace("300,214,118,81", f"300,{214 + more},{118 + more},81")
+    rows = [f"{n},{grown if n % 3 == 0 else row}" for n in range(first, first + count)]
+    path.write_text(ACTA_HEADER + "".join(rows), encoding="utf-8")
+    return path
+
+
 def contest() -> ContestDefined:
     """The example's contest."""
     return contest_file.read(

@@ -133,26 +133,30 @@ class Broker(Server):
         return self._kafka("kafka.Kafka", properties), self._home, _environment()
 
     def _answers(self, record: Record) -> bool:
-        """Ask which versions of requests it knows: the first thing every client asks.
-
-        The broker opens its port before it can work, and answers only after.
-        """
-        client = b"escrutinio"
-        request = struct.pack(f">hhih{len(client)}s", 18, 0, 1, len(client), client)
-        try:
-            with socket.create_connection((HOST, record.ports["broker"]), timeout=2) as connection:
-                connection.sendall(struct.pack(">i", len(request)) + request)
-                answer = connection.recv(10)
-        except OSError:
-            return False
-        # Length, the correlation id sent, error code 0.
-        return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
+        return answers(record.ports["broker"])
 
     def _once_ready(self, record: Record) -> None:
         """Nothing: topics are made by those who own them."""
 
     def _folders(self, record: Record) -> list[Path]:  # noqa: ARG002
         return [self._home]
+
+
+def answers(port: int) -> bool:
+    """Whether a broker works on this port of 127.0.0.1: ask which versions of requests it knows, as every client first does.
+
+    The broker opens its port before it can work, and answers only after.
+    """
+    client = b"escrutinio"
+    request = struct.pack(f">hhih{len(client)}s", 18, 0, 1, len(client), client)
+    try:
+        with socket.create_connection((HOST, port), timeout=2) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(10)
+    except OSError:
+        return False
+    # Length, the correlation id sent, error code 0.
+    return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
 
 
 def _environment() -> dict[str, str]:

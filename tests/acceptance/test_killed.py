@@ -16,10 +16,11 @@ import psycopg
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from deploy.local import Broker, Postgres
 from schemas.codec import decode
 from schemas.count_update import CountUpdate
-from tests.acceptance.conftest import ACTAS, CONTEST, EXAMPLE, FETCHED, Night, Setup
+from tests.acceptance.conftest import ACTAS, Night
+from tests.fix_setup import CONTEST, EXAMPLE, FETCHED, Setup
+from tests.servers import Broker, Postgres
 
 KILLS = 20
 

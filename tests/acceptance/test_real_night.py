@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.conftest import ACTAS, CONTEST, EXAMPLE, Night
+from tests.acceptance.conftest import ACTAS, Night
+from tests.fix_setup import CONTEST, EXAMPLE
 
 
 def rows(night: Night, query: str) -> list[Any]:

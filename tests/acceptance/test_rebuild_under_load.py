@@ -9,11 +9,11 @@ from collections.abc import Callable
 import psycopg
 from kafka import KafkaProducer
 
-from deploy.local import Broker
 from schemas.codec import encode
 from schemas.count_update import CountUpdate
-from tests.acceptance.conftest import Setup
 from tests.builders import CONTEST, contest, sheet
+from tests.fix_setup import Setup
+from tests.servers import Broker
 
 SHEETS = 500
 FIRST = 6_000

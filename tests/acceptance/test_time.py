@@ -19,7 +19,8 @@ from aggregator.past import Past
 from aggregator.views import Views
 from runtime.access import KafkaAccess
 from schemas.count_update import CountUpdate
-from tests.acceptance.conftest import ACTAS, CONTEST, Night
+from tests.acceptance.conftest import ACTAS, Night
+from tests.fix_setup import CONTEST
 
 DOC = (Path(__file__).parents[2] / "docs" / "time.md").read_text(encoding="utf-8")
 

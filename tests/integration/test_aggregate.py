@@ -33,6 +33,7 @@ from tests.builders import AREA_PATH, CONTEST, STARTS, bulletin, contest, revise
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_kafka import create_topic
 from tests.fix_postgres import Database
+from tests.servers import Broker, Postgres
 
 
 def test_totals_of_every_level_are_the_sum_of_the_sheets(event_log: EventLog, totals: Database) -> None:
@@ -389,15 +390,11 @@ def test_an_older_database_is_refused_with_what_to_do(database: Database) -> Non
 
 
 def test_it_waits_for_a_broker_and_a_database_that_go_away(
-    own_kafka_server: object, own_postgres_server: object, topic_prefix: str
+    own_kafka_server: Broker, own_postgres_server: Postgres, topic_prefix: str
 ) -> None:
     from kafka import KafkaProducer
 
-    from deploy.local import Broker, Postgres
-
     broker, postgres = own_kafka_server, own_postgres_server
-    assert isinstance(broker, Broker)
-    assert isinstance(postgres, Postgres)
     topic = topic_prefix + "results.events"
     create_topic(broker, topic)
     migrate(postgres.owner_url)

@@ -16,7 +16,8 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from tests.fix_observed import Night, documented_metrics, eventually, free_port
+from deploy.local.server import free_port
+from tests.fix_observed import Night, documented_metrics, eventually
 from tests.ingest_samples import ACTA
 
 CHECKOUT = Path(__file__).parents[2]

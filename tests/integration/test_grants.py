@@ -35,9 +35,9 @@ from deploy import secrets as making
 from deploy.secrets import Addresses, Secrets
 from runtime import access as accesses
 from runtime.access import AccessError, AccessRefused, KafkaAccess
-from tests.acceptance.conftest import CHECKOUT, CONTEST, EXAMPLE
 from tests.fix_postgres import Database
 from tests.fix_secured import GRANTS, SecuredBroker
+from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE
 
 OURS = ("ingest", "aggregator", "backup")
 EVERYBODY = (*OURS, "newsroom-demo")

@@ -29,12 +29,12 @@ from aggregator.records import Parked, RawRecord
 from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
 from aggregator.verify import verify
 from aggregator.views import Views
-from deploy.local import Broker
 from schemas.codec import encode
 from schemas.errors import EscrutinioError
 from tests.builders import CONTEST, contest, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
+from tests.servers import Broker
 
 CHECKOUT = Path(__file__).parents[2]
 PARTITIONS = 4

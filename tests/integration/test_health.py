@@ -13,10 +13,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from deploy.local.server import free_port
 from runtime import health
 from runtime.health import Address, HealthError, Pulse, ask, new_registry, serving
 from schemas.errors import EscrutinioError
-from tests.fix_observed import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 

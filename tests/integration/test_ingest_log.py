@@ -20,7 +20,7 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 
-from deploy.local import Broker
+from deploy.local.server import free_port
 from ingest import publish, recall
 from ingest.archive import Archive
 from ingest.errors import ArchiveError, DeliveryFailed, IngestError, LogDamaged, Stopped, TopicRefused
@@ -37,8 +37,20 @@ from schemas.count_update import Correction, CountUpdate
 from schemas.identity import is_named_right, named
 from schemas.topics import TopicNames
 from schemas.types import CorrectionBasis, CountStatus, UpdateKind
-from tests.fix_observed import free_port
-from tests.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, DATA, EXAMPLE, FINAL, NATIONAL, ROOT, contest, needs_data
+from tests.ingest_samples import (
+    ACTA,
+    ACTA_HEADER,
+    ACTA_ROWS,
+    DATA,
+    EXAMPLE,
+    FINAL,
+    NATIONAL,
+    ROOT,
+    contest,
+    many_sheets,
+    needs_data,
+)
+from tests.servers import Broker
 
 UPDATES = EXAMPLE / "updates.csv"
 
@@ -151,14 +163,6 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def many_sheets(path: Path, count: int, minute: int = 15, more: int = 0) -> Path:
-    """A document of `count` sheets; `more` votes on every third."""
-    row = ACTA_ROWS[0].partition(",")[2].replace("16:15:44", f"16:{minute}:44")
-    grown = row.replace("300,214,118,81", f"300,{214 + more},{118 + more},81")
-    rows = [f"{n},{grown if n % 3 == 0 else row}" for n in range(1, count + 1)]
-    return write(path, ACTA_HEADER + "".join(rows))
 
 
 def unbroken(updates: list[CountUpdate]) -> bool:

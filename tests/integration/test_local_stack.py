@@ -34,6 +34,14 @@ def root(new_root: Callable[[], Path]) -> Iterator[Path]:
     Stack(root).reset()
 
 
+@pytest.fixture
+def own_postgres_server(root: Path) -> Postgres:
+    """The local stack's, whatever the session runs on: these tests look at its process and its files."""
+    postgres = Postgres(root)
+    postgres.start()
+    return postgres
+
+
 def command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "deploy.local", *(str(word) for word in words)]
 

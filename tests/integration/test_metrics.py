@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psycopg
 
-from deploy.local import Broker, Postgres
-from tests.acceptance.conftest import CHECKOUT, CONTEST
 from tests.fix_observed import Night, Observed, documented_metrics, eventually, night_on
+from tests.fix_setup import CHECKOUT, CONTEST
 from tests.ingest_samples import ACTA
+from tests.servers import Broker, Postgres
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 

@@ -11,11 +11,11 @@ from aggregator import replay
 from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.records import RawRecord, recorded_of_raw
-from deploy.local import Broker
 from runtime.access import KafkaAccess
 from schemas.codec import encode
 from tests.bench import fill, naive
 from tests.bench.nights import BEGIN, Night, log, rough
+from tests.servers import Broker
 
 EVENTS = 600
 UNITS = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import psycopg
@@ -9,8 +10,12 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 
-from deploy.local import Broker
+from deploy.local.postgres import OWNER, READER, WRITER
+from tests.fix_kafka import create_topic
 from tests.fix_postgres import Database
+from tests.servers import Broker, Postgres, Server
+
+ENDS: dict[str, Callable[[Server], object]] = {"killed": lambda one: one.kill(), "stopped": lambda one: one.stop()}
 
 
 @pytest.mark.parametrize("_time", ["once", "again"])
@@ -45,3 +50,45 @@ def test_a_topic_is_never_made_by_accident(kafka_server: Broker, topic_prefix: s
             producer.send(topic_prefix + "typo", b"lost").get(timeout=5)
     finally:
         producer.close()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_broker_comes_back_with_its_port_and_its_data(own_kafka_server: Broker, end: str) -> None:
+    before = own_kafka_server.bootstrap_servers
+    create_topic(own_kafka_server, "kept")
+    for offset in range(2):
+        producer = KafkaProducer(bootstrap_servers=before, acks="all")
+        try:
+            assert producer.send("kept", b"x").get(timeout=30).offset == offset
+        finally:
+            producer.close()
+        ENDS[end](own_kafka_server)
+        host, _, port = before.partition(":")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(port)), timeout=5)
+        own_kafka_server.start()
+    assert own_kafka_server.bootstrap_servers == before
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_database_comes_back_with_its_port_and_its_data(own_postgres_server: Postgres, end: str) -> None:
+    before = own_postgres_server.owner_url
+    with psycopg.connect(before) as owner:
+        owner.execute("CREATE TABLE kept ()")
+    ENDS[end](own_postgres_server)
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        psycopg.connect(before)
+    own_postgres_server.start()
+    assert own_postgres_server.owner_url == before
+    with psycopg.connect(before) as owner:
+        assert owner.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_no_role_is_a_superuser_and_only_the_owner_makes_tables(postgres_server: Postgres) -> None:
+    for role in (OWNER, WRITER, READER):
+        with psycopg.connect(postgres_server.url(role)) as db:
+            told = db.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+            assert told == (role, False)
+            if role != OWNER:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    db.execute("CREATE TABLE public.mine ()")

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The role under which a second PostgreSQL follows the first: it may copy everything and change nothing. Run at every start,
+# so that a password that was changed takes effect.
+set -euo pipefail
+PGPASSWORD=$(cat /run/secrets/postgres_admin_password)
+export PGPASSWORD
+psql -v ON_ERROR_STOP=1 --quiet --no-psqlrc --username postgres --dbname postgres <<'SQL'
+\set password `cat /run/secrets/postgres_replication_password`
+SELECT 'CREATE ROLE escrutinio_replica LOGIN REPLICATION' WHERE to_regrole('escrutinio_replica') IS NULL \gexec
+ALTER ROLE escrutinio_replica PASSWORD :'password';
+SQL

@@ -1,0 +1,190 @@
+"""The compose tier: docker-compose.yml itself, driven as a person drives it, on a container engine of this machine.
+
+Each project runs from a copy of the checkout's files, under a name, ports, secrets and images of its own, so that it meets
+neither a stack that runs from this checkout nor another session's. Without an engine the tier is skipped, and says why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.server import free_port
+from tests.containers import KAFKA_IMAGE, POSTGRES_IMAGE, NoContainers, engine
+from tests.fix_setup import CHECKOUT, CONTEST
+
+BASE_IMAGE = "python:3.13-slim"
+WITHIN_S = 240.0
+"""How long anything may take before a test calls it stuck."""
+
+_OURS = "label=com.docker.compose.project="
+# What a copy of the checkout leaves behind: what the tools, the local stack and a person's own compose made in it.
+_NOT_COPIED = shutil.ignore_patterns(".*cache", ".git", ".venv", ".local", ".env", "secrets", "updates", "__pycache__")
+
+
+class Project:
+    """One compose project, in a copy of the checkout below `root`."""
+
+    def __init__(self, root: Path, files: Sequence[str] = ()) -> None:
+        """`files`: overlays, as paths in the checkout."""
+        self.name = f"escrutinio-test-{uuid.uuid4().hex[:8]}"
+        self.checkout = root / "checkout"
+        self.updates = self.checkout / "updates"
+        shutil.copytree(CHECKOUT, self.checkout, ignore=_NOT_COPIED)
+        self.files = ["docker-compose.yml", *files]
+        text = "".join((self.checkout / file).read_text(encoding="utf-8") for file in self.files)
+        self.ports: dict[str, int] = {}
+        for name in sorted(set(re.findall(r"ESCRUTINIO_\w*PORT\b", text))):
+            self.ports[name] = free_port(self.ports.values())
+        addresses = {name.replace("_PORT", "_ADDRESS"): f"127.0.0.1:{port}" for name, port in self.ports.items()}
+        mine = {key: value for key, value in os.environ.items() if not key.startswith(("ESCRUTINIO_", "COMPOSE_"))}
+        self._environment = mine | addresses | {name: str(port) for name, port in self.ports.items()}
+
+    def set_up(self) -> None:
+        """What the docs tell a person to do once, before the first `up`; and images under names of the project's own."""
+        self.updates.mkdir()
+        subprocess.run([sys.executable, "-m", "deploy.secrets"], cwd=self.checkout, env=self._environment, check=True)
+        services = json.loads(self.compose("--profile", "*", "config", "--format", "json"))["services"]
+        built = {service["image"] for service in services.values() if "build" in service}
+        named = {name: f"{self.name}-{one['image']}" for name, one in services.items() if one["image"] in built}
+        overlay = {"services": {name: {"image": image} for name, image in named.items()}}
+        (self.checkout / "names.json").write_text(json.dumps(overlay), encoding="utf-8")
+        self.files.append("names.json")
+        self.images = sorted(set(named.values()))
+
+    def compose(self, *words: str, expect: int = 0) -> str:
+        """Run `docker compose …` to its end; its standard output. Fails the test on another exit code."""
+        done = self._compose(*words)
+        assert done.returncode == expect, f"{done.args}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def docker(self, *words: str) -> str:
+        """Run `docker …`; its standard output."""
+        done = self._run(*words)
+        assert done.returncode == 0, f"{done.args}: exit code {done.returncode}\n{done.stderr}"
+        return done.stdout
+
+    def up(self, *services: str) -> None:
+        """`up -d --wait`."""
+        self.compose("up", "-d", "--wait", "--wait-timeout", str(int(WITHIN_S)), *services)
+
+    def down(self) -> None:
+        """Stop everything and delete it, and the images that `set_up` named."""
+        self.compose("--profile", "*", "down", "-v", "--remove-orphans")
+        subprocess.run(["docker", "rmi", "-f", *self.images], capture_output=True, check=False)
+
+    def left(self) -> list[str]:
+        """Containers, volumes and networks that are there."""
+        which = ["--filter", _OURS + self.name, "-q"]
+        found = [
+            self.docker("ps", "-a", *which),
+            self.docker("volume", "ls", *which),
+            self.docker("network", "ls", *which),
+        ]
+        return " ".join(found).split()
+
+    def running(self) -> list[str]:
+        """The services that run now."""
+        return self.compose("ps", "--services", "--status", "running").split()
+
+    def inspect(self, service: str) -> Any:
+        """What the engine knows of the service's container, running or not."""
+        return json.loads(self.docker("inspect", self.compose("ps", "-aq", service).strip()))[0]
+
+    def answer(self, service: str, *command: str) -> Any:
+        """The JSON that a command in the service's container prints; None when it fails."""
+        done = self._compose("exec", "-T", service, *command, "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def counted(self, digest: str) -> bool:
+        """Whether the contest's digest, as `show` gives it, is this one."""
+        shown = self.answer("aggregator", "escrutinio-aggregator", "show", CONTEST)
+        return shown is not None and shown["digest"] == digest
+
+    def put(self, document: Path) -> None:
+        """A copy of the document appears, whole, in the watched folder."""
+        name = f"{len(list(self.updates.iterdir())):02}{document.suffix}"
+        shutil.copy(document, self.checkout / name)
+        (self.checkout / name).rename(self.updates / name)
+
+    def crash(self, service: str) -> int:
+        """kill -9 of the container's main process; how often the engine had restarted it before.
+
+        From outside, as an accident is: `docker kill` is a wish, after which nothing is restarted. A container beside it
+        kills, since the process may live in the engine's own machine.
+        """
+        found = self.inspect(service)
+        kill = ["run", "--rm", "--pid=host", "--user=0", "--network=none", "--entrypoint=kill", POSTGRES_IMAGE]
+        self.docker(*kill, "-9", str(found["State"]["Pid"]))
+        return int(found["RestartCount"])
+
+    def recovered(self, service: str, restarts: int) -> bool:
+        """Whether the engine has started it again since, and it is healthy."""
+        found = self.inspect(service)
+        return (found["RestartCount"] > restarts, found["State"]["Health"]["Status"]) == (True, "healthy")
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        """Wait for it. Fails the test, with what the services said last, when it does not come to pass."""
+        deadline = time.monotonic() + WITHIN_S
+        while not true():
+            if time.monotonic() > deadline:
+                pytest.fail(f"{what}: it did not come to pass\n{self.compose('logs', '--tail', '15')}")
+            time.sleep(0.3)
+
+    def _compose(self, *words: str) -> subprocess.CompletedProcess[str]:
+        files = [word for file in self.files for word in ("-f", file)]
+        return self._run("compose", "--progress", "plain", "-p", self.name, *files, *words)
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker", *words], cwd=self.checkout, env=self._environment, capture_output=True, text=True, check=False
+        )
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> str:
+    """Skips where there is none."""
+    try:
+        answers = engine([BASE_IMAGE, KAFKA_IMAGE, POSTGRES_IMAGE])
+    except NoContainers as missing:
+        pytest.skip(f"the compose tier needs a container engine: {missing}")
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("the compose tier needs `docker compose`")
+    return answers
+
+
+@pytest.fixture(scope="module")
+def new_project(docker_engine: str, new_root: Callable[[], Path]) -> Iterator[Callable[..., Project]]:  # noqa: ARG001
+    """Makes projects, set up and built; `down` at the end, which may leave nothing."""
+    made: list[Project] = []
+
+    def make(*files: str) -> Project:
+        project = Project(new_root(), files)
+        project.set_up()
+        made.append(project)
+        project.compose("build", "--quiet")
+        return project
+
+    yield make
+    for project in made:
+        project.down()
+    assert [project.left() for project in made] == [[] for _ in made]
+
+
+@pytest.fixture(scope="module")
+def project(new_project: Callable[..., Project]) -> Project:
+    """The compose file as it is, all of it healthy."""
+    project = new_project()
+    project.up()
+    return project

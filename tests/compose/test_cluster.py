@@ -1,0 +1,123 @@
+"""deploy/compose.cluster.yml: brokers killed in the middle of a load, and the copy of the database.
+
+What is loaded is made up: sheets of the example's contest, enough of them for a load to be still going on when it is disturbed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.compose.conftest import Project
+from tests.fix_setup import CONTEST, EXAMPLE, Setup
+from tests.ingest_samples import many_sheets
+from tests.servers import Broker
+
+BROKERS = {1: "kafka", 2: "kafka-2", 3: "kafka-3"}
+SHEETS = 12_000
+"""In each of three documents."""
+
+
+@pytest.fixture(scope="module")
+def cluster(new_project: Callable[..., Project]) -> Project:
+    """Three brokers and a replica, all of it healthy."""
+    cluster = new_project("deploy/compose.cluster.yml")
+    cluster.up()
+    return cluster
+
+
+def leader(cluster: Project) -> int:
+    """The number of the broker that leads the log's partition."""
+    tool = ["/opt/kafka/bin/kafka-topics.sh", "--command-config", "/mnt/shared/config/broker-client.properties"]
+    ask = [*tool, "--bootstrap-server", "kafka:9091", "--describe", "--topic", "results.events"]
+    told = cluster.compose("exec", "-T", "kafka", *ask)
+    assert "ReplicationFactor: 3" in told
+    assert "min.insync.replicas=2" in told
+    found = re.search(r"Leader: (\d)", told)
+    assert found, told
+    return int(found[1])
+
+
+def end_of_log(cluster: Project) -> int:
+    """How many events are on the log; waits for a broker that knows."""
+    known: list[int] = []
+
+    def told() -> bool:
+        status = cluster.answer("aggregator", "escrutinio-aggregator", "status")
+        known.extend(one["end_offset"] for one in (status or {"partitions": []})["partitions"] if one["end_offset"])
+        return bool(known)
+
+    cluster.until(told, "a broker says how long the log is")
+    return known[-1]
+
+
+@contextmanager
+def slow(cluster: Project, service: str) -> Iterator[None]:
+    """The service gets a small part of a processor: what it does goes on for longer than it takes to look and to kill, on any machine."""
+    container = cluster.inspect(service)["Id"]
+    cluster.docker("update", "--cpus", "0.1", container)
+    yield
+    cluster.docker("update", "--cpus", "1", container)
+
+
+def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
+    cluster: Project, kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    documents = [many_sheets(tmp_path / f"{n}.csv", SHEETS, first=n * SHEETS + 1) for n in range(3)]
+    bulletins = EXAMPLE / "updates.csv"
+    stated, *digests = new_setup(kafka_server).digests_after([bulletins, *documents])
+    cluster.put(bulletins)
+    cluster.until(partial(cluster.counted, stated), "the bulletins are in the count")
+    already = end_of_log(cluster)
+
+    def going_on(number: int) -> bool:
+        """Whether some of this document is on the log, and not all of it."""
+        before = already + number * SHEETS
+        return before < end_of_log(cluster) < before + SHEETS
+
+    first = leader(cluster)
+    for number, struck in enumerate((first % 3 + 1, first)):
+        assert leader(cluster) == first
+        with slow(cluster, "ingest"):
+            cluster.put(documents[number])
+            cluster.until(partial(going_on, number), "a load is going on")
+            before = cluster.crash(BROKERS[struck])
+            assert going_on(number), "it is still going on"
+        cluster.until(
+            partial(cluster.recovered, BROKERS[struck], before), f"broker {struck} is healthy again by itself"
+        )
+        cluster.until(partial(cluster.counted, digests[number]), "what came meanwhile is in the count")
+
+    # On purpose, or the engine would start them again before ingest had to wait for long.
+    away = [BROKERS[first], BROKERS[first % 3 + 1]]
+    with slow(cluster, "ingest"):
+        cluster.put(documents[2])
+        cluster.until(partial(going_on, 2), "a load is going on")
+        cluster.compose("kill", *away)
+    cluster.until(
+        lambda: "still trying" in cluster.compose("logs", "ingest", "--tail", "3"), "ingest says that it waits"
+    )
+    assert not cluster.counted(digests[2])
+    cluster.compose("start", *away)
+    cluster.until(partial(cluster.counted, digests[2]), "what came while two were away is in the count")
+    cluster.compose("exec", "-T", "aggregator", "escrutinio-aggregator", "verify", CONTEST)
+    assert [cluster.inspect(name)["RestartCount"] for name in ("ingest", "aggregator")] == [0, 0]
+
+
+def test_the_copy_of_the_database_answers_readers_and_takes_no_writes(cluster: Project) -> None:
+    def answer(url: str) -> object:
+        command = ["escrutinio-aggregator", "status", "--reader-url", url]
+        return cluster.answer("aggregator", *command)
+
+    url = (cluster.checkout / "secrets" / "escrutinio_reader_url").read_text(encoding="ascii")
+    copy = url.replace("@postgres/", "@postgres-replica/")
+    assert copy != url
+    cluster.until(lambda: answer(copy) == answer(url) is not None, "both answer the same")
+    psql = ["exec", "-T", "postgres-replica", "psql", "-U", "postgres", "-d", "escrutinio", "-c"]
+    cluster.compose(*psql, "SELECT count(*) FROM results.cursor")
+    cluster.compose(*psql, "CREATE TABLE written ()", expect=1)

@@ -1,0 +1,111 @@
+"""docker-compose.yml: the 48 updates through the watched folder, every part killed meanwhile; and what it lets in.
+
+The tests share one project, whatever their order: each leaves it healthy. That `down` leaves nothing is checked at its end.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.compose.conftest import Project
+from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.servers import Broker
+
+NINETEEN_TWENTY_THREE = "2021-06-08T00:23:00Z"
+KILLED = ("kafka", "postgres", "ingest", "aggregator")
+
+
+def parts_of(table: Path, folder: Path) -> list[Path]:
+    """The table in parts: first the rows up to 19:23, then the others in as many as there are services to kill."""
+    header, *rows = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    first = next(number for number, row in enumerate(rows, 1) if NINETEEN_TWENTY_THREE in row)
+    ends = [0] + [first + (len(rows) - first) * number // len(KILLED) for number in range(len(KILLED) + 1)]
+    parts = [folder / f"to-row-{end}.csv" for end in ends[1:]]
+    for part, (start, end) in zip(parts, pairwise(ends), strict=True):
+        part.write_text("".join([header, *rows[start:end]]), encoding="utf-8")
+    return parts
+
+
+def test_the_night_goes_on_while_everything_is_killed_in_turn(
+    project: Project, kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    parts = parts_of(EXAMPLE / "updates.csv", tmp_path)
+    assert [part.name for part in parts] == [f"to-row-{row}.csv" for row in (27, 32, 37, 42, 48)]
+    digests = new_setup(kafka_server).digests_after(parts)
+    assert len(set(digests)) == len(parts)
+
+    project.put(parts[0])
+    project.until(partial(project.counted, digests[0]), "the updates up to 19:23 are in the count")
+    for service, part, digest in zip(KILLED, parts[1:], digests[1:], strict=True):
+        restarts = {other: project.inspect(other)["RestartCount"] for other in KILLED if other != service}
+        before = project.crash(service)
+        project.put(part)
+        project.until(partial(project.recovered, service, before), f"{service} is healthy again by itself")
+        project.until(partial(project.counted, digest), f"what came while {service} was killed is in the count")
+        assert restarts == {other: project.inspect(other)["RestartCount"] for other in restarts}, "the others stayed up"
+
+    show = ["escrutinio-aggregator", "show", CONTEST, "--at-reported", NINETEEN_TWENTY_THREE]
+    votes = {one["selection_id"]: one["votes"] for one in project.answer("aggregator", *show)["selections"]}
+    assert votes == {"peru-libre": 8_548_929, "fuerza-popular": 8_457_547}
+    project.compose("exec", "-T", "aggregator", "escrutinio-aggregator", "verify", CONTEST)
+
+
+def test_asked_to_stop_the_services_end_in_good_order(project: Project) -> None:
+    project.compose("stop", "ingest", "aggregator")
+    try:
+        # After the grace period it would be 137.
+        assert [project.inspect(service)["State"]["ExitCode"] for service in ("ingest", "aggregator")] == [0, 0]
+    finally:
+        project.up()
+
+
+def test_nothing_runs_as_root(project: Project) -> None:
+    for service in project.running():
+        container = project.compose("ps", "-q", service).strip()
+        processes = project.docker("top", container, "-eo", "uid,pid,args").splitlines()[1:]
+        assert processes
+        assert [line for line in processes if line.split()[0] == "0"] == [], service
+
+
+def test_an_image_is_not_written_to(project: Project) -> None:
+    assert {s for s in project.running() if not project.inspect(s)["HostConfig"]["ReadonlyRootfs"]} <= {
+        "kafka",
+        "postgres",
+    }
+    for service in ("ingest", "aggregator"):
+        project.compose("exec", "-T", service, "python3", "-c", "open('/tmp/written', 'w')")
+        project.compose("exec", "-T", "--user", "0", service, "python3", "-c", "open('/written', 'w')", expect=1)
+
+
+def test_only_what_the_docs_say_can_be_reached_and_from_this_machine_alone(project: Project) -> None:
+    docs = (CHECKOUT / "docs" / "operate.md").read_text(encoding="utf-8")
+    published = {
+        (bound["HostIp"], int(bound["HostPort"]))
+        for service in project.running()
+        for bounds in project.inspect(service)["NetworkSettings"]["Ports"].values()
+        for bound in bounds or ()
+    }
+    assert published == {("127.0.0.1", port) for name, port in project.ports.items() if f"`{name}`" in docs}
+    outside = address_outside()
+    for _, port in published:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        if outside is not None:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((outside, port), timeout=5)
+
+
+def address_outside() -> str | None:
+    """This machine's address in a network, if it has one. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = str(probe.getsockname()[0])
+    return None if address.startswith("127.") else address
