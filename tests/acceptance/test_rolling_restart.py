@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.local import Broker
 from tests import builders
-from tests.acceptance.conftest import CONTEST, EXAMPLE, Setup
 from tests.acceptance.test_rebuild_under_load import FIRST, Feed
 from tests.fix_observed import Observed, eventually
+from tests.fix_setup import CONTEST, EXAMPLE, Setup
+from tests.servers import Broker
 
 RESTARTS = 5
 
