@@ -40,6 +40,7 @@ RULES = {
     "F304": "nothing is counted before election day begins",
     "F305": "nothing is stated by the office after it was observed",
     "F306": "an update says whether it is a test as its contest does",
+    "F307": "figures that an operator took back come back only by an operator",
     "F401": "a unit's first update has sequence 1, and each later one the next",
     "F402": "an update stands on the log once",
     "F403": "an update names the event it follows",

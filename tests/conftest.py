@@ -24,6 +24,7 @@ pytest_plugins = [
     "tests.fix_tables",
     "tests.fix_setup",
     "tests.fix_observed",
+    "tests.fix_disk",
 ]
 
 

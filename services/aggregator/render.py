@@ -181,12 +181,18 @@ def explain(told: list[Change], zone: str) -> RenderableType:
         blocks.append(Text(f"{times(change.stated_at, zone)}  {change.kind}  offset {change.offset}", style=style))
         blocks.extend(Text(f"    {line}") for line in change.sentences)
         if change.reason is not None:
-            blocks.append(Text(f"    marked {change.kind}: {change.reason}"))
+            blocks.append(Text(f"    marked {change.kind}, {_basis(change)}: {_one_line(change.reason)}"))
         if change.office_note is not None:
             blocks.append(Text(f"    the office notes: {_one_line(change.office_note)}"))
         blocks.extend(Text(f"    finding {line}", style="red") for line in change.findings)
         blocks.append(Text(f"    event {change.event_id}; {change.source}", style="dim"))
     return Group(*blocks)
+
+
+def _basis(change: Change) -> str:
+    if change.basis == "OPERATOR":
+        return f"by an operator on the word of {_one_line(change.authority or '')}"
+    return f"basis {change.basis}"
 
 
 def _one_line(words: str) -> str:

@@ -26,10 +26,14 @@ _NOTHING: Mapping[str, datetime | None] = {}
 
 
 class Archive:
-    """A folder of documents, held by one ingest at a time. Use as a context manager."""
+    """A folder of documents, held by one ingest at a time. Use as a context manager.
 
-    def __init__(self, folder: Path) -> None:
+    `beside`: without holding it, beside an ingest that may; for who adds a document of their own and publishes nothing of others'.
+    """
+
+    def __init__(self, folder: Path, *, beside: bool = False) -> None:
         self._folder = folder
+        self._beside = beside
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
@@ -38,6 +42,8 @@ class Archive:
             self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise ArchiveError(f"the archive {self._folder} cannot be opened: {error.strerror}") from error
+        if self._beside:
+            return self
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -47,7 +53,7 @@ class Archive:
                 f"another ingest is using the archive {self._folder}; wait for it or stop it (two at once could publish twice)"
             ) from error
         for left in self._folder.glob(f"*/{_TEMPORARY}*"):  # of a crash in the middle of `_write`
-            left.unlink()
+            left.unlink(missing_ok=True)  # or of who writes beside us, and has just finished
         return self
 
     def __exit__(
@@ -62,7 +68,7 @@ class Archive:
 
         `on_log`: by SHA-256, when the log says that a document was seen. It wins: an archive can be lost.
         """
-        assert self._lock is not None, "keep() outside the archive's lock"
+        assert self._beside or self._lock is not None, "keep() outside the archive's lock"
         sha256 = hashlib.sha256(capture.content).hexdigest()
         path = self._folder / sha256[:2] / sha256
         note = path.with_name(f"{sha256}.json")
@@ -88,6 +94,19 @@ class Archive:
             raise ArchiveError(f"{path} cannot be written: {error.strerror}") from error
         assert first_seen is not None
         return Kept(capture.uri, capture.content, sha256, first_seen)
+
+    def find(self, beginning: str) -> tuple[bytes, str]:
+        """The document whose SHA-256 begins so (at least two digits), and its SHA-256. Raises ArchiveError when none does, or
+        several, or it is damaged."""
+        found = [path for path in self._folder.glob(f"{beginning[:2]}/{beginning}*") if len(path.name) == 64]
+        if len(found) != 1:
+            raise ArchiveError(
+                f"the archive {self._folder} has {len(found)} documents whose SHA-256 begins with {beginning}"
+            )
+        (path,) = found
+        if not _holds(path, path.name):
+            raise ArchiveError(f"{path} is damaged: its bytes have another SHA-256; restore it")
+        return path.read_bytes(), path.name
 
     def _write(self, path: Path, content: bytes) -> None:
         """All of the file or nothing of it, and on the disk when this returns."""

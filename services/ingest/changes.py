@@ -21,6 +21,14 @@ A note of the office that is new or another is news; the same figures without it
 A retracted statement has no figures: the next one is news, whatever it says. What is accepted from the log is what the
 fold accepts (`schemas.chain`).
 
+What an *operator* took back (basis OPERATOR, corrected or retracted) is held: a statement that follows the operator's in
+official time and repeats exactly the figures taken back is rejected as F307, said aloud and kept in `results.rejected`. An
+office states every sheet again with each publication, so that without this a correction would last until the next one, and
+what newsrooms were told to take back would be back without a word. Other figures are news as ever and chain on the
+operator's event; so are the same figures with a note of the office. An office that stands by its figures is let through by
+an operator, who states them again; the figures that the operator put in their place are a heartbeat when the office repeats
+them. Once the office has said something else, what it says is judged against that.
+
 News by which what the unit adds to the count falls is CORRECTED, INFERRED: published, never smoothed.
 """
 
@@ -74,12 +82,16 @@ class Figures(NamedTuple):
 
 
 class Said(NamedTuple):
-    """One published statement of a unit. A retraction has no figures."""
+    """One published statement of a unit. A retraction has no figures.
+
+    `taken_back`: of an operator's statement, the figures that it replaced, and those that this one's had replaced before.
+    """
 
     stated_at: datetime
     sequence: int
     event_id: UUID
     figures: Figures | None
+    taken_back: tuple[Figures, ...] = ()
 
 
 class UnitMemory(NamedTuple):
@@ -172,8 +184,7 @@ def remember(memory: ContestMemory, event: CountUpdate) -> bool:
     if not accepted:
         memory.unchained += 1
         return False
-    now = None if event.kind is UpdateKind.RETRACTED else figures(event.reporting_unit, event)
-    memory.units[key] = _after(unit, event, now)
+    memory.units[key] = extended(unit, event)
     return True
 
 
@@ -263,6 +274,9 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
             changes.rejections.append(_reject(statement, Finding("F202", first_fault(error))))
             continue
         findings = check(event, contest)
+        if predecessor is not None and any(_repeats(was, now) for was in predecessor.taken_back):
+            held = f"{event.unit} repeats figures that an operator took back, in event {predecessor.event_id}"
+            findings = (*findings, Finding("F307", held))
         if fatal := next((finding for finding in findings if finding.rejects), None):
             changes.rejections.append(_reject(statement, fatal))
             continue
@@ -274,7 +288,7 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
         event = named(event)
         changes.events.append(event)
         changes.findings.extend((event, finding) for finding in findings)
-        changes.units[key] = _after(before, event, now)
+        changes.units[key] = _extended(before, event, now)
         heard = max((t for d in (memory.heard, changes.heard) if (t := d.get(key))), default=None)
         if before is not None and stated_at < max(before.said[-1].stated_at, heard or stated_at):
             changes.late.add(event.event_id)
@@ -392,9 +406,13 @@ def _event(
     )
 
 
-def _after(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> UnitMemory:
+def extended(unit: UnitMemory | None, event: CountUpdate) -> UnitMemory:
     """The unit's memory with one event more."""
-    new = Said(event.stated_at, event.sequence, event.event_id, now)
+    return _extended(unit, event, None if event.kind is UpdateKind.RETRACTED else figures(event.reporting_unit, event))
+
+
+def _extended(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> UnitMemory:
+    new = Said(event.stated_at, event.sequence, event.event_id, now, _taken_back(unit, event, now))
     if unit is None:
         return UnitMemory(event.sequence, event.event_id, (new,))
     at = len(unit.said)
@@ -403,9 +421,20 @@ def _after(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> 
     return UnitMemory(event.sequence, event.event_id, (*unit.said[:at], new, *unit.said[at:]))
 
 
+def _taken_back(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> tuple[Figures, ...]:
+    """The figures that an operator's event takes back, with those taken back by the one it replaces; never its own."""
+    correction = event.correction
+    if unit is None or correction is None or correction.basis is not CorrectionBasis.OPERATOR:
+        return ()
+    replaced = next((said for said in unit.said if said.event_id == correction.replaces_event_id), None)
+    if replaced is None:
+        return ()
+    return tuple(was for was in (replaced.figures, *replaced.taken_back) if was is not None and was != now)
+
+
 def _fall(was: Figures, now: Figures, ballot: tuple[str, ...], states: Collection[CountStatus]) -> str:
     """Every figure by which the unit adds less to the count than before: `peru-libre −90, counted −1`; empty if none."""
-    before, after = _adds(was, states), _adds(now, states)
+    before, after = adds(was, states), adds(now, states)
     lost = None if now.count_status in states else 0  # not stated is not zero; not counted is
     falls = []
     for name in (*(s for s in ballot if s in before), *(n for n in before if n not in ballot)):
@@ -415,7 +444,7 @@ def _fall(was: Figures, now: Figures, ballot: tuple[str, ...], states: Collectio
     return ", ".join(falls)
 
 
-def _adds(f: Figures, states: Collection[CountStatus]) -> dict[str, int | None]:
+def adds(f: Figures, states: Collection[CountStatus]) -> dict[str, int | None]:
     """What a unit adds to the count; None where it does not state it."""
     if f.count_status is CountStatus.ANNULLED:  # its ballots are null votes
         return {"ballots_cast": f.ballots_cast, "invalid_votes": f.ballots_cast}

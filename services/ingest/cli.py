@@ -10,23 +10,28 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
+from pydantic import ValidationError
 
-from ingest import broker, contest_file, publish
+from ingest import broker, contest_file, publish, source
+from ingest import correct as correcting
 from ingest.adapters.table import BadCell, instant
 from ingest.archive import Archive
+from ingest.corrections import Wish
 from ingest.errors import IngestError, Stopped
 from ingest.listener import Listener
 from ingest.metrics import Metrics
 from ingest.pipeline import Connection, Pipeline
 from ingest.report import Report
 from ingest.screen import ProgressScreen
+from ingest.statement import first_fault
 from ingest.watch import Watch
 from runtime import logs
 from runtime.access import AccessError, KafkaAccess
@@ -34,8 +39,9 @@ from runtime.health import new_registry, serving
 from runtime.logs import LogFormat
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
+from schemas.count_update import UnitKey
 from schemas.errors import EscrutinioError
-from schemas.types import ReportingUnitType
+from schemas.types import ReportingUnitType, UpdateKind
 
 logger = logging.getLogger(__name__)
 
@@ -186,16 +192,143 @@ def define(
     _run({**flags, "contest": contest_file_path}, as_json, work, revising=True)
 
 
+def _deciding(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.argument("unit", metavar="[TYPE/ID]", required=False),
+        click.option("--reason", help="Why, in words that newsrooms will read."),
+        click.option("--authority", help="On whose word, such as 'ONPE, by telephone, M. Rojas'."),
+        click.option("--operator", required=True, metavar="NAME", help="Who does this step; kept in the archive, not on the log."),
+        click.option("--replaces", type=click.UUID, metavar="EVENT", help="The event to replace; the unit's state if not given."),
+        click.option("--confirm", "code", metavar="CODE", help="Publish what was proposed under this code; takes --operator alone."),
+    ):  # fmt: skip
+        command = option(command)
+    return _working(command)
+
+
+@cli.command()
+@_deciding
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A table in our own form, with one row: the unit's.",
+)
+@click.option(
+    "--figures-of", type=click.UUID, metavar="EVENT", help="An earlier event of the unit: its figures hold again."
+)
+def correct(figures: Path | None, figures_of: UUID | None, **flags: Any) -> None:
+    """Correct what stands on the log about a unit, with the right figures. Two steps, for two people.
+
+    The first shows what will change and prints a code; the second publishes exactly that, if the log still is what was
+    shown. Runs beside `watch`, with the same archive.
+
+    \b
+    Example:
+      escrutinio-ingest correct country/pe --figures right.csv --operator Ana --authority 'ONPE, by telephone' \\
+          --reason 'the 05:19 bulletin was the one of 04:18 with two digits swapped'
+      escrutinio-ingest correct --confirm 5f0c… --operator Luis
+    """
+    if flags["code"] is None and (figures is None) == (figures_of is None):
+        raise click.UsageError("give the right figures: --figures FILE, or --figures-of EVENT, and not both")
+    _decide(UpdateKind.CORRECTED, figures or figures_of, **flags)
+
+
+@cli.command()
+@_deciding
+def retract(**flags: Any) -> None:
+    """Take back what stands on the log about a unit: it then adds nothing. Two steps, as `correct`.
+
+    \b
+    Example:
+      escrutinio-ingest retract precinct/000123 --operator Ana --authority ONPE --reason 'the sheet is of another district'
+      escrutinio-ingest retract --confirm 5f0c… --operator Luis
+    """
+    _decide(UpdateKind.RETRACTED, None, **flags)
+
+
+def _decide(
+    kind: UpdateKind,
+    figures: Path | UUID | None,
+    *,
+    unit: str | None,
+    reason: str | None,
+    authority: str | None,
+    operator: str,
+    replaces: UUID | None,
+    code: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Proposes, or with a code confirms."""
+    archive = Archive(_settings(flags)[0].archive, beside=True)
+    now = source.now()
+    if code is not None:
+        if any(given is not None for given in (unit, reason, authority, replaces, figures)):
+            raise click.UsageError("--confirm publishes what was proposed, and takes --operator alone")
+        proposal, document = correcting.proposed(archive, code)
+        if proposal.event.kind is not kind:
+            raise click.UsageError(f"the proposal {code} is to be {proposal.event.kind}, not {kind}")
+        if not as_json:
+            click.echo("\n".join(proposal.lines()))
+        _run(
+            flags, as_json,
+            lambda pipeline, *_: correcting.confirm(pipeline, archive, proposal, document, operator, now),
+            archive=archive, following=proposal.event.unit,
+        )  # fmt: skip
+    if unit is None or not reason or not authority:
+        raise click.UsageError("give the unit, as country/pe, with --reason and --authority")
+    try:
+        wish = Wish(
+            unit=_unit(unit), kind=kind, reason=reason, authority=authority, operator=operator, replaces=replaces, at=now
+        )  # fmt: skip
+    except ValidationError as error:
+        raise click.UsageError(first_fault(error)) from error
+    with _at_work(flags, archive=archive, following=wish.unit) as (pipeline, *_):
+        proposal, code = correcting.propose(pipeline, archive, wish, figures)
+    if as_json:
+        told = {"code": code, **json.loads(proposal.content())}
+        click.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    click.echo("\n".join(proposal.lines()))
+    command = "correct" if kind is UpdateKind.CORRECTED else "retract"
+    click.echo("Nothing is published yet. Whoever has looked at it publishes exactly this with:")
+    click.echo(f"  escrutinio-ingest {command} --confirm {code} --operator NAME")
+
+
+def _unit(text: str) -> UnitKey:
+    kind, _, unit_id = text.partition("/")
+    if kind not in list(ReportingUnitType) or not unit_id:
+        raise click.UsageError(
+            f"{text!r} is no unit: its type and id, as country/pe, type one of {', '.join(ReportingUnitType)}"
+        )
+    return UnitKey(kind, unit_id)
+
+
 def _run(
     flags: dict[str, Any],
     as_json: bool,
     work: Callable[[Pipeline, ProgressScreen, threading.Event], object],
     *,
     until_stopped: bool = False,
-    revising: bool = False,
+    **options: Any,
 ) -> None:
     """`until_stopped`: what is published and rejected is then said at once, it can be asked over HTTP how it is, and a stop as
-    asked is no fault."""
+    asked is no fault. `options`: `_at_work`'s."""
+    with _at_work(flags, until_stopped=until_stopped, **options) as (pipeline, screen, stop):
+        work(pipeline, screen, stop)
+    _tell(pipeline.report, as_json)
+    raise SystemExit(0 if until_stopped else pipeline.report.exit_code)
+
+
+@contextmanager
+def _at_work(
+    flags: dict[str, Any],
+    *,
+    until_stopped: bool = False,
+    revising: bool = False,
+    archive: Archive | None = None,
+    following: UnitKey | None = None,
+) -> Iterator[tuple[Pipeline, ProgressScreen, threading.Event]]:
+    """A pipeline that has read the log, and what tells it to stop."""
     settings, kafka = _settings(flags)
     # A document is a million small values without cycles: looking for cycles among them took a third of the time.
     gc.set_threshold(1_000_000, 20, 100)
@@ -212,14 +345,12 @@ def _run(
             listener = metrics = Metrics(registry)
             stack.enter_context(serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop))
         screen = stack.enter_context(ProgressScreen(console))
-        archive = Archive(settings.archive)
         pipeline = Pipeline(
-            connection, archive, file, screen, stop, revising=revising, aloud=until_stopped, listener=listener
-        )
+            connection, archive or Archive(settings.archive), file, screen, stop,
+            revising=revising, aloud=until_stopped, listener=listener, following=following,
+        )  # fmt: skip
         with pipeline:
-            work(pipeline, screen, stop)
-    _tell(pipeline.report, as_json)
-    raise SystemExit(0 if until_stopped else pipeline.report.exit_code)
+            yield pipeline, screen, stop
 
 
 def _tell(report: Report, as_json: bool) -> None:

@@ -8,6 +8,7 @@ EscrutinioError
     ├── LogDamaged       the log lacks its beginning, has a hole, or lost what it had acknowledged
     ├── BrokerAway       no broker answers, or it answers nothing: worth trying again
     ├── DeliveryFailed   the broker refused an event: the log must be read before going on
+    ├── Overtaken        an operator's proposal, and the log is not what the operator saw
     └── Stopped          the user asked to stop while the broker was away
 """
 
@@ -40,6 +41,10 @@ class BrokerAway(IngestError):
 
 class DeliveryFailed(IngestError):
     """A message was refused. Others sent with it may be on the log, and only the log can tell."""
+
+
+class Overtaken(IngestError):
+    """The log is not what the operator saw when the correction was proposed. It does not count."""
 
 
 class Stopped(IngestError):

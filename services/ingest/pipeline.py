@@ -28,7 +28,7 @@ from runtime.access import KafkaAccess
 from schemas.chain import definition_fault
 from schemas.codec import Message, decode
 from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
+from schemas.count_update import CountUpdate, UnitKey
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
 from schemas.identity import named, text_of
@@ -83,9 +83,11 @@ class Pipeline:
         revising: bool = False,
         aloud: bool = False,
         listener: Listener | None = None,
+        following: UnitKey | None = None,
     ) -> None:
         """`revising`: a definition on the log that differs from the file's is no fault; `revise` is about to publish it.
-        `aloud`: new events and rejections are said as they come, for who does not wait for the report."""
+        `aloud`: new events and rejections are said as they come, for who does not wait for the report.
+        `following`: a unit whose accepted events are kept in `followed`, by contest."""
         self.report = Report()
         self.contest: changes.ContestMemory
         self._connection = connection
@@ -96,6 +98,8 @@ class Pipeline:
         self._revising = revising
         self._aloud = aloud
         self.listener = listener or Listener()
+        self._following = following
+        self.followed: dict[str, list[CountUpdate]] = {}
         self._contests: dict[str, changes.ContestMemory] = {}
         self._rejected: set[str] = set()
         self._accepted: dict[UUID, tuple[int, int]] = {}
@@ -158,7 +162,8 @@ class Pipeline:
         self.listener.fetched()
         recognised = adapters.recognise(kept)
         if isinstance(recognised, Rejection):
-            self._publish((Snapshot("unreadable", "", (), (recognised,)),), kept.uri)
+            unreadable = Snapshot("unreadable", "", (), (recognised,))
+            self.publish(lambda: self._since((unreadable,)), kept.uri)
             return None
         return recognised
 
@@ -175,19 +180,20 @@ class Pipeline:
         awaited = tuple(what for snapshot in snapshots for what in snapshot.awaited)
         if not patient:
             snapshots = tuple(replace(s, rejections=(*s.rejections, *s.incomplete)) for s in snapshots)
-        self._publish(snapshots, name, again=again)
+        self.publish(lambda: self._since(snapshots), name, again=again)
         self._move_level()
         return awaited
 
-    def _publish(self, snapshots: Sequence[Snapshot], name: str, *, again: bool = False) -> None:
-        """Sends what the snapshots bring. After a failed delivery the log says what of it is still news."""
+    def publish(self, compare: Callable[[], changes.Changes], name: str, *, again: bool = False) -> None:
+        """Sends what `compare` finds that the log does not have. It is asked again after a failed delivery, and when someone
+        else's events came before ours: the log says what of it is still news."""
         started = time.monotonic()
         attempts: list[changes.Changes] = []
         failed, done = 0, False
         self._accepted.clear()
         while not done:
             try:
-                found = self._since(snapshots)
+                found = compare()
                 attempts.append(found)
                 self._screen.start(name, found.statements + len(found.rejections))
                 self._screen.advance(found.statements - len(found.events), 0, len(found.rejections))
@@ -209,14 +215,16 @@ class Pipeline:
     def _since(self, snapshots: Sequence[Snapshot]) -> changes.Changes:
         """What the snapshots bring that the log does not have, also when someone else wrote to it since it was read."""
         found = changes.since(snapshots, self.contest)
-        if not found.events:
-            return found
+        return changes.since(snapshots, self.contest) if found.events and self.read_on() else found
+
+    def read_on(self) -> bool:
+        """Reads what someone else has written to the log since it was last read; False when there is nothing. Raises BrokerAway."""
         broker.reach(self._connection.kafka)
         if not self._log.grown():
-            return found
+            return False
         self._screen.say("someone else is writing to the log; reading on")
         self._recall()
-        return changes.since(snapshots, self.contest)
+        return True
 
     def _send(self, found: changes.Changes) -> tuple[int, bool]:
         """Sends it. Returns how many of the events sent do not count, and whether all that counts is on the log.
@@ -342,6 +350,8 @@ class Pipeline:
             ):
                 self._accepted[event.event_id] = (record.partition, record.offset)
                 self.listener.recalled(event)
+                if event.unit == self._following:
+                    self.followed.setdefault(event.contest_id, []).append(event)
                 for document in event.source.documents:
                     self._recall_observed(document.sha256, event)
         for reader in self._beside:

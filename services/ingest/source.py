@@ -52,10 +52,13 @@ def fetch(path: Path, observed_at: datetime | None = None) -> Capture:
         content = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    if observed_at is None:
-        now = datetime.now(UTC)
-        observed_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    return Capture(_uri(path), content, observed_at)
+    return Capture(_uri(path), content, observed_at or now())
+
+
+def now() -> datetime:
+    """Now, in whole milliseconds, UTC."""
+    time = datetime.now(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def _uri(path: Path) -> str:

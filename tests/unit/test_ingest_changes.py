@@ -92,11 +92,9 @@ def after(event: CountUpdate, **changed: object) -> CountUpdate:
     return named(event.model_copy(update={**following, **changed}))
 
 
-def retraction(of: CountUpdate, minute: int) -> CountUpdate:
+def retraction(of: CountUpdate, minute: int, basis: CorrectionBasis = CorrectionBasis.SOURCE_DECLARED) -> CountUpdate:
     """Withdraws what `of` said, and repeats it: it has no figures all the same."""
-    correction = Correction(
-        reason="withdrawn", basis=CorrectionBasis.OPERATOR, authority="office", replaces_event_id=of.event_id
-    )
+    correction = Correction(reason="withdrawn", basis=basis, authority="office", replaces_event_id=of.event_id)
     time = START + timedelta(minutes=minute)
     return after(of, kind=UpdateKind.RETRACTED, correction=correction, reported_at=time, observed_at=time)
 
@@ -314,6 +312,57 @@ def test_after_a_retraction_the_same_statement_is_news(memory: ContestMemory) ->
     (event,) = run(memory, snapshot(statement(minute=2))).events
     assert (event.previous_event_id, event.kind) == (retracted.event_id, UpdateKind.REPORTED)
     assert not run(memory, snapshot(statement(minute=3))).events
+
+
+def corrected_by_operator(of: CountUpdate, votes: tuple[int, int]) -> CountUpdate:
+    """Other figures in place of what `of` said, for its time."""
+    replaced = retraction(of, 0, CorrectionBasis.OPERATOR)
+    assert of.counts
+    counts = of.counts.model_copy(update={"votes": dict(zip("ba", votes, strict=True)), "ballots_cast": sum(votes)})
+    return after(of, kind=UpdateKind.CORRECTED, correction=replaced.correction, counts=counts)
+
+
+@pytest.mark.parametrize("kind", ["corrected", "retracted"])
+def test_what_an_operator_took_back_does_not_come_back_by_itself(memory: ContestMemory, kind: str) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    taken = (
+        corrected_by_operator(first, (4, 3)) if kind == "corrected" else retraction(first, 0, CorrectionBasis.OPERATOR)
+    )
+    assert remember(memory, taken)
+    for minute in (1, 2):
+        held = run(memory, snapshot(statement(minute=minute)))
+        assert [r.finding.code for r in held.rejections] == ["F307"]
+        assert (held.events, held.heartbeats) == ([], [])
+    assert run(memory, snapshot(statement())).known == 1, "an old copy"
+    (other,) = run(memory, snapshot(statement(minute=3, votes=(6, 3)))).events
+    assert (other.previous_event_id, other.kind) == (taken.event_id, UpdateKind.REPORTED)
+    (back,) = run(memory, snapshot(statement(minute=4))).events
+    assert back.kind is UpdateKind.CORRECTED, "the office has said something else since: it is the office's fall now"
+
+
+def test_an_operators_figures_repeated_by_the_office_are_a_heartbeat(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    remember(memory, corrected_by_operator(first, (4, 3)))
+    assert len(run(memory, snapshot(statement(minute=1, votes=(4, 3)))).heartbeats) == 1
+
+
+def test_a_note_of_the_office_lets_its_figures_through(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    remember(memory, retraction(first, 0, CorrectionBasis.OPERATOR))
+    assert len(run(memory, snapshot(statement(minute=1, note="we stand by it"))).events) == 1
+
+
+def test_a_second_correction_still_holds_what_the_first_took_back(memory: ContestMemory) -> None:
+    (first,) = run(memory, snapshot(statement())).events
+    second = corrected_by_operator(first, (4, 3))
+    third = corrected_by_operator(second, (3, 3))
+    assert remember(memory, second)
+    assert remember(memory, third)
+    for minute, votes in enumerate(((5, 3), (4, 3)), start=1):
+        assert run(memory, snapshot(statement(minute=minute, votes=votes))).rejections
+    back = corrected_by_operator(third, (5, 3))
+    assert remember(memory, back)
+    assert len(run(memory, snapshot(statement(minute=3))).heartbeats) == 1
 
 
 def test_a_retracted_document_read_again_is_known(memory: ContestMemory) -> None:

@@ -1,0 +1,232 @@
+"""A topic's mirror on the disk: Avro container files and `manifest.json`. A door.
+
+Place in the flow: `mirror` appends, `check` and `restore` read. Every file is written whole under a temporary name, brought to the
+disk and renamed, and only then named in the manifest, which is replaced the same way. A crash leaves the old manifest or the
+new, and at most files that no manifest names: the next `mirror` deletes them. A reader beside a mirror at work reads the manifest again
+when a file has been taken in by a larger one.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import fastavro
+from pydantic import ValidationError
+
+from backup.errors import BackupError, FolderFull, MirrorDamaged
+from backup.manifest import Manifest, Record, Segment, taken_in
+
+MOST_EVENTS = 10_000
+MOST_BYTES = 64 << 20
+_TEMPORARY = ".writing-"
+_BYTES = ["null", "bytes"]
+_HEADER = {
+    "type": "record",
+    "name": "Header",
+    "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": _BYTES}],
+}
+SCHEMA: Any = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "escrutinio.mirror.Record",
+        "fields": [
+            {"name": "offset", "type": "long"},
+            {"name": "timestamp_ms", "type": "long"},
+            {"name": "key", "type": _BYTES},
+            {"name": "value", "type": _BYTES},
+            {"name": "headers", "type": {"type": "array", "items": _HEADER}},
+        ],
+    }
+)
+
+
+class TopicFolder:
+    """The mirror of one topic. Reading needs nothing; to write, use it as a context manager: one mirror at a time."""
+
+    def __init__(self, path: Path, most_events: int = MOST_EVENTS) -> None:
+        self.path = path
+        self._most_events = most_events
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise FolderFull(f"{self.path} cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            self._lock = None
+            raise BackupError(f"another mirror is at work in {self.path}; stop it, or name another folder") from error
+        self.sweep()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def manifest(self) -> Manifest | None:
+        """What the folder says it holds; None where nothing was mirrored yet. Raises MirrorDamaged."""
+        path = self.path / "manifest.json"
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise MirrorDamaged(f"{path} cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_context=False)[0]
+            raise MirrorDamaged(f"{path} is no manifest: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+
+    def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[Record]]:
+        """The records from `start` up to, not including, `end` (all that are there when it is called), a segment at a time.
+
+        Each file is compared with its SHA-256 before anything of it is given out. Raises MirrorDamaged.
+        """
+        manifest = self._existing()
+        end = manifest.next_offset(partition) if end is None else end
+        while start < end:
+            segment = next(s for s in manifest.of(partition) if s.first_offset <= start < s.next_offset)
+            try:
+                records = self._records(segment)
+            except FileNotFoundError as error:
+                if (again := self._existing()) == manifest:
+                    raise MirrorDamaged(f"{self.path / segment.file} is missing") from error
+                manifest = again  # a mirror at work has put it into a larger file
+                continue
+            yield records[start - segment.first_offset : end - segment.first_offset]
+            start = segment.next_offset
+
+    def begin(self, manifest: Manifest) -> None:
+        """Writes the manifest of a topic: of a new mirror, or with settings that have changed."""
+        self._write("manifest.json", manifest.model_dump_json(indent=1).encode() + b"\n")
+
+    def append(self, partition: int, records: Sequence[Record]) -> Manifest:
+        """Adds records that follow those mirrored; on the disk when it returns. Raises FolderFull."""
+        assert self._lock is not None, "append() outside the folder's lock"
+        manifest = self._existing()
+        assert records[0].offset == manifest.next_offset(partition), "no hole, and nothing twice"
+        taken = taken_in(manifest.of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
+        whole = [record for segment in taken for record in self._records(segment)] + list(records)
+        first, following = whole[0].offset, whole[-1].offset + 1
+        name = f"{partition}/{first:020d}-{following:020d}.avro"
+        about = {"topic": manifest.topic, "topic_id": str(manifest.topic_id), "partition": str(partition)}
+        content = _encode(whole, about)
+        # A crash here, or in the writing, leaves a temporary file; the log still has the records.
+        self._write(name, content)
+        # A crash here leaves a file that no manifest names; the next mirror deletes it and writes it again.
+        segment = Segment(
+            partition=partition, first_offset=first, next_offset=following, file=name, bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )  # fmt: skip
+        manifest = manifest.with_last(segment)
+        self.begin(manifest)
+        # A crash here leaves the files that were taken in; the next mirror deletes them.
+        for old in taken:
+            (self.path / old.file).unlink(missing_ok=True)
+        return manifest
+
+    def _existing(self) -> Manifest:
+        manifest = self.manifest()
+        if manifest is None:
+            raise MirrorDamaged(f"there is no mirror in {self.path}: it has no manifest.json")
+        return manifest
+
+    def _records(self, segment: Segment) -> list[Record]:
+        """A file's records, compared with all that the manifest says. Raises MirrorDamaged, and FileNotFoundError."""
+        path = self.path / segment.file
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise MirrorDamaged(f"{path} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != segment.sha256:
+            raise MirrorDamaged(
+                f"{path} is damaged: its SHA-256 is not the one in the manifest; restore this file from another copy"
+            )
+        try:
+            records = _decode(content)
+        except Exception as error:  # whatever another program may have written
+            raise MirrorDamaged(f"{path} is no file of records: {type(error).__name__}: {error}") from error
+        if [record.offset for record in records] != list(range(segment.first_offset, segment.next_offset)):
+            raise MirrorDamaged(f"{path} does not hold the offsets {segment.first_offset} to {segment.next_offset - 1}")
+        return records
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.path / name
+        temporary = path.with_name(_TEMPORARY + path.name)
+        try:
+            if not path.parent.exists():
+                path.parent.mkdir()
+                _sync(self.path)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what was written of it is to leave room for others
+                temporary.unlink(missing_ok=True)
+            raise FolderFull(
+                f"{path} cannot be written: {error.strerror}. What was mirrored before is whole; make room, and mirror again"
+            ) from error
+
+    def sweep(self) -> None:
+        """Deletes what a crash or a full disk left: temporary files, and segments that no manifest names."""
+        manifest = self.manifest()
+        named = {segment.file for segment in manifest.segments} if manifest is not None else set()
+        for path in (*self.path.glob(f"{_TEMPORARY}*"), *self.path.glob("*/*")):
+            if path.name.startswith(_TEMPORARY) or (
+                path.suffix == ".avro" and path.relative_to(self.path).as_posix() not in named
+            ):
+                path.unlink()
+
+
+def _size(records: Sequence[Record]) -> int:
+    return sum(len(record.value or b"") for record in records)
+
+
+def _encode(records: Sequence[Record], about: dict[str, str]) -> bytes:
+    content = io.BytesIO()
+    rows = (
+        {
+            "offset": r.offset,
+            "timestamp_ms": r.timestamp_ms,
+            "key": r.key,
+            "value": r.value,
+            "headers": [{"name": name, "value": value} for name, value in r.headers],
+        }
+        for r in records
+    )
+    metadata = {f"escrutinio.{name}": text for name, text in about.items()}
+    fastavro.writer(content, SCHEMA, rows, codec="deflate", metadata=metadata, strict=True)
+    return content.getvalue()
+
+
+def _decode(content: bytes) -> list[Record]:
+    rows: Any = fastavro.reader(io.BytesIO(content), SCHEMA)
+    return [
+        Record(r["offset"], r["timestamp_ms"], r["key"], r["value"], [(h["name"], h["value"]) for h in r["headers"]])
+        for r in rows
+    ]
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,111 @@
+"""Puts a mirror into an empty Kafka: every record at the offset it had, with the time at which it was recorded. Runs between
+`folder` and `kafka_log`.
+
+Place in the flow: after the log was lost, before anything else is started. A topic is made with the partitions and settings that it
+had, but with CreateTime, under which the broker keeps the times it is given; when every record is there it is set to
+LogAppendTime, which every service demands. So a topic that is not yet whole is refused by all of them. A crash leaves such a topic:
+the next restore compares what is there record by record and goes on after it. One that is there, whole and the same, is left alone.
+"""
+
+from collections.abc import Callable
+from itertools import chain
+
+from backup.check import Progress, check, first_difference
+from backup.errors import LogRefused, MirrorDamaged
+from backup.folder import TopicFolder
+from backup.kafka_log import KafkaLog
+from backup.manifest import Manifest, Topic
+
+_TYPE, _BEFORE, _AFTER, _IN_SYNC = (
+    "message.timestamp.type", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms", "min.insync.replicas",
+)  # fmt: skip
+_FOR_EVER = str(2**63 - 1)
+
+
+def restore(
+    folder: TopicFolder,
+    topic: str,
+    log: KafkaLog,
+    replication_factor: int | None,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> int:
+    """Restores one topic; how many records were written now. `replication_factor`: as it was, if not given.
+
+    Nothing is written before every file was read and compared with the manifest. Raises MirrorDamaged, and LogRefused where a topic is
+    not empty and not the beginning of this mirror.
+    """
+    verdict = check(folder, topic, None, progress)
+    manifest = folder.manifest()
+    if manifest is None or verdict.fault is not None:
+        raise MirrorDamaged(f"{verdict.fault}. Nothing was written")
+    if manifest.topic != topic:
+        raise MirrorDamaged(
+            f"{folder.path} is the mirror of {manifest.topic}, not of {topic}; is it the right --topic-prefix?"
+        )
+    wanted = _wanted(manifest, replication_factor or manifest.replication_factor, say)
+    found = log.describe(topic)
+    if found is not None and found.partitions != wanted.partitions:
+        raise LogRefused(
+            f"topic {topic} exists with {found.partitions} partitions, {wanted.partitions} were mirrored; delete it, and restore again"
+        )
+    if found is not None and found.settings.get(_TYPE) != "CreateTime" and _is_used(log, found):
+        verdict = check(folder, topic, log, progress)
+        if verdict.fault is not None:
+            raise LogRefused(f"topic {topic} exists and is not empty: {verdict.fault}. Nothing was written")
+        say(f"{topic}: there already, whole and the same")
+        return 0
+    writing = {**wanted.settings, _TYPE: "CreateTime", _BEFORE: _FOR_EVER, _AFTER: _FOR_EVER}
+    if found is None:
+        log.create(wanted.model_copy(update={"settings": writing}))
+    else:
+        log.change(topic, dict(writing))
+    written = 0
+    for partition in range(manifest.partitions):
+        written += _partition(folder, manifest, partition, log, progress, say)
+    # A crash here leaves a topic that has every record and is refused by every service; the next restore compares and ends it.
+    log.change(topic, {_BEFORE: None, _AFTER: None, **wanted.settings})
+    return written
+
+
+def _is_used(log: KafkaLog, found: Topic) -> bool:
+    return any(log.end(found.topic, partition) for partition in range(found.partitions))
+
+
+def _partition(
+    folder: TopicFolder,
+    manifest: Manifest,
+    partition: int,
+    log: KafkaLog,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> int:
+    """Compares what is there, and writes the rest. Raises LogRefused."""
+    place, end = f"{manifest.topic}/{partition}", manifest.next_offset(partition)
+    there = log.end(manifest.topic, partition)
+    if log.begin(manifest.topic, partition) != 0 or there > end:
+        raise LogRefused(
+            f"{place} is not the beginning of this mirror: it has other records. Delete the topic, and restore again"
+        )
+    if there:
+        say(f"{place}: {there:,} records are there already; comparing them")
+        begun = chain.from_iterable(log.read(manifest.topic, partition, 0, there))
+        if fault := first_difference(chain.from_iterable(folder.read(partition, 0, there)), begun, place):
+            raise LogRefused(f"{fault}. Nothing was written; delete the topic, and restore again")
+    written = 0
+    for count in log.put(manifest.topic, partition, folder.read(partition, there, end)):
+        written += count
+        progress(there + written, end)
+    return written
+
+
+def _wanted(manifest: Manifest, replication_factor: int, say: Callable[[str], None]) -> Topic:
+    """The topic as it is to be in the end."""
+    settings = dict(manifest.settings)
+    if int(settings.get(_IN_SYNC, "1")) > replication_factor:
+        say(f"{manifest.topic}: {_IN_SYNC} was {settings[_IN_SYNC]}, and is {replication_factor} with as many copies")
+        settings[_IN_SYNC] = str(replication_factor)
+    return Topic(
+        topic=manifest.topic, topic_id=manifest.topic_id, partitions=manifest.partitions,
+        replication_factor=replication_factor, settings=settings,
+    )  # fmt: skip

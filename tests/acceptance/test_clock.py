@@ -1,0 +1,106 @@
+"""Clocks that are wrong, and what the services make of them (docs/backup.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup.folder import TopicFolder
+from backup.manifest import Manifest
+from deploy.local import Broker
+from schemas.types import to_milliseconds
+from tests.acceptance.test_operator import FALL, on_the_log, row, table
+from tests.fix_postgres import Database
+from tests.fix_setup import CONTEST, EXAMPLE, Setup
+
+MINUTE_MS = 60_000
+BEHIND, RIGHT = "2021-06-08T04:19:00Z", "2021-06-08T05:20:00Z"
+
+
+def load(setup: Setup, document: Path, fetched: str, expect: int = 0) -> dict[str, object]:
+    """Loads a document as by a machine whose clock shows `fetched`."""
+    told: dict[str, object] = setup.json(
+        "ingest",
+        "load",
+        "--contest",
+        str(EXAMPLE / "contest.toml"),
+        "--observed-at",
+        fetched,
+        str(document),
+        expect=expect,
+    )
+    return told
+
+
+def test_a_clock_that_is_behind_the_office_rejects_what_comes_from_the_future(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    setup = new_setup(kafka_server)
+    bulletin = table(tmp_path / "bulletin.csv", row(FALL))
+    assert load(setup, bulletin, BEHIND, expect=1)["rejected"] == {"F305": 1}
+    # The archive notes when a document was first seen, and keeps to it also when the clock is right again …
+    assert load(setup, bulletin, RIGHT, expect=1)["rejected"] == {"F305": 1}
+    # … until that note is taken away.
+    (note,) = (
+        path for path in setup.archive.rglob("*.json") if json.loads(path.read_bytes())["uri"].endswith("bulletin.csv")
+    )
+    note.unlink()
+    assert load(setup, bulletin, RIGHT)["news"] == {"REPORTED": 1}
+
+
+def test_a_clock_that_is_ahead_changes_no_dated_figure(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    ids = []
+    for fetched in (RIGHT, "2021-06-09T05:20:00Z"):
+        setup = new_setup(kafka_server)
+        load(setup, table(tmp_path / "bulletin.csv", row(FALL)), fetched)
+        (event,) = on_the_log(setup)
+        ids.append(event.event_id)
+    assert ids[0] == ids[1]
+
+
+def test_a_clock_that_is_ahead_puts_what_is_undated_before_what_comes_after(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    setup = new_setup(kafka_server)
+    load(setup, table(tmp_path / "one.csv", row(FALL, reported_at="")), "2021-06-09T05:20:00Z")
+    told = load(setup, table(tmp_path / "two.csv", row(FALL, reported_at="", blank_votes="117744")), RIGHT)
+    assert (told["news"], told["late"]) == ({"REPORTED": 1}, 1)
+    assert on_the_log(setup)[-1].stated_at < on_the_log(setup)[0].stated_at
+
+
+def test_a_brokers_clock_that_is_set_back_changes_no_figure(
+    kafka_server: Broker,
+    own_kafka_server: Broker,
+    new_setup: Callable[[Broker], Setup],
+    new_database: Callable[..., Database],
+    tmp_path: Path,
+) -> None:
+    """The same log as a broker would have recorded it whose clock went back by an hour in the middle."""
+    setup = new_setup(kafka_server)
+    setup.load(EXAMPLE / "updates.csv")
+    setup.aggregate()
+    setup.run("backup", "mirror", str(tmp_path))
+    files = TopicFolder(tmp_path / setup.names.events)
+    records, manifest = [record for batch in files.read(0) for record in batch], files.manifest()
+    assert manifest
+    begin = to_milliseconds(datetime(2021, 6, 8, 6, tzinfo=UTC))
+    times = [begin + n * MINUTE_MS - (60 * MINUTE_MS if n > 20 else 0) for n in range(len(records))]
+    with files:
+        files.begin(Manifest(**{**manifest.__dict__, "segments": ()}))
+        files.append(0, [r._replace(timestamp_ms=time) for r, time in zip(records, times, strict=True)])
+
+    new = Setup(own_kafka_server.bootstrap_servers, setup.prefix, new_database(), setup.archive)
+    new.run("backup", "restore", str(tmp_path))
+    new.run("aggregator", "migrate")
+    new.aggregate()
+    new.run("aggregator", "verify", CONTEST)
+    now, real = new.show(), setup.show()
+    assert (now["digest"], now["selections"]) == (real["digest"], real["selections"])
+    # What was recorded in the hour that came twice counts from the latest time that the log had reached before it.
+    for at, offset in (("06:19:59", 19), ("06:20:00", len(records) - 1)):
+        past = new.json("aggregator", "show", CONTEST, "--at-time", f"2021-06-08T{at}Z")
+        assert past["as_of"]["offset"] == offset

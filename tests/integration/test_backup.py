@@ -1,0 +1,506 @@
+"""The log to files and back, against real brokers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
+
+from backup import check as checking
+from backup import mirror
+from backup.check import Verdict
+from backup.errors import BackupError, LogAway, LogRefused, MirrorDamaged
+from backup.folder import TopicFolder
+from backup.kafka_log import KafkaLog
+from backup.manifest import Manifest, Record
+from backup.restore import restore
+from deploy.local import Broker
+from runtime.access import KafkaAccess
+from schemas.topics import EVENTS
+from tests.fix_disk import SmallDisk
+from tests.fix_kafka import create_topic
+from tests.ingest_samples import ROOT
+
+
+def ignore(*_: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass
+class Desk:
+    """A topic, a folder for its mirror, and what is done with them."""
+
+    broker: Broker
+    topic: str
+    folder: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> TopicFolder:
+        return TopicFolder(self.folder / self.topic)
+
+    def mirror(self, most_events: int = 10) -> Manifest:
+        with KafkaLog(KafkaAccess(self.broker.bootstrap_servers)) as log:
+            (manifest,) = mirror.run(
+                log, self.folder, [(self.topic, EVENTS.required)], threading.Event(), self.said.append,
+                follow=False, alive=ignore, most_events=most_events,
+            )  # fmt: skip
+        return manifest
+
+    def check(self, log: bool = True) -> Verdict:
+        with KafkaLog(KafkaAccess(self.broker.bootstrap_servers)) as kafka:
+            return checking.check(self.files, self.topic, kafka if log else None, ignore)
+
+    def restore(self, broker: Broker, replication_factor: int | None = None) -> int:
+        with KafkaLog(KafkaAccess(broker.bootstrap_servers)) as log:
+            return restore(self.files, self.topic, log, replication_factor, ignore, self.said.append)
+
+    def records(self, broker: Broker | None = None, partition: int = 0) -> list[Record]:
+        with KafkaLog(KafkaAccess((broker or self.broker)).bootstrap_servers) as log:
+            end = log.end(self.topic, partition)
+            return [record for batch in log.read(self.topic, partition, 0, end) for record in batch]
+
+    def append(self, count: int, partition: int = 0, size: int = 20) -> None:
+        """Records of every shape: with and without key, value and headers."""
+        producer: Any = KafkaProducer(
+            bootstrap_servers=self.broker.bootstrap_servers, acks="all", linger_ms=5, max_request_size=4 << 20
+        )
+        for n in range(count):
+            value = None if n % 7 == 3 else os.urandom(size)
+            headers = [("ce_id", str(n).encode()), ("empty", b"")] if n % 3 else []
+            producer.send(self.topic, value, None if n % 7 == 4 else b"key", headers, partition=partition)
+        producer.close()
+
+
+@pytest.fixture
+def desk(kafka_server: Broker, new_topic: Callable[..., str], tmp_path: Path) -> Desk:
+    return Desk(kafka_server, new_topic(), tmp_path / "mirror")
+
+
+def again(desk: Desk, partitions: int = 1) -> None:
+    """The topic, deleted and made again."""
+    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
+    admin.delete_topics([desk.topic])
+    deadline = time.monotonic() + 30
+    while desk.topic in admin.list_topics() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    admin.close()
+    create_topic(desk.broker, desk.topic, partitions)
+
+
+def rewrite(desk: Desk, **changed: Any) -> None:
+    """The manifest, altered."""
+    path = desk.files.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+# --- mirror
+
+
+def test_what_is_mirrored_is_what_the_log_has(desk: Desk) -> None:
+    desk.append(57)
+    manifest = desk.mirror()
+    assert manifest.events == 57
+    assert [r for batch in desk.files.read(0) for r in batch] == desk.records()
+    assert desk.check() == Verdict(desk.topic, 57, len(manifest.segments), None, 0, None)
+
+
+def test_any_avro_reader_reads_the_files(desk: Desk) -> None:
+    """As docs/backup.md says, with nothing of ours."""
+    desk.append(23)
+    desk.mirror()
+    folder = desk.folder / desk.topic
+    manifest = json.loads((folder / "manifest.json").read_text())
+    read = []
+    for segment in manifest["segments"]:
+        with (folder / segment["file"]).open("rb") as file:
+            rows: Any = fastavro.reader(file)
+            read += [(row["offset"], row["timestamp_ms"], row["key"], row["value"]) for row in rows]
+            assert rows.metadata["escrutinio.topic"] == desk.topic
+    assert read == [record[:4] for record in desk.records()]
+
+
+def test_it_goes_on_where_the_files_end_and_files_stay_few(desk: Desk) -> None:
+    for _ in range(30):
+        desk.append(1)
+        desk.mirror()
+    manifest = desk.mirror()
+    assert manifest.events == 30
+    assert max(segment.events for segment in manifest.segments) <= 10
+    assert len(manifest.segments) <= 3 + 4
+    files = {p.relative_to(desk.files.path).as_posix() for p in desk.files.path.glob("*/*")}
+    assert files == {segment.file for segment in manifest.segments}, "what was taken in is gone"
+    assert desk.check().fault is None
+
+
+def test_every_partition_is_mirrored(kafka_server: Broker, new_topic: Callable[..., str], tmp_path: Path) -> None:
+    desk = Desk(kafka_server, new_topic(partitions=3), tmp_path)
+    desk.append(13, partition=0)
+    desk.append(5, partition=2)
+    manifest = desk.mirror()
+    assert [manifest.next_offset(partition) for partition in range(3)] == [13, 0, 5]
+    assert desk.check().fault is None
+
+
+def test_another_log_of_the_same_name_is_refused(desk: Desk) -> None:
+    desk.append(12)
+    known = desk.mirror()
+    again(desk)
+    desk.append(20)
+    with pytest.raises(LogRefused, match=r"topic_id .* was made again"):
+        desk.mirror()
+    with KafkaLog(KafkaAccess(desk.broker.bootstrap_servers)) as log:
+        found = log.describe(desk.topic)
+    assert found
+    rewrite(desk, topic_id=str(found.topic_id))
+    with pytest.raises(LogRefused, match=r"at offset 11 is not the one that was mirrored .*differs in timestamp_ms, "):
+        desk.mirror()
+    assert desk.files.manifest() == known.model_copy(update={"topic_id": found.topic_id}), "nothing was added"
+
+
+def test_a_log_that_lost_what_it_had_is_refused(desk: Desk) -> None:
+    desk.append(12)
+    desk.mirror()
+    again(desk)
+    desk.append(3)
+    with KafkaLog(KafkaAccess(desk.broker.bootstrap_servers)) as log:
+        found = log.describe(desk.topic)
+    assert found
+    rewrite(desk, topic_id=str(found.topic_id))
+    with pytest.raises(LogRefused, match="ends at offset 3, and 12 records are mirrored"):
+        desk.mirror()
+
+
+def test_a_hole_is_refused(desk: Desk) -> None:
+    desk.append(5)
+    producer: Any = KafkaProducer(bootstrap_servers=desk.broker.bootstrap_servers, transactional_id=desk.topic)
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(desk.topic, b"in a transaction")
+    producer.commit_transaction()
+    producer.close()
+    with pytest.raises(LogRefused, match="has a hole: offset 6 expected, 7 found"):
+        desk.mirror(most_events=2)
+    manifest = desk.files.manifest()
+    assert manifest
+    assert manifest.events == 6, "what came before the hole is kept"
+
+
+def test_a_topic_that_could_lose_events_is_refused(desk: Desk, new_topic: Callable[..., str]) -> None:
+    desk.topic = new_topic("lossy", retention_ms="1000")
+    with pytest.raises(LogRefused, match=r"retention.ms=1000, the log needs -1"):
+        desk.mirror()
+    desk.topic = "nowhere"
+    with pytest.raises(LogRefused, match="does not exist"):
+        desk.mirror()
+
+
+def test_one_mirror_at_a_time(desk: Desk) -> None:
+    desk.append(1)
+    with desk.files, pytest.raises(BackupError, match="another mirror is at work"):
+        desk.mirror()
+
+
+@dataclass
+class Follower:
+    """`escrutinio-backup mirror --follow` as a process."""
+
+    desk: Desk
+    prefix: str
+    folder: Path
+
+    def start(self, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "backup", "mirror", "--follow", "--every", "0.05", "--segment-events", "64", str(self.folder)],
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'services'}",
+                "ESCRUTINIO_BOOTSTRAP_SERVERS": self.desk.broker.bootstrap_servers,
+                "ESCRUTINIO_TOPIC_PREFIX": self.prefix,
+            },
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+
+    def mirrored(self) -> int:
+        manifest = self.desk.files.manifest()
+        return manifest.events if manifest else 0
+
+    def at_least(self, events: int) -> None:
+        eventually(lambda: self.mirrored() >= events)
+
+
+def eventually(ready: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def following(broker: Broker, prefix: str, folder: Path) -> Follower:
+    """A follower of all three topics of a prefix."""
+    for name in ("results.events", "results.rejected", "results.feed-status"):
+        create_topic(broker, prefix + name)
+    return Follower(Desk(broker, f"{prefix}results.events", folder), prefix, folder)
+
+
+def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topic_prefix: str, tmp_path: Path) -> None:
+    follower = following(kafka_server, topic_prefix, tmp_path)
+    chance, total = random.Random(7), 0
+    for _ in range(8):
+        process = follower.start()
+        try:
+            for _ in range(4):
+                total += 150
+                follower.desk.append(150)
+            follower.at_least(min(total, follower.mirrored() + chance.randint(1, 200)))
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        assert follower.desk.check(log=False).fault is None, "whole after every kill"
+    process = follower.start()
+    eventually(lambda: follower.mirrored() == total)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, out
+    assert f"{topic_prefix}results.events: {total:,} records" in out
+    verdict = follower.desk.check()
+    assert (verdict.fault, verdict.events, verdict.behind) == (None, total, 0)
+
+
+def test_a_broker_that_is_away_is_waited_for(own_kafka_server: Broker, tmp_path: Path) -> None:
+    follower = following(own_kafka_server, "", tmp_path)
+    follower.desk.append(10)
+    process = follower.start()
+    try:
+        eventually(lambda: follower.mirrored() == 10)
+        own_kafka_server.kill()
+        own_kafka_server.start()
+        follower.desk.append(10)
+        eventually(lambda: follower.mirrored() == 20)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    assert follower.desk.check().fault is None
+    own_kafka_server.stop()
+    with pytest.raises(LogAway):
+        follower.desk.mirror()
+
+
+def test_a_full_disk_is_said_and_waited_for(
+    kafka_server: Broker, topic_prefix: str, small_disk: Callable[[Path, int], SmallDisk], tmp_path: Path
+) -> None:
+    follower = following(kafka_server, topic_prefix, tmp_path / "mirror")
+    disk = small_disk(follower.folder, 4)
+    follower.desk.append(100)
+    said = tmp_path / "said"
+    with said.open("w") as out:
+        process = follower.start(out.fileno())
+    try:
+        follower.at_least(100)
+        disk.fill()
+        follower.desk.append(1000, size=500)
+        eventually(lambda: "cannot be written: No space left on device" in said.read_text())
+        assert follower.desk.check(log=False).fault is None, "what was mirrored is whole"
+        assert process.poll() is None
+        disk.make_room()
+        follower.at_least(1100)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert process.returncode == 0, said.read_text()
+    assert follower.desk.check().fault is None
+
+
+# --- check
+
+
+def test_an_altered_file_is_named(desk: Desk) -> None:
+    desk.append(25)
+    manifest = desk.mirror()
+    path = desk.files.path / manifest.segments[1].file
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3] + b"abc")
+    fault = desk.check(log=False).fault
+    assert fault is not None
+    assert str(path) in fault
+    assert "SHA-256" in fault
+    path.unlink()
+    assert "is missing" in (desk.check(log=False).fault or "")
+    path.write_bytes(whole)
+    assert desk.check(log=False).fault is None
+    rewrite(desk, segments=[s.model_dump() for s in manifest.segments if s != manifest.segments[1]])
+    assert "where 10 comes next" in (desk.check(log=False).fault or "")
+
+
+def test_the_first_record_that_differs_from_the_log_is_named(desk: Desk) -> None:
+    desk.append(25)
+    desk.mirror()
+    (records,) = ([r for batch in desk.files.read(0) for r in batch],)
+    forged = [r._replace(value=b"forged") if r.offset in (13, 20) else r for r in records]
+    manifest = desk.files.manifest()
+    shutil.rmtree(desk.files.path)
+    with desk.files as folder:
+        assert manifest
+        folder.begin(Manifest(**{**manifest.__dict__, "segments": ()}))
+        folder.append(0, forged)
+    assert desk.check(log=False).fault is None, "by itself it is whole"
+    assert desk.check().fault == f"{desk.topic}/0: the record at offset 13 is another on the log: it differs in value"
+
+
+def test_a_shorter_log_differs_and_a_longer_one_does_not(desk: Desk) -> None:
+    desk.append(5)
+    desk.mirror()
+    desk.append(4)
+    assert (desk.check().fault, desk.check().behind) == (None, 4)
+    desk.mirror()
+    again(desk)
+    assert desk.check().fault == f"{desk.topic}/0: the record at offset 0 is not on the log"
+
+
+def test_a_mirror_at_work_does_not_disturb_who_reads(desk: Desk) -> None:
+    desk.append(4)
+    desk.mirror()
+    desk.append(3)
+    desk.mirror()
+    reading = desk.files.read(0)
+    assert [r.offset for r in next(reading)] == [0, 1, 2, 3]
+    desk.append(3)
+    manifest = desk.mirror()
+    assert len(manifest.segments) == 1, "the file that is read next was taken in by another"
+    assert [r.offset for batch in reading for r in batch] == [4, 5, 6]
+
+
+# --- restore
+
+
+@pytest.fixture
+def empty(own_kafka_server: Broker) -> Broker:
+    """A broker that holds nothing."""
+    return own_kafka_server
+
+
+def test_restored_records_keep_offset_time_and_bytes(
+    kafka_server: Broker, new_topic: Callable[..., str], tmp_path: Path, empty: Broker
+) -> None:
+    desk = Desk(kafka_server, new_topic(partitions=3, max_message_bytes="2000000"), tmp_path)
+    desk.append(25, partition=0)
+    desk.append(4, partition=2)
+    desk.append(1, partition=2, size=1_500_000)
+    with KafkaLog(KafkaAccess(kafka_server.bootstrap_servers)) as log:
+        assert list(log.put(desk.topic, 2, [[Record(5, 0, None, None, [])]])) == [1]
+    desk.mirror()
+    assert desk.restore(empty) == 31
+    for partition in range(3):
+        assert desk.records(empty, partition) == desk.records(partition=partition)
+    with (
+        KafkaLog(KafkaAccess(kafka_server.bootstrap_servers)) as old,
+        KafkaLog(KafkaAccess(empty.bootstrap_servers)) as new,
+    ):
+        before, after = old.describe(desk.topic), new.describe(desk.topic)
+    assert before
+    assert after == before.model_copy(update={"topic_id": after.topic_id if after else None})
+    there = Desk(empty, desk.topic, tmp_path)
+    verdict = there.check()
+    assert (verdict.fault, verdict.restored_as) == (None, after and after.topic_id)
+    started_ms = time.time_ns() // 1_000_000
+    there.append(1)
+    assert there.records()[-1].timestamp_ms >= started_ms - 60_000, "the broker's own time from now on"
+    assert there.restore(empty) == 0, "there already"
+    with pytest.raises(LogRefused, match="made again"):
+        there.mirror()
+
+
+def test_an_interrupted_restore_compares_and_goes_on(desk: Desk, empty: Broker) -> None:
+    desk.append(40)
+    desk.mirror()
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt_at(written: int) -> Callable[[int, int], None]:
+        def progress(_done: int, _of: int) -> None:
+            with KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log:
+                if log.describe(desk.topic) and log.end(desk.topic, 0) >= written:
+                    raise Interrupted
+
+        return progress
+
+    for written in (10, 30):
+        with KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log, pytest.raises(Interrupted):
+            restore(desk.files, desk.topic, log, None, interrupt_at(written), desk.said.append)
+    with KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log:
+        found = log.describe(desk.topic)
+    assert found
+    assert found.settings["message.timestamp.type"] == "CreateTime", "every service refuses it"
+    assert desk.restore(empty) == 10
+    assert desk.said == [f"{desk.topic}/0: {n} records are there already; comparing them" for n in (10, 30)]
+    assert desk.records(empty) == desk.records()
+
+
+def test_what_is_not_the_beginning_of_the_mirror_is_not_written_to(desk: Desk, empty: Broker) -> None:
+    desk.append(10)
+    desk.mirror()
+    there = Desk(empty, desk.topic, desk.folder)
+    create_topic(empty, desk.topic)
+    there.append(2)
+    with pytest.raises(LogRefused, match=r"exists and is not empty: .* offset 0 is another on the log"):
+        desk.restore(empty)
+    again(there)
+    with KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log:
+        log.change(desk.topic, {"message.timestamp.type": "CreateTime"})
+    there.append(2)
+    with pytest.raises(LogRefused, match=r"offset 0 is another on the log.* Nothing was written"):
+        desk.restore(empty)
+    again(there, partitions=2)
+    with pytest.raises(LogRefused, match="exists with 2 partitions, 1 were mirrored"):
+        desk.restore(empty)
+    again(there)
+    assert desk.restore(empty) == 10, "empty, as `escrutinio-ingest topics` makes it"
+    assert desk.records(empty) == desk.records()
+
+
+def test_somebody_who_writes_meanwhile_is_found(desk: Desk, empty: Broker) -> None:
+    desk.append(5000)
+    desk.mirror(most_events=2000)
+    there = Desk(empty, desk.topic, desk.folder)
+    intruded: list[bool] = []
+
+    def intrude(_done: int, _of: int) -> None:
+        with KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log:
+            if log.describe(desk.topic) and not intruded:
+                intruded.append(True)
+                there.append(1)
+
+    with (
+        KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log,
+        pytest.raises(LogRefused, match="somebody else writes to the topic"),
+    ):
+        restore(desk.files, desk.topic, log, None, intrude, ignore)
+
+
+def test_a_damaged_mirror_writes_nothing(desk: Desk, empty: Broker) -> None:
+    desk.append(25)
+    manifest = desk.mirror()
+    (desk.files.path / manifest.segments[-1].file).write_bytes(b"")
+    with pytest.raises(MirrorDamaged, match="Nothing was written"):
+        desk.restore(empty)
+    with KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log:
+        assert log.describe(desk.topic) is None
