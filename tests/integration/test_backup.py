@@ -71,7 +71,7 @@ class Desk:
             return restore(self.files, self.topic, log, replication_factor, ignore, self.said.append)
 
     def records(self, broker: Broker | None = None, partition: int = 0) -> list[Record]:
-        with KafkaLog(KafkaAccess((broker or self.broker)).bootstrap_servers) as log:
+        with KafkaLog(KafkaAccess((broker or self.broker).bootstrap_servers)) as log:
             end = log.end(self.topic, partition)
             return [record for batch in log.read(self.topic, partition, 0, end) for record in batch]
 
