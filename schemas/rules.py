@@ -1,7 +1,7 @@
 """What can be wrong with a statement, as values: a `Finding` has a code, and each code its rule in prose.
 
 Three families. F1xx: the figures contradict each other; the statement is published all the same, because the office
-said so, and the finding is shown beside it. F2xx: not a statement at all; the row is rejected. F3xx: it does not
+said so, and the finding is shown beside it. F2xx: not a statement at all, or one that is held; the row is rejected. F3xx: it does not
 belong to the contest; rejected. F4xx: the chain of a unit's updates; found by whoever reads the log.
 
 An observed sheet is under review *because* its figures contradict each other, and its votes do not count, so F1xx
@@ -34,13 +34,13 @@ RULES = {
     "F205": "an update is complete: every table of it is there",
     "F206": "a time is stated with its zone, in a known form",
     "F207": "a document has the columns, the encoding and the length of its kind",
+    "F208": "figures that an operator took back come back only by an operator",
     "F301": "every selection is one of the contest's",
     "F302": "a unit's area path leads from the contest's outermost area through defined areas",
     "F303": "a unit that is an area is defined in the contest, with that type",
     "F304": "nothing is counted before election day begins",
     "F305": "nothing is stated by the office after it was observed",
     "F306": "an update says whether it is a test as its contest does",
-    "F307": "figures that an operator took back come back only by an operator",
     "F401": "a unit's first update has sequence 1, and each later one the next",
     "F402": "an update stands on the log once",
     "F403": "an update names the event it follows",

@@ -22,7 +22,7 @@ A retracted statement has no figures: the next one is news, whatever it says. Wh
 fold accepts (`schemas.chain`).
 
 What an *operator* took back (basis OPERATOR, corrected or retracted) is held: a statement that follows the operator's in
-official time and repeats exactly the figures taken back is rejected as F307, said aloud and kept in `results.rejected`. An
+official time and repeats exactly the figures taken back is rejected as F208, said aloud and kept in `results.rejected`. An
 office states every sheet again with each publication, so that without this a correction would last until the next one, and
 what newsrooms were told to take back would be back without a word. Other figures are news as ever and chain on the
 operator's event; so are the same figures with a note of the office. An office that stands by its figures is let through by
@@ -276,7 +276,7 @@ def _since_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes)
         findings = check(event, contest)
         if predecessor is not None and any(_repeats(was, now) for was in predecessor.taken_back):
             held = f"{event.unit} repeats figures that an operator took back, in event {predecessor.event_id}"
-            findings = (*findings, Finding("F307", held))
+            findings = (*findings, Finding("F208", held))
         if fatal := next((finding for finding in findings if finding.rejects), None):
             changes.rejections.append(_reject(statement, fatal))
             continue

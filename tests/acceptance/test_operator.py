@@ -133,7 +133,7 @@ def test_a_bulletin_is_corrected_by_two_people(setup: Setup, tmp_path: Path) -> 
     # The office repeats its bulletin, under its time and a later one; then it goes on.
     assert setup.load(table(tmp_path / "old-copy.csv", row(FALL)))["known"] == 1
     repeated = setup.load(table(tmp_path / "again.csv", row(FALL, reported_at="2021-06-08T05:39:00Z")), expect=1)
-    assert repeated["rejected"] == {"F307": 1}
+    assert repeated["rejected"] == {"F208": 1}
     assert on_the_log(setup)[-1] == event
     setup.load(EXAMPLE / "updates.csv")
     (following,) = (update for update in on_the_log(setup) if update.sequence == event.sequence + 1)
@@ -152,7 +152,7 @@ def test_a_retracted_bulletin_adds_nothing_until_the_office_states_another(setup
     assert setup.load(table(tmp_path / "same.csv", row(FALL)))["known"] == 1
     later = "2021-06-08T05:29:00Z"
     held = setup.load(table(tmp_path / "again.csv", row(FALL, reported_at=later)), expect=1)
-    assert held["rejected"] == {"F307": 1}
+    assert held["rejected"] == {"F208": 1}
     assert "an operator took back" in held["rejections"][0]["message"]
 
     # The office stands by it: an operator states the figures again.

@@ -643,12 +643,12 @@ def bulletin(time: str, figures_of: str) -> str:
     return header + next(row for row in rows if figures_of in row).replace(figures_of, time)
 
 
-def test_after_a_retraction_on_the_log_the_same_figures_are_news(desk: Desk, tmp_path: Path) -> None:
+def test_after_a_retraction_of_the_office_the_same_figures_are_news(desk: Desk, tmp_path: Path) -> None:
     first, second = "2021-06-07T05:48:00Z", "2021-06-07T06:48:00Z"
     desk.load(write(tmp_path / "1.csv", bulletin(first, first)))
     (event,) = desk.updates()
     correction = Correction(
-        reason="a wrong file", basis=CorrectionBasis.OPERATOR, authority="ONPE", replaces_event_id=event.event_id
+        reason="a wrong file", basis=CorrectionBasis.SOURCE_DECLARED, authority="ONPE", replaces_event_id=event.event_id
     )
     retracted = {"sequence": 2, "previous_event_id": event.event_id, "kind": UpdateKind.RETRACTED}
     put(desk, named(event.model_copy(update={**retracted, "correction": correction})))

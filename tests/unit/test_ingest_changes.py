@@ -331,7 +331,7 @@ def test_what_an_operator_took_back_does_not_come_back_by_itself(memory: Contest
     assert remember(memory, taken)
     for minute in (1, 2):
         held = run(memory, snapshot(statement(minute=minute)))
-        assert [r.finding.code for r in held.rejections] == ["F307"]
+        assert [r.finding.code for r in held.rejections] == ["F208"]
         assert (held.events, held.heartbeats) == ([], [])
     assert run(memory, snapshot(statement())).known == 1, "an old copy"
     (other,) = run(memory, snapshot(statement(minute=3, votes=(6, 3)))).events
