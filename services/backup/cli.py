@@ -22,6 +22,7 @@ from backup.folder import MOST_EVENTS, TopicFolder
 from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest
 from runtime.access import AccessError
+from runtime.health import Pulse, new_registry, serving
 from runtime.settings import Settings, SettingsError
 from schemas.errors import EscrutinioError
 from schemas.topics import TOPICS
@@ -76,16 +77,15 @@ def cli() -> None:
     help="Records in a file, at most.",
 )
 @click.option(
-    "--health-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Touched whenever all that the log has is on the disk; older than a few looks means behind.",
+    "--http",
+    metavar="HOST:PORT",
+    help="Answer /metrics, /live and /ready there; nowhere unless told. [ESCRUTINIO_HTTP]",
 )
 def mirror_command(
     folder: Path,
     follow: bool,
     every_s: float,
     segment_events: int,
-    health_file: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -101,14 +101,11 @@ def mirror_command(
         signal.signal(number, lambda *_: stop.set())
     needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
 
-    def alive() -> None:
-        if health_file is not None:
-            health_file.touch()
-
-    with _log(settings) as log:
+    pulse = Pulse()
+    with serving(settings.http, new_registry("backup"), pulse, pulse.not_live, stop), _log(settings) as log:
         manifests = mirror.run(
             log, folder, needed, stop, _say,
-            follow=follow, alive=alive, every_s=every_s, most_events=segment_events,
+            follow=follow, alive=pulse.beat, waiting=pulse.hinder, every_s=every_s, most_events=segment_events,
         )  # fmt: skip
     _tell(as_json, {"topics": [_told(m) for m in manifests]}, [_line(m) for m in manifests])
 

@@ -31,12 +31,14 @@ def run(
     *,
     follow: bool,
     alive: Callable[[], None],
+    waiting: Callable[[str], None],
     every_s: float = 1.0,
     most_events: int = MOST_EVENTS,
 ) -> list[Manifest]:
     """Mirrors topics (name, and the settings that each must have) to their ends; with `follow` until told to stop.
 
-    A follower waits for a broker that is away and for a disk that is full; `alive` is told of every time all was mirrored.
+    A follower waits for a broker that is away and for a disk that is full; `alive` is told of every time all was mirrored,
+    `waiting` of what it waits for.
     Returns what is mirrored.
     """
     with ExitStack() as stack:
@@ -54,6 +56,7 @@ def run(
                 if not follow:
                     raise
                 say(f"{fault}; trying again")
+                waiting(str(fault))
                 for mirror in mirrors:
                     mirror.look_again()
                 pause = _RETRY_S

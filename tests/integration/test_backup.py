@@ -30,7 +30,9 @@ from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest, Record
 from backup.restore import restore
 from deploy.local import Broker
+from deploy.local.server import free_port
 from runtime.access import KafkaAccess
+from runtime.health import ask
 from schemas.topics import EVENTS
 from tests.fix_disk import SmallDisk
 from tests.fix_kafka import create_topic
@@ -58,7 +60,7 @@ class Desk:
         with KafkaLog(KafkaAccess(self.broker.bootstrap_servers)) as log:
             (manifest,) = mirror.run(
                 log, self.folder, [(self.topic, EVENTS.required)], threading.Event(), self.said.append,
-                follow=False, alive=ignore, most_events=most_events,
+                follow=False, alive=ignore, waiting=ignore, most_events=most_events,
             )  # fmt: skip
         return manifest
 
@@ -224,7 +226,7 @@ class Follower:
     prefix: str
     folder: Path
 
-    def start(self, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def start(self, out: int = subprocess.PIPE, **settings: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "backup", "mirror", "--follow", "--every", "0.05", "--segment-events", "64", str(self.folder)],
             env={
@@ -232,6 +234,7 @@ class Follower:
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'services'}",
                 "ESCRUTINIO_BOOTSTRAP_SERVERS": self.desk.broker.bootstrap_servers,
                 "ESCRUTINIO_TOPIC_PREFIX": self.prefix,
+                **settings,
             },
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -287,10 +290,12 @@ def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topi
 def test_a_broker_that_is_away_is_waited_for(own_kafka_server: Broker, tmp_path: Path) -> None:
     follower = following(own_kafka_server, "", tmp_path)
     follower.desk.append(10)
-    process = follower.start()
+    url = f"http://127.0.0.1:{(port := free_port())}/live"
+    process = follower.start(ESCRUTINIO_HTTP=f"127.0.0.1:{port}")
     try:
-        eventually(lambda: follower.mirrored() == 10)
+        eventually(lambda: follower.mirrored() == 10 and ask(url) is None)
         own_kafka_server.kill()
+        eventually(lambda: own_kafka_server.bootstrap_servers in (ask(url) or ""))
         own_kafka_server.start()
         follower.desk.append(10)
         eventually(lambda: follower.mirrored() == 20)
