@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from aggregator.cli import main as aggregator
 from backup.cli import cli as backup
+from grants.cli import main as grants
 from ingest.cli import cli as ingest
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -18,7 +19,12 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize(
     ("name", "command"),
-    [("escrutinio-ingest", ingest), ("escrutinio-aggregator", aggregator), ("escrutinio-backup", backup)],
+    [
+        ("escrutinio-ingest", ingest),
+        ("escrutinio-aggregator", aggregator),
+        ("escrutinio-grants", grants),
+        ("escrutinio-backup", backup),
+    ],
 )
 def test_the_commands_are_those_of_help(name: str, command: click.Command) -> None:
     shown = CliRunner().invoke(command, ["--help"], prog_name=name, terminal_width=120).output
