@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aggregator.migrate import migrate
 from deploy.local.server import free_port
-from runtime.health import ask
+from runtime.ask import ask
 from tests.fix_postgres import database_of
 from tests.fix_setup import EXAMPLE, Setup
 from tests.servers import Broker, Postgres

@@ -1,4 +1,4 @@
-"""How a process is, for whoever asks over HTTP: `/metrics` (Prometheus), `/live`, `/ready`. Also asks: `python -m runtime.health URL`.
+"""How a process is, for whoever asks over HTTP: `/metrics` (Prometheus), `/live`, `/ready`.
 
 Place in the flow: beside it, on a thread of its own that only reads what the work has written down; a scrape asks neither
 Kafka nor PostgreSQL. Nothing of it survives a crash: the next process counts from 0, and says so by its start time.
@@ -12,17 +12,13 @@ import json
 import logging
 import platform
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, NamedTuple
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
@@ -38,8 +34,6 @@ takes tens of seconds."""
 
 LINGER_S = 30.0
 """How long a process that must end goes on telling why: longer than two looks of Prometheus, every 10 s."""
-
-_ASK_S = 5.0
 
 
 class HealthError(EscrutinioError):
@@ -185,33 +179,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: who is asked every few seconds would fill the log with it."""
-
-
-def ask(url: str) -> str | None:
-    """What `/live` or `/ready` at `url` says: None where all is well, else the reason, also that nobody answers."""
-    try:
-        with urlopen(url, timeout=_ASK_S):
-            return None
-    except HTTPError as answer:
-        with answer:
-            content = answer.read()
-        try:
-            return str(json.loads(content)["reason"])
-        except (ValueError, KeyError, TypeError):
-            return f"{url} answers {answer.code} {answer.reason}"
-    except (URLError, HTTPException, OSError, ValueError) as error:
-        return f"{url} does not answer: {getattr(error, 'reason', error)}"
-
-
-def main(arguments: list[str]) -> int:
-    """Exit code 0 where all is well; 1, and the reason on standard output; 2 for wrong use."""
-    if len(arguments) != 1:
-        print("use: python -m runtime.health http://127.0.0.1:9464/live", file=sys.stderr)
-        return 2
-    reason = ask(arguments[0])
-    print("ok" if reason is None else reason)
-    return 0 if reason is None else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -32,7 +32,7 @@ from backup.restore import restore
 from deploy.local import Broker
 from deploy.local.server import free_port
 from runtime.access import KafkaAccess
-from runtime.health import ask
+from runtime.ask import ask
 from schemas.topics import EVENTS
 from tests.fix_disk import SmallDisk
 from tests.fix_kafka import create_topic

@@ -15,7 +15,8 @@ import pytest
 
 from deploy.local.server import free_port
 from runtime import health
-from runtime.health import Address, HealthError, Pulse, ask, new_registry, serving
+from runtime.ask import ask
+from runtime.health import Address, HealthError, Pulse, new_registry, serving
 from schemas.errors import EscrutinioError
 
 CHECKOUT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def test_what_is_not_there_is_said(process: Process) -> None:
 
 def test_the_command_has_an_exit_code_and_a_reason(process: Process) -> None:
     def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "runtime.health", *arguments]
+        command = [sys.executable, "-m", "runtime.ask", *arguments]
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr
         return done.returncode, done.stdout

@@ -30,7 +30,7 @@ from ingest.publish import IN_FLIGHT
 from ingest.report import Report
 from ingest.watch import Watch
 from runtime.access import KafkaAccess
-from runtime.health import ask
+from runtime.ask import ask
 from schemas.codec import Event, decode, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate
