@@ -18,6 +18,7 @@ CODE  := schemas services deploy tests
 FULL ?=
 ACTAS ?=
 NEWSROOMS ?=
+EXTERNAL ?=
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,9 +32,9 @@ stop:  ## Stop what demo started; its data is kept
 reset:  ## Stop it and delete its data
 	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local reset; else echo "Nothing is installed, so there is no data."; fi
 
-secrets: $(STAMP)  ## Make every password and certificate of docker compose that is missing (NEWSROOMS="newsroom-demo …")
+secrets: $(STAMP)  ## Make every password and certificate of docker compose that is missing (NEWSROOMS="newsroom-demo …" EXTERNAL=host:port)
 	@mkdir -p updates
-	@$(PY) -m deploy.secrets $(NEWSROOMS)
+	@$(PY) -m deploy.secrets $(if $(EXTERNAL),--external $(EXTERNAL)) $(NEWSROOMS)
 
 check: $(STAMP)  ## Lint, format, types, who may import whom, and the released schemas
 	$(VENV)/bin/ruff check .

@@ -10,6 +10,7 @@ added or deleted; deleting a file and calling it again is how a secret is rotate
     secrets/kafka/NAME.properties        one principal each: its access, with its password
     secrets/postgres_ROLE_password       and escrutinio_ROLE_url, as the services read them
     secrets/grafana_admin_password
+    secrets/external                     where newsrooms reach Kafka
 
 A crash leaves a file unmade or whole: each is written under another name first.
 """
@@ -20,7 +21,6 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import click
@@ -61,15 +61,24 @@ class Secrets:
     """A folder of secrets. `made` names the files that were not there."""
 
     def __init__(self, folder: Path = FOLDER, addresses: Addresses | None = None) -> None:
+        """`addresses`: those of docker-compose.yml unless told; where newsrooms come in is remembered from the last time."""
         self.folder = folder
         self.made: list[Path] = []
-        self._at = addresses or Addresses()
+        self._at = addresses or Addresses(external=self._remembered() or Addresses.external)
+
+    def _remembered(self) -> str | None:
+        file = self.folder / "external"
+        return file.read_text().strip() if file.exists() else None
 
     def make(self, newsrooms: Iterable[str] = ()) -> None:
         """Every secret that is missing."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # an engine that was started too early makes folders that everybody may enter
         for name in ("kafka", "admin"):
             (self.folder / name).mkdir(exist_ok=True)
+        if self._remembered() != self._at.external:
+            self._write("external", self._at.external)
+            (self.folder / "kafka_broker.pem").unlink(missing_ok=True)  # it has to name the new address
         self._certificates()
         for name in SERVICES:
             self._principal(name, self._at.internal, tls=False)
@@ -78,9 +87,10 @@ class Secrets:
         for role in ("admin", "replication", *ROLES):
             self._keep(f"postgres_{role}_password", _password)
         for role in ROLES:
-            password = (self.folder / f"postgres_{role}_password").read_text()
+            password, file = (self.folder / f"postgres_{role}_password").read_text(), f"escrutinio_{role}_url"
             url = f"postgresql://escrutinio_{role}:{password}@{self._at.postgres}/escrutinio"
-            self._keep(f"escrutinio_{role}_url", partial(str, url))
+            if not (self.folder / file).exists() or (self.folder / file).read_text() != url:
+                self._write(file, url)
         self._keep("grafana_admin_password", _password)
 
     def _principal(self, name: str, server: str, *, tls: bool) -> None:
@@ -124,6 +134,10 @@ class Secrets:
     def _issue(self, name: str, addresses: list[x509.GeneralName]) -> tuple[str, str]:
         """A key and its certificate, each as PEM."""
         authority = x509.load_pem_x509_certificate((self.folder / "ca.crt").read_bytes())
+        if not (self.folder / "ca.key").exists():
+            raise click.ClickException(
+                f"{self.folder / 'ca.key'} is not there: bring it back to issue a certificate for {name}"
+            )
         signing = load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
         assert isinstance(signing, ec.EllipticCurvePrivateKey)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -197,17 +211,17 @@ def _newsrooms(_context: click.Context, _parameter: click.Parameter, names: tupl
     help="[default: secrets in the checkout]",
 )
 @click.option(
-    "--external", metavar="HOST:PORT", default=Addresses.external, show_default=True,
-    help="Where newsrooms reach Kafka; it goes into their access files and the brokers' certificate.",
+    "--external", metavar="HOST:PORT", envvar="ESCRUTINIO_KAFKA_ADDRESS",
+    help="Where newsrooms reach Kafka: for their access files and the brokers' certificate. Remembered. [ESCRUTINIO_KAFKA_ADDRESS]  [default: 127.0.0.1:29092]",
 )  # fmt: skip
-def main(newsrooms: tuple[str, ...], folder: Path, external: str) -> None:
+def main(newsrooms: tuple[str, ...], folder: Path, external: str | None) -> None:
     """Make every secret that is missing, and the access of the newsrooms named. What is there is kept.
 
     \b
     Example:
       python -m deploy.secrets newsroom-demo
     """
-    made = Secrets(folder, Addresses(external=external))
+    made = Secrets(folder, Addresses(external=external) if external else None)
     made.make(newsrooms)
     for path in made.made:
         click.echo(f"made {path}")

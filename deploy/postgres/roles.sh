@@ -10,6 +10,7 @@ psql -v ON_ERROR_STOP=1 --quiet --no-psqlrc --username postgres --dbname postgre
 \set owner_password `cat /run/secrets/postgres_owner_password`
 \set writer_password `cat /run/secrets/postgres_writer_password`
 \set reader_password `cat /run/secrets/postgres_reader_password`
+SET log_min_error_statement = panic;  -- a statement with a password is not to be found in a log
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest('{escrutinio_owner,escrutinio_writer,escrutinio_reader}'::text[]) name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 ALTER ROLE escrutinio_owner PASSWORD :'owner_password';

@@ -13,7 +13,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -101,8 +101,8 @@ class Listener:
     def loaded(self, cursor: Cursor, fold: PartitionFold, parked: Mapping[str, int]) -> None:
         """A partition is this run's, and read back. `parked`: its parked messages by what their key says is their contest."""
 
-    def given_up(self, partition: int) -> None:
-        """A partition is no longer this run's."""
+    def holds(self, partitions: Collection[int]) -> None:
+        """These partitions are this run's, and no others."""
 
     def read(self, records: Sequence[RawRecord]) -> None:
         """These, at least one, are next to be committed."""
@@ -234,6 +234,8 @@ class _Holding:
     def look(self) -> bool:
         """Ask what is ours, and make it so. False when nothing may be worked on now: it is being settled, or nothing is ours."""
         owned = self._everything if self._group is None else self._group.owned()
+        if owned is not None:
+            self._listener.holds(owned)
         if owned is None or owned == self._tenures:
             return bool(owned)
         given = sorted(partition for partition, tenure in owned.items() if self._tenures.get(partition) != tenure)
@@ -241,7 +243,6 @@ class _Holding:
             at = self.cursors[partition].next_offset
             about = {"partition": partition, "offset": at}
             logger.info("%s/%d: given up at offset %d", self._topic, partition, at, extra=about)
-            self._listener.given_up(partition)
         if self._group is not None:
             has = ", ".join(map(str, sorted(owned))) or "none"
             logger.info("%s: this member of group %s has partitions: %s", self._topic, self._group.name, has)

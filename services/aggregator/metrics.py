@@ -12,7 +12,7 @@ at the start after a pause.
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -140,9 +140,10 @@ class Metrics(Listener, Collector):
         self._places[cursor.partition] = place
         self.pulse.beat()
 
-    def given_up(self, partition: int) -> None:
-        """Another member of the group tells of it from now on."""
-        self._places.pop(partition, None)
+    def holds(self, partitions: Collection[int]) -> None:
+        """Other members of the group tell of the others from now on; also of those that were lost with a connection."""
+        for partition in self._places.keys() - set(partitions):
+            del self._places[partition]
 
     def read(self, records: Sequence[RawRecord]) -> None:
         """In hand, and not committed."""

@@ -101,11 +101,19 @@ def mirror_command(
         signal.signal(number, lambda *_: stop.set())
     needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
 
-    pulse = Pulse()
-    with serving(settings.http, new_registry("backup"), pulse, pulse.not_live, stop), _log(settings) as log:
+    pulse, complete = Pulse(), threading.Event()
+
+    def whole() -> None:
+        pulse.beat()
+        complete.set()
+
+    def not_ready() -> str | None:
+        return pulse.not_live() or (None if complete.is_set() else "the log is not mirrored to its end yet")
+
+    with serving(settings.http, new_registry("backup"), pulse, not_ready, stop), _log(settings) as log:
         manifests = mirror.run(
             log, folder, needed, stop, _say,
-            follow=follow, alive=pulse.beat, waiting=pulse.hinder, every_s=every_s, most_events=segment_events,
+            follow=follow, alive=pulse.beat, whole=whole, waiting=pulse.hinder, every_s=every_s, most_events=segment_events,
         )  # fmt: skip
     _tell(as_json, {"topics": [_told(m) for m in manifests]}, [_line(m) for m in manifests])
 

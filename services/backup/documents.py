@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backup.check import Progress
+from backup.errors import BackupError
 from backup.folder import TopicFolder
 from schemas.codec import decode
 from schemas.count_update import CountUpdate
@@ -58,6 +59,8 @@ class ArchiveVerdict:
 
 def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> ArchiveVerdict:
     """Reads every document, and every event of the mirrored topics. Raises MirrorDamaged."""
+    if not archive.is_dir():
+        raise BackupError(f"there is no archive at {archive}")
     verdict = ArchiveVerdict()
     paths = sorted(path for path in archive.glob("*/*") if _NAME.fullmatch(path.name))
     for number, path in enumerate(paths, start=1):

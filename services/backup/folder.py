@@ -192,7 +192,10 @@ class TopicFolder:
             if path.name.startswith(_TEMPORARY) or (
                 path.suffix == ".avro" and path.relative_to(self.path).as_posix() not in named
             ):
-                path.unlink()
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise FolderFull(f"{path} cannot be deleted: {error.strerror}") from error
 
 
 def _size(records: Sequence[Record]) -> int:

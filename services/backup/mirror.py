@@ -31,19 +31,22 @@ def run(
     *,
     follow: bool,
     alive: Callable[[], None],
+    whole: Callable[[], None],
     waiting: Callable[[str], None],
     every_s: float = 1.0,
     most_events: int = MOST_EVENTS,
 ) -> list[Manifest]:
     """Mirrors topics (name, and the settings that each must have) to their ends; with `follow` until told to stop.
 
-    A follower waits for a broker that is away and for a disk that is full; `alive` is told of every time all was mirrored,
-    `waiting` of what it waits for.
+    A follower waits for a broker that is away and for a disk that is full; `alive` is told of every
+    segment, `whole` of every time all was mirrored, `waiting` of what it waits for.
     Returns what is mirrored.
     """
     with ExitStack() as stack:
         mirrors = [
-            _Mirror(log, stack.enter_context(TopicFolder(folder / name, most_events)), name, needed, most_events, say)
+            _Mirror(
+                log, stack.enter_context(TopicFolder(folder / name, most_events)), name, needed, most_events, say, alive
+            )
             for name, needed in topics
         ]
         while True:
@@ -51,14 +54,14 @@ def run(
             try:
                 for mirror in mirrors:
                     mirror.go_on(stop)
-                alive()
+                whole()
             except (LogAway, FolderFull) as fault:
                 if not follow:
                     raise
                 say(f"{fault}; trying again")
                 waiting(str(fault))
                 for mirror in mirrors:
-                    mirror.look_again()
+                    mirror.doubt()
                 pause = _RETRY_S
             if not follow or stop.wait(pause):
                 return [mirror.manifest for mirror in mirrors if mirror.manifest is not None]
@@ -75,25 +78,31 @@ class _Mirror:
         needed: Mapping[str, str],
         most_events: int,
         say: Callable[[str], None],
+        alive: Callable[[], None],
     ) -> None:
         self.manifest = folder.manifest()
         self._log, self._folder, self._topic, self._needed, self._say = log, folder, topic, needed, say
-        self._most_events = most_events
-        self._agreed = False
+        self._most_events, self._alive = most_events, alive
+        self._agreed = self._doubted = False
 
     def go_on(self, stop: threading.Event) -> None:
         """Adds what the log has got since. Raises LogRefused, and then nothing was added that does not belong there."""
+        if self._doubted:
+            self._look_again()
         if not self._agreed or self._grown():
             self.manifest = self._agree()
             self._agreed = True
             for partition in range(self.manifest.partitions):
                 self._add(partition, stop)
 
-    def look_again(self) -> None:
-        """After a fault: what the files say is what is mirrored, and the log has to agree with it anew."""
+    def doubt(self) -> None:
+        """After a fault: before it goes on, what the files say is what is mirrored, and the log has to agree with it anew."""
+        self._doubted = True
+
+    def _look_again(self) -> None:
         self._folder.sweep()
         self.manifest = self._folder.manifest()
-        self._agreed = False
+        self._agreed = self._doubted = False
 
     def _grown(self) -> bool:
         assert self.manifest is not None
@@ -151,6 +160,7 @@ class _Mirror:
         said = time.monotonic()
         for records in _chunks(self._log.read(self._topic, partition, start, end), self._most_events):
             self.manifest = self._folder.append(partition, records)
+            self._alive()
             if time.monotonic() - said > _SAY_EVERY_S:
                 said = time.monotonic()
                 self._say(f"{self._topic}/{partition}: {records[-1].offset + 1:,} of {end:,}")

@@ -62,7 +62,7 @@ def apply(**flags: Any) -> None:
         changes = declaration.changes()
         cluster = declaration.cluster
         cluster.put_passwords(declaration.passwords)
-        cluster.make(declaration.now, declaration.wanted)
+        cluster.make(declaration.now, declaration.wanted, declaration.strange)
         cluster.remove(declaration.strangers)
     for line in changes:
         click.echo(line)
@@ -80,7 +80,7 @@ def check(**flags: Any) -> None:
       escrutinio-grants check --principals secrets/kafka deploy/kafka/grants.toml
     """
     with _Declaration(flags) as declaration:
-        changes = [*declaration.changes(), *(f"? {acl}: made by hand" for acl in declaration.strange)]
+        changes = declaration.changes()
     for line in changes:
         click.echo(line)
     if changes:
@@ -119,6 +119,7 @@ class _Declaration:
             *(f"- principal {name}" for name in self.strangers),
             *(f"+ {grant}" for grant in sorted(self.wanted.grants - self.now.grants)),
             *(f"- {grant}" for grant in sorted(self.now.grants - self.wanted.grants)),
+            *(f"- {acl}, made by hand" for acl in self.strange),
             *_quota_changes(self.now, self.wanted),
         ]
 

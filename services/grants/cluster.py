@@ -34,6 +34,12 @@ _PATTERNS = {
     Resource.TOPIC: (ResourceType.TOPIC, ACLResourcePatternType.LITERAL),
     Resource.GROUP: (ResourceType.GROUP, ACLResourcePatternType.PREFIXED),
 }
+_EVERY_ACL = ACLFilter(
+    None, None, ACLOperation.ANY, ACLPermissionType.ANY,
+    ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+)  # fmt: skip
+DEFAULT = "<default>"
+"""Stands for every principal that has no quotas of its own, as in Kafka's tools."""
 _RESOURCES = {pattern: resource for resource, pattern in _PATTERNS.items()}
 
 
@@ -63,19 +69,19 @@ class Cluster:
         """Who has a password."""
         return set(self._admin.describe_user_scram_credentials())
 
-    def declared(self) -> tuple[Declared, list[str]]:
-        """What is so now; and, in words, what no file of ours could declare (made by hand)."""
-        acls, error = self._admin.describe_acls(_filter(ResourceType.ANY, None, ACLResourcePatternType.ANY))
+    def declared(self) -> tuple[Declared, list[ACL]]:
+        """What is so now; and what no file of ours could declare (made by hand)."""
+        acls, error = self._admin.describe_acls(_EVERY_ACL)
         if error is not None and error.errno:
             raise GrantsError(f"{self._kafka} does not tell its ACLs: {error!r}")
         grants, strange = set(), []
         for acl in acls:
             grant = _grant_of(acl)
             if grant is None:
-                strange.append(repr(acl))
+                strange.append(acl)
             else:
                 grants.add(grant)
-        return Declared(frozenset(grants), self._quotas()), sorted(strange)
+        return Declared(frozenset(grants), self._quotas()), sorted(strange, key=repr)
 
     def put_passwords(self, passwords: Mapping[str, str]) -> None:
         """Give each principal its password; one that it had before no longer opens a connection."""
@@ -87,7 +93,12 @@ class Cluster:
 
     def remove(self, principals: Iterable[str]) -> None:
         """Take their passwords away. Connections that stand are let stand; they may do nothing any more."""
-        self._alter_credentials([UserScramCredentialDeletion(principal, _MECHANISM) for principal in principals])
+        known = self._admin.describe_user_scram_credentials()
+        self._alter_credentials([
+            UserScramCredentialDeletion(principal, credential["mechanism"])
+            for principal in principals
+            for credential in known[principal]["credential_infos"]
+        ])  # fmt: skip
 
     def _alter_credentials(self, alterations: list[Any]) -> None:
         if not alterations:
@@ -96,14 +107,15 @@ class Cluster:
             if fault is not None:
                 raise GrantsError(f"{self._kafka} does not change the password of {principal}: {fault}")
 
-    def make(self, now: Declared, wanted: Declared) -> None:
-        """Grants and quotas as wanted."""
+    def make(self, now: Declared, wanted: Declared, strange: Iterable[ACL]) -> None:
+        """Grants and quotas as wanted; `strange` ACLs are taken away."""
         if added := sorted(wanted.grants - now.grants):
             done = self._admin.create_acls([_acl_of(grant) for grant in added])
             if done["failed"]:
                 raise GrantsError(f"{self._kafka} does not take ACLs: {done['failed']!r}")
-        if taken := sorted(now.grants - wanted.grants):
-            for _, _, error in self._admin.delete_acls([_filter_of(grant) for grant in taken]):
+        taken = [_filter_of(_acl_of(grant)) for grant in sorted(now.grants - wanted.grants)]
+        if taken := [*taken, *map(_filter_of, strange)]:
+            for _, _, error in self._admin.delete_acls(taken):
                 if error is not None and error.errno:
                     raise GrantsError(f"{self._kafka} does not take an ACL away: {error!r}")
         for principal in now.quotas.keys() | wanted.quotas.keys():
@@ -113,7 +125,7 @@ class Cluster:
         component = DescribeClientQuotasRequest.ComponentData(entity_type="user", match_type=2, match=None)
         answer = self._ask(DescribeClientQuotasRequest(components=[component], strict=True))
         _raise(answer.error_code, answer.error_message)
-        return {e.entity[0].entity_name: {v.key: v.value for v in e.values} for e in answer.entries or []}
+        return {e.entity[0].entity_name or DEFAULT: {v.key: v.value for v in e.values} for e in answer.entries or []}
 
     def _put_quotas(self, principal: str, now: Mapping[str, float], wanted: Mapping[str, float]) -> None:
         data = AlterClientQuotasRequest.EntryData
@@ -123,7 +135,8 @@ class Cluster:
         ops += [data.OpData(key=key, value=0.0, remove=True) for key in now.keys() - wanted.keys()]
         if not ops:
             return
-        entry = data(entity=[data.EntityData(entity_type="user", entity_name=principal)], ops=ops)
+        name = None if principal == DEFAULT else principal
+        entry = data(entity=[data.EntityData(entity_type="user", entity_name=name)], ops=ops)
         answer = self._ask(AlterClientQuotasRequest(entries=[entry], validate_only=False))
         for one in answer.entries:
             _raise(one.error_code, one.error_message)
@@ -138,21 +151,15 @@ def _raise(code: int, message: str | None) -> None:
         raise for_code(code)(message)
 
 
-def _filter(kind: ResourceType, name: str | None, pattern: ACLResourcePatternType, **narrowed: Any) -> ACLFilter:
-    every = {"principal": None, "host": None, "operation": ACLOperation.ANY, "permission_type": ACLPermissionType.ANY}
-    return ACLFilter(**(every | narrowed), resource_pattern=ResourcePatternFilter(kind, name, pattern))
-
-
-def _filter_of(grant: Grant) -> ACLFilter:
-    kind, pattern = _PATTERNS[grant.resource]
-    return _filter(
-        kind,
-        grant.name,
-        pattern,
-        principal=f"User:{grant.principal}",
-        host="*",
-        operation=ACLOperation[grant.operation],
-        permission_type=ACLPermissionType.ALLOW,
+def _filter_of(acl: ACL) -> ACLFilter:
+    """Fits this one and no other."""
+    pattern = acl.resource_pattern
+    return ACLFilter(
+        acl.principal,
+        acl.host,
+        acl.operation,
+        acl.permission_type,
+        ResourcePatternFilter(pattern.resource_type, pattern.resource_name, pattern.pattern_type),
     )
 
 

@@ -101,7 +101,8 @@ class Archive:
         found = [path for path in self._folder.glob(f"{beginning[:2]}/{beginning}*") if len(path.name) == 64]
         if len(found) != 1:
             raise ArchiveError(
-                f"the archive {self._folder} has {len(found)} documents whose SHA-256 begins with {beginning}"
+                f"the archive {self._folder} has {len(found) or 'no'} documents whose SHA-256 begins with {beginning}; look at the code "
+                "again, or propose anew"
             )
         (path,) = found
         if not _holds(path, path.name):

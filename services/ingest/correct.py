@@ -68,6 +68,10 @@ def confirm(
     pipeline: Pipeline, archive: Archive, proposal: Proposal, document: Kept, operator: str, at: datetime
 ) -> None:
     """Publishes exactly what was proposed, once. Raises Overtaken, and nothing of it counts."""
+    if operator.split() == proposal.proposed_by.split():
+        raise IngestError(
+            f"{operator} proposed it, and cannot confirm it too: a second person looks at it and confirms"
+        )
     event, memory = proposal.event, pipeline.contest
     if event.contest_id != memory.definition.contest_id:
         raise IngestError(f"the proposal is of contest {event.contest_id}, not of {memory.definition.contest_id}")

@@ -60,7 +60,7 @@ class Desk:
         with KafkaLog(KafkaAccess(self.broker.bootstrap_servers)) as log:
             (manifest,) = mirror.run(
                 log, self.folder, [(self.topic, EVENTS.required)], threading.Event(), self.said.append,
-                follow=False, alive=ignore, waiting=ignore, most_events=most_events,
+                follow=False, alive=ignore, whole=ignore, waiting=ignore, most_events=most_events,
             )  # fmt: skip
         return manifest
 
@@ -290,7 +290,7 @@ def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topi
 def test_a_broker_that_is_away_is_waited_for(own_kafka_server: Broker, tmp_path: Path) -> None:
     follower = following(own_kafka_server, "", tmp_path)
     follower.desk.append(10)
-    url = f"http://127.0.0.1:{(port := free_port())}/live"
+    url = f"http://127.0.0.1:{(port := free_port())}/ready"
     process = follower.start(ESCRUTINIO_HTTP=f"127.0.0.1:{port}")
     try:
         eventually(lambda: follower.mirrored() == 10 and ask(url) is None)

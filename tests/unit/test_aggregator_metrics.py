@@ -134,7 +134,9 @@ def test_what_was_parked_before_this_process_is_told_too() -> None:
     assert get("escrutinio_aggregator_contest_blocked", {"contest": CONTEST}) == 1
     assert get("escrutinio_aggregator_parked_messages", {"contest": CONTEST}) == 3
     assert get("escrutinio_aggregator_unattributed_messages") == 4
-    again.given_up(0)
+    again.holds((0,))
+    assert get("escrutinio_aggregator_contest_blocked", {"contest": CONTEST}) == 1
+    again.holds(())
     assert get("escrutinio_aggregator_contest_blocked", {"contest": CONTEST}) is None
 
 

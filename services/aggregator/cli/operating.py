@@ -94,7 +94,7 @@ def run(
 
     \b
     Examples: escrutinio-aggregator run --until-caught-up
-              escrutinio-aggregator run --group night
+              escrutinio-aggregator run --group escrutinio-night
     """
     settings = AggregatorSettings.load(
         bootstrap_servers=bootstrap_servers,

@@ -1,0 +1,75 @@
+"""What `make secrets` makes, keeps and makes anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from cryptography import x509
+
+from deploy.secrets import main
+
+
+def make(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["--folder", str(folder), *words])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def names(folder: Path) -> set[str]:
+    """What the brokers' certificate is for."""
+    certificate = x509.load_pem_x509_certificate((folder / "kafka_broker.pem").read_bytes())
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in found}
+
+
+def test_only_the_owner_gets_in_and_what_is_there_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o755)  # as an engine makes it that was started too early
+    assert make(folder, "newsroom-demo").exit_code == 0
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600
+    before = contents(folder)
+    assert make(folder).output == f"every secret is there already, in {folder}\n"
+    assert contents(folder) == before
+
+
+def test_where_newsrooms_come_in_is_remembered_when_a_secret_is_rotated(tmp_path: Path) -> None:
+    make(tmp_path, "newsroom-demo")
+    make(tmp_path, "--external", "results.example:9092", "newsroom-late")
+    assert "results.example" in names(tmp_path)
+    assert "bootstrap.servers=results.example:9092\n" in (tmp_path / "kafka/newsroom-late.properties").read_text()
+    (tmp_path / "kafka_broker.pem").unlink()
+    (tmp_path / "kafka/newsroom-late.properties").unlink()
+    assert make(tmp_path, "newsroom-late").exit_code == 0
+    assert "results.example" in names(tmp_path)
+    assert "bootstrap.servers=results.example:9092\n" in (tmp_path / "kafka/newsroom-late.properties").read_text()
+
+
+def test_a_roles_address_follows_its_password(tmp_path: Path) -> None:
+    make(tmp_path)
+    before = (tmp_path / "escrutinio_writer_url").read_text()
+    (tmp_path / "postgres_writer_password").unlink()
+    make(tmp_path)
+    assert (
+        (tmp_path / "postgres_writer_password").read_text()
+        in (tmp_path / "escrutinio_writer_url").read_text()
+        != before
+    )
+
+
+def test_without_the_authoritys_key_nothing_is_issued_and_it_is_said(tmp_path: Path) -> None:
+    make(tmp_path)
+    for name in ("ca.key", "kafka_broker.pem"):
+        (tmp_path / name).unlink()
+    told = make(tmp_path)
+    assert told.exit_code == 1
+    assert "ca.key is not there: bring it back" in told.output
+
+
+def test_a_newsroom_has_a_name_that_fits_everywhere(tmp_path: Path) -> None:
+    told = make(tmp_path, "newsroom-Demo")
+    assert told.exit_code == 2
+    assert "newsroom-Demo is none: newsroom-, then small letters, digits and single dashes" in told.output
