@@ -91,6 +91,8 @@ def test_a_bulletin_is_corrected_by_two_people(setup: Setup, tmp_path: Path) -> 
     assert (proposed["is_counted"], proposed["areas"]) == (True, ["pe"])
     assert on_the_log(setup)[-1] == wrong, "nothing is published by proposing"
 
+    alone = setup.refused("ingest", "correct", "--confirm", proposed["code"], "--operator", "Ana")
+    assert "Ana proposed it, and cannot confirm it too" in alone
     shown = setup.run("ingest", "correct", "--confirm", proposed["code"], "--operator", "Luis")
     assert "peru-libre" in shown
     assert "+90" in shown
@@ -185,7 +187,7 @@ REFUSED = (
     (("retract", "pe", *WHY), "is no unit"),
     (("retract", "country/pe", *WHY[2:]), "--reason"),
     (("retract", "country/pe", "--reason", "", *WHY[2:]), "--reason"),
-    (("retract", "--confirm", "0123456789abcdef", "--operator", "Luis"), "has 0 documents"),
+    (("retract", "--confirm", "0123456789abcdef", "--operator", "Luis"), "has no documents whose SHA-256 begins with"),
     (("retract", "--confirm", "01", "--operator", "Luis"), "no confirmation code"),
     (("retract", "country/pe", "--confirm", "0123456789abcdef", "--operator", "Luis"), "--operator alone"),
 )
