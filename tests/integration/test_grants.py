@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -270,6 +271,9 @@ def test_a_newsroom_that_takes_too_much_is_slowed_down(
         for _ in range(50):
             producer.send(TOPICS[2], b"x" * 2000, b"not-a-contest", partition=0)
         producer.close()
+        caplog.set_level(
+            logging.WARNING, "kafka.net.connection"
+        )  # a command in this process may have silenced the client
         consumer = secured_server.access("newsroom-demo").open(KafkaConsumer, max_partition_fetch_bytes=4000)
         at = TopicPartition(TOPICS[2], 0)
         consumer.assign([at])
