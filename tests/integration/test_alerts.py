@@ -64,7 +64,7 @@ def test_every_alert_is_tested_and_says_what_to_do_and_where_to_read_on() -> Non
 
 def names_in(query: str) -> set[str]:
     """The metrics that a query reads."""
-    without = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|without|ignoring) *\([^)]*\)", "", query)
+    without = re.sub(r"\{[^}]*\}|\[[^]]*\]|\boffset \w+|\b(?:by|on|without|ignoring) *\([^)]*\)", "", query)
     words = set(re.findall(r"[a-zA-Z_:][\w:]*(?![\w:]*\s*\()", without))
     named = {*re.findall(r'__name__=~"([^"]*)"', query)}
     return (words - {"and", "or", "unless", "bool", "by", "on"}) | named
