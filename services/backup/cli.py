@@ -23,6 +23,7 @@ from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest
 from runtime.access import AccessError
 from runtime.health import Pulse, new_registry, serving
+from runtime.options import kafka_options
 from runtime.settings import Settings, SettingsError
 from schemas.errors import EscrutinioError
 from schemas.topics import TOPICS
@@ -31,17 +32,7 @@ _EVERY_S = 2.0
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--bootstrap-servers", metavar="HOST:PORT[,…]", help="Kafka brokers. [ESCRUTINIO_BOOTSTRAP_SERVERS]"),
-        click.option(
-            "--kafka-config", type=click.Path(path_type=Path),
-            help="File that says how Kafka is reached, and as whom. [ESCRUTINIO_KAFKA_CONFIG]",
-        ),
-        click.option("--topic-prefix", help="Put before every topic's name, for rehearsals. [ESCRUTINIO_TOPIC_PREFIX]"),
-        click.option("--json", "as_json", is_flag=True, help="Answer as JSON."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(kafka_options(command))
 
 
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))

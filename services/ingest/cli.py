@@ -37,6 +37,7 @@ from runtime import logs
 from runtime.access import AccessError, KafkaAccess
 from runtime.health import new_registry, serving
 from runtime.logs import LogFormat
+from runtime.options import kafka_options
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
@@ -54,22 +55,6 @@ class IngestSettings(Settings):
     replication_factor: int = 1
 
 
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "--bootstrap-servers", metavar="HOST:PORT[,…]", help="Kafka brokers. [ESCRUTINIO_BOOTSTRAP_SERVERS]"
-        ),
-        click.option(
-            "--kafka-config",
-            type=click.Path(path_type=Path),
-            help="File that says how Kafka is reached, and as whom. [ESCRUTINIO_KAFKA_CONFIG]",
-        ),
-        click.option("--topic-prefix", help="Put before every topic's name, for rehearsals. [ESCRUTINIO_TOPIC_PREFIX]"),
-    ):
-        command = option(command)
-    return command
-
-
 def _working(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--archive", type=click.Path(path_type=Path), help="Folder that keeps every document. [ESCRUTINIO_ARCHIVE]"),
@@ -84,7 +69,7 @@ def _working(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
     ):  # fmt: skip
         command = option(command)
-    return _common(command)
+    return kafka_options(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,7 +85,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_common
+@kafka_options
 @click.option(
     "--replication-factor", type=click.IntRange(1), help="Copies of every message. [ESCRUTINIO_REPLICATION_FACTOR]"
 )
