@@ -123,9 +123,7 @@ class Server(ABC):
         """
         with self._locked():
             record = self._load()
-            if record.process and record.process.alive():
-                with self.steps.step(self.title, f"runs already on {self._address(record)}"):
-                    self._wait_until_ready(record, 0)
+            if self._runs_already(record):
                 return False
             if record.process:
                 self.steps.line(self.title, "had ended without being stopped; starting it again")
@@ -191,6 +189,19 @@ class Server(ABC):
             return found
 
     # How.
+
+    def _runs_already(self, record: Record) -> bool:
+        """Wait until it answers. False where there is no process, or it turns out to be one that was about to end."""
+        if not (record.process and record.process.alive()):
+            return False
+        try:
+            with self.steps.step(self.title, f"runs already on {self._address(record)}"):
+                self._wait_until_ready(record, 0)
+        except StartFailed:
+            if record.process.alive():
+                raise
+            return False
+        return True
 
     def _stop(self, record: Record) -> bool:
         ran = record.process is not None and record.process.alive()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -197,6 +198,18 @@ def test_a_server_that_hangs_is_not_called_running(own_postgres_server: Postgres
         assert own_postgres_server.status().state is State.SILENT
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def test_a_server_that_was_about_to_end_is_started_again(own_postgres_server: Postgres) -> None:
+    ending = own_postgres_server.status().pid
+    assert ending is not None
+    os.kill(ending, signal.SIGSTOP)
+    end = threading.Timer(1, own_postgres_server.kill)
+    end.start()
+    assert own_postgres_server.start()
+    end.join()
+    now = own_postgres_server.status()
+    assert (now.state, now.pid != ending) == (State.RUNNING, True)
 
 
 def test_a_port_taken_by_another_is_left_to_it(root: Path) -> None:
