@@ -287,7 +287,7 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
         state.moves += (unit.offset, step.recorded.offset)
     unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
     unit.offset, unit.leaf, unit.contribution = step.recorded.offset, step.leaf, after
-    change, kind = list(map(sub, after, before)), event.unit.type
+    change, kind = list(map(sub, after, before)), event.reporting_unit.type.value
     step.change = state.layout.nonzero(change)
     changes = dict.fromkeys(unit.areas, change)
     if step.is_moved:
