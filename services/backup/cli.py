@@ -21,9 +21,9 @@ from backup import documents, mirror, restore
 from backup.folder import MOST_EVENTS, TopicFolder
 from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest
+from runtime import options
 from runtime.access import AccessError
 from runtime.health import Pulse, new_registry, serving
-from runtime.options import kafka_options
 from runtime.settings import Settings, SettingsError
 from schemas.errors import EscrutinioError
 from schemas.topics import TOPICS
@@ -32,7 +32,7 @@ _EVERY_S = 2.0
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(kafka_options(command))
+    return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(options.kafka(command))
 
 
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
@@ -67,11 +67,7 @@ def cli() -> None:
     show_default=True,
     help="Records in a file, at most.",
 )
-@click.option(
-    "--http",
-    metavar="HOST:PORT",
-    help="Answer /metrics, /live and /ready there; nowhere unless told. [ESCRUTINIO_HTTP]",
-)
+@options.http
 def mirror_command(
     folder: Path,
     follow: bool,

@@ -10,13 +10,13 @@ import click
 
 from grants.cluster import Cluster
 from grants.declared import Declared, GrantsError, declare, kinds
-from runtime import access
+from runtime import access, options
 from runtime.settings import Settings
 from schemas.errors import EscrutinioError
 
 _options = (
-    click.option("--kafka-config", type=click.Path(path_type=Path), help="The administrator's access. [ESCRUTINIO_KAFKA_CONFIG]"),
-    click.option("--topic-prefix", help="Put before every topic's name, for rehearsals. [ESCRUTINIO_TOPIC_PREFIX]"),
+    options.kafka_config,
+    options.topic_prefix,
     click.option(
         "--principals", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True, metavar="FOLDER",
         help="One access file for each principal: NAME.properties.",

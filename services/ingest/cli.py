@@ -33,11 +33,9 @@ from ingest.report import Report
 from ingest.screen import ProgressScreen
 from ingest.statement import first_fault
 from ingest.watch import Watch
-from runtime import logs
+from runtime import logs, options
 from runtime.access import AccessError, KafkaAccess
 from runtime.health import new_registry, serving
-from runtime.logs import LogFormat
-from runtime.options import kafka_options
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
@@ -57,19 +55,17 @@ class IngestSettings(Settings):
 
 def _working(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--archive", type=click.Path(path_type=Path), help="Folder that keeps every document. [ESCRUTINIO_ARCHIVE]"),
-        click.option(
-            "--contest", type=click.Path(path_type=Path, dir_okay=False),
-            help="The contest's file; may be left out when the log has exactly one contest. [ESCRUTINIO_CONTEST]",
+        options.setting("--archive", "Folder that keeps every document.", click.Path(path_type=Path)),
+        options.setting(
+            "--contest",
+            "The contest's file; may be left out when the log has exactly one contest.",
+            click.Path(path_type=Path, dir_okay=False),
         ),
         click.option("--json", "as_json", is_flag=True, help="Report as JSON."),
-        click.option(
-            "--log-format", type=click.Choice([one.value for one in LogFormat]),
-            help="What is said meanwhile: text, or a JSON object a line; auto (unless told): JSON in containers. [ESCRUTINIO_LOG_FORMAT]",
-        ),
-    ):  # fmt: skip
+        options.log_format,
+    ):
         command = option(command)
-    return kafka_options(command)
+    return options.kafka(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,10 +81,8 @@ def cli() -> None:
 
 
 @cli.command()
-@kafka_options
-@click.option(
-    "--replication-factor", type=click.IntRange(1), help="Copies of every message. [ESCRUTINIO_REPLICATION_FACTOR]"
-)
+@options.kafka
+@options.setting("--replication-factor", "Copies of every message.", click.IntRange(1))
 def topics(**flags: Any) -> None:
     """Create the topics that are missing, and check the settings of all.
 
@@ -128,11 +122,7 @@ def load(files: tuple[Path, ...], observed_at: str | None, as_json: bool, **flag
 @click.option(
     "--every", "every_s", type=click.FloatRange(0.05), default=5.0, show_default=True, help="Seconds between looks."
 )
-@click.option(
-    "--http",
-    metavar="HOST:PORT",
-    help="Answer /metrics, /live and /ready there; nowhere unless told. [ESCRUTINIO_HTTP]",
-)
+@options.http
 def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
     """Load what appears in a folder, until stopped (SIGTERM or Ctrl-C finish the document in hand).
 

@@ -16,11 +16,7 @@ from aggregator.cli.options import (
     Command,
     errors,
     json_option,
-    kafka,
-    log_format_option,
-    option,
     owner,
-    prefix,
     progress_bar,
     shown_on,
     tell,
@@ -32,7 +28,7 @@ from aggregator.projection import LIVE, Projection
 from aggregator.projections import NotEqual, Projections, Standing
 from aggregator.rebuild import Building, next_projection
 from aggregator.settings import AggregatorSettings
-from runtime import logs
+from runtime import logs, options
 from runtime.health import new_registry, serving
 from schemas.types import rfc3339
 
@@ -61,9 +57,8 @@ def migrate(owner_url: str | None, old_is_gone: bool) -> None:
 
 
 @click.command(cls=Command)
-@kafka
+@options.kafka
 @writer
-@prefix
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 100_000),
@@ -72,10 +67,10 @@ def migrate(owner_url: str | None, old_is_gone: bool) -> None:
     help="Events per transaction, at most.",
 )
 @click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached. Not with --group.")
-@option("--group", "GROUP", "Share the partitions with all runs that name the same group.")
-@option("--session-timeout", "SESSION_TIMEOUT", "Seconds after which a silent member loses its partitions; else 10.")
-@option("--http", "HTTP", "Answer /metrics, /live and /ready at this HOST:PORT; nowhere unless told.")
-@log_format_option
+@options.setting("--group", "Share the partitions with all runs that name the same group.")
+@options.setting("--session-timeout", "Seconds after which a silent member loses its partitions; else 10.")
+@options.http
+@options.log_format
 def run(
     bootstrap_servers: str | None,
     kafka_config: Path | None,
@@ -151,10 +146,9 @@ def run(
 
 
 @click.command(cls=Command)
-@kafka
+@options.kafka
 @owner
 @writer
-@prefix
 @click.option("--only-build", is_flag=True, help="Build and bring up to the live one, and leave it at that.")
 def rebuild(
     bootstrap_servers: str | None,
@@ -187,10 +181,9 @@ def rebuild(
 
 @click.command(cls=Command, name="take-over")
 @click.argument("name")
-@kafka
+@options.kafka
 @owner
 @writer
-@prefix
 @click.option("--reason", help="Take over though the digests differ. It is recorded.")
 def take_over(
     name: str,

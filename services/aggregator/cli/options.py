@@ -4,8 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -17,11 +16,10 @@ from aggregator.count import Count, NothingCounted
 from aggregator.moment import NOW, Moment, MomentError, instant
 from aggregator.projection import Projection, ProjectionError
 from runtime import logs
-from runtime.logs import LogFormat
+from runtime.options import setting
 from schemas.errors import EscrutinioError
 from schemas.types import rfc3339
 
-F = TypeVar("F", bound=Callable[..., Any])
 logger = logging.getLogger(__name__)
 errors = Console(stderr=True, highlight=False)
 
@@ -43,36 +41,9 @@ class Command(click.Command):
             ctx.exit(2)
 
 
-def option(name: str, env: str, text: str) -> Callable[[F], F]:
-    """A setting's flag; what is not given is found by `settings.load`."""
-    return click.option(name, default=None, help=f"{text} [env: ESCRUTINIO_{env}; file: {env.lower()}]")
-
-
-_servers = option("--bootstrap-servers", "BOOTSTRAP_SERVERS", "Kafka, host:port.")
-_access = click.option(
-    "--kafka-config",
-    type=click.Path(path_type=Path),
-    help="File that says how Kafka is reached, and as whom. [env: ESCRUTINIO_KAFKA_CONFIG; file: kafka_config]",
-)
-
-
-def kafka(command: F) -> F:
-    """How Kafka is reached."""
-    return _servers(_access(command))
-
-
-reader = option("--reader-url", "READER_URL", "PostgreSQL as a reader.")
-writer = option("--writer-url", "WRITER_URL", "PostgreSQL as the writer.")
-owner = option("--owner-url", "OWNER_URL", "PostgreSQL as the owner of the database.")
-prefix = option("--topic-prefix", "TOPIC_PREFIX", "Put before the topics' names, in a rehearsal.")
-
-
-log_format_option = click.option(
-    "--log-format",
-    type=click.Choice([one.value for one in LogFormat]),
-    help="How to say what is done: text, or a JSON object a line; auto, if not given: JSON in containers. "
-    "[env: ESCRUTINIO_LOG_FORMAT; file: log_format]",
-)
+reader = setting("--reader-url", "PostgreSQL as a reader.")
+writer = setting("--writer-url", "PostgreSQL as the writer.")
+owner = setting("--owner-url", "PostgreSQL as the owner of the database.")
 
 
 def projection(_context: click.Context, parameter: click.Parameter, name: str | None) -> Projection:

@@ -16,9 +16,7 @@ from aggregator.cli.options import (
     at_instant,
     json_option,
     json_value,
-    kafka,
     of_moment,
-    prefix,
     reader,
     schema_option,
     tell,
@@ -33,6 +31,7 @@ from aggregator.projection import Projection
 from aggregator.rows import recorded_of
 from aggregator.settings import AggregatorSettings
 from aggregator.views import Views, area_key
+from runtime import options
 from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
@@ -42,9 +41,8 @@ from schemas.types import ReportingUnitType
 
 
 @click.command(cls=Command)
-@kafka
+@options.kafka
 @reader
-@prefix
 @click.option(
     "--max-lag", type=click.IntRange(0), default=None, help="Exit 1 when more events than this are not aggregated yet."
 )

@@ -1,6 +1,5 @@
 """Commands that fold the log anew: for a past count, and to compare the tables with."""
 
-import logging
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +14,8 @@ from aggregator.cli.options import (
     at_instant,
     errors,
     json_option,
-    kafka,
     of_moment,
     owner,
-    prefix,
     progress_bar,
     projection,
     reader,
@@ -33,13 +30,13 @@ from aggregator.moment import Moment
 from aggregator.projection import LIVE, Projection
 from aggregator.settings import AggregatorSettings
 from aggregator.views import Views
+from runtime import logs, options
 
 
 @click.command(cls=Command)
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
-@kafka
-@prefix
+@options.kafka
 @click.option("--to-offset", type=click.IntRange(0), help="Up to this place on the log, inclusive.")
 @click.option(
     "--to-time", callback=at_instant, metavar="TIME", help="Up to what was recorded by then (the broker's time)."
@@ -100,11 +97,10 @@ def replay(
     )
     if check_checkpoint and checkpoints is None:
         raise click.UsageError("--check-checkpoint needs --checkpoints FOLDER")
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it reaches us as an exception
+    console = logs.configure(settings.log_format)
     log = settings.kafka, settings.names.events
     moment = Moment(to_offset, to_time, to_reported)
-    with progress_bar() as bar:
+    with progress_bar(console) as bar:
         on_progress = shown_on(bar)
         if into == LIVE:
             state = replaying.replay(
@@ -126,9 +122,8 @@ def replay(
 
 @click.command(cls=Command)
 @click.argument("contest_id", metavar="CONTEST")
-@kafka
+@options.kafka
 @reader
-@prefix
 @click.option(
     "--to-offset", type=click.IntRange(0), help="Compare up to this place on the log; else all that is there."
 )
