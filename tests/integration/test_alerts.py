@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -15,6 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.local.server import free_port
 from tests.fix_observed import Night, documented_metrics, eventually
@@ -110,6 +114,29 @@ def test_the_dashboard_is_whole() -> None:
     ]
     assert len(set(taken)) == len(taken), "two panels lie on each other"
     assert max(x for x, _ in taken) < 24
+
+
+OF_PROMETHEUS_ANNOTATIONS = {"titleFormat", "step"}
+"""Fields of an annotation's query that are Prometheus' own, which Grafana's schema leaves open."""
+
+
+def test_the_dashboard_is_of_grafanas_schema() -> None:
+    """Read into the types that Grafana publishes of it and written again, it has lost nothing: each field is known, where it stands."""
+    register_default_plugins()
+    written = json.loads(JSONEncoder().encode(Dashboard.from_json(copy.deepcopy(DASHBOARD))))
+    assert list(lost(DASHBOARD, written)) == []
+
+
+def lost(ours: Any, written: Any, place: str = "") -> Iterator[str]:
+    """Where in ours something stands that is not in what was written. Defaults may have been added."""
+    if isinstance(ours, dict) and isinstance(written, dict):
+        for name in ours.keys() - OF_PROMETHEUS_ANNOTATIONS:
+            yield from lost(ours[name], written.get(name), f"{place}/{name}")
+    elif isinstance(ours, list) and isinstance(written, list) and len(ours) == len(written):
+        for number, pair in enumerate(zip(ours, written, strict=True)):
+            yield from lost(*pair, f"{place}/{number}")
+    elif ours != written:
+        yield f"{place}: {ours!r} became {written!r}"
 
 
 def test_the_three_states_stand_on_top() -> None:
