@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import add, neg, sub
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from aggregator.digest import StateDigest
@@ -300,12 +301,22 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
         _keep(step, kind, area, total, close=step.is_moved)
 
 
-def states_of(statements: Iterable[Recorded], state: Recorded | None = None) -> Iterator[tuple[Recorded, Recorded]]:
+class Stated(Protocol):
+    """A statement, as far as it has an official time."""
+
+    @property
+    def stated_at(self) -> datetime: ...
+
+
+S = TypeVar("S", bound=Stated)
+
+
+def states_of(statements: Iterable[S], state: S | None = None) -> Iterator[tuple[S, S]]:
     """Each statement, and what is the unit's state after it: the latest official time, the later one breaking ties."""
-    for recorded in statements:
-        if state is None or recorded.update.stated_at >= state.update.stated_at:
-            state = recorded
-        yield recorded, state
+    for statement in statements:
+        if state is None or statement.stated_at >= state.stated_at:
+            state = statement
+        yield statement, state
 
 
 def _chain(unit: Unit | None, event: CountUpdate) -> Iterable[Finding]:

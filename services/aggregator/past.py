@@ -8,11 +8,13 @@ Reads only; every answer of one `Past` is of one snapshot of the database.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import add, sub
 from typing import Any
+from uuid import UUID
 
 from aggregator.count import AsOf, Count, NothingCounted, count, find_area
 from aggregator.fold import AREA_TYPES, AreaTotal, states_of
@@ -43,6 +45,27 @@ class Reached:
     """That offset."""
     later: datetime | None
     """That later time; None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A statement about a unit: its place on the log and in the country, without its figures."""
+
+    offset: int
+    event_id: UUID
+    stated_at: datetime
+    areas: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What became of a unit in one area: its state as the area's total was read, its state at the moment, and the statements
+    that changed the area up to then."""
+
+    area: str
+    before: _Placed | None
+    after: _Placed | None
+    touches: Sequence[_Placed]
 
 
 class Past:
@@ -185,25 +208,40 @@ class Past:
         where = self._contest_id, kind, self._stated_at, self.to_offset
         irregular = self._views.irregular_units(*where)
         late = self._views.late_changes(*where, ends, irregular)
-        units = self.statements(irregular)
-        for area, end in ends.items():
-            total = found.get(area) or AreaTotal(self._layout.zero())
-            if area in late:
-                _touch(total, late[area]["stated_at"], late[area]["log_offset"], late[area]["event_id"])
-                self._layout.add_changes(total.vector, late[area]["change"] or {})
-            for statements in units.values():
-                before, _ = _state([r for r in statements if r.offset <= end], area)
-                after, touches = _state([r for r in statements if self.moment.takes(r)], area)
-                for r in touches:
-                    _touch(total, r.update.stated_at, r.offset, r.update.event_id)
-                if before is not after:
-                    gained, lost = self._contribution(after), self._contribution(before)
-                    total.vector = [t + g - n for t, g, n in zip(total.vector, gained, lost, strict=True)]
-            if total.last_offset >= 0:
-                found[area] = total
+        for area, row in late.items():
+            total = found.setdefault(area, AreaTotal(self._layout.zero()))
+            _touch(total, row["stated_at"], row["log_offset"], row["event_id"])
+            self._layout.add_changes(total.vector, row["change"] or {})
+        turns = list(self._turns(kind, irregular, ends))
+        changed = [(turn.area, turn.before, turn.after) for turn in turns if turn.before is not turn.after]
+        contributions = self._contributions({s.offset for _, *states in changed for s in states if s is not None})
+        for turn in turns:
+            total = found.setdefault(turn.area, AreaTotal(self._layout.zero()))
+            for touch in turn.touches:
+                _touch(total, touch.stated_at, touch.offset, touch.event_id)
+        for area, before, after in changed:
+            for state, by in ((before, sub), (after, add)):
+                if state is not None:
+                    found[area].vector = list(map(by, found[area].vector, contributions[state.offset]))
 
-    def _contribution(self, recorded: Recorded | None) -> Vector:
-        return self._layout.zero() if recorded is None else self._layout.contribution(recorded.update)
+    def _turns(self, kind: str, unit_ids: Sequence[str], ends: Mapping[str, int]) -> Iterator[_Turn]:
+        """What became of units of a type, in each of the areas that they ever were in."""
+        assert self._stated_at is not None
+        courses: dict[str, list[_Placed]] = defaultdict(list)
+        for row in self._views.courses(self._contest_id, kind, unit_ids, self.to_offset):
+            courses[row["unit_id"]].append(_Placed(row["log_offset"], row["event_id"], row["stated_at"], row["areas"]))
+        for statements in courses.values():
+            in_time = [s for s in statements if s.stated_at <= self._stated_at]
+            for area in ends.keys() & {area for s in statements for area in s.areas}:
+                before, _ = _state([s for s in statements if s.offset <= ends[area]], area)
+                after, touches = _state(in_time, area)
+                if before is not None or touches:
+                    yield _Turn(area, before, after, touches)
+
+    def _contributions(self, offsets: Collection[int]) -> dict[int, Vector]:
+        """By offset what updates add to the count."""
+        rows = self._views.updates_at(self._contest_id, sorted(offsets))
+        return {row["log_offset"]: self._layout.contribution(recorded_of(row).update) for row in rows}
 
     def _as_of(self, held: Recorded) -> AsOf:
         if self._stated_at is None:
@@ -228,19 +266,15 @@ def _is_later(block: Mapping[str, Any], stated_at: datetime | None) -> bool:
     return stated_at is not None and block["stated_at"] > stated_at
 
 
-def _state(statements: Iterable[Recorded], area: str) -> tuple[Recorded | None, list[Recorded]]:
-    """A unit's state by these statements (in the order of the log) if it is in `area`, and those that changed the area."""
-    state: Recorded | None = None
+def _state(statements: Iterable[_Placed], area: str) -> tuple[_Placed | None, list[_Placed]]:
+    """A unit's state by these statements (in the order of its chain) if it is in `area`, and those that changed the area."""
+    state: _Placed | None = None
     touches = []
-    for recorded, then in states_of(statements):
-        if then is recorded and (_in(recorded, area) or (state is not None and _in(state, area))):
-            touches.append(recorded)
+    for placed, then in states_of(statements):
+        if then is placed and (area in placed.areas or (state is not None and area in state.areas)):
+            touches.append(placed)
         state = then
-    return (state if state is not None and _in(state, area) else None), touches
-
-
-def _in(recorded: Recorded, area: str) -> bool:
-    return area in recorded.update.counting_areas
+    return (state if state is not None and area in state.areas else None), touches
 
 
 def _touch(total: AreaTotal, stated_at: datetime, offset: int, event_id: Any) -> None:

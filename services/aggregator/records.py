@@ -39,6 +39,11 @@ class Recorded:
         return self.event
 
     @property
+    def stated_at(self) -> datetime:
+        """The official time of the event, of which it is known that it is an update."""
+        return self.update.stated_at
+
+    @property
     def definition(self) -> ContestDefined:
         """The event, of which it is known that it is a definition."""
         assert isinstance(self.event, ContestDefined)

@@ -6,8 +6,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
 
 from aggregator.count import AsOf, Count, NothingCounted, count, find_area
 from aggregator.fold import AREA_TYPES
@@ -36,9 +38,16 @@ class Views:
     def __init__(self, url: str, projection: Projection = LIVE) -> None:
         self._definitions: dict[tuple[str, int], Recorded] = {}
         try:
-            self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
+            self._db = psycopg.connect(
+                url,
+                autocommit=True,
+                row_factory=dict_row,
+                connect_timeout=10,
+                prepare_threshold=None,  # what is the best plan depends on the moment asked for
+            )
         except psycopg.Error as error:
             raise ViewsUnreachable(f"PostgreSQL does not answer: {error}") from error
+        set_json_loads(orjson.loads, self._db)
         try:
             with _answering():
                 check(self._db, projection, projection.views)
@@ -165,6 +174,18 @@ class Views:
         types, ids = [unit.type for unit in units], [unit.id for unit in units]
         return self._rows("unit_history_to", contest_id=contest_id, types=types, ids=ids, to_offset=to_offset)
 
+    def courses(self, contest_id: str, unit_type: str, unit_ids: Sequence[str], to_offset: int) -> list[dict[str, Any]]:
+        """The accepted updates of units of a type up to an offset, unit by unit, by sequence: id, official time, and `areas`, those
+        that it counts in. No figures."""
+        if not unit_ids:
+            return []
+        where = {"contest_id": contest_id, "unit_type": unit_type, "ids": list(unit_ids), "to_offset": to_offset}
+        return self._rows("courses", **where, sheet_types=sorted(SHEET_TYPES))
+
+    def updates_at(self, contest_id: str, offsets: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows of updates at these offsets."""
+        return self._rows("updates_at", contest_id=contest_id, offsets=list(offsets)) if offsets else []
+
     def changes_at(self, contest_id: str, offsets: Sequence[int]) -> dict[int, dict[str, Any]]:
         """By offset: id, official time and recorded change of updates."""
         if not offsets:
@@ -189,11 +210,11 @@ class Views:
         where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
         return self._rows("blocks_stated_by", **where, stated_at=stated_at)
 
-    def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[UnitKey]:
-        """Units whose recorded changes do not tell their state at an official time: a late statement holds for it, or they
+    def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[str]:
+        """Ids of units whose recorded changes do not tell their state at an official time: a late statement holds for it, or they
         have moved."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
-        return [UnitKey(unit_type, row["unit_id"]) for row in self._rows("irregular_units", **where)]
+        return [row["unit_id"] for row in self._rows("irregular_units", **where)]
 
     def late_changes(
         self,
@@ -202,11 +223,11 @@ class Views:
         stated_at: datetime,
         to_offset: int,
         after: Mapping[str, int],
-        irregular: Sequence[UnitKey],
+        irregular: Sequence[str],
     ) -> dict[str, dict[str, Any]]:
         """By area: what the updates stated by a time changed that stand on the log beyond an offset (`after`, by area), all
         together, with offset, id and official time of the last of them; without those of the irregular units."""
-        rows = self._rows(
+        rows = self._late_rows(
             "late_changes",
             contest_id=contest_id,
             unit_type=unit_type,
@@ -215,7 +236,7 @@ class Views:
             areas=list(after),
             after=list(after.values()),
             first=min(after.values()),
-            irregular=[unit.id for unit in irregular],
+            irregular=list(irregular),
             sheet_types=sorted(SHEET_TYPES),
         )
         return {row["area_id"]: row for row in rows}
@@ -223,7 +244,7 @@ class Views:
     def last_late(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int, after: int) -> int:
         """The last offset of an update stated by a time, of those beyond an offset; -1 when there is none."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
-        return int(self._rows("last_late", **where, after=after)[0]["log_offset"])
+        return int(self._late_rows("last_late", **where, after=after)[0]["log_offset"])
 
     def until_stated_at(self) -> datetime | None:
         """The office's time up to which these tables were made; None for those that hold a prefix of the log."""
@@ -320,6 +341,18 @@ class Views:
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         with _answering():
             return self._db.execute(_SQL[name], parameters).fetchall()
+
+    def _late_rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
+        """Rows of a query for what was stated by a time and came after an offset.
+
+        Few updates are both, and they stand close together; but the planner takes the two for independent of each other and would
+        read the history whole. So it is left nothing but the BRIN index: the query hides the contest from the others.
+        """
+        with _answering():
+            self._db.execute("SET LOCAL enable_seqscan = off")
+            rows = self._rows(name, **parameters)
+            self._db.execute("SET LOCAL enable_seqscan = on")  # after an error there is no transaction to set it in
+            return rows
 
 
 @contextmanager

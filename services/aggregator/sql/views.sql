@@ -134,6 +134,18 @@ JOIN update_history h USING (unit_type, unit_id)
 WHERE h.contest_id = %(contest_id)s AND h.accepted AND h.log_offset <= %(to_offset)s
 ORDER BY h.unit_type, h.unit_id, h.sequence
 
+-- courses --
+-- With the areas that each statement counts in, as `CountUpdate.counting_areas` has them.
+SELECT h.unit_id, h.log_offset, h.event_id, h.stated_at,
+       h.area_path || CASE WHEN h.unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[h.unit_id] END AS areas
+FROM unnest(%(ids)s::text[]) AS u (unit_id)
+JOIN update_history h USING (unit_id)
+WHERE h.contest_id = %(contest_id)s AND h.unit_type = %(unit_type)s AND h.accepted AND h.log_offset <= %(to_offset)s
+ORDER BY h.unit_id, h.sequence
+
+-- updates_at --
+SELECT * FROM update_history WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
+
 -- changes_at --
 SELECT log_offset, event_id, stated_at, change FROM update_history
 WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
@@ -174,31 +186,35 @@ SELECT unit_id FROM update_history
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND log_offset <= %(to_offset)s AND is_moved
 
 -- late_changes --
+-- `|| ''`: see Views._late_rows.
 WITH wanted AS (
     SELECT * FROM unnest(%(areas)s::text[], %(after)s::bigint[]) AS w (area_id, after)
 ), late AS MATERIALIZED (
-    SELECT a.area_id, h.log_offset, h.event_id, h.stated_at, h.change
-    FROM update_history h
-    CROSS JOIN LATERAL unnest(h.area_path || CASE WHEN h.unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[h.unit_id] END)
-        AS a (area_id)
-    JOIN wanted w ON w.area_id = a.area_id AND h.log_offset > w.after
-    WHERE h.contest_id = %(contest_id)s AND h.unit_type = %(unit_type)s AND h.is_current
-      AND h.stated_at <= %(stated_at)s AND h.log_offset <= %(to_offset)s AND h.log_offset > %(first)s
-      AND h.unit_id <> ALL (%(irregular)s)
+    SELECT log_offset, event_id, stated_at, change,
+           area_path || CASE WHEN unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[unit_id] END AS areas
+    FROM update_history
+    WHERE contest_id || '' = %(contest_id)s AND unit_type = %(unit_type)s AND is_current
+      AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s AND log_offset > %(first)s
+      AND unit_id <> ALL (%(irregular)s)
+), of_area AS MATERIALIZED (
+    SELECT area_id, l.log_offset, l.event_id, l.stated_at, l.change
+    FROM late l CROSS JOIN LATERAL unnest(l.areas) AS a (area_id) JOIN wanted w USING (area_id)
+    WHERE l.log_offset > w.after
 ), sums AS (
     SELECT area_id, jsonb_object_agg(figure, change) AS change
     FROM (SELECT l.area_id, c.key AS figure, sum(c.value::bigint) AS change
-          FROM late l, jsonb_each_text(l.change) c GROUP BY 1, 2) s
+          FROM of_area l, jsonb_each_text(l.change) c GROUP BY 1, 2) s
     GROUP BY area_id
 )
-SELECT l.area_id, max(l.log_offset) AS log_offset, max(l.stated_at) AS stated_at,
-       (array_agg(l.event_id ORDER BY l.log_offset DESC))[1] AS event_id,
-       (SELECT change FROM sums s WHERE s.area_id = l.area_id) AS change
-FROM late l GROUP BY l.area_id
+SELECT area_id, l.log_offset, l.event_id, l.stated_at, s.change
+FROM (SELECT area_id, max(log_offset) AS log_offset, max(stated_at) AS stated_at,
+             (array_agg(event_id ORDER BY log_offset DESC))[1] AS event_id
+      FROM of_area GROUP BY area_id) l
+LEFT JOIN sums s USING (area_id)
 
 -- last_late --
 SELECT coalesce(max(log_offset), -1) AS log_offset FROM update_history
-WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND accepted
+WHERE contest_id || '' = %(contest_id)s AND unit_type = %(unit_type)s AND accepted
   AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s AND log_offset > %(after)s
 
 -- updates_between --
