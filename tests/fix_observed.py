@@ -1,4 +1,4 @@
-"""Ingest and aggregator as processes of their own that are asked over HTTP how they are, and a database to take from them."""
+"""Ingest, aggregator and mirror as processes of their own that are asked over HTTP how they are, and a database to take from them."""
 
 from __future__ import annotations
 
@@ -95,13 +95,14 @@ class Observed:
 
 @dataclass
 class Night:
-    """A watched folder, a database of its own, and the two services, not started yet."""
+    """A watched folder, a database of its own, and the services, not started yet."""
 
     folder: Path
     postgres: Postgres
     setup: Setup
     ingest: Observed
     aggregator: Observed
+    mirror: Observed
 
     def publish_the_48(self) -> None:
         """Puts the 48 official updates of the example into the folder."""
@@ -136,12 +137,13 @@ def night_on(broker: Broker, postgres: Postgres, root: Path) -> Iterator[Night]:
     folder.mkdir()
     contest = str(EXAMPLE / "contest.toml")
     ingest = Observed(("ingest", "watch", str(folder), "--contest", contest, "--every", "0.2"), setup)
-    night = Night(folder, postgres, setup, ingest, Observed(("aggregator", "run"), setup))
+    mirror = Observed(("backup", "mirror", "--follow", "--every", "0.2", str(root / "mirror")), setup)
+    night = Night(folder, postgres, setup, ingest, Observed(("aggregator", "run"), setup), mirror)
     try:
         yield night
     finally:
-        night.ingest.stop()
-        night.aggregator.stop()
+        for service in (night.ingest, night.aggregator, night.mirror):
+            service.stop()
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import BrokerResponseError, KafkaError, OffsetOutOfRangeError
+from kafka.errors import BrokerResponseError, KafkaError, OffsetOutOfRangeError, for_code
 from kafka.structs import MemberState
 
 from aggregator.records import RawRecord
-from runtime.access import KafkaAccess
+from runtime.access import AccessRefused, KafkaAccess
 from schemas.errors import EscrutinioError
 from schemas.topics import EVENTS
 
@@ -93,17 +93,19 @@ class Log:
         """The topic's id: another one means another log under the same name.
 
         Raises LogError when the topic is missing or may lose, compact or re-time events; the message names the
-        setting and the command that mends it.
+        setting and the command that mends it. Here as in all that asks the brokers, AccessRefused for want of a grant.
         """
         admin = _admin(self.kafka)
         try:
             (found,) = admin.describe_topics([self.topic])
-            if found.get("error_code"):
-                raise self._missing()
+            if found["error_code"]:
+                raise self._refusal(for_code(found["error_code"])()) or self._missing()
             resource = ConfigResource(ConfigResourceType.TOPIC, self.topic)
             settings = _settings(admin.describe_configs([resource]))
         except KafkaError as error:
-            raise LogUnreachable(f"{self.kafka} does not describe {self.topic}: {error!r}") from error
+            raise self._refusal(error) or LogUnreachable(
+                f"{self.kafka} does not describe {self.topic}: {error!r}"
+            ) from error
         finally:
             admin.close()
         for name, value in EVENTS.required.items():
@@ -188,7 +190,9 @@ class Log:
         except OffsetOutOfRangeError as error:
             raise LogError(f"{self.topic} no longer has the offset that comes next: {error}") from error
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"reading {self.topic} from {self.kafka} failed: {error!r}") from error
+            raise self._refusal(error) or LogUnreachable(
+                f"reading {self.topic} from {self.kafka} failed: {error!r}"
+            ) from error
         return [
             RawRecord(r.partition, r.offset, r.timestamp, r.key, r.value, list(r.headers))
             for records in polled.values()
@@ -223,7 +227,10 @@ class Log:
         try:
             return ask(*arguments)
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"{self.kafka} does not answer: {error!r}") from error
+            raise self._refusal(error) or LogUnreachable(f"{self.kafka} does not answer: {error!r}") from error
+
+    def _refusal(self, error: Exception) -> AccessRefused | None:
+        return self.kafka.refusal(error, f"topic {self.topic}")
 
 
 class Group:
@@ -277,6 +284,8 @@ class Group:
         try:
             self._member.poll(timeout_ms=10 if self._shared() and self._tenures.held else 200)
         except (KafkaError, OSError) as error:
+            if refusal := self._kafka.refusal(error, f"group {self.name}"):
+                raise refusal from error
             if isinstance(error, BrokerResponseError) and not error.retriable:
                 raise LogError(f"the broker refuses a member of group {self.name}: {error!r}") from error
             raise LogUnreachable(f"group {self.name} at {self._kafka} failed: {error!r}") from error
@@ -292,7 +301,9 @@ class Group:
         try:
             group = admin.describe_groups([self.name])[self.name]
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"{self._kafka} does not describe group {self.name}: {error!r}") from error
+            raise self._kafka.refusal(error, f"group {self.name}") or LogUnreachable(
+                f"{self._kafka} does not describe group {self.name}: {error!r}"
+            ) from error
         finally:
             admin.close()
         return group["group_state"] == "Stable" and any(

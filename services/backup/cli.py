@@ -5,6 +5,7 @@ Answers go to standard output, everything said meanwhile to standard error.
 """
 
 import json
+import logging
 import signal
 import sys
 import threading
@@ -21,18 +22,22 @@ from backup import documents, mirror, restore
 from backup.folder import MOST_EVENTS, TopicFolder
 from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest
-from runtime import options
+from backup.metrics import Metrics
+from runtime import logs, options
 from runtime.access import AccessError
-from runtime.health import Pulse, new_registry, serving
+from runtime.health import new_registry, serving
 from runtime.settings import Settings, SettingsError
 from schemas.errors import EscrutinioError
 from schemas.topics import TOPICS
+
+logger = logging.getLogger(__name__)
 
 _EVERY_S = 2.0
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(options.kafka(command))
+    as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+    return as_json(options.log_format(options.kafka(command)))
 
 
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
@@ -88,19 +93,11 @@ def mirror_command(
         signal.signal(number, lambda *_: stop.set())
     needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
 
-    pulse, complete = Pulse(), threading.Event()
-
-    def whole() -> None:
-        pulse.beat()
-        complete.set()
-
-    def not_ready() -> str | None:
-        return pulse.not_live() or (None if complete.is_set() else "the log is not mirrored to its end yet")
-
-    with serving(settings.http, new_registry("backup"), pulse, not_ready, stop), _log(settings) as log:
+    metrics = Metrics(registry := new_registry("backup"))
+    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), _log(settings) as log:
         manifests = mirror.run(
             log, folder, needed, stop, _say,
-            follow=follow, alive=pulse.beat, whole=whole, waiting=pulse.hinder, every_s=every_s, most_events=segment_events,
+            follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,
         )  # fmt: skip
     _tell(as_json, {"topics": [_told(m) for m in manifests]}, [_line(m) for m in manifests])
 
@@ -181,7 +178,7 @@ class _Progress:
 
 
 def _say(line: str) -> None:
-    click.echo(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}", err=True)
+    logger.info("%s", line)
 
 
 def _tell(as_json: bool, answer: dict[str, Any], lines: list[str]) -> None:
@@ -206,9 +203,11 @@ def _line(manifest: Manifest) -> str:
 
 def _settings(flags: dict[str, Any]) -> Settings:
     try:
-        return Settings.load(**flags)
+        settings = Settings.load(**flags)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+    logs.configure(settings.log_format)
+    return settings
 
 
 def _log(settings: Settings) -> KafkaLog:
@@ -228,5 +227,5 @@ def main() -> None:
     try:
         cli()
     except EscrutinioError as fault:
-        click.echo(f"escrutinio-backup: {fault}", err=True)
+        logs.say_fault("escrutinio-backup", fault)
         sys.exit(2)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, for_code
 from kafka.serializer.abstract import Serializer
 
 from backup.errors import LogAway, LogRefused
@@ -27,7 +27,7 @@ _TIMESTAMPS = "message.timestamp."
 
 
 class KafkaLog:
-    """The brokers. Use as a context manager."""
+    """The brokers. Use as a context manager. Whatever asks them raises AccessRefused for want of a grant."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
@@ -54,6 +54,8 @@ class KafkaLog:
         with _Admin(self._kafka) as admin:
             (found,) = admin.call("describe_topics", [topic])
             if found["error_code"] or found["topic_id"] is None:
+                if refusal := self._kafka.refusal(for_code(found["error_code"])(), f"topic {topic}"):
+                    raise refusal
                 return None
             described = admin.call("describe_configs", [ConfigResource(ConfigResourceType.TOPIC, topic)])
         ((_, topics),) = described.items()
@@ -121,7 +123,9 @@ class KafkaLog:
                     raise LogAway(f"{topic}/{partition} brings nothing at offset {start}, though it ends at {end}")
         except (KafkaError, OSError) as error:
             self.close()
-            raise LogAway(f"reading {topic} from {self._kafka}: {error!r}") from error
+            raise self._kafka.refusal(error, f"topic {topic}") or LogAway(
+                f"reading {topic} from {self._kafka}: {error!r}"
+            ) from error
 
     def _no_hole(self, at: TopicPartition, expected: int, found: int) -> None:
         if found != expected:
@@ -146,7 +150,9 @@ class KafkaLog:
             finally:
                 producer.close(timeout=10)
         except (KafkaError, OSError) as error:
-            raise LogAway(f"writing {topic} to {self._kafka}: {error!r}") from error
+            raise self._kafka.refusal(error, f"topic {topic}") or LogAway(
+                f"writing {topic} to {self._kafka}: {error!r}"
+            ) from error
 
     def _ask(self, what: str, topic: str, partition: int) -> Any:
         at = TopicPartition(topic, partition)
@@ -154,7 +160,9 @@ class KafkaLog:
             return getattr(self._connected(), what)([at])[at]
         except (KafkaError, OSError) as error:
             self.close()
-            raise LogAway(f"{self._kafka} does not answer: {error!r}") from error
+            raise self._kafka.refusal(error, f"topic {topic}") or LogAway(
+                f"{self._kafka} does not answer: {error!r}"
+            ) from error
 
     def _connected(self) -> Any:
         if self._consumer is None:
@@ -232,4 +240,4 @@ class _Admin:
         try:
             return getattr(self._client, method)(*arguments, **options)
         except (KafkaError, OSError) as error:
-            raise LogAway(f"{method} at {self._kafka}: {error!r}") from error
+            raise self._kafka.refusal(error, method) or LogAway(f"{method} at {self._kafka}: {error!r}") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from backup.errors import FolderFull, LogAway, LogRefused
 from backup.folder import MOST_BYTES, MOST_EVENTS, TopicFolder
 from backup.kafka_log import KafkaLog
+from backup.listener import Listener
 from backup.manifest import Manifest, Record
 
 _RETRY_S = 2.0
@@ -30,36 +31,32 @@ def run(
     say: Callable[[str], None],
     *,
     follow: bool,
-    alive: Callable[[], None],
-    whole: Callable[[], None],
-    waiting: Callable[[str], None],
+    listener: Listener | None = None,
     every_s: float = 1.0,
     most_events: int = MOST_EVENTS,
 ) -> list[Manifest]:
     """Mirrors topics (name, and the settings that each must have) to their ends; with `follow` until told to stop.
 
-    A follower waits for a broker that is away and for a disk that is full; `alive` is told of every
-    segment, `whole` of every time all was mirrored, `waiting` of what it waits for.
-    Returns what is mirrored.
+    A follower waits for a broker that is away and for a disk that is full. Returns what is mirrored.
     """
+    listener = listener or Listener()
     with ExitStack() as stack:
-        mirrors = [
-            _Mirror(
-                log, stack.enter_context(TopicFolder(folder / name, most_events)), name, needed, most_events, say, alive
-            )
-            for name, needed in topics
-        ]
+        mirrors = []
+        for name, needed in topics:
+            files = stack.enter_context(TopicFolder(folder / name, most_events))
+            mirrors.append(_Mirror(log, files, name, needed, most_events, say, listener))
         while True:
-            pause = every_s
+            pause, at_s = every_s, time.time()
             try:
                 for mirror in mirrors:
                     mirror.go_on(stop)
-                whole()
+                if not stop.is_set():  # else it may have ended before the end
+                    listener.whole(at_s)
             except (LogAway, FolderFull) as fault:
                 if not follow:
                     raise
                 say(f"{fault}; trying again")
-                waiting(str(fault))
+                listener.lost("kafka" if isinstance(fault, LogAway) else "folder", str(fault))
                 for mirror in mirrors:
                     mirror.doubt()
                 pause = _RETRY_S
@@ -78,11 +75,11 @@ class _Mirror:
         needed: Mapping[str, str],
         most_events: int,
         say: Callable[[str], None],
-        alive: Callable[[], None],
+        listener: Listener,
     ) -> None:
         self.manifest = folder.manifest()
         self._log, self._folder, self._topic, self._needed, self._say = log, folder, topic, needed, say
-        self._most_events, self._alive = most_events, alive
+        self._most_events, self._listener = most_events, listener
         self._agreed = self._doubted = False
 
     def go_on(self, stop: threading.Event) -> None:
@@ -92,6 +89,8 @@ class _Mirror:
         if not self._agreed or self._grown():
             self.manifest = self._agree()
             self._agreed = True
+            places = {partition: self.manifest.next_offset(partition) for partition in range(self.manifest.partitions)}
+            self._listener.begun(self._topic, places)
             for partition in range(self.manifest.partitions):
                 self._add(partition, stop)
 
@@ -106,10 +105,9 @@ class _Mirror:
 
     def _grown(self) -> bool:
         assert self.manifest is not None
-        return any(
-            self._log.end(self._topic, partition) != self.manifest.next_offset(partition)
-            for partition in range(self.manifest.partitions)
-        )
+        ends = {partition: self._log.end(self._topic, partition) for partition in range(self.manifest.partitions)}
+        self._listener.ends(self._topic, ends)
+        return any(end != self.manifest.next_offset(partition) for partition, end in ends.items())
 
     def _agree(self) -> Manifest:
         """The manifest, once the log is known to be what it is of. Raises LogRefused."""
@@ -157,10 +155,11 @@ class _Mirror:
     def _add(self, partition: int, stop: threading.Event) -> None:
         assert self.manifest is not None
         start, end = self.manifest.next_offset(partition), self._log.end(self._topic, partition)
+        self._listener.ends(self._topic, {partition: end})
         said = time.monotonic()
         for records in _chunks(self._log.read(self._topic, partition, start, end), self._most_events):
             self.manifest = self._folder.append(partition, records)
-            self._alive()
+            self._listener.mirrored(self._topic, partition, records[-1].offset + 1, len(records))
             if time.monotonic() - said > _SAY_EVERY_S:
                 said = time.monotonic()
                 self._say(f"{self._topic}/{partition}: {records[-1].offset + 1:,} of {end:,}")

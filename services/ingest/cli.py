@@ -6,7 +6,6 @@ wrong use, or a fault. Reports go to standard output, everything said meanwhile 
 
 import gc
 import json
-import logging
 import os
 import signal
 import threading
@@ -41,8 +40,6 @@ from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.errors import EscrutinioError
 from schemas.types import ReportingUnitType, UpdateKind
-
-logger = logging.getLogger(__name__)
 
 
 class IngestSettings(Settings):
@@ -371,15 +368,8 @@ def main() -> None:
     try:
         cli()
     except Stopped as fault:
-        _say_fault(fault)
+        logs.say_fault("escrutinio-ingest", fault)
         os._exit(2)  # a producer that cannot reach its broker would hold up, or fail in, an orderly exit
     except EscrutinioError as fault:
-        _say_fault(fault)
+        logs.say_fault("escrutinio-ingest", fault)
         raise SystemExit(2) from None
-
-
-def _say_fault(fault: EscrutinioError) -> None:
-    if logs.is_json():
-        logger.critical("%s", fault, extra={"fault": type(fault).__name__})
-    else:
-        click.echo(f"escrutinio-ingest: {fault}", err=True)

@@ -46,6 +46,9 @@ class Screen(Protocol):
     def say(self, line: str, **about: object) -> None:
         """One line, about something that happened; `about`: what of it machines look for, by name."""
 
+    def warn(self, line: str, **about: object) -> None:
+        """The same, about something that an operator looks for: input that is not published."""
+
     def start(self, what: str, rows: int) -> None:
         """A batch of `rows` begins."""
 
@@ -259,11 +262,11 @@ class Pipeline:
         if self._aloud:
             for rejection in list(new.values())[:SHOWN]:
                 about = {"code": rejection.finding.code, "document": rejection.uri, "sha256": rejection.sha256}
-                self._screen.say(
+                self._screen.warn(
                     f"rejected: {rejection}", contest_id=contest_id, rejection_id=str(rejection.id), **about
                 )
             if len(new) > SHOWN:
-                self._screen.say(f"and {len(new) - SHOWN:,} more, all in {names.rejected}")
+                self._screen.warn(f"and {len(new) - SHOWN:,} more rejected, all in {names.rejected}")
         for heartbeat in found.heartbeats:
             self.contest.hear(heartbeat)
         return 0, True
@@ -493,7 +496,7 @@ class Pipeline:
 
     def _say_waiting(self, line: str) -> None:
         self.listener.waiting(line)
-        self._screen.say(line)
+        self._screen.warn(line)
 
     def _wait(self) -> None:
         if self._stop.wait(_RETRY_S):

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, KafkaAdminClient
-from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
 from kafka.partitioner import murmur2
 
 from ingest.errors import BrokerAway, DeliveryFailed, Stopped, TopicRefused
@@ -81,7 +81,7 @@ class Publisher:
 
         `sent` is told of each message given to the producer. `places`: the next offset of each partition; as soon as a
         message is found elsewhere, since someone else writes there too, no more are sent. Raises DeliveryFailed when the broker refuses one, after the
-        fate of all is known, and Stopped when asked to stop while the broker is away.
+        fate of all is known, AccessRefused when it is for want of a grant, and Stopped when asked to stop while the broker is away.
         """
         offsets: dict[int, list[int]] = {}
         waiting: deque[Any] = deque()
@@ -98,7 +98,9 @@ class Publisher:
             for other in waiting:  # nothing may arrive any more once the log is read again
                 with suppress(KafkaError):
                     self._outcome(other)
-            raise DeliveryFailed(f"{topic} at {self._kafka}: {type(error).__name__}: {error}") from error
+            raise self._kafka.refusal(error, f"topic {topic}") or DeliveryFailed(
+                f"{topic} at {self._kafka}: {type(error).__name__}: {error}"
+            ) from error
         return offsets
 
     def _hand_over(self, topic: str, message: Message) -> Any:
@@ -163,16 +165,18 @@ def create(kafka: KafkaAccess, topics: Iterable[tuple[str, Topic]], *, replicati
 
 
 def inspect(kafka: KafkaAccess, topics: Iterable[tuple[str, Topic]]) -> None:
-    """Raises TopicRefused for the first topic that is missing or has a setting under which events could be lost."""
+    """Raises TopicRefused for the first topic that is missing or has a setting under which events could be lost, and
+    AccessRefused for one that is not granted to us."""
     with _admin(kafka) as admin:
-        existing = set(admin.call("list_topics"))
         for name, topic in topics:
-            if name not in existing:
-                raise TopicRefused(f"topic {name} does not exist at {kafka}; create it: escrutinio-ingest topics")
+            (about,) = admin.call("describe_topics", [name])
+            if about["error_code"]:
+                raise kafka.refusal(for_code(about["error_code"])(), f"topic {name}") or TopicRefused(
+                    f"topic {name} does not exist at {kafka}; create it: escrutinio-ingest topics"
+                )
             resource = ConfigResource("TOPIC", name)
             described = admin.call("describe_configs", [resource], config_filter="all")
             settings = next(iter(described.values()))[name]
-            (about,) = admin.call("describe_topics", [name])
             copies = min(len(partition["replica_nodes"]) for partition in about["partitions"])
             if fault := unsafe(topic, {setting: one["value"] for setting, one in settings.items()}, copies):
                 setting, found, wanted = fault
@@ -223,4 +227,6 @@ class _admin:
         except TopicAlreadyExistsError:
             raise
         except KafkaError as error:
-            raise BrokerAway(f"{method} at {self._kafka}: {type(error).__name__}: {error}") from error
+            raise self._kafka.refusal(error, method) or BrokerAway(
+                f"{method} at {self._kafka}: {type(error).__name__}: {error}"
+            ) from error

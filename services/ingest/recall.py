@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from ingest.errors import BrokerAway, LogDamaged, TopicRefused
-from runtime.access import KafkaAccess
+from runtime.access import AccessRefused, KafkaAccess
 from schemas.codec import Headers
 
 _POLL_MS = 500
@@ -56,7 +56,9 @@ class TopicReader:
                 if (yield from self._read()):
                     return
             except KafkaError as error:
-                raise BrokerAway(f"reading {self.topic} from {self.kafka}: {_words(error)}") from error
+                raise self._refusal(error) or BrokerAway(
+                    f"reading {self.topic} from {self.kafka}: {_words(error)}"
+                ) from error
             if before != self.next_offsets:
                 vain = 0
                 continue
@@ -71,7 +73,9 @@ class TopicReader:
             ends = self._asker.end_offsets([TopicPartition(self.topic, n) for n in self.next_offsets], _ASK_MS)
         except KafkaError as error:
             self.close()
-            raise BrokerAway(f"asking {self.kafka} for {self.topic}: {_words(error)}") from error
+            raise self._refusal(error) or BrokerAway(
+                f"asking {self.kafka} for {self.topic}: {_words(error)}"
+            ) from error
         return any(end > self.next_offsets[tp.partition] for tp, end in ends.items())
 
     def close(self) -> None:
@@ -142,7 +146,8 @@ class TopicReader:
         numbers = consumer.partitions_for_topic(self.topic)
         if not numbers:
             raise TopicRefused(
-                f"topic {self.topic} does not exist at {self.kafka}; create it: escrutinio-ingest topics"
+                f"topic {self.topic} does not exist at {self.kafka} (create it: escrutinio-ingest topics), or is no longer "
+                "granted to us (`escrutinio-grants apply`)"
             )
         partitions = [TopicPartition(self.topic, n) for n in sorted(numbers)]
         starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
@@ -159,6 +164,9 @@ class TopicReader:
                 )
             consumer.seek(tp, max(at, starts[tp]))
         return dict(ends)
+
+    def _refusal(self, error: Exception) -> AccessRefused | None:
+        return self.kafka.refusal(error, f"topic {self.topic}")
 
 
 def _words(error: Exception) -> str:

@@ -47,6 +47,10 @@ class ProgressScreen:
         """A line above the bar, with its time; in a structured log what it is `about` as fields."""
         logger.info("%s", line, extra=about)
 
+    def warn(self, line: str, **about: object) -> None:
+        """The same, as a warning."""
+        logger.warning("%s", line, extra=about)
+
     def start(self, what: str, rows: int) -> None:
         """A batch begins; with no rows yet while it is being read."""
         if self._task is not None:

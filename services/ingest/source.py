@@ -12,6 +12,8 @@ from ingest.statement import Capture
 
 DOCUMENTS = (".csv", ".csv.gz")
 """How the documents in a folder are told from what else lies there. A file named by itself may be called anything."""
+UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".tmp", ".temp", "~")
+"""What programs call a file that they have not finished: it will have another name when they have."""
 
 
 def documents(paths: list[Path]) -> tuple[Path, ...]:
@@ -24,22 +26,32 @@ def documents(paths: list[Path]) -> tuple[Path, ...]:
             raise SourceError(f"{path} cannot be read: {error.strerror}") from error
         if not exists:
             raise SourceError(f"{path} does not exist")
-        found.update(dict.fromkeys(walk(path) if is_folder else (path,)))
+        found.update(dict.fromkeys(filter(is_document, walk(path)) if is_folder else (path,)))
     return tuple(found)
 
 
 def walk(folder: Path) -> tuple[Path, ...]:
-    """The visible documents under a folder, in the order of their names. Raises SourceError when any of it cannot be read:
+    """The visible files under a folder, in the order of their names. Raises SourceError when any of it cannot be read:
     what cannot be read must not look empty."""
     found: list[Path] = []
     try:
         for inside, folders, names in os.walk(folder, onerror=_raise):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            paths = (Path(inside, name) for name in names if not name.startswith(".") and name.endswith(DOCUMENTS))
+            paths = (Path(inside, name) for name in names if not name.startswith("."))
             found.extend(path for path in paths if path.is_file())
     except OSError as error:
         raise SourceError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     return tuple(sorted(found))
+
+
+def is_document(path: Path) -> bool:
+    """Whether a file of a folder is read."""
+    return path.name.endswith(DOCUMENTS)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file that is none may become one, under another name."""
+    return path.name.endswith(UNFINISHED)
 
 
 def _raise(error: OSError) -> None:
@@ -52,7 +64,7 @@ def fetch(path: Path, observed_at: datetime | None = None) -> Capture:
         content = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    return Capture(_uri(path), content, observed_at or now())
+    return Capture(uri(path), content, observed_at or now())
 
 
 def now() -> datetime:
@@ -61,7 +73,7 @@ def now() -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _uri(path: Path) -> str:
+def uri(path: Path) -> str:
     """The path as given. Of one outside the working folder only its last folder and name: the rest is this machine's business.
 
     Bytes that are not UTF-8 are shown as such: events are.

@@ -19,6 +19,7 @@ from pathlib import Path
 from ingest import adapters, source
 from ingest.errors import SourceError
 from ingest.pipeline import Pipeline, Screen
+from ingest.report import SHOWN
 
 _Signature = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds."""
@@ -40,6 +41,8 @@ class Watch:
     _done: dict[Path, _Signature] = field(default_factory=dict)
     _tables: dict[Path, frozenset[_Part]] = field(default_factory=dict)
     """Files that may complete a publication, and the parts they are of it; those that came last are last."""
+    _others: set[Path] = field(default_factory=set)
+    """Files that are not read, and were said to be none."""
 
     def run(self) -> None:
         """Looks until asked to stop; the document in hand is finished first."""
@@ -63,7 +66,7 @@ class Watch:
             ready = self._still()
         except SourceError as fault:
             self.pipeline.listener.looked(str(fault))
-            self.screen.say(f"{fault}; looking again")
+            self.screen.warn(f"{fault}; looking again")
             return False
         self.pipeline.listener.looked(None)
         recognised: dict[Path, adapters.Recognised] = {}
@@ -103,7 +106,9 @@ class Watch:
     def _still(self) -> list[Path]:
         """Files that changed since they were last taken, and not since the last look."""
         ready, now = [], {}
-        for path in source.walk(self.folder):
+        files = source.walk(self.folder)
+        self._pass_over({path for path in files if not (source.is_document(path) or source.is_unfinished(path))})
+        for path in filter(source.is_document, files):
             try:
                 stat = path.stat()
             except FileNotFoundError:
@@ -114,11 +119,21 @@ class Watch:
         self._seen = now
         return ready
 
+    def _pass_over(self, others: set[Path]) -> None:
+        """Says once of each file that it is not read: whoever put it there waits for its figures."""
+        new = sorted(others - self._others)
+        for path in new[:SHOWN]:
+            name = source.uri(path)
+            self.screen.warn(f"{name} is passed over: only {' and '.join(source.DOCUMENTS)} are read", document=name)
+        if len(new) > SHOWN:
+            self.screen.warn(f"and {len(new) - SHOWN:,} more files that are no documents")
+        self._others = others
+
     def _take(self, path: Path, recognised: dict[Path, adapters.Recognised]) -> None:
         try:
             one = self.pipeline.take(path)
         except SourceError as fault:
-            self.screen.say(f"{fault}; looking again")
+            self.screen.warn(f"{fault}; looking again")
             return
         self._done[path] = self._seen.get(path, (0, 0))
         if one is None:

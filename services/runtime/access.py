@@ -44,7 +44,7 @@ class AccessError(EscrutinioError):
 
 
 class AccessRefused(AccessError):
-    """Waiting does not mend it: the password or a certificate is wrong, or no longer good."""
+    """Waiting does not mend it: the password or a certificate is wrong, or no longer good, or something is not granted."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -65,7 +65,7 @@ class KafkaAccess:
     def open(self, client: Callable[..., Any], **options: Any) -> Any:
         """A client of kafka-python, connected. Raises AccessRefused when the brokers do not take us, or we do not trust them;
         KafkaError or OSError when nobody answers."""
-        who = dict(self.settings).get("sasl.username")
+        who = self._who
         own = {_OURS[name]: value for name, value in self.settings}
         with _Reasons() as said:
             try:
@@ -77,6 +77,20 @@ class KafkaAccess:
                     # A broker sometimes hangs up before its refusal was read; one that is stopping does the same.
                     raise KafkaConnectionError(f"it hung up; is the password of {who} the right one?") from error
                 raise
+
+    def refusal(self, error: Exception, what: str) -> AccessRefused | None:
+        """The fault, where `error` is the brokers' answer that something is not granted to us; None where it is another.
+        `what` was asked for, such as `topic results.events`."""
+        if "AuthorizationFailed" not in repr(error):  # the client wraps it in others
+            return None
+        return AccessRefused(
+            f"{self} refuses {self._who or 'us'} {what}: {error!r}. What is granted stands in grants.toml; "
+            "`escrutinio-grants check` tells what differs, `escrutinio-grants apply` makes it so"
+        )
+
+    @property
+    def _who(self) -> str | None:
+        return dict(self.settings).get("sasl.username")
 
 
 class _Reasons(logging.Handler):

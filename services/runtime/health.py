@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, NamedTuple
 
-from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from pydantic import BeforeValidator
 
@@ -111,8 +111,8 @@ def serving(
 ) -> Iterator[None]:
     """Answers at `address` while the work goes on; with None, not at all. Raises HealthError when it cannot listen there.
 
-    A fault that ends the work is told as the reason for not being live for `LINGER_S`, or until `stop`, before it is raised
-    on: so that who looks now and then sees why, and a process that is always started again does not do so at once.
+    A fault that ends the work is told as the reason for not being live, and by its name in a metric, for `LINGER_S`, or until
+    `stop`, before it is raised on: so that who looks now and then sees why, and a process that is always started again does not do so at once.
     """
     if address is None:
         yield
@@ -123,6 +123,7 @@ def serving(
         raise HealthError(
             f"cannot listen at {address.host}:{address.port}: {error.strerror or error}; name another with --http"
         ) from error
+    ending = Gauge("escrutinio_fault", "1 while a process that must end tells why.", ["fault"], registry=registry)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True)
     thread.start()
     logger.info("metrics and health at http://%s:%d", *server.server_address[:2])
@@ -130,6 +131,7 @@ def serving(
         yield
     except EscrutinioError as fault:
         pulse.hinder(str(fault))
+        ending.labels(type(fault).__name__).set(1)
         if not stop.is_set():
             logger.critical("%s; ending in %.0f s", fault, LINGER_S)
             stop.wait(LINGER_S)

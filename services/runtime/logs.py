@@ -79,8 +79,16 @@ def configure(log_format: LogFormat) -> Console:
     return console
 
 
+def say_fault(program: str, fault: Exception) -> None:
+    """Why a process ends: its last line, of JSON where machines read."""
+    if is_json():
+        logging.getLogger(program).critical("%s", fault, extra={"fault": type(fault).__name__})
+    else:
+        print(f"{program}: {fault}", file=sys.stderr)  # noqa: T201
+
+
 def is_json() -> bool:
-    """Whether machines read what this process says, so that its last words must be a line of JSON too."""
+    """Whether machines read what this process says."""
     return any(isinstance(handler.formatter, _Json) for handler in logging.getLogger().handlers)
 
 

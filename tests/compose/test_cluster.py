@@ -1,4 +1,4 @@
-"""deploy/compose.cluster.yml: brokers killed in the middle of a load, and the copy of the database.
+"""deploy/compose.cluster.yml: brokers killed and restarted in the middle of a load, and the copy of the database.
 
 What is loaded is made up: sheets of the example's contest, enough of them for a load to be still going on when it is disturbed.
 """
@@ -20,7 +20,7 @@ from tests.servers import Broker
 
 BROKERS = {1: "kafka", 2: "kafka-2", 3: "kafka-3"}
 SHEETS = 16_000
-"""In each of three documents."""
+"""In each of six documents."""
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +31,23 @@ def cluster(new_project: Callable[..., Project]) -> Project:
     return cluster
 
 
-def leader(cluster: Project) -> int:
-    """The number of the broker that leads the log's partition."""
+def described(cluster: Project, broker: str, *which: str) -> str:
+    """What a broker says of topics, asked by its own name with Kafka's own tool, as in the runbook: `kafka` may be any of them."""
     tool = ["/opt/kafka/bin/kafka-topics.sh", "--command-config", "/mnt/shared/config/broker-client.properties"]
-    ask = [*tool, "--bootstrap-server", "kafka:9091", "--describe", "--topic", "results.events"]
-    told = cluster.compose("exec", "-T", "kafka", *ask)
-    assert "ReplicationFactor: 3" in told
-    assert "min.insync.replicas=2" in told
-    found = re.search(r"Leader: (\d)", told)
-    assert found, told
-    return int(found[1])
+    name = "kafka-1" if broker == "kafka" else broker
+    return cluster.compose("exec", "-T", broker, *tool, "--bootstrap-server", f"{name}:9091", "--describe", *which)
+
+
+def leader(cluster: Project) -> int:
+    """The number of the broker that leads the log's partition, as all of them say."""
+    found = set()
+    for broker in BROKERS.values():
+        told = described(cluster, broker, "--topic", "results.events")
+        assert "ReplicationFactor: 3" in told
+        assert "min.insync.replicas=2" in told
+        found |= set(re.findall(r"Leader: (\d)", told))
+    (number,) = found
+    return int(number)
 
 
 def end_of_log(cluster: Project) -> int:
@@ -82,10 +89,16 @@ def slow(cluster: Project, service: str) -> Iterator[None]:
     cluster.docker("update", "--cpus", "1", container)
 
 
-def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
+def is_whole(cluster: Project, broker: str) -> bool:
+    """Whether the broker is healthy and, as far as it knows, every record is on all three."""
+    healthy = cluster.inspect(broker)["State"]["Health"]["Status"] == "healthy"
+    return healthy and described(cluster, broker, "--under-replicated-partitions").strip() == ""
+
+
+def test_brokers_killed_and_restarted_in_the_middle_of_a_load_cost_no_event(
     cluster: Project, kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
 ) -> None:
-    documents = [many_sheets(tmp_path / f"{n}.csv", SHEETS, first=n * SHEETS + 1) for n in range(3)]
+    documents = [many_sheets(tmp_path / f"{n}.csv", SHEETS, first=n * SHEETS + 1) for n in range(6)]
     bulletins = EXAMPLE / "updates.csv"
     stated, *digests = new_setup(kafka_server).digests_after([bulletins, *documents])
     cluster.put(bulletins)
@@ -122,6 +135,21 @@ def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
     assert not cluster.counted(digests[2])
     cluster.compose("start", *away)
     cluster.until(partial(cluster.counted, digests[2]), "what came while two were away is in the count")
+
+    # As the runbook upgrades brokers: one after the other, who leads the log last, each whole before the next.
+    for broker in BROKERS.values():
+        cluster.until(partial(is_whole, cluster, broker), f"{broker} knows of no record that another misses")
+    first = leader(cluster)
+    order = [*(number for number in BROKERS if number != first), first]
+    for number, restarted in enumerate(order, 3):
+        with slow(cluster, "ingest"):
+            cluster.put(documents[number])
+            cluster.until(partial(begun, number), "a load is going on")
+            with held(cluster, "ingest"):
+                assert end_of_log(cluster) < already + (number + 1) * SHEETS, "it is still going on"
+            cluster.compose("restart", BROKERS[restarted])
+        cluster.until(partial(is_whole, cluster, BROKERS[restarted]), f"broker {restarted} has what it missed")
+    cluster.until(partial(cluster.counted, digests[-1]), "what came meanwhile is in the count")
     cluster.compose("exec", "-T", "aggregator", "escrutinio-aggregator", "verify", CONTEST)
     assert [cluster.inspect(name)["RestartCount"] for name in ("ingest", "aggregator")] == [0, 0]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import fastavro
 import pytest
@@ -60,7 +61,7 @@ class Desk:
         with KafkaLog(KafkaAccess(self.broker.bootstrap_servers)) as log:
             (manifest,) = mirror.run(
                 log, self.folder, [(self.topic, EVENTS.required)], threading.Event(), self.said.append,
-                follow=False, alive=ignore, whole=ignore, waiting=ignore, most_events=most_events,
+                follow=False, most_events=most_events,
             )  # fmt: skip
         return manifest
 
@@ -316,17 +317,28 @@ def test_a_full_disk_is_said_and_waited_for(
     disk = small_disk(follower.folder, 4)
     follower.desk.append(100)
     said = tmp_path / "said"
+    url = f"http://127.0.0.1:{(port := free_port())}"
+
+    def told(metric: str) -> bool:
+        with urlopen(f"{url}/metrics", timeout=5) as answer:
+            return metric in answer.read().decode()
+
     with said.open("w") as out:
-        process = follower.start(out.fileno())
+        process = follower.start(out.fileno(), ESCRUTINIO_HTTP=f"127.0.0.1:{port}")
     try:
         follower.at_least(100)
+        assert told('escrutinio_mirror_part_up{part="folder"} 1.0')
         disk.fill()
         follower.desk.append(1000, size=500)
         eventually(lambda: "cannot be written: No space left on device" in said.read_text())
+        eventually(lambda: told('escrutinio_mirror_part_up{part="folder"} 0.0'))
+        assert told('escrutinio_mirror_part_up{part="kafka"} 1.0')
+        assert "No space left on device" in (ask(f"{url}/live") or "")
         assert follower.desk.check(log=False).fault is None, "what was mirrored is whole"
         assert process.poll() is None
         disk.make_room()
         follower.at_least(1100)
+        eventually(lambda: told('escrutinio_mirror_part_up{part="folder"} 1.0') and ask(f"{url}/live") is None)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)

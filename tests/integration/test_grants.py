@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -36,9 +38,11 @@ from deploy import secrets as making
 from deploy.secrets import Addresses, Secrets
 from runtime import access as accesses
 from runtime.access import AccessError, AccessRefused, KafkaAccess
+from tests.fix_observed import Observed, eventually
 from tests.fix_postgres import Database
 from tests.fix_secured import GRANTS, SecuredBroker
-from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE
+from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.ingest_samples import ACTA
 
 OURS = ("ingest", "aggregator", "backup")
 EVERYBODY = (*OURS, "newsroom-demo")
@@ -321,6 +325,85 @@ def test_the_whole_flow_with_each_service_under_its_own_name(
     run("aggregator", "aggregator", "run", "--until-caught-up")
     verdict = json.loads(run("newsroom-demo", "aggregator", "verify", CONTEST, "--json"))
     assert verdict["equal"] is True
+
+
+@dataclass(frozen=True)
+class Named(Setup):
+    """Commands under a principal's name."""
+
+    access: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | {"ESCRUTINIO_KAFKA_CONFIG": str(self.access)}
+
+
+def test_what_is_no_longer_granted_is_said_and_not_taken_for_a_broker_that_is_away(
+    own_secured_server: SecuredBroker, totals: Database, tmp_path: Path
+) -> None:
+    def service(who: str, *command: str) -> Observed:
+        access = own_secured_server.secrets / f"kafka/{who}.properties"
+        setup = Named(own_secured_server.access(who).bootstrap_servers, "", totals, tmp_path / "archive", access)
+        return Observed(command, setup)
+
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    contest = str(EXAMPLE / "contest.toml")
+    ingest = service("ingest", "ingest", "watch", str(folder), "--contest", contest, "--every", "0.2")
+    aggregator = service("aggregator", "aggregator", "run", "--group", "escrutinio-night")
+    mirror = service("backup", "backup", "mirror", "--follow", "--every", "0.2", str(tmp_path / "mirror"))
+    services = {"ingest": ingest, "aggregator": aggregator, "backup": mirror}
+
+    def have(events: int) -> bool:
+        committed = aggregator.value("escrutinio_aggregator_committed_offset", partition="0")
+        mirrored = mirror.value("escrutinio_mirror_next_offset", topic=TOPICS[0], partition="0")
+        return committed == mirrored == events
+
+    def refused(who: str, what: str = f"topic {TOPICS[0]}") -> None:
+        one = services[who]
+        eventually(lambda: f" refuses {who} {what}: " in (one.not_live() or ""))
+        assert "`escrutinio-grants apply` makes it so" in (one.not_live() or "")
+        assert one.families()["escrutinio_fault"][1] == [("escrutinio_fault", {"fault": "AccessRefused"}, 1)]
+        assert one.process is not None
+        one.process.terminate()  # it need not be waited for
+        assert one.process.wait(20) == 2
+
+    tight = tmp_path / "grants.toml"
+    try:
+        shutil.copy(EXAMPLE / "updates.csv", folder)
+        for one in services.values():
+            one.start()
+        eventually(lambda: all(one.not_ready() is None for one in services.values()) and have(45))
+
+        tight.write_text(GRANTS.read_text().replace(f'write = ["{TOPICS[0]}", ', "write = ["))
+        assert f"- ingest may WRITE topic {TOPICS[0]}" in own_secured_server.grant(file=tight).output
+        (folder / "sheets.csv").write_text(ACTA, encoding="utf-8")
+        refused("ingest")
+        tight.write_text(GRANTS.read_text().replace(f'"{TOPICS[0]}", ', ""))
+        assert f"- aggregator may READ topic {TOPICS[0]}" in own_secured_server.grant(file=tight).output
+        eventually(lambda: None not in (aggregator.not_live(), mirror.not_live()))
+        assert aggregator.value("escrutinio_aggregator_part_up", part="kafka") == 1
+        assert aggregator.value("escrutinio_aggregator_reconnections_total", part="kafka") == 0
+        assert mirror.value("escrutinio_mirror_part_up", part="kafka") == 1
+        refused("aggregator")
+        refused("backup")
+        status = aggregator.setup.run("aggregator", "status", expect=1)
+        assert f"refuses aggregator topic {TOPICS[0]}: " in status.replace("\n", " ")
+        for who, one in services.items():
+            one.start()
+            refused(who)
+        tight.write_text(GRANTS.read_text().replace('groups = ["escrutinio-"]', 'groups = ["other-"]'))
+        assert own_secured_server.grant(file=tight).exit_code == 0
+        aggregator.start()
+        refused("aggregator", "group escrutinio-night")
+
+        assert own_secured_server.grant().exit_code == 0
+        for one in services.values():
+            one.start()
+        eventually(lambda: all(one.not_ready() is None for one in services.values()) and have(51))
+    finally:
+        for one in services.values():
+            one.stop()
 
 
 # --- the file

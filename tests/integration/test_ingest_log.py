@@ -64,6 +64,9 @@ class Quiet:
     def say(self, line: str, **about: object) -> None:  # noqa: ARG002
         self.lines.append(line)
 
+    def warn(self, line: str, **about: object) -> None:  # noqa: ARG002
+        self.lines.append(f"WARNING {line}")
+
     def start(self, what: str, rows: int) -> None: ...
 
     def advance(self, rows: int, news: int, rejected: int) -> None: ...
@@ -374,8 +377,8 @@ class Fetching(Quiet):
             self.silent = 3
             self.broker.kill()
 
-    def say(self, line: str, **about: object) -> None:  # noqa: ARG002
-        super().say(line)
+    def warn(self, line: str, **about: object) -> None:  # noqa: ARG002
+        super().warn(line)
         if "still trying" in line and self.silent:
             self.silent -= 1
             if not self.silent:
@@ -443,8 +446,8 @@ class Healing(Quiet):
         super().__init__()
         self.desk = desk
 
-    def say(self, line: str, **about: object) -> None:  # noqa: ARG002
-        super().say(line)
+    def warn(self, line: str, **about: object) -> None:  # noqa: ARG002
+        super().warn(line)
         if "reading the log again" in line:
             limit(self.desk, 8 << 20)
 
@@ -944,7 +947,31 @@ def test_watch_takes_what_appears_and_stops_when_asked(desk: Desk, watched: tupl
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "stopped as asked" in output
-    assert "rejected: incoming/bad.csv: F207 HTML" in output
+    assert "Z WARNING rejected: incoming/bad.csv: F207 HTML" in output
+
+
+def test_watch_says_once_what_it_does_not_read(desk: Desk, tmp_path: Path) -> None:
+    folder, screen = tmp_path / "incoming", Quiet()
+    with desk.pipeline(screen) as pipeline:
+        watch = Watch(pipeline, folder, screen, threading.Event())
+        for name in ("night/sheets.xlsx", "UPPER.CSV", ".hidden", "copying.csv.part", "copying.csv~", "sheets.csv"):
+            write(folder / name, ACTA)
+
+        def passed_over() -> list[str]:
+            return [line for line in screen.lines if line.startswith("WARNING ")]
+
+        for _ in range(3):
+            watch.look()
+        assert passed_over() == [
+            f"WARNING {name} is passed over: only .csv and .csv.gz are read"
+            for name in ("incoming/UPPER.CSV", "night/sheets.xlsx")
+        ]
+        assert len(desk.updates()) == 6
+        (folder / "UPPER.CSV").unlink()
+        watch.look()
+        write(folder / "UPPER.CSV", ACTA)
+        watch.look()
+        assert len(passed_over()) == 3, "it was put there again"
 
 
 def test_watch_waits_for_the_tables_of_an_update(desk: Desk, tmp_path: Path) -> None:

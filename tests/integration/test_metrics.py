@@ -80,9 +80,10 @@ def test_every_metric_is_documented_and_every_documented_one_exported(observed_n
     night.put("sheets.csv", ACTA)
     night.ingest.start()
     night.aggregator.start()
-    eventually(lambda: night.is_caught_up)
+    night.mirror.start()
+    eventually(lambda: night.is_caught_up and night.mirror.not_ready() is None)
     exported: dict[str, tuple[str, set[str]]] = {}
-    for service in (night.ingest, night.aggregator):
+    for service in (night.ingest, night.aggregator, night.mirror):
         for name, (kind, found) in service.families().items():
             if name.startswith("escrutinio_"):
                 labels = {label for _, has, _ in found for label in has} - {"le"}
@@ -93,6 +94,34 @@ def test_every_metric_is_documented_and_every_documented_one_exported(observed_n
         assert documented[name][0] == kind, name
         # Of what has not happened there is no sample, and so no label.
         assert labels in (set(), set(documented[name][1])), name
+
+
+def test_the_mirror_tells_how_much_of_the_log_is_not_in_it(observed_night: Night) -> None:
+    night, mirror = observed_night, observed_night.mirror
+    events = f"{night.setup.prefix}results.events"
+    at = {"topic": events, "partition": "0"}
+    night.publish_the_48()
+    night.ingest.start()
+    eventually(lambda: not night.ingest.not_ready() and samples(night.ingest, "escrutinio_ingest_heartbeats_total"))
+    begun = time.time()
+    mirror.start()
+    eventually(lambda: mirror.not_ready() is None)
+    assert mirror.value("escrutinio_mirror_records_total", **at) == 45
+    assert mirror.value("escrutinio_mirror_next_offset", **at) == 45
+    assert mirror.value("escrutinio_mirror_log_end_offset", **at) == 45
+    assert mirror.value("escrutinio_mirror_records_total", topic=f"{night.setup.prefix}results.feed-status") == 4
+    assert set(samples(mirror, "escrutinio_mirror_lag_events").values()) == {0}
+    assert samples(mirror, "escrutinio_mirror_part_up") == {("kafka",): 1, ("folder",): 1}
+    complete = mirror.value("escrutinio_mirror_last_complete_timestamp_seconds")
+    assert complete is not None
+    assert begun <= complete <= time.time()
+    eventually(lambda: (mirror.value("escrutinio_mirror_last_complete_timestamp_seconds") or 0) > complete)
+
+    mirror.stop()
+    night.put("sheets.csv", ACTA)
+    mirror.start()
+    eventually(lambda: not mirror.not_ready() and mirror.value("escrutinio_mirror_next_offset", **at) == 51)
+    assert mirror.value("escrutinio_mirror_records_total", **at) == 6, "this process brought these"
 
 
 def test_rejected_input_is_counted_once_by_its_code(observed_night: Night) -> None:
@@ -168,6 +197,7 @@ def test_a_changed_table_is_told_before_the_process_ends(observed_night: Night) 
     aggregator.start()
     eventually(lambda: "is not the sum of its units" in (aggregator.not_live() or ""))
     assert aggregator.value("escrutinio_aggregator_digest_mismatches_total") == 1
+    assert samples(aggregator, "escrutinio_fault") == {("TablesChanged",): 1}
     assert aggregator.process is not None
     aggregator.process.terminate()  # it need not be waited for
     assert aggregator.process.wait(10) == 2
@@ -180,7 +210,8 @@ def test_a_broker_that_is_away_is_no_dead_source(
         night.publish_the_48()
         night.ingest.start()
         night.aggregator.start()
-        eventually(lambda: night.is_caught_up)
+        night.mirror.start()
+        eventually(lambda: night.is_caught_up and night.mirror.not_ready() is None)
         own_kafka_server.kill()
         night.put("sheets.csv", ACTA)  # with nothing to publish it does not ask
         eventually(lambda: "no broker answers" in (night.ingest.not_live() or ""))
@@ -190,10 +221,18 @@ def test_a_broker_that_is_away_is_no_dead_source(
         eventually(lambda: night.aggregator.value("escrutinio_aggregator_part_up", part="kafka") == 0)
         assert night.aggregator.value("escrutinio_aggregator_part_up", part="postgres") == 1
         assert night.aggregator.not_live() is not None
+        eventually(lambda: night.mirror.value("escrutinio_mirror_part_up", part="kafka") == 0)
+        complete = night.mirror.value("escrutinio_mirror_last_complete_timestamp_seconds")
+        assert night.mirror.value("escrutinio_mirror_part_up", part="folder") == 1
+        assert night.mirror.not_live() is not None
+        assert night.mirror.value("escrutinio_mirror_last_complete_timestamp_seconds") == complete
         own_kafka_server.start()
         eventually(lambda: night.is_caught_up, 120)
         assert night.aggregator.value("escrutinio_aggregator_committed_offset", partition="0") == 51
         assert night.ingest.value("escrutinio_ingest_log_up") == 1
+        eventually(lambda: night.mirror.not_ready() is None)
+        assert (night.mirror.value("escrutinio_mirror_reconnections_total", part="kafka") or 0) >= 1
+        assert set(samples(night.mirror, "escrutinio_mirror_lag_events").values()) == {0}
 
 
 def test_for_machines_every_line_is_an_object_that_names_events_and_places(

@@ -13,10 +13,19 @@ from tests.ingest_samples import unprivileged
 
 
 def test_visible_documents_of_a_folder_in_order(tmp_path: Path) -> None:
-    for name in ("b.csv", "a/z.csv.gz", ".hidden.csv", ".git/c.csv", "notes.txt", "a.csv"):
+    for name in ("b.csv", "a/z.csv.gz", ".hidden.csv", ".git/c.csv", "notes.txt", "a.csv", "c.csv.part"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in source.walk(tmp_path)] == ["a/z.csv.gz", "a.csv", "b.csv"]
+    found = [path.relative_to(tmp_path).as_posix() for path in source.documents([tmp_path])]
+    assert found == ["a/z.csv.gz", "a.csv", "b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_document", "is_unfinished"),
+    [("a.csv", True, False), ("a.CSV", False, False), ("a.xlsx", False, False), ("a.csv.part", False, True), ("a.csv~", False, True)],
+)  # fmt: skip
+def test_what_is_neither_a_document_nor_on_its_way(name: str, is_document: bool, is_unfinished: bool) -> None:
+    assert (source.is_document(Path(name)), source.is_unfinished(Path(name))) == (is_document, is_unfinished)
 
 
 def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:

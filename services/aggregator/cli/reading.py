@@ -32,6 +32,7 @@ from aggregator.rows import recorded_of
 from aggregator.settings import AggregatorSettings
 from aggregator.views import Views, area_key
 from runtime import options
+from runtime.access import AccessRefused
 from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
@@ -85,7 +86,7 @@ def status(
                 ends = {p: log.end_offset(p) for p in log.partitions()}
         if (raw := last_heartbeat(servers, names.feed_status)) is not None:
             heartbeat = decode(raw.value, raw.headers)
-    except (LogError, ContractError) as error:
+    except (AccessRefused, LogError, ContractError) as error:
         fault = str(error)
     answer["log_fault"] = fault
     for p in answer["partitions"]:
