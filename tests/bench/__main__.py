@@ -10,7 +10,6 @@ import gc
 import json
 import os
 import platform
-import random
 import shutil
 import statistics
 import subprocess
@@ -19,8 +18,6 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,16 +32,16 @@ from aggregator.log import Log
 from aggregator.migrate import migrate
 from aggregator.moment import Moment
 from aggregator.parallel import cores
-from aggregator.past import Past
 from aggregator.records import RawRecord, recorded_of_raw
 from aggregator.rows import UPDATE, update_row
-from aggregator.views import Views
 from deploy.local import Stack
 from runtime.access import KafkaAccess
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
 from schemas.topics import TopicNames
 from schemas.types import ReportingUnitType
+from tests.bench.past import moments
+from tests.bench.timing import line, rate, timed
 from tests.builders import bulletin, contest
 
 CHECKOUT = Path(__file__).parents[2]
@@ -141,7 +138,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
     for size in (20_000, 5_000):
         seconds = _aggregate_anew(bench, size)
         line(f"live: log to committed, {size:,} a batch, one process", len(records) / seconds, "events/s", copy)
-    _moments(bench, len(records))
+    moments(bench.settings["reader_url"], CONTEST)
     before = json.loads(bench.run("aggregator", "show", CONTEST, "--json"))["digest"]
     told: list[str] = []
     line(
@@ -217,41 +214,6 @@ def _aggregate_anew(bench: Bench, batch_size: int) -> float:
     )
 
 
-def _moments(bench: Bench, events: int, samples: int = 50) -> None:
-    """Answers about random past moments, on a connection that is open and has read the contest's definitions once."""
-    chance = random.Random(2021)
-    with psycopg.connect(bench.settings["reader_url"]) as db:
-        query = "SELECT min(stated_at), max(stated_at) FROM results.update_history WHERE contest_id = %s"
-        row = db.execute(query, (CONTEST,)).fetchone()
-    assert row is not None
-    first, last = row
-
-    def offset() -> Moment:
-        return Moment(offset=chance.randrange(2, events))
-
-    def stated() -> Moment:
-        return Moment(stated_at=first + (last - first) * chance.random())
-
-    def both() -> Moment:
-        return replace(stated(), offset=chance.randrange(events // 2, events))
-
-    with Views(bench.settings["reader_url"]) as views:
-        districts = [a.area_id for a in views.contest(CONTEST)[0].areas if a.type is ReportingUnitType.MUNICIPALITY]
-        for what, moment in (("an offset", offset), ("an official time", stated), ("both", both)):
-            seconds = [timed(partial(_count, views, moment())) for _ in range(samples)]
-            line(f"as of {what}, the country: median", statistics.median(seconds) * 1000, "ms")
-        seconds = [timed(partial(_totals, views, offset(), districts)) for _ in range(5)]
-        line(f"as of an offset, all {len(districts):,} districts: median", statistics.median(seconds) * 1000, "ms")
-
-
-def _count(views: Views, moment: Moment) -> None:
-    Past(views, CONTEST, moment).count(None)
-
-
-def _totals(views: Views, moment: Moment, areas: list[str]) -> None:
-    Past(views, CONTEST, moment).totals(areas)
-
-
 def _latencies(bench: Bench, samples: int = 300) -> list[float]:
     """Seconds from `send` to the moment a reader's plain query sees the update, one at a time."""
     stop = threading.Event()
@@ -286,24 +248,6 @@ def _latencies(bench: Bench, samples: int = 300) -> list[float]:
 def _send(producer: Any, event: Any) -> None:
     message = encode(event)
     producer.send(EVENTS, key=message.key, value=message.value, headers=message.headers)
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds."""
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
-
-
-def rate(items: int, work: Callable[[], object]) -> float:
-    """Items per second, the best of three runs."""
-    return items / min(timed(work) for _ in range(3))
-
-
-def line(what: str, value: float, unit: str, limit: float | None = None) -> None:
-    """A line of the report, with the ratio to a limit of the same run."""
-    shown = f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-    print(f"{what:<58}{shown:>10} {unit}" + (f"   {value / limit:.2f} of the limit" if limit else ""), flush=True)
 
 
 if __name__ == "__main__":
