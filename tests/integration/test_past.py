@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.count import NothingCounted, of_state
+from aggregator.fold import AreaTotal
 from aggregator.folding import Folding
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
@@ -33,6 +34,13 @@ def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> obj
         return None
 
 
+def totals(views: Views, moment: Moment, areas: Sequence[str]) -> dict[str, AreaTotal]:
+    try:
+        return Past(views, CONTEST, moment).totals(areas)
+    except NothingCounted:
+        return {}
+
+
 def from_the_tables(views: Views, moment: Moment, area: str) -> object:
     try:
         return Past(views, CONTEST, moment).count(area)
@@ -53,6 +61,8 @@ def test_the_tables_as_of_any_moment_are_the_replay_to_it(tables: Database, data
             for area in areas:
                 expected = from_the_log(records, moment, area)
                 assert from_the_tables(views, moment, area) == expected, (moment, area)
+            one_by_one = [totals(views, moment, [area]) for area in areas]
+            assert totals(views, moment, areas) == {area: total for one in one_by_one for area, total in one.items()}
 
 
 def test_a_contest_that_stands_still_says_so_at_every_moment_after(tables: Database) -> None:
