@@ -22,7 +22,19 @@ from aggregator.views import Views
 from tests.bench import naive
 from tests.fix_postgres import Database
 from tests.fix_tables import CONTEST, written
-from tests.strategies import NIGHT, PRECINCT, a_contest, a_sheet, a_unit, moments, nights, raw, recorded, set_back
+from tests.strategies import (
+    NIGHT,
+    PRECINCT,
+    a_contest,
+    a_sheet,
+    a_unit,
+    after,
+    moments,
+    nights,
+    raw,
+    recorded,
+    set_back,
+)
 
 
 def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> object:
@@ -75,6 +87,22 @@ def test_a_contest_that_stands_still_says_so_at_every_moment_after(tables: Datab
             blocked = Past(views, CONTEST, moment).count(None).blocked
             assert blocked is not None
             assert blocked.startswith("offset 20: ")
+
+
+def test_a_statement_that_came_late_counts_in_its_own_area_as_that_one_was_read(tables: Database) -> None:
+    """The first municipality was read up to before its first statement of a later time, the second, which has none, to the end."""
+    one, other = a_sheet(), a_sheet(reporting_unit=a_unit("000002"), reported_at=NIGHT + timedelta(hours=2))
+    later = after(one, counts=a_sheet(120, 60).counts, reported_at=NIGHT + timedelta(hours=2))
+    late = after(later, counts=a_sheet(110, 70).counts, reported_at=NIGHT + timedelta(hours=1))
+    second = ("pe", "010000", "010100", "010102")
+    elsewhere = a_sheet(7, 6, reporting_unit=a_unit("000003", area_path=second))
+    log = recorded([a_contest(counting_level=PRECINCT), one, other, later, late, elsewhere])
+    with written(tables, [raw(r) for r in log], [9]) as views:
+        found = totals(views, Moment(stated_at=NIGHT + timedelta(hours=1)), ["pe", "010101", "010102"])
+    votes = {area: Layout.of(log[0].definition).votes(total.vector) for area, total in found.items()}
+    assert votes["010101"] == {"peru-libre": 110, "fuerza-popular": 70}
+    assert votes["010102"] == {"peru-libre": 7, "fuerza-popular": 6}
+    assert votes["pe"] == {"peru-libre": 117, "fuerza-popular": 76}
 
 
 def test_what_came_before_the_definition_is_remembered_over_a_restart(tables: Database) -> None:
