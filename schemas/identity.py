@@ -38,12 +38,12 @@ def _word(value: Any) -> str:
     raise TypeError(f"{value!r} has no canonical form")
 
 
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
 def canonical(value: Any) -> bytes:
     """RFC 8785 JSON of strings, times, UUIDs, integers below 2^53, booleans, nulls, lists and maps with ASCII keys."""
     return orjson.dumps(value, _word, _CANONICAL)
-
-
-_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def statement(update: CountUpdate) -> bytes:

@@ -195,8 +195,9 @@ class Server(ABC):
         if not (record.process and record.process.alive()):
             return False
         try:
-            with self.steps.step(self.title, f"runs already on {self._address(record)}"):
+            with self.steps.step(self.title, "asking whether it runs") as step:
                 self._wait_until_ready(record, 0)
+                step.say(f"runs already on {self._address(record)}")
         except StartFailed:
             if record.process.alive():
                 raise

@@ -150,7 +150,7 @@ def run(
 
     With `group`, the partitions that this group of aggregators gives to this one, and no others: see `Group`, also for
     `session_timeout_s`. A broker or database that goes away is waited for, and said. Raises what waiting cannot mend: LogError,
-    StoreError (Fenced and TablesChanged among them), RowError, MigrationError.
+    AccessRefused, StoreError (Fenced and TablesChanged among them), RowError, MigrationError.
     """
     assert group is None or not until_caught_up, "a member does not know how far the others are"
     wait_s, last_fenced = 0.5, -_AGAIN_S

@@ -15,14 +15,13 @@ from typing import Any, Self
 from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import BrokerResponseError, KafkaError, OffsetOutOfRangeError, for_code
+from kafka.errors import BrokerResponseError, KafkaError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
 from aggregator.records import RawRecord
-from runtime.access import AccessRefused, KafkaAccess
+from runtime.access import AccessRefused, KafkaAccess, described
 from schemas.errors import EscrutinioError
 from schemas.topics import EVENTS
 
@@ -93,31 +92,31 @@ class Log:
         """The topic's id: another one means another log under the same name.
 
         Raises LogError when the topic is missing or may lose, compact or re-time events; the message names the
-        setting and the command that mends it. Here as in all that asks the brokers, AccessRefused for want of a grant.
+        setting and the command that mends it. Here as in all that asks the brokers, but `partitions`, AccessRefused for want of a
+        grant.
         """
         admin = _admin(self.kafka)
         try:
-            (found,) = admin.describe_topics([self.topic])
-            if found["error_code"]:
-                raise self._refusal(for_code(found["error_code"])()) or self._missing()
-            resource = ConfigResource(ConfigResourceType.TOPIC, self.topic)
-            settings = _settings(admin.describe_configs([resource]))
+            found = described(admin, self.topic)
         except KafkaError as error:
             raise self._refusal(error) or LogUnreachable(
                 f"{self.kafka} does not describe {self.topic}: {error!r}"
             ) from error
         finally:
             admin.close()
+        if found is None:
+            raise self._missing()
+        about, settings = found
         for name, value in EVENTS.required.items():
-            if settings.get(name) != value:
+            if settings[name]["value"] != value:
                 raise LogError(
-                    f"topic {self.topic} has {name}={settings.get(name)}, the log needs {value}: "
+                    f"topic {self.topic} has {name}={settings[name]['value']}, the log needs {value}: "
                     "it could lose or change events. Nothing was read."
                 )
-        return UUID(str(found["topic_id"]))
+        return UUID(str(about["topic_id"]))
 
     def partitions(self) -> list[int]:
-        """The topic's partitions."""
+        """The topic's partitions. Raises LogError where there are none to be seen: the brokers do not tell why."""
         found = self._call(self._consumer.partitions_for_topic, self.topic)
         if not found:
             raise self._missing()
@@ -349,10 +348,3 @@ def last_heartbeat(kafka: KafkaAccess, topic: str) -> RawRecord | None:
             for records in log.read_to_end(partition, max(first, end - 1), end):
                 newest = max((*records, *([newest] if newest else [])), key=lambda r: r.timestamp_ms)
         return newest
-
-
-def _settings(described: Any) -> dict[str, str]:
-    """Setting by name, from whatever shape the client answers in."""
-    ((_, topics),) = described.items()
-    (settings,) = topics.values()
-    return {name: entry["value"] for name, entry in settings.items()}

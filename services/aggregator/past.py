@@ -59,8 +59,8 @@ class _Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What became of a unit in one area: its state as the area's total was read, its state at the moment, and the statements
-    that changed the area up to then."""
+    """What became of a unit in one area: its state as the area's total was read and its state at the moment, None and None where
+    they are the same, and the statements that changed the area up to then."""
 
     area: str
     before: _Placed | None
@@ -213,16 +213,17 @@ class Past:
             _touch(total, row["stated_at"], row["log_offset"], row["event_id"])
             self._layout.add_changes(total.vector, row["change"] or {})
         turns = list(self._turns(kind, irregular, ends))
-        changed = [(turn.area, turn.before, turn.after) for turn in turns if turn.before is not turn.after]
-        contributions = self._contributions({s.offset for _, *states in changed for s in states if s is not None})
+        contributions = self._contributions(
+            {s.offset for turn in turns for s in (turn.before, turn.after) if s is not None}
+        )
         for turn in turns:
             total = found.setdefault(turn.area, AreaTotal(self._layout.zero()))
             for touch in turn.touches:
                 _touch(total, touch.stated_at, touch.offset, touch.event_id)
-        for area, before, after in changed:
-            for state, by in ((before, sub), (after, add)):
+            for state, by in ((turn.before, sub), (turn.after, add)):
                 if state is not None:
-                    found[area].vector = list(map(by, found[area].vector, contributions[state.offset]))
+                    pairs = zip(total.vector, contributions[state.offset], strict=True)
+                    total.vector = [by(had, given) for had, given in pairs]
 
     def _turns(self, kind: str, unit_ids: Sequence[str], ends: Mapping[str, int]) -> Iterator[_Turn]:
         """What became of units of a type, in each of the areas that they ever were in."""
@@ -235,7 +236,9 @@ class Past:
             for area in ends.keys() & {area for s in statements for area in s.areas}:
                 before, _ = _state([s for s in statements if s.offset <= ends[area]], area)
                 after, touches = _state(in_time, area)
-                if before is not None or touches:
+                if before is after:
+                    before = after = None
+                if touches:  # a state in the area touched it
                     yield _Turn(area, before, after, touches)
 
     def _contributions(self, offsets: Collection[int]) -> dict[int, Vector]:

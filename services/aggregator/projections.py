@@ -213,7 +213,7 @@ class Projections:
             {
                 "from_version": live.version,
                 "to_version": other.version,
-                "next_offsets": Jsonb({p.partition: p.next_offset for p in old}),
+                "next_offsets": Jsonb({str(p.partition): p.next_offset for p in old}),
                 "from_digests": Jsonb(old_digests),
                 "to_digests": Jsonb(new_digests),
                 "reason": reason,

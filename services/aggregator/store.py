@@ -97,9 +97,8 @@ class Store:
             raise StoreUnreachable(f"PostgreSQL does not answer: {error}") from error
         except psycopg.Error as error:
             raise StoreError(f"not an address of PostgreSQL: {error}") from error
-        set_json_dumps(
-            orjson.dumps, self._db
-        )  # three documents a row: the standard library's takes a tenth of a commit
+        # Three documents a row: the standard library would take a tenth of a commit for them.
+        set_json_dumps(orjson.dumps, self._db)
         try:
             with _reachable():
                 check(self._db, projection, projection.tables)

@@ -6,10 +6,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
-from psycopg.types.json import set_json_loads
 
 from aggregator.count import AsOf, Count, NothingCounted, count, find_area
 from aggregator.fold import AREA_TYPES
@@ -47,7 +46,6 @@ class Views:
             )
         except psycopg.Error as error:
             raise ViewsUnreachable(f"PostgreSQL does not answer: {error}") from error
-        set_json_loads(orjson.loads, self._db)
         try:
             with _answering():
                 check(self._db, projection, projection.views)
@@ -346,13 +344,18 @@ class Views:
         """Rows of a query for what was stated by a time and came after an offset.
 
         Few updates are both, and they stand close together; but the planner takes the two for independent of each other and would
-        read the history whole. So it is left nothing but the BRIN index: the query hides the contest from the others.
+        read the history whole. So it may not, and what the other indexes begin with, the contest, the query hides from them:
+        the BRIN index costs least then.
         """
         with _answering():
             self._db.execute("SET LOCAL enable_seqscan = off")
-            rows = self._rows(name, **parameters)
-            self._db.execute("SET LOCAL enable_seqscan = on")  # after an error there is no transaction to set it in
-            return rows
+            try:
+                return self._rows(name, **parameters)
+            finally:
+                if (
+                    self._db.info.transaction_status is TransactionStatus.INTRANS
+                ):  # else it is taken back with all the rest
+                    self._db.execute("SET LOCAL enable_seqscan TO DEFAULT")
 
 
 @contextmanager

@@ -6,19 +6,19 @@ and goes on from.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaError, for_code
+from kafka.errors import KafkaError
 from kafka.serializer.abstract import Serializer
 
 from backup.errors import LogAway, LogRefused
 from backup.manifest import Record, Topic
-from runtime.access import KafkaAccess
+from runtime.access import KafkaAccess, described
 
 _STALL_S = 30.0
 _LARGEST = 8 << 20
@@ -52,18 +52,14 @@ class KafkaLog:
     def describe(self, topic: str) -> Topic | None:
         """The topic; None when it is not there. Raises LogAway."""
         with _Admin(self._kafka) as admin:
-            (found,) = admin.call("describe_topics", [topic])
-            if found["error_code"] or found["topic_id"] is None:
-                if refusal := self._kafka.refusal(for_code(found["error_code"])(), f"topic {topic}"):
-                    raise refusal
-                return None
-            described = admin.call("describe_configs", [ConfigResource(ConfigResourceType.TOPIC, topic)])
-        ((_, topics),) = described.items()
-        (settings,) = topics.values()
+            found = admin.call(f"topic {topic}", described, topic)
+        if found is None:
+            return None
+        about, settings = found
         own = {n: e["value"] for n, e in settings.items() if e["config_source"] == "DYNAMIC_TOPIC_CONFIG"}
-        partitions = found["partitions"]
+        partitions = about["partitions"]
         return Topic(
-            topic=topic, topic_id=UUID(str(found["topic_id"])), partitions=len(partitions),
+            topic=topic, topic_id=UUID(str(about["topic_id"])), partitions=len(partitions),
             replication_factor=len(partitions[0]["replica_nodes"]), settings=dict(sorted(own.items())),
         )  # fmt: skip
 
@@ -75,7 +71,12 @@ class KafkaLog:
             "configs": topic.settings,
         }
         with _Admin(self._kafka) as admin:
-            admin.call("create_topics", {topic.topic: plan}, wait_for_metadata=True)
+            admin.call(
+                f"to make topic {topic.topic}",
+                KafkaAdminClient.create_topics,
+                {topic.topic: plan},
+                wait_for_metadata=True,
+            )
 
     def change(self, topic: str, settings: dict[str, str | None]) -> None:
         """Changes settings of a topic; None takes one back to the broker's default."""
@@ -84,7 +85,11 @@ class KafkaLog:
             for name, value in settings.items()
         }
         with _Admin(self._kafka) as admin:
-            admin.call("alter_configs", [ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
+            admin.call(
+                f"to change topic {topic}",
+                KafkaAdminClient.alter_configs,
+                [ConfigResource(ConfigResourceType.TOPIC, topic, wanted)],
+            )
 
     # --- records
 
@@ -235,9 +240,9 @@ class _Admin:
     ) -> None:
         self._client.close()
 
-    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """One request."""
+    def call(self, what: str, ask: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """One request, made by `ask` of the client, for `what`."""
         try:
-            return getattr(self._client, method)(*arguments, **options)
+            return ask(self._client, *arguments, **options)
         except (KafkaError, OSError) as error:
-            raise self._kafka.refusal(error, method) or LogAway(f"{method} at {self._kafka}: {error!r}") from error
+            raise self._kafka.refusal(error, what) or LogAway(f"{what} at {self._kafka}: {error!r}") from error

@@ -7,6 +7,7 @@ Before anything is added, the log must be the one that the files are of: the sam
 offset, at least as long, and its record where the files end the same, byte by byte. Else nothing is written.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from backup.folder import MOST_BYTES, MOST_EVENTS, TopicFolder
 from backup.kafka_log import KafkaLog
 from backup.listener import Listener
 from backup.manifest import Manifest, Record
+
+logger = logging.getLogger(__name__)
 
 _RETRY_S = 2.0
 _SAY_EVERY_S = 2.0
@@ -55,7 +58,7 @@ def run(
             except (LogAway, FolderFull) as fault:
                 if not follow:
                     raise
-                say(f"{fault}; trying again")
+                logger.warning("%s; trying again", fault)
                 listener.lost("kafka" if isinstance(fault, LogAway) else "folder", str(fault))
                 for mirror in mirrors:
                     mirror.doubt()

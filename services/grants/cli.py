@@ -15,7 +15,7 @@ from runtime.settings import Settings
 from schemas.errors import EscrutinioError
 
 _options = (
-    options.kafka_config,
+    options.setting("--kafka-config", "The administrator's access.", click.Path(path_type=Path)),
     options.topic_prefix,
     click.option(
         "--principals", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True, metavar="FOLDER",

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from kafka import KafkaProducer
-from kafka.admin import ConfigResource, KafkaAdminClient
-from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 from kafka.partitioner import murmur2
 
 from ingest.errors import BrokerAway, DeliveryFailed, Stopped, TopicRefused
-from runtime.access import KafkaAccess
+from runtime.access import KafkaAccess, described
 from schemas.codec import Message
 from schemas.topics import Topic
 
@@ -157,7 +157,7 @@ def create(kafka: KafkaAccess, topics: Iterable[tuple[str, Topic]], *, replicati
                 settings["unclean.leader.election.enable"] = "false"
             plan = {name: {"num_partitions": 1, "replication_factor": replication_factor, "configs": settings}}
             try:
-                admin.call("create_topics", plan, wait_for_metadata=True)
+                admin.call(f"to make topic {name}", KafkaAdminClient.create_topics, plan, wait_for_metadata=True)
                 created[name] = True
             except TopicAlreadyExistsError:
                 created[name] = False
@@ -169,14 +169,10 @@ def inspect(kafka: KafkaAccess, topics: Iterable[tuple[str, Topic]]) -> None:
     AccessRefused for one that is not granted to us."""
     with _admin(kafka) as admin:
         for name, topic in topics:
-            (about,) = admin.call("describe_topics", [name])
-            if about["error_code"]:
-                raise kafka.refusal(for_code(about["error_code"])(), f"topic {name}") or TopicRefused(
-                    f"topic {name} does not exist at {kafka}; create it: escrutinio-ingest topics"
-                )
-            resource = ConfigResource("TOPIC", name)
-            described = admin.call("describe_configs", [resource], config_filter="all")
-            settings = next(iter(described.values()))[name]
+            found = admin.call(f"topic {name}", described, name)
+            if found is None:
+                raise TopicRefused(f"topic {name} does not exist at {kafka}; create it: escrutinio-ingest topics")
+            about, settings = found
             copies = min(len(partition["replica_nodes"]) for partition in about["partitions"])
             if fault := unsafe(topic, {setting: one["value"] for setting, one in settings.items()}, copies):
                 setting, found, wanted = fault
@@ -220,13 +216,13 @@ class _admin:
     ) -> None:
         self._client.close()
 
-    def call(self, method: str, *args: Any, **options: Any) -> Any:
-        """One request."""
+    def call(self, what: str, ask: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """One request, made by `ask` of the client, for `what`."""
         try:
-            return getattr(self._client, method)(*args, **options)
+            return ask(self._client, *args, **options)
         except TopicAlreadyExistsError:
             raise
         except KafkaError as error:
-            raise self._kafka.refusal(error, method) or BrokerAway(
-                f"{method} at {self._kafka}: {type(error).__name__}: {error}"
+            raise self._kafka.refusal(error, what) or BrokerAway(
+                f"{what} at {self._kafka}: {type(error).__name__}: {error}"
             ) from error

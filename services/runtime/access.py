@@ -20,7 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NoError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from schemas.errors import EscrutinioError
 
@@ -116,6 +124,25 @@ class _Reasons(logging.Handler):
         before, failed, why = record.getMessage().partition(" failed: ")
         if failed and before.startswith("Bootstrap"):
             self.failures.append(why)
+
+
+def described(admin: Any, topic: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | None:
+    """What the brokers tell an admin client of a topic, and its settings by name, each with `value` and `config_source`.
+
+    None where the topic is not there. Raises KafkaError for any other answer. Why settings are not told the client keeps to itself; but
+    every topic has some, so where there are none they are not granted.
+    """
+    (about,) = admin.describe_topics([topic])
+    fault = for_code(about["error_code"])
+    if fault is UnknownTopicOrPartitionError:
+        return None
+    if fault is not NoError:
+        raise fault(f"topic {topic}")
+    answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
+    settings = next(iter(answer.values()))[topic]
+    if not settings:
+        raise TopicAuthorizationFailedError(f"the settings of topic {topic}")
+    return about, settings
 
 
 def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:

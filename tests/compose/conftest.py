@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -50,6 +51,7 @@ class Project:
         addresses = {name.replace("_PORT", "_ADDRESS"): f"127.0.0.1:{port}" for name, port in self.ports.items()}
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("ESCRUTINIO_", "COMPOSE_"))}
         self._environment = mine | addresses | {name: str(port) for name, port in self.ports.items()}
+        self._environment["ESCRUTINIO_CLUSTER_NET"] = f"10.{random.randint(64, 127)}.{random.randint(0, 255)}"
 
     def set_up(self) -> None:
         """What the docs tell a person to do once, before the first `up`; and images under names of the project's own."""

@@ -73,11 +73,14 @@ def cursor(cluster: Project) -> int:
 def held(cluster: Project, service: str) -> Iterator[None]:
     """The service stands still, so that where it was can be looked at.
 
-    By signal: the engine's own `pause` fails now and then for a container that is short of processor time.
+    By signal, to all but the container's first process, which is the engine's own (`init: true`): its `pause` fails now and then
+    for a container that is short of processor time.
     """
     cluster.compose("exec", "-T", service, "sh", "-c", "kill -STOP -1")
-    yield
-    cluster.compose("exec", "-T", service, "sh", "-c", "kill -CONT -1")
+    try:
+        yield
+    finally:
+        cluster.compose("exec", "-T", service, "sh", "-c", "kill -CONT -1")
 
 
 @contextmanager

@@ -31,13 +31,22 @@ from kafka.admin import (
     ResourceType,
     UserScramCredentialUpsertion,
 )
-from kafka.errors import AuthorizationError, KafkaError
+from kafka.errors import (
+    AuthorizationError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from aggregator.log import Log, LogError, LogUnreachable
+from backup.kafka_log import KafkaLog
 from deploy import secrets as making
 from deploy.secrets import Addresses, Secrets
+from ingest.publish import inspect
 from runtime import access as accesses
 from runtime.access import AccessError, AccessRefused, KafkaAccess
+from schemas.topics import EVENTS
 from tests.fix_observed import Observed, eventually
 from tests.fix_postgres import Database
 from tests.fix_secured import GRANTS, SecuredBroker
@@ -404,6 +413,36 @@ def test_what_is_no_longer_granted_is_said_and_not_taken_for_a_broker_that_is_aw
     finally:
         for one in services.values():
             one.stop()
+
+
+def test_settings_that_may_not_be_seen_are_not_taken_for_a_log_that_could_lose_events(
+    own_secured_server: SecuredBroker,
+) -> None:
+    topic = ResourcePatternFilter(ResourceType.TOPIC, TOPICS[0], ACLResourcePatternType.LITERAL)
+    allowed = (ACLOperation.DESCRIBE_CONFIGS, ACLPermissionType.ALLOW)
+    admin = own_secured_server.access("admin").open(KafkaAdminClient)
+    try:
+        assert admin.delete_acls([ACLFilter(f"User:{who}", None, *allowed, topic) for who in OURS])
+    finally:
+        admin.close()
+    asked: dict[str, Callable[[KafkaAccess], object]] = {
+        "ingest": lambda kafka: inspect(kafka, [(TOPICS[0], EVENTS)]),
+        "aggregator": lambda kafka: Log(kafka, TOPICS[0]).topic_id(),
+        "backup": lambda kafka: KafkaLog(kafka).describe(TOPICS[0]),
+    }
+    for who, ask in asked.items():
+        with pytest.raises(AccessRefused, match=f"refuses {who} topic {TOPICS[0]}: .*settings"):
+            ask(own_secured_server.access(who))
+
+
+@pytest.mark.parametrize(
+    "error", [TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError]
+)
+def test_the_clients_words_for_a_missing_grant_are_known(error: type[KafkaError]) -> None:
+    kafka = KafkaAccess("127.0.0.1:9")
+    assert kafka.refusal(error("results.events"), "topic results.events") is not None
+    assert kafka.refusal(KafkaError(f"failed: {error('results.events')!r}"), "topic results.events") is not None
+    assert kafka.refusal(KafkaError("no broker answers"), "topic results.events") is None
 
 
 # --- the file

@@ -1,7 +1,6 @@
 """What the commands share: options, errors in one line, progress, answers as text or JSON."""
 
 import json
-import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,6 @@ from runtime.options import setting
 from schemas.errors import EscrutinioError
 from schemas.types import rfc3339
 
-logger = logging.getLogger(__name__)
 errors = Console(stderr=True, highlight=False)
 
 
@@ -35,7 +33,7 @@ class Command(click.Command):
             ctx.exit(1)
         except EscrutinioError as error:
             if logs.is_json():
-                logger.critical("%s", error, extra={"fault": type(error).__name__})
+                logs.say_fault("escrutinio-aggregator", error)
             else:
                 errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(2)

@@ -63,6 +63,7 @@ from runtime import logs, options
 )
 @owner
 @writer
+@options.log_format
 @json_option
 def replay(
     contest_id: str,
@@ -79,6 +80,7 @@ def replay(
     processes: int | None,
     checkpoints: Path | None,
     check_checkpoint: bool,
+    log_format: str | None,
     as_json: bool,
 ) -> None:
     """The count of any past moment, folded anew from the log. Reads Kafka only; the live totals are not touched.
@@ -94,6 +96,7 @@ def replay(
         topic_prefix=topic_prefix,
         owner_url=owner_url,
         writer_url=writer_url,
+        log_format=log_format,
     )
     if check_checkpoint and checkpoints is None:
         raise click.UsageError("--check-checkpoint needs --checkpoints FOLDER")
