@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,11 +16,13 @@ from aggregator.fold import AreaTotal
 from aggregator.folding import Folding
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
-from aggregator.records import RawRecord
+from aggregator.records import RawRecord, Recorded
 from aggregator.tally import Layout
 from aggregator.verify import Tables, Verdict
 from aggregator.views import Views
 from tests.bench import naive
+from tests.bench.nights import Night
+from tests.bench.nights import log as made_up
 from tests.fix_postgres import Database
 from tests.fix_tables import CONTEST, written
 from tests.strategies import (
@@ -103,6 +106,26 @@ def test_a_statement_that_came_late_counts_in_its_own_area_as_that_one_was_read(
     assert votes["010101"] == {"peru-libre": 110, "fuerza-popular": 70}
     assert votes["010102"] == {"peru-libre": 7, "fuerza-popular": 6}
     assert votes["pe"] == {"peru-libre": 117, "fuerza-popular": 76}
+
+
+def test_what_came_late_is_found_by_its_own_index_and_not_by_reading_the_history(tables: Database) -> None:
+    log = [
+        Recorded(0, offset, NIGHT, event) for offset, (_, event) in enumerate(made_up(Night(events=6_000, units=400)))
+    ]
+    scans = """SELECT (SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelid = 'aggregate.count_update_history_late'::regclass),
+                      (SELECT seq_scan FROM pg_stat_all_tables WHERE relid = 'aggregate.count_update_history'::regclass)"""
+    with written(tables, [raw(r) for r in log], [len(log)]):
+        pass
+    with psycopg.connect(tables.owner_url, autocommit=True) as db:
+        db.execute("VACUUM ANALYZE aggregate.count_update_history")  # as autovacuum does in time
+        before = db.execute(scans).fetchone()
+        with Views(tables.reader_url) as views:
+            Past(views, "pe-2021-night-1", Moment(stated_at=log[3_000].update.stated_at)).totals(["pe"])
+        after = db.execute(scans).fetchone()
+    assert before is not None
+    assert after is not None
+    assert after[0] >= before[0] + 2, "for the totals, and for the last update among them"
+    assert after[1] == before[1]
 
 
 def test_what_came_before_the_definition_is_remembered_over_a_restart(tables: Database) -> None:
