@@ -25,11 +25,11 @@ from tests.fix_setup import EXAMPLE, Setup
 from tests.servers import Broker, Postgres
 
 
-def eventually(holds: Callable[[], Any], seconds: float = 60) -> None:
-    """Waits until something holds. Fails with what it was asked for."""
+def eventually(holds: Callable[[], Any], seconds: float = 60, *, why_not: Callable[[], object] = lambda: "") -> None:
+    """Waits until something holds. Fails with `why_not`."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, f"it did not come about: {why_not()}"
         time.sleep(0.1)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests import builders
+from tests.acceptance.test_operator import on_the_log
 from tests.acceptance.test_rebuild_under_load import FIRST, Feed
 from tests.fix_observed import Observed, eventually
 from tests.fix_setup import CONTEST, EXAMPLE, Setup
@@ -24,7 +25,7 @@ def restart(service: Observed) -> None:
 
 def stop(service: Observed) -> None:
     """In good order: SIGTERM to one that is at work."""
-    eventually(lambda: service.not_live() is None)
+    eventually(lambda: service.not_live() is None, why_not=service.not_live)
     assert service.process is not None
     service.process.terminate()
     assert service.process.wait(30) == 0, "it was asked to stop, and says that it did"
@@ -82,7 +83,7 @@ def test_an_ingest_that_is_restarted_while_bulletins_arrive_publishes_each_once(
         for _ in range(RESTARTS):
             restart(ingest)
         office.join()
-        eventually(lambda: ingest.not_ready() is None)
+        eventually(lambda: len(on_the_log(setup)) == sum(report["news"].values()), why_not=ingest.not_live)
         stop(ingest)
     finally:
         office.join()
