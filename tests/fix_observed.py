@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,14 +22,6 @@ from runtime.ask import ask
 from tests.fix_postgres import database_of
 from tests.fix_setup import EXAMPLE, Setup
 from tests.servers import Broker, Postgres
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 60, *, why_not: Callable[[], object] = lambda: "") -> None:
-    """Waits until something holds. Fails with `why_not`."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"it did not come about: {why_not()}"
-        time.sleep(0.1)
 
 
 @dataclass

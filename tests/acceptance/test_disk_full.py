@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.acceptance.test_restore import many_sheets
 from tests.fix_disk import SmallDisk
 from tests.fix_postgres import database_of
 from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.waiting import PATIENCE_S, eventually
 
 SHEETS = 20_000
 LOAD = ("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"))
@@ -37,16 +37,13 @@ def at_work(setup: Setup, said: Path, *command: str) -> Iterator[subprocess.Pope
         process.wait()
 
 
-def until(said: Path, word: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while word not in said.read_text():
-        assert time.monotonic() < deadline, said.read_text()[-3000:]
-        time.sleep(0.1)
+def until(said: Path, word: str) -> None:
+    eventually(lambda: word in said.read_text(), lambda: said.read_text()[-3000:])
 
 
-def ended(process: subprocess.Popen[str], said: Path, seconds: float = 240) -> None:
+def ended(process: subprocess.Popen[str], said: Path) -> None:
     """It ends by itself, and well."""
-    assert process.wait(seconds) == 0, said.read_text()[-3000:]
+    assert process.wait(PATIENCE_S) == 0, said.read_text()[-3000:]
 
 
 def test_the_archive(

@@ -14,6 +14,7 @@ from schemas.count_update import CountUpdate
 from tests.builders import CONTEST, contest, sheet
 from tests.fix_setup import Setup
 from tests.servers import Broker
+from tests.waiting import PATIENCE_S
 
 SHEETS = 500
 FIRST = 6_000
@@ -103,7 +104,7 @@ def test_a_rebuild_under_load_loses_nothing_and_readers_notice_nothing(
         for thread in threads:
             thread.join()
         live.terminate()
-        live.wait(30)
+        live.wait(PATIENCE_S)
 
     assert "version 2 is live" in told
     assert feed.sent > FIRST

@@ -34,6 +34,7 @@ from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_kafka import create_topic
 from tests.fix_postgres import Database
 from tests.servers import Broker, Postgres
+from tests.waiting import PATIENCE_S, eventually
 
 
 def test_totals_of_every_level_are_the_sum_of_the_sheets(event_log: EventLog, totals: Database) -> None:
@@ -409,29 +410,22 @@ def test_it_waits_for_a_broker_and_a_database_that_go_away(
     log = EventLog(broker.bootstrap_servers, topic, KafkaProducer(bootstrap_servers=broker.bootstrap_servers))
     try:
         log.append([contest(), sheet(1)])
-        _until(lambda: bool(seen) and seen[-1].offset == 2)
+        eventually(lambda: bool(seen) and seen[-1].offset == 2)
         postgres.kill()
         log.append([sheet(2)])
         postgres.start()
-        _until(lambda: seen[-1].offset == 3)
+        eventually(lambda: seen[-1].offset == 3)
         broker.kill()
         broker.start()
         log.append([sheet(3)])
-        _until(lambda: seen[-1].offset == 4)
+        eventually(lambda: seen[-1].offset == 4)
     finally:
         stop.set()
-        runner.join(30)
+        runner.join(PATIENCE_S)
         log.producer.close()
     assert not runner.is_alive()
     with Views(postgres.reader_url) as views:
         assert views.count(CONTEST, None).sub_units["counted"] == 3
-
-
-def _until(true: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def test_an_area_that_loses_its_only_sheet_does_not_stop_the_next_start(event_log: EventLog, totals: Database) -> None:

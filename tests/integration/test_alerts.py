@@ -21,8 +21,9 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.local.server import free_port
-from tests.fix_observed import Night, documented_metrics, eventually
+from tests.fix_observed import Night, documented_metrics
 from tests.ingest_samples import ACTA
+from tests.waiting import eventually
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "deploy" / "observability"
@@ -269,6 +270,6 @@ def test_every_query_runs_and_the_three_states_are_told_apart(observed_night: Ni
     eventually(lambda: states(prometheus) == (0, 1, 0))
     eventually(lambda: prometheus.value("max(escrutinio_aggregator_lag_events)") == 6)
     night.postgres.start()
-    eventually(lambda: states(prometheus) == (0, 0, 0), 90)
+    eventually(lambda: states(prometheus) == (0, 0, 0))
     night.aggregator.stop()
     eventually(lambda: states(prometheus) == (0, 1, 0))

@@ -38,6 +38,7 @@ from schemas.topics import EVENTS
 from tests.fix_disk import SmallDisk
 from tests.fix_kafka import create_topic
 from tests.ingest_samples import ROOT
+from tests.waiting import PATIENCE_S, eventually
 
 
 def ignore(*_: object) -> None:
@@ -99,9 +100,7 @@ def again(desk: Desk, partitions: int = 1) -> None:
     """The topic, deleted and made again."""
     admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
     admin.delete_topics([desk.topic])
-    deadline = time.monotonic() + 30
-    while desk.topic in admin.list_topics() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    eventually(lambda: desk.topic not in admin.list_topics())
     admin.close()
     create_topic(desk.broker, desk.topic, partitions)
 
@@ -250,13 +249,6 @@ class Follower:
         eventually(lambda: self.mirrored() >= events)
 
 
-def eventually(ready: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-
-
 def following(broker: Broker, prefix: str, folder: Path) -> Follower:
     """A follower of all three topics of a prefix."""
     for name in ("results.events", "results.rejected", "results.feed-status"):
@@ -279,9 +271,11 @@ def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topi
             process.communicate()
         assert follower.desk.check(log=False).fault is None, "whole after every kill"
     process = follower.start()
+    follower.desk.append(150)  # so that it is this one, and not those before it, that has mirrored all
+    total += 150
     eventually(lambda: follower.mirrored() == total)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, out
     assert f"{topic_prefix}results.events: {total:,} records" in out
     verdict = follower.desk.check()
@@ -302,7 +296,7 @@ def test_a_broker_that_is_away_is_waited_for(own_kafka_server: Broker, tmp_path:
         eventually(lambda: follower.mirrored() == 20)
     finally:
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, out
     assert follower.desk.check().fault is None
     own_kafka_server.stop()
@@ -341,7 +335,7 @@ def test_a_full_disk_is_said_and_waited_for(
         eventually(lambda: told('escrutinio_mirror_part_up{part="folder"} 1.0') and ask(f"{url}/live") is None)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE_S)
     assert process.returncode == 0, said.read_text()
     assert follower.desk.check().fault is None
 

@@ -35,6 +35,7 @@ from tests.builders import CONTEST, contest, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
 from tests.servers import Broker
+from tests.waiting import PATIENCE_S, eventually
 
 CHECKOUT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -174,11 +175,8 @@ class Members:
                 time.sleep(0.05)
 
     def until(self, true: Callable[[], bool]) -> None:
-        """Wait for it; for long, since nothing is shown by how fast it comes."""
-        deadline = time.monotonic() + 60
-        while not true():
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
+        """Wait for it."""
+        eventually(true, self.said)
 
     def stop(self) -> None:
         """Kills what still runs."""
@@ -252,12 +250,12 @@ def test_members_that_join_leave_and_are_killed_lose_and_double_nothing(
     second = members.start()
     members.at_work(second, 2)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(60) == 0
+    assert first.wait(PATIENCE_S) == 0
     assert members.at_work(second, PARTITIONS) == set(range(PARTITIONS))
     writer.end()
     members.until(lambda: members.cursors() == _ends(wide_log))
     second.send_signal(signal.SIGTERM)
-    assert second.wait(60) == 0
+    assert second.wait(PATIENCE_S) == 0
     _nothing_lost_nothing_doubled(wide_log, totals, new_database(migrated_template), writer.sheets)
 
 
@@ -280,7 +278,7 @@ def test_a_member_that_was_frozen_writes_nothing_and_works_again(
     members.until(lambda: members.cursors() == _ends(wide_log))
     for process in (first, second):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     _nothing_lost_nothing_doubled(wide_log, totals, new_database(migrated_template), writer.sheets)
 
 
@@ -321,7 +319,7 @@ def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     def take(own: consume.PartitionFold, records: list[RawRecord]) -> Batch:
         if threading.current_thread() is slow and not stuck.is_set():
             stuck.set()
-            go_on.wait(60)
+            go_on.wait(PATIENCE_S)
         return fold(own, records)
 
     monkeypatch.setattr(consume.PartitionFold, "take", take)
@@ -329,11 +327,11 @@ def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     wide_log.append([contest(c) for c in CONTESTS])
     slow.start()
     try:
-        assert stuck.wait(60)
+        assert stuck.wait(PATIENCE_S)
         other.start()
-        _until(lambda: other.at == dict.fromkeys(range(PARTITIONS), 1))
+        eventually(lambda: other.at == dict.fromkeys(range(PARTITIONS), 1))
         go_on.set()
-        _until(lambda: "joining group" in caplog.text)
+        eventually(lambda: "joining group" in caplog.text)
         sheets = 0
 
         def has_its_share_again() -> bool:
@@ -342,14 +340,14 @@ def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
             sheets += 1
             return len(slow.at) == 2
 
-        _until(has_its_share_again)
-        _until(lambda: {**other.at, **slow.at} == dict.fromkeys(range(PARTITIONS), 1 + sheets))
+        eventually(has_its_share_again)
+        eventually(lambda: {**other.at, **slow.at} == dict.fromkeys(range(PARTITIONS), 1 + sheets))
         assert (slow.fault, other.fault) == (None, None)
     finally:
         go_on.set()
         for run in (slow, other):
             run.stop.set()
-            run.join(60)
+            run.join(PATIENCE_S)
     assert "nothing was written" in caplog.text
     assert {count_of(totals, c).sub_units["counted"] for c in CONTESTS} == {sheets}
 
@@ -362,16 +360,18 @@ def test_a_writer_from_outside_the_group_is_not_fought_with(
     wide_log.append([contest(c) for c in CONTESTS])
     member.start()
     try:
-        _until(lambda: len(member.at) == PARTITIONS)
+        eventually(lambda: len(member.at) == PARTITIONS)
         aggregate(wide_log, totals)
         wide_log.append([sheet(1, contest_id=CONTESTS[0])])
-        _until(lambda: _counted(totals, CONTESTS[0]) == 1)  # taken back: it may have been a member that woke up late
+        eventually(
+            lambda: _counted(totals, CONTESTS[0]) == 1
+        )  # taken back: it may have been a member that woke up late
         aggregate(wide_log, totals)
         wide_log.append([sheet(2, contest_id=CONTESTS[0])])
-        _until(lambda: not member.is_alive())
+        eventually(lambda: not member.is_alive())
     finally:
         member.stop.set()
-        member.join(60)
+        member.join(PATIENCE_S)
     assert isinstance(member.fault, Fenced)
     assert "not of that group" in str(member.fault)
 
@@ -425,10 +425,3 @@ def _counted(totals: Database, contest_id: str) -> int | None:
         return count_of(totals, contest_id).sub_units["counted"]
     except NothingCounted:
         return None
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)

@@ -18,6 +18,7 @@ from runtime import health
 from runtime.ask import ask
 from runtime.health import Address, HealthError, Pulse, new_registry, serving
 from schemas.errors import EscrutinioError
+from tests.waiting import PATIENCE_S
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -105,7 +106,7 @@ def test_a_fault_is_told_until_the_process_is_told_to_stop() -> None:
     assert told == "the log has a hole"
     assert not ended
     process.stop.set()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert [str(fault) for fault in ended] == ["the log has a hole"]
     assert "does not answer" in (ask(f"{process.url}/live") or "")
 

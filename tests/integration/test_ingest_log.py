@@ -51,6 +51,7 @@ from tests.ingest_samples import (
     needs_data,
 )
 from tests.servers import Broker
+from tests.waiting import PATIENCE_S, eventually
 
 UPDATES = EXAMPLE / "updates.csv"
 
@@ -136,7 +137,7 @@ class Desk:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE_S,
         )
 
     def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -179,13 +180,6 @@ def unbroken(updates: list[CountUpdate]) -> bool:
             return False
         last[update.unit] = update
     return len({u.event_id for u in updates}) == len(updates)
-
-
-def eventually(ready: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.2)
 
 
 # --- the night itself
@@ -357,7 +351,7 @@ def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Brok
     own_kafka_server.kill()
     time.sleep(1)
     own_kafka_server.start()
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert len(desk.updates()) == 30_044
     assert unbroken(desk.updates())
@@ -483,7 +477,7 @@ def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_
     write(folder / "a.csv", ACTA)
     eventually(lambda: "no broker answers at" in (ask(f"http://{address}/live") or ""))
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "no broker answers at" in output
     assert "stopped as asked while the broker was away" in output
@@ -944,7 +938,7 @@ def test_watch_takes_what_appears_and_stops_when_asked(desk: Desk, watched: tupl
     )
     eventually(lambda: len(desk.updates()) == 7)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "stopped as asked" in output
     assert "Z WARNING rejected: incoming/bad.csv: F207 HTML" in output

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psycopg
 
-from tests.fix_observed import Night, Observed, documented_metrics, eventually, night_on
+from tests.fix_observed import Night, Observed, documented_metrics, night_on
 from tests.fix_setup import CHECKOUT, CONTEST
 from tests.ingest_samples import ACTA
 from tests.servers import Broker, Postgres
+from tests.waiting import PATIENCE_S, eventually
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -200,7 +201,7 @@ def test_a_changed_table_is_told_before_the_process_ends(observed_night: Night) 
     assert samples(aggregator, "escrutinio_fault") == {("TablesChanged",): 1}
     assert aggregator.process is not None
     aggregator.process.terminate()  # it need not be waited for
-    assert aggregator.process.wait(10) == 2
+    assert aggregator.process.wait(PATIENCE_S) == 2
 
 
 def test_a_broker_that_is_away_is_no_dead_source(
@@ -227,7 +228,7 @@ def test_a_broker_that_is_away_is_no_dead_source(
         assert night.mirror.not_live() is not None
         assert night.mirror.value("escrutinio_mirror_last_complete_timestamp_seconds") == complete
         own_kafka_server.start()
-        eventually(lambda: night.is_caught_up, 120)
+        eventually(lambda: night.is_caught_up)
         assert night.aggregator.value("escrutinio_aggregator_committed_offset", partition="0") == 51
         assert night.ingest.value("escrutinio_ingest_log_up") == 1
         assert (night.mirror.value("escrutinio_mirror_reconnections_total", part="kafka") or 0) >= 1

@@ -31,6 +31,7 @@ from schemas.types import ReportingUnitType
 from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
+from tests.waiting import PATIENCE_S
 
 V1, V2, V3 = Projection("v1"), Projection("v2"), Projection("v3")
 
@@ -151,7 +152,7 @@ def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, tota
             assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
     finally:
         stop.set()
-        runner.join(30)
+        runner.join(PATIENCE_S)
     assert not runner.is_alive()
 
 
