@@ -344,8 +344,8 @@ class Views:
         """Rows of a query for what was stated by a time and came after an offset.
 
         Few updates are both, and they stand close together; but the planner takes the two for independent of each other and would
-        read the history whole. So it may not, and what the other indexes begin with, the contest, the query hides from them:
-        the BRIN index costs least then.
+        read the history whole. So it may not, and what the other indexes begin with, the contest, the query hides from them
+        (`|| ''`). The BRIN index costs least then; it is on `log_offset + 0`, so that no other query takes it for its offsets.
         """
         with _answering():
             self._db.execute("SET LOCAL enable_seqscan = off")

@@ -16,6 +16,7 @@ from aggregator.fold import AreaTotal
 from aggregator.folding import Folding
 from aggregator.moment import NOW, Moment
 from aggregator.past import Past
+from aggregator.queries import queries
 from aggregator.records import RawRecord, Recorded
 from aggregator.tally import Layout
 from aggregator.verify import Tables, Verdict
@@ -126,6 +127,20 @@ def test_what_came_late_is_found_by_its_own_index_and_not_by_reading_the_history
     assert after is not None
     assert after[0] >= before[0] + 2, "for the totals, and for the last update among them"
     assert after[1] == before[1]
+
+
+def test_no_other_query_takes_that_index_for_a_list_of_offsets(tables: Database) -> None:
+    """It would be read whole for each of them: seconds, on a long history."""
+    with psycopg.connect(tables.owner_url) as db:
+        db.execute("SET LOCAL search_path = results, aggregate")
+        db.execute("SET LOCAL enable_seqscan = off")
+        db.execute("ALTER TABLE count_update_history DROP CONSTRAINT count_update_history_pkey")
+        for better in ("unit", "stated", "reported", "superseded", "moved"):
+            db.execute(f"DROP INDEX count_update_history_{better}")
+        asked = {"contest_id": "pe-2021-night-1", "offsets": [1, 2, 3]}
+        plan = db.execute("EXPLAIN " + queries("views")["updates_at"], asked).fetchall()
+        db.rollback()
+    assert "count_update_history_late" not in str(plan)
 
 
 def test_what_came_before_the_definition_is_remembered_over_a_restart(tables: Database) -> None:

@@ -186,7 +186,7 @@ SELECT unit_id FROM update_history
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND log_offset <= %(to_offset)s AND is_moved
 
 -- late_changes --
--- `|| ''`: see Views._late_rows.
+-- `|| ''` and `+ 0`: see Views._late_rows.
 WITH wanted AS (
     SELECT * FROM unnest(%(areas)s::text[], %(after)s::bigint[]) AS w (area_id, after)
 ), late AS MATERIALIZED (
@@ -194,7 +194,7 @@ WITH wanted AS (
            area_path || CASE WHEN unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[unit_id] END AS areas
     FROM update_history
     WHERE contest_id || '' = %(contest_id)s AND unit_type = %(unit_type)s AND is_current
-      AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s AND log_offset > %(first)s
+      AND stated_at <= %(stated_at)s AND log_offset + 0 <= %(to_offset)s AND log_offset + 0 > %(first)s
       AND unit_id <> ALL (%(irregular)s)
 ), of_area AS MATERIALIZED (
     SELECT area_id, l.log_offset, l.event_id, l.stated_at, l.change
@@ -215,7 +215,7 @@ LEFT JOIN sums s USING (area_id)
 -- last_late --
 SELECT coalesce(max(log_offset), -1) AS log_offset FROM update_history
 WHERE contest_id || '' = %(contest_id)s AND unit_type = %(unit_type)s AND accepted
-  AND stated_at <= %(stated_at)s AND log_offset <= %(to_offset)s AND log_offset > %(after)s
+  AND stated_at <= %(stated_at)s AND log_offset + 0 <= %(to_offset)s AND log_offset + 0 > %(after)s
 
 -- updates_between --
 -- An update belongs to one of two moments only if its offset is beyond one of them, or its official time is: two ranges
