@@ -17,7 +17,7 @@ from tests.acceptance.test_restore import many_sheets
 from tests.fix_disk import SmallDisk
 from tests.fix_postgres import database_of
 from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 SHEETS = 20_000
 LOAD = ("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"))
@@ -43,7 +43,7 @@ def until(said: Path, word: str) -> None:
 
 def ended(process: subprocess.Popen[str], said: Path) -> None:
     """It ends by itself, and well."""
-    assert process.wait(PATIENCE_S) == 0, said.read_text()[-3000:]
+    assert process.wait(WITHIN_S) == 0, said.read_text()[-3000:]
 
 
 def test_the_archive(

@@ -14,7 +14,7 @@ from schemas.count_update import CountUpdate
 from tests.builders import CONTEST, contest, sheet
 from tests.fix_setup import Setup
 from tests.servers import Broker
-from tests.waiting import PATIENCE_S
+from tests.waiting import WITHIN_S, eventually
 
 SHEETS = 500
 FIRST = 6_000
@@ -94,17 +94,20 @@ def test_a_rebuild_under_load_loses_nothing_and_readers_notice_nothing(
         told = setup.run("aggregator", "rebuild")
         feed.stop.set()
         threads[0].join()
-        while not reader.seen or reader.seen[-1][0] < feed.sent - 1:
+
+        def has_seen_all() -> bool:
             assert reader.fault is None
             assert live.poll() is None, "the running aggregator ended"
-            time.sleep(0.05)
+            return bool(reader.seen) and reader.seen[-1][0] >= feed.sent - 1
+
+        eventually(has_seen_all)
     finally:
         feed.stop.set()
         reader.stop.set()
         for thread in threads:
             thread.join()
         live.terminate()
-        live.wait(PATIENCE_S)
+        live.wait(WITHIN_S)
 
     assert "version 2 is live" in told
     assert feed.sent > FIRST

@@ -13,7 +13,7 @@ from tests.acceptance.test_rebuild_under_load import FIRST, Feed
 from tests.fix_observed import Observed
 from tests.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.servers import Broker
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 RESTARTS = 5
 
@@ -29,7 +29,7 @@ def stop(service: Observed) -> None:
     eventually(lambda: service.not_live() is None, why_not=service.not_live)
     assert service.process is not None
     service.process.terminate()
-    assert service.process.wait(PATIENCE_S) == 0, "it was asked to stop, and says that it did"
+    assert service.process.wait(WITHIN_S) == 0, "it was asked to stop, and says that it did"
 
 
 def test_an_aggregator_that_is_restarted_under_load_loses_nothing(

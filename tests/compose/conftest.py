@@ -24,10 +24,9 @@ import pytest
 from deploy.local.server import free_port
 from tests.containers import KAFKA_IMAGE, POSTGRES_IMAGE, NoContainers, engine
 from tests.fix_setup import CHECKOUT, CONTEST
+from tests.waiting import WITHIN_S
 
 BASE_IMAGE = "python:3.13-slim"
-WITHIN_S = 240.0
-"""How long anything may take before a test calls it stuck."""
 
 _OURS = "label=com.docker.compose.project="
 # What a copy of the checkout leaves behind: what the tools, the local stack and a person's own compose made in it.

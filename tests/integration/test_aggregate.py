@@ -34,7 +34,7 @@ from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_kafka import create_topic
 from tests.fix_postgres import Database
 from tests.servers import Broker, Postgres
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 
 def test_totals_of_every_level_are_the_sum_of_the_sheets(event_log: EventLog, totals: Database) -> None:
@@ -405,6 +405,7 @@ def test_it_waits_for_a_broker_and_a_database_that_go_away(
         target=consume.run,
         args=(postgres.writer_url, KafkaAccess(broker.bootstrap_servers), topic, stop),
         kwargs={"on_progress": seen.append},
+        daemon=True,
     )
     runner.start()
     log = EventLog(broker.bootstrap_servers, topic, KafkaProducer(bootstrap_servers=broker.bootstrap_servers))
@@ -421,7 +422,7 @@ def test_it_waits_for_a_broker_and_a_database_that_go_away(
         eventually(lambda: seen[-1].offset == 4)
     finally:
         stop.set()
-        runner.join(PATIENCE_S)
+        runner.join(WITHIN_S)
         log.producer.close()
     assert not runner.is_alive()
     with Views(postgres.reader_url) as views:

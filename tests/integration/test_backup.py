@@ -38,7 +38,7 @@ from schemas.topics import EVENTS
 from tests.fix_disk import SmallDisk
 from tests.fix_kafka import create_topic
 from tests.ingest_samples import ROOT
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 
 def ignore(*_: object) -> None:
@@ -275,7 +275,7 @@ def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topi
     total += 150
     eventually(lambda: follower.mirrored() == total)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=PATIENCE_S)
+    out, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, out
     assert f"{topic_prefix}results.events: {total:,} records" in out
     verdict = follower.desk.check()
@@ -296,7 +296,7 @@ def test_a_broker_that_is_away_is_waited_for(own_kafka_server: Broker, tmp_path:
         eventually(lambda: follower.mirrored() == 20)
     finally:
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=PATIENCE_S)
+        out, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, out
     assert follower.desk.check().fault is None
     own_kafka_server.stop()
@@ -335,7 +335,7 @@ def test_a_full_disk_is_said_and_waited_for(
         eventually(lambda: told('escrutinio_mirror_part_up{part="folder"} 1.0') and ask(f"{url}/live") is None)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE_S)
+        process.wait(WITHIN_S)
     assert process.returncode == 0, said.read_text()
     assert follower.desk.check().fault is None
 

@@ -46,13 +46,14 @@ from deploy.secrets import Addresses, Secrets
 from ingest.publish import inspect
 from runtime import access as accesses
 from runtime.access import AccessError, AccessRefused, KafkaAccess
+from runtime.health import LINGER_S
 from schemas.topics import EVENTS
 from tests.fix_observed import Observed
 from tests.fix_postgres import Database
 from tests.fix_secured import GRANTS, SecuredBroker
 from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
 from tests.ingest_samples import ACTA
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 OURS = ("ingest", "aggregator", "backup")
 EVERYBODY = (*OURS, "newsroom-demo")
@@ -158,7 +159,7 @@ def test_a_newsroom_has_groups_of_its_own_and_no_others(secured_server: SecuredB
             KafkaConsumer, group_id=group, auto_offset_reset="earliest", session_timeout_ms=6000
         )
         consumer.subscribe([TOPICS[0]])
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + WITHIN_S
         try:
             while not consumer.assignment():
                 assert time.monotonic() < deadline
@@ -378,7 +379,7 @@ def test_what_is_no_longer_granted_is_said_and_not_taken_for_a_broker_that_is_aw
         assert one.families()["escrutinio_fault"][1] == [("escrutinio_fault", {"fault": "AccessRefused"}, 1)]
         assert one.process is not None
         one.process.terminate()  # it need not be waited for
-        assert one.process.wait(PATIENCE_S) == 2
+        assert one.process.wait(LINGER_S / 2) == 2
 
     tight = tmp_path / "grants.toml"
     try:

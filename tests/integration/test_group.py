@@ -35,7 +35,7 @@ from tests.builders import CONTEST, contest, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
 from tests.servers import Broker
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 CHECKOUT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -250,12 +250,12 @@ def test_members_that_join_leave_and_are_killed_lose_and_double_nothing(
     second = members.start()
     members.at_work(second, 2)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(PATIENCE_S) == 0
+    assert first.wait(WITHIN_S) == 0
     assert members.at_work(second, PARTITIONS) == set(range(PARTITIONS))
     writer.end()
     members.until(lambda: members.cursors() == _ends(wide_log))
     second.send_signal(signal.SIGTERM)
-    assert second.wait(PATIENCE_S) == 0
+    assert second.wait(WITHIN_S) == 0
     _nothing_lost_nothing_doubled(wide_log, totals, new_database(migrated_template), writer.sheets)
 
 
@@ -278,7 +278,7 @@ def test_a_member_that_was_frozen_writes_nothing_and_works_again(
     members.until(lambda: members.cursors() == _ends(wide_log))
     for process in (first, second):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
+        assert process.wait(WITHIN_S) == 0
     _nothing_lost_nothing_doubled(wide_log, totals, new_database(migrated_template), writer.sheets)
 
 
@@ -286,7 +286,7 @@ class Run(threading.Thread):
     """A run of the aggregator in this process, as a member of a group."""
 
     def __init__(self, log: EventLog, totals: Database) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.stop = threading.Event()
         self.at: dict[int, int] = {}
         self.fault: EscrutinioError | None = None
@@ -319,7 +319,7 @@ def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     def take(own: consume.PartitionFold, records: list[RawRecord]) -> Batch:
         if threading.current_thread() is slow and not stuck.is_set():
             stuck.set()
-            go_on.wait(PATIENCE_S)
+            go_on.wait(WITHIN_S)
         return fold(own, records)
 
     monkeypatch.setattr(consume.PartitionFold, "take", take)
@@ -327,7 +327,7 @@ def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     wide_log.append([contest(c) for c in CONTESTS])
     slow.start()
     try:
-        assert stuck.wait(PATIENCE_S)
+        assert stuck.wait(WITHIN_S)
         other.start()
         eventually(lambda: other.at == dict.fromkeys(range(PARTITIONS), 1))
         go_on.set()
@@ -347,7 +347,7 @@ def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
         go_on.set()
         for run in (slow, other):
             run.stop.set()
-            run.join(PATIENCE_S)
+            run.join(WITHIN_S)
     assert "nothing was written" in caplog.text
     assert {count_of(totals, c).sub_units["counted"] for c in CONTESTS} == {sheets}
 
@@ -363,15 +363,14 @@ def test_a_writer_from_outside_the_group_is_not_fought_with(
         eventually(lambda: len(member.at) == PARTITIONS)
         aggregate(wide_log, totals)
         wide_log.append([sheet(1, contest_id=CONTESTS[0])])
-        eventually(
-            lambda: _counted(totals, CONTESTS[0]) == 1
-        )  # taken back: it may have been a member that woke up late
+        # taken back: it may have been a member that woke up late
+        eventually(lambda: _counted(totals, CONTESTS[0]) == 1)
         aggregate(wide_log, totals)
         wide_log.append([sheet(2, contest_id=CONTESTS[0])])
         eventually(lambda: not member.is_alive())
     finally:
         member.stop.set()
-        member.join(PATIENCE_S)
+        member.join(WITHIN_S)
     assert isinstance(member.fault, Fenced)
     assert "not of that group" in str(member.fault)
 

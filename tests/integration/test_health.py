@@ -18,7 +18,7 @@ from runtime import health
 from runtime.ask import ask
 from runtime.health import Address, HealthError, Pulse, new_registry, serving
 from schemas.errors import EscrutinioError
-from tests.waiting import PATIENCE_S
+from tests.waiting import WITHIN_S
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -87,7 +87,8 @@ def test_the_command_has_an_exit_code_and_a_reason(process: Process) -> None:
     assert run()[0] == 2
 
 
-def test_a_fault_is_told_until_the_process_is_told_to_stop() -> None:
+def test_a_fault_is_told_until_the_process_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LINGER_S", 3600.0)
     process = Process()
     ended: list[EscrutinioError] = []
 
@@ -98,7 +99,7 @@ def test_a_fault_is_told_until_the_process_is_told_to_stop() -> None:
         except EscrutinioError as fault:
             ended.append(fault)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     told: str | None = None
     while told is None or "does not answer" in told:
@@ -106,7 +107,7 @@ def test_a_fault_is_told_until_the_process_is_told_to_stop() -> None:
     assert told == "the log has a hole"
     assert not ended
     process.stop.set()
-    thread.join(PATIENCE_S)
+    thread.join(WITHIN_S)
     assert [str(fault) for fault in ended] == ["the log has a hole"]
     assert "does not answer" in (ask(f"{process.url}/live") or "")
 

@@ -51,7 +51,7 @@ from tests.ingest_samples import (
     needs_data,
 )
 from tests.servers import Broker
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 UPDATES = EXAMPLE / "updates.csv"
 
@@ -137,7 +137,7 @@ class Desk:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE_S,
+            timeout=WITHIN_S,
         )
 
     def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -351,7 +351,7 @@ def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Brok
     own_kafka_server.kill()
     time.sleep(1)
     own_kafka_server.start()
-    output, _ = process.communicate(timeout=PATIENCE_S)
+    output, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, output
     assert len(desk.updates()) == 30_044
     assert unbroken(desk.updates())
@@ -477,7 +477,7 @@ def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_
     write(folder / "a.csv", ACTA)
     eventually(lambda: "no broker answers at" in (ask(f"http://{address}/live") or ""))
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=PATIENCE_S)
+    output, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 2
     assert "no broker answers at" in output
     assert "stopped as asked while the broker was away" in output
@@ -938,7 +938,7 @@ def test_watch_takes_what_appears_and_stops_when_asked(desk: Desk, watched: tupl
     )
     eventually(lambda: len(desk.updates()) == 7)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=PATIENCE_S)
+    output, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0
     assert "stopped as asked" in output
     assert "Z WARNING rejected: incoming/bad.csv: F207 HTML" in output

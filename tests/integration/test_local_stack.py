@@ -22,7 +22,7 @@ from deploy.local import Broker, Postgres, Stack, State
 from deploy.local.account import SYSTEM_DATA
 from deploy.local.errors import StartFailed
 from tests.fix_kafka import create_topic
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -49,9 +49,7 @@ def command(*words: str | Path) -> list[str]:
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*words), cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    return subprocess.run(command(*words), cwd=CHECKOUT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
 
 
 def pids(stack: Stack) -> dict[str, int | None]:
@@ -85,7 +83,7 @@ def read(broker: Broker, topic: str, count: int) -> list[bytes]:
     consumer.assign([partition])
     consumer.seek(partition, 0)
     values: list[bytes] = []
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + WITHIN_S
     try:
         while len(values) < count and time.monotonic() < deadline:
             values += [record.value for record in consumer.poll(500).get(partition, [])]
@@ -241,9 +239,9 @@ def test_an_interrupted_start_leaves_no_process(root: Path) -> None:
     starting = subprocess.Popen(
         command("start", "--root", root), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    eventually(lambda: any("kafka.Kafka" in line for line in processes_of(root)))
+    eventually(lambda: starting.poll() is not None or any("kafka.Kafka" in line for line in processes_of(root)))
     starting.send_signal(signal.SIGINT)
-    output, _ = starting.communicate(timeout=PATIENCE_S)
+    output, _ = starting.communicate(timeout=WITHIN_S)
     assert starting.returncode == 1, output
     assert processes_of(root) == []
     assert {status.state for status in Stack(root).status()} == {State.STOPPED}
@@ -305,7 +303,7 @@ def test_starts_at_the_same_time_wait_for_each_other(root: Path) -> None:
         subprocess.Popen(command("start", "--root", root), cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    outputs = [starting.communicate(timeout=PATIENCE_S)[0] for starting in both]
+    outputs = [starting.communicate(timeout=WITHIN_S)[0] for starting in both]
     assert [starting.returncode for starting in both] == [0, 0], outputs
     assert Stack(root).runs()
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psycopg
 
+from runtime.health import LINGER_S
 from tests.fix_observed import Night, Observed, documented_metrics, night_on
 from tests.fix_setup import CHECKOUT, CONTEST
 from tests.ingest_samples import ACTA
 from tests.servers import Broker, Postgres
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import eventually
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -201,7 +202,7 @@ def test_a_changed_table_is_told_before_the_process_ends(observed_night: Night) 
     assert samples(aggregator, "escrutinio_fault") == {("TablesChanged",): 1}
     assert aggregator.process is not None
     aggregator.process.terminate()  # it need not be waited for
-    assert aggregator.process.wait(PATIENCE_S) == 2
+    assert aggregator.process.wait(LINGER_S / 2) == 2
 
 
 def test_a_broker_that_is_away_is_no_dead_source(

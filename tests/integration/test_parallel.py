@@ -23,7 +23,7 @@ from schemas.types import ReportingUnitType
 from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
 from tests.fix_aggregate import EventLog
 from tests.unit.test_merge import whole
-from tests.waiting import PATIENCE_S, eventually
+from tests.waiting import WITHIN_S, eventually
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -101,13 +101,15 @@ def test_no_process_is_left_behind(event_log: EventLog, tmp_path: Path, number: 
     command = [sys.executable, str(tmp_path / "one.py"), event_log.bootstrap_servers, event_log.topic]
     environment = os.environ | {"PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'services'}"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + WITHIN_S
     while len(children := _children(process.pid)) < 2:
         assert process.poll() is None
-        time.sleep(0.01)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # they end as soon as their part is folded
     process.send_signal(number)
-    process.communicate(timeout=PATIENCE_S)
+    process.communicate(timeout=WITHIN_S)
     assert process.returncode != 0
-    eventually(lambda: not any(Path(f"/proc/{child}").exists() for child in children), lambda: "a worker goes on")
+    eventually(lambda: not any(Path(f"/proc/{child}").exists() for child in children), lambda: "a worker goes on alone")
 
 
 def _children(pid: int) -> list[int]:

@@ -31,7 +31,7 @@ from schemas.types import ReportingUnitType
 from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
-from tests.waiting import PATIENCE_S
+from tests.waiting import WITHIN_S, eventually
 
 V1, V2, V3 = Projection("v1"), Projection("v2"), Projection("v3")
 
@@ -152,19 +152,18 @@ def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, tota
             assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
     finally:
         stop.set()
-        runner.join(PATIENCE_S)
+        runner.join(WITHIN_S)
     assert not runner.is_alive()
 
 
 def reached(totals: Database, offset: int) -> None:
-    for _ in range(600):
+    def is_there() -> bool:
         try:
-            if count_of(totals, CONTEST).as_of.offset >= offset:
-                return
+            return count_of(totals, CONTEST).as_of.offset >= offset
         except NothingCounted:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"offset {offset} was not aggregated")
+            return False
+
+    eventually(is_there, lambda: f"offset {offset} was not aggregated")
 
 
 def test_a_writer_of_before_writes_nothing(event_log: EventLog, totals: Database) -> None:
