@@ -37,6 +37,7 @@ from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.records import RawRecord
+from aggregator.sheets import unpack
 from schemas.errors import ContractError, EscrutinioError
 from schemas.types import from_milliseconds, to_milliseconds
 
@@ -96,7 +97,7 @@ class Checkpoint:
 def needed(state: ContestState) -> set[int]:
     """Offsets of the messages that give `state` when they are folded without the others."""
     assert state.last is not None
-    units = state.units.values()
+    units = unpack(state).units.values()
     return {
         *state.revisions,
         *(unit.offset for unit in units),
@@ -126,7 +127,7 @@ def write(
         "partition": str(state.last.partition),
         "offset": str(state.last.offset),
         "recorded_at_ms": str(to_milliseconds(state.last_recorded_at)),
-        "digest": state.digest.root(),
+        "digest": state.root(),
         "sha256": _hash(records),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,7 +246,7 @@ def take(kept: Checkpoint, folding: Folding, log: Log) -> None:
     state = folding.state
     if not whole or state.last is None or state.last.offset != kept.offset:
         raise CheckpointError(kept.path, f"its events do not lead to offset {kept.offset}")
-    if (root := state.digest.root()) != kept.digest:
+    if (root := state.root()) != kept.digest:
         raise CheckpointError(kept.path, f"its events give the digest {root[:16]}…, it says {kept.digest[:16]}…")
     _compare(kept, {*state.revisions, kept.offset}, log)
 

@@ -90,7 +90,7 @@ class PartitionFold:
             batch.steps.append(step)
             touched.add(contest_id)
         batch.states = {contest_id: self.states[contest_id] for contest_id in sorted(touched)}
-        batch.digests = {contest_id: state.digest.root() for contest_id, state in self.states.items()}
+        batch.digests = {contest_id: state.root() for contest_id, state in self.states.items()}
         batch.digest = partition_digest(batch.digests)
         return batch
 

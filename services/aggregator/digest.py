@@ -6,6 +6,7 @@ apart and joined, since a bucket does not depend on the order in which its units
 """
 
 import hashlib
+from collections.abc import Iterable
 
 _BUCKETS = 256
 _EMPTY = hashlib.sha256(b"").digest()
@@ -32,13 +33,26 @@ class StateDigest:
         self._buckets[bucket][unit] = entry
         self._stale.add(bucket)
 
-    def root(self) -> str:
+    def remove(self, unit: bytes) -> None:
+        """Take a unit's entry out again."""
+        bucket = hashlib.sha256(unit).digest()[0]
+        del self._buckets[bucket][unit]
+        self._stale.add(bucket)
+
+    def root(self, others: Iterable[tuple[int, list[bytes], bytes]] = ()) -> str:
         """SHA-256, in hexadecimal, of the definition's hash followed by the 256 bucket hashes.
 
-        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names.
+        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names. `others`: units that are kept
+        elsewhere, by bucket: their names in that order, and their entries one after the other.
         """
         for index in self._stale:
             bucket = self._buckets[index]
             self._hashes[index] = hashlib.sha256(b"".join(bucket[unit] for unit in sorted(bucket))).digest()
         self._stale.clear()
-        return hashlib.sha256(self.definition + b"".join(self._hashes)).hexdigest()
+        hashes = list(self._hashes)
+        for index, names, entries in others:
+            if own := self._buckets[index]:
+                merged = own | {name: entries[64 * i : 64 * i + 64] for i, name in enumerate(names)}
+                entries = b"".join(merged[name] for name in sorted(merged))
+            hashes[index] = hashlib.sha256(entries).digest()
+        return hashlib.sha256(self.definition + b"".join(hashes)).hexdigest()

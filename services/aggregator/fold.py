@@ -108,6 +108,21 @@ class Step:
     """Whether it was recorded later than every event before it, by the broker's clock."""
 
 
+class Apart(Protocol):
+    """Units that a state keeps elsewhere, in another form (`sheets`)."""
+
+    def __len__(self) -> int: ...
+
+    def take_out(self, key: UnitKey) -> Unit | None:
+        """A unit, which is no longer there then; None where it is not."""
+
+    def widen(self, added: int) -> None:
+        """The contest has so many more selections."""
+
+    def entries(self) -> Iterable[tuple[int, list[bytes], bytes]]:
+        """What the digest needs of them: `StateDigest.root`."""
+
+
 Witness = tuple[UnitKey | None, tuple[int, ...]]
 """An event's unit (None for a definition), and the offsets by which it would be judged alike again, were the others gone:
 its own, and those of its unit's state and head at that time."""
@@ -120,6 +135,8 @@ class ContestState:
     definition: Recorded | None = None
     layout: Layout = field(default_factory=lambda: Layout(()))
     units: dict[UnitKey, Unit] = field(default_factory=dict)
+    sheets: Apart | None = None
+    """Units that are not in `units`."""
     sums: dict[str, dict[str, AreaTotal]] = field(default_factory=dict)
     """Totals by the type of the units that are added up, then by area: a moved counting level only chooses among them."""
     official: dict[str, list[Recorded]] = field(default_factory=dict)
@@ -142,6 +159,23 @@ class ContestState:
     def totals(self) -> dict[str, AreaTotal]:
         """The count: totals by area over the units of the counting level."""
         return self.sums.get(self.contest.counting_level.value, {}) if self.definition is not None else {}
+
+    @property
+    def unit_count(self) -> int:
+        """Units that were ever stated."""
+        return len(self.units) + (len(self.sheets) if self.sheets is not None else 0)
+
+    def unit(self, key: UnitKey) -> Unit | None:
+        """A unit, from now on among `units`; None for one that was never stated."""
+        unit = self.units.get(key)
+        if unit is None and self.sheets is not None and (unit := self.sheets.take_out(key)) is not None:
+            self.units[key] = unit
+            self.digest.put(str(key).encode(), unit.leaf + unit.head_leaf)
+        return unit
+
+    def root(self) -> str:
+        """The digest of the state: docs/contract.md."""
+        return self.digest.root(self.sheets.entries() if self.sheets is not None else ())
 
     @property
     def contest(self) -> ContestDefined:
@@ -192,6 +226,8 @@ def _define(state: ContestState, step: Step, event: ContestDefined, text: bytes)
     if added:
         for unit in state.units.values():
             unit.contribution.extend(added)
+        if state.sheets is not None:
+            state.sheets.widen(len(added))
         for totals in state.sums.values():
             for total in totals.values():
                 total.vector.extend(added)
@@ -239,7 +275,7 @@ def _keep(step: Step, unit_type: str, area: str, total: AreaTotal, *, close: boo
 
 def _update(state: ContestState, step: Step, event: CountUpdate, text: bytes) -> None:
     recorded, key = step.recorded, event.unit
-    unit = state.units.get(key)
+    unit = state.unit(key)
     contest = state.contest if state.definition is not None else None
     accepted, findings = judge(event, text, contest, unit.head_sequence if unit is not None else 0)
     if findings and findings[0].code in ("F404", "F405"):

@@ -5,18 +5,28 @@ office's own axis a second fold takes only what had been stated by then. Where a
 process, it begins with the definition that is taken to be in force, and its `part` is joined to what came before it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
+import numpy as np
+
+from aggregator.columns import Reader
 from aggregator.digest import StateDigest
 from aggregator.fold import ContestState, Step, evolve
 from aggregator.merge import begun, has_same_rules, joins, merge
 from aggregator.moment import Moment
 from aggregator.records import RawRecord, Recorded, recorded_of_raw
+from aggregator.roll import Roll
+from aggregator.sheets import fold_run, settle
+from aggregator.wire import is_update
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.identity import leaf, text_of
-from schemas.types import from_milliseconds
+from schemas.types import from_milliseconds, to_milliseconds
+
+RUN = 100
+"""Updates that follow each other from which reading them as columns is worth its beginning."""
 
 
 @dataclass(slots=True)
@@ -44,7 +54,7 @@ class Folding:
         self,
         contest_id: str,
         moment: Moment,
-        on_step: Callable[[Step], None] = lambda _step: None,
+        on_step: Callable[[Step], None] | None = None,
         *,
         assumed: Recorded | None = None,
     ) -> None:
@@ -58,6 +68,7 @@ class Folding:
         self._definitions: list[Recorded] = []
         self._accepted_definitions: list[Recorded] = []
         self._last: Recorded | None = None
+        self._reader = Reader(Roll())
         self.found = False
         """Whether the log has anything of the contest."""
         self.others: set[bytes | None] = set()
@@ -75,34 +86,63 @@ class Folding:
 
         Raises ContractError for a message of the contest that cannot be read.
         """
+        for updates, group in groupby(self._own(records), is_update):
+            run = list(group)
+            if updates and len(run) >= RUN and self.on_step is None and self.definition is not None:
+                self._take_run(run)
+                continue
+            for raw in run:
+                recorded = recorded_of_raw(raw)
+                if isinstance(recorded.event, ContestDefined):
+                    self._definitions.append(recorded)
+                self._take(recorded)
+        return not self.ended
+
+    def _own(self, records: Iterable[RawRecord]) -> Iterator[RawRecord]:
+        """The contest's messages, up to the moment."""
+        key, moment = self._key, self.moment
+        limited = moment.offset is not None or moment.recorded_at is not None
         for raw in records:
-            if raw.key != self._key:
+            if raw.key != key:
                 self.others.add(raw.key)
                 continue
             self.found = True
-            if self.moment.passed_by(raw.offset, from_milliseconds(raw.timestamp_ms)):
+            if limited and moment.passed_by(raw.offset, from_milliseconds(raw.timestamp_ms)):
                 self.ended = True
-                return False
-            recorded = recorded_of_raw(raw)
-            if isinstance(recorded.event, ContestDefined):
-                self._definitions.append(recorded)
-            self._take(recorded)
-        return True
+                return
+            yield raw
 
     def _take(self, recorded: Recorded) -> None:
         step = evolve(self._whole, recorded)
-        if self.then is self._whole:
-            self.on_step(step)
-            return
-        if step.accepted and isinstance(recorded.event, ContestDefined):
-            self._accepted_definitions.append(recorded)
-        if step.accepted and self.moment.takes(recorded):
-            self.on_step(evolve(self.then, recorded))
+        if self.then is not self._whole:
+            if step.accepted and isinstance(recorded.event, ContestDefined):
+                self._accepted_definitions.append(recorded)
+            if not step.accepted or not self.moment.takes(recorded):
+                return
+            step = evolve(self.then, recorded)
             self._last = recorded if isinstance(recorded.event, CountUpdate) else self._last
+        if self.on_step is not None:
+            self.on_step(step)
+
+    def _take_run(self, run: list[RawRecord]) -> None:
+        """Folds updates as columns, and what is not ordinary among them plainly: the same state, sooner."""
+        columns = self._reader.read(run, self._whole.contest)
+        others = set(range(len(run))).difference(columns.rows.tolist())
+        plain = {row: recorded_of_raw(run[row]) for row in sorted(others)}
+        entries, steps = fold_run(self._whole, run, columns, np.arange(len(columns)), plain, self._reader.roll)
+        if self.then is self._whole:
+            return
+        assert self.moment.stated_at is not None
+        entries = entries[columns.stated[entries] <= to_milliseconds(self.moment.stated_at)]
+        plain = {row: step.recorded for row, step in steps if step.accepted and self.moment.takes(step.recorded)}
+        if entries.size or plain:
+            fold_run(self.then, run, columns, entries, plain, self._reader.roll)
+            self._last = self.then.last
 
     def part(self) -> Part:
         """What was taken, to be joined to what stands before it on the log. The folding is used up."""
         assert self._assumed is not None
+        self._settle()
         then = None if self.then is self._whole else self.then
         for state in (self._whole, self.then):
             state.digest = StateDigest()  # `merge` makes it of the units: not worth sending
@@ -114,6 +154,7 @@ class Folding:
         """Takes a whole part, the next of the log. False, and nothing is taken, where that would not be the plain fold."""
         assert not self.ended
         assert self.definition is not None
+        self._settle()
         if not (
             has_same_rules(self.definition, part.assumed, part.definitions)
             and joins(self._whole, part.whole)
@@ -129,9 +170,14 @@ class Folding:
         self.found, self.others, self.ended = self.found or part.found, self.others | part.others, part.ended
         return True
 
+    def _settle(self) -> None:
+        settle(self._whole)
+        settle(self.then)
+
     @property
     def state(self) -> ContestState:
         """What the contest was at the moment."""
+        self._settle()
         if self.moment.stated_at is not None and self._accepted_definitions:
             _count_as_then(self.then, self.moment.held(self._accepted_definitions), self._last)
         return self.then

@@ -54,7 +54,7 @@ def _fold_into(store: Store, log: Log, folding: Folding, on_progress: Callable[[
     def write(partition: int, state: ContestState, reached: int) -> None:
         if state.last is None:
             return
-        digest = state.digest.root()
+        digest = state.root()
         batch = Batch(
             next_offset=max(claimed[partition].next_offset, reached),
             digest=digest,

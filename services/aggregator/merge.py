@@ -21,6 +21,7 @@ from operator import add, sub
 
 from aggregator.fold import AreaTotal, ContestState, evolve, sum_up
 from aggregator.records import Recorded
+from aggregator.sheets import are_apart, joins_sheets, merge_sheets, unpack
 from aggregator.tally import Layout
 from schemas.contest import ContestDefined
 
@@ -60,6 +61,12 @@ def joins(state: ContestState, part: ContestState) -> bool:
     """Whether the part, folded after `state`, would have accepted the same updates, and no unit has moved."""
     if part.moves:
         return False
+    if are_apart(state, part):
+        if not joins_sheets(state, part):
+            return False
+    else:  # rare, and slow
+        unpack(state)
+        unpack(part)
     for key, unit in part.units.items():
         before = state.units.get(key)
         if before is not None and (unit.first_sequence <= before.head_sequence or unit.areas != before.areas):
@@ -71,6 +78,8 @@ def merge(state: ContestState, part: ContestState) -> None:
     """Takes `part`, which joins, into `state`, whose definition is that of the end of the part. `part` is used up."""
     assert state.layout == part.layout
     _latest_times(state, part)
+    if state.sheets is not None:
+        merge_sheets(state, part)
     _units(state, part)
     for area, statements in part.official.items():
         state.official.setdefault(area, []).extend(statements)

@@ -123,7 +123,7 @@ def _fold(
 def _check(kept: Checkpoint, kafka: KafkaAccess, topic: str, processes: int | None) -> None:
     """Compares a checkpoint with the log, folded from zero."""
     state = replay(kafka, topic, kept.contest_id, Moment(kept.offset), processes=processes)
-    if (root := state.digest.root()) != kept.digest:
+    if (root := state.root()) != kept.digest:
         raise CheckpointError(
             kept.path, f"the log up to there gives the digest {root[:16]}…, it says {kept.digest[:16]}…"
         )

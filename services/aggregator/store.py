@@ -366,7 +366,7 @@ class Store:
                 )
             # What last touched an area may be a unit that is no longer in it: only the row knows.
             totals[area] = rows.total_of(row, total.vector)
-        if (root := state.digest.root()) != digest:
+        if (root := state.root()) != digest:
             raise TablesChanged(
                 f"the state of {contest_id} has digest {root[:16]}…, the last commit wrote {digest[:16]}…: "
                 f"{CHANGED_OUTSIDE}"

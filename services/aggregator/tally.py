@@ -60,6 +60,11 @@ class Layout:
         """The slot of every name."""
         return {name: slot for slot, name in enumerate(self.names)}
 
+    @property
+    def votes_from(self) -> int:
+        """The slot of the first selection; the others follow."""
+        return _VOTES_FROM
+
     @cached_property
     def size(self) -> int:
         """Slots in a vector."""
@@ -110,8 +115,8 @@ class Layout:
             vector[_REASON[reason.value]] = 1
         vector[0] = roll
         # ONPE's electores hábiles of a bulletin: the roll of its contabilizadas, annulled sheets included.
-        vector[1] = roll if status in _COUNTED else 0
-        for slot in _SHEET_SLOTS[status]:
+        vector[1] = roll if status in COUNTED_SHEETS else 0
+        for slot in SHEET_SLOTS[status]:
             vector[slot] = 1
 
     def named(self, vector: Vector) -> dict[str, int]:
@@ -160,8 +165,8 @@ def _bulletin(vector: Vector, s: SubUnits) -> None:
         vector[slot] = s.under_review_by_reason.get(reason, 0)
 
 
-_COUNTED = (CountStatus.COUNTED, CountStatus.ANNULLED, CountStatus.NOT_INSTALLED)
-_SHEET_SLOTS = {
+COUNTED_SHEETS = (CountStatus.COUNTED, CountStatus.ANNULLED, CountStatus.NOT_INSTALLED)
+SHEET_SLOTS = {
     status: tuple(_SLOT[name] for name in ("total", *names))
     for status, names in {
         CountStatus.COUNTED: ("processed", "counted", "counted_normal"),

@@ -137,7 +137,7 @@ def verify(
         fold_log(log, folding, on_progress)
     state = folding.state
     tables.finish()
-    verdict.log_digest, verdict.table_digest = state.digest.root(), tables.digest()
+    verdict.log_digest, verdict.table_digest = state.root(), tables.digest()
     if verdict.log_digest != verdict.table_digest:
         what = f"its digest is {verdict.table_digest}, the log's is {verdict.log_digest}"
         verdict.add(Mismatch("update_history", what))

@@ -17,6 +17,7 @@ from aggregator.checkpoint import CheckpointError, find, needed, read, write
 from aggregator.fold import ContestState
 from aggregator.moment import NOW, Moment
 from aggregator.records import RawRecord, Recorded
+from aggregator.sheets import unpack
 from tests.strategies import PRECINCT, a_contest, a_sheet, a_unit, after, minute, nights, set_back
 from tests.unit.test_merge import CONTEST, folded_in_parts, folded_whole, messages, split_nights, whole
 
@@ -25,7 +26,7 @@ TOPIC_ID = UUID(int=5)
 
 def told(state: ContestState) -> Any:
     """All that a state holds, but for what only a merge asks for: which update of a unit was the first."""
-    for unit in state.units.values():
+    for unit in unpack(state).units.values():
         unit.first_sequence = 0
     return whole(state), state.revisions, needed(state)
 

@@ -14,6 +14,7 @@ from aggregator.fold import AreaTotal, ContestState, Unit
 from aggregator.folding import Folding
 from aggregator.moment import NOW, Moment
 from aggregator.records import RawRecord, Recorded
+from aggregator.sheets import unpack
 from schemas.contest import Selection
 from tests.strategies import (
     COUNTRY,
@@ -40,12 +41,13 @@ ELSEWHERE = ("pe", "010000", "010100", "010102")
 
 def whole(state: ContestState) -> Any:
     """All that a state holds, but for where its totals' blocks begin, which only the table writer needs."""
+    unpack(state)
     unit_fields = [f.name for f in fields(Unit)]
     total_fields = [f.name for f in fields(AreaTotal) if f.name not in ("since", "kept_at")]
     other = [
         f.name
         for f in fields(ContestState)
-        if f.name not in ("units", "sums", "digest", "moves", "reported_by", "recorded_by")
+        if f.name not in ("units", "sheets", "sums", "digest", "moves", "reported_by", "recorded_by")
     ]
     return (
         {name: getattr(state, name) for name in other},

@@ -119,7 +119,7 @@ def replay(
             databases = settings.need("owner_url"), settings.need("writer_url")
             state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
             errors.print(f"kept: read it with --schema {into.name}", markup=False)
-    answer = of_moment(of_state(state, area_id, state.digest.root()), moment)
+    answer = of_moment(of_state(state, area_id, state.root()), moment)
     tell(answer.model_dump(mode="json") if as_json else None, lambda: render.show(answer))
 
 

@@ -1,0 +1,450 @@
+"""The states of ordinary tally sheets, as columns, and what a batch of statements makes of them (pure).
+
+Place in the flow: a part of a `fold.ContestState` that is folded to be answered from. A sheet whose state is the last of its
+chain is a row of numbers here; every other unit is a `fold.Unit`. A unit is in one of the two, and goes from one to the other
+when it has to: what `take` cannot vouch for is left to the plain fold, unit by unit, since no unit's state depends on another's.
+
+Totals are added up at the end (`settle`): they are sums, and what last touched an area is a maximum, the same in any order. Where
+the blocks of an area's total begin is not known of them, as in a merged state.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from operator import add
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from aggregator.columns import FIGURES as STATED
+from aggregator.columns import NO_TIME, REASONS, STATUSES, Columns
+from aggregator.fold import AreaTotal, ContestState, Step, Unit, Witness, evolve
+from aggregator.records import RawRecord, Recorded, recorded_of_raw
+from aggregator.roll import Roll
+from aggregator.tally import BALLOTS, COUNTED_SHEETS, SHEET_SLOTS, VOTERS, Layout
+from aggregator.wire import NONE, Mask, Numbers
+from schemas.count_update import CountUpdate, UnitKey
+from schemas.types import CountStatus, ReviewReason, from_milliseconds, to_milliseconds
+
+_COLUMNS = (
+    ("group", np.int64, ()), ("stated", np.int64, ()), ("sequence", np.int64, ()), ("offset", np.int64, ()),
+    ("first", np.int64, ()), ("event_id", np.uint8, (16,)), ("leaf", np.uint8, (32,)),
+)  # fmt: skip
+
+
+class Sheets:
+    """Rows are numbers of the `roll`; `here` says which of them are in use."""
+
+    def __init__(self, roll: Roll, size: int) -> None:
+        self.roll = roll
+        self.here: Mask = np.zeros(0, bool)
+        self.figures: Numbers = np.zeros((0, size), np.int64)
+        """What each adds to the count, by slot; zeros of what is not here."""
+        for name, kind, shape in _COLUMNS:
+            setattr(self, name, np.zeros((0, *shape), kind))
+        self.group: Numbers
+        self.stated: Numbers
+        self.sequence: Numbers
+        self.offset: Numbers
+        self.first: Numbers
+        """The first sequence that this fold accepted."""
+        self.event_id: Any
+        self.leaf: Any
+        self.touched = _Touched(size)
+
+    def __len__(self) -> int:
+        return int(self.here.sum())
+
+    def take(
+        self, columns: Columns, entries: Numbers, elsewhere: Collection[int], offsets: Numbers, layout: Layout
+    ) -> Mask:
+        """Takes the statements of sheets that only go on in their chains. Which entries were not taken is for the plain fold.
+
+        `elsewhere`: sheets that are not here, or of which the batch says more. `offsets`: on the log, by entry of `columns`.
+        """
+        self._make_room()
+        units = columns.units[entries]
+        order = np.argsort(units, kind="stable")
+        unit, entry = units[order], entries[order]
+        begins = np.ones(len(unit), bool)
+        begins[1:] = unit[1:] != unit[:-1]
+        good = self._goes_on(columns, unit, entry, begins)
+        refused = np.zeros(len(self.here), bool)
+        refused[unit[~good]] = True
+        refused[list(elsewhere)] = True
+        taken = ~refused[unit]
+        ends = np.ones(len(unit), bool)
+        ends[:-1] = begins[1:]
+        self._put(columns, unit[ends & taken], entry[begins & taken], entry[ends & taken], offsets, layout)
+        kept = np.empty(len(unit), bool)
+        kept[order] = taken
+        return kept
+
+    def _goes_on(self, columns: Columns, unit: Numbers, entry: Numbers, begins: Mask) -> Mask:
+        """Of each statement whether it is accepted, becomes its sheet's state, and leaves it where it is."""
+        sequence, stated, group = columns.sequence[entry], columns.stated[entry], columns.groups[entry]
+        had_sequence = _before(sequence, begins, np.where(self.here[unit], self.sequence[unit], 0))
+        had_stated = _before(stated, begins, np.where(self.here[unit], self.stated[unit], NO_TIME))
+        had_group = _before(group, begins, np.where(self.here[unit], self.group[unit], group))
+        good: Mask = (sequence > had_sequence) & (stated >= had_stated) & (group == had_group)
+        return good
+
+    def _put(
+        self, columns: Columns, unit: Numbers, first: Numbers, last: Numbers, offsets: Numbers, layout: Layout
+    ) -> None:
+        """Makes each sheet's last statement its state."""
+        figures = contributions(layout, columns, last)
+        self.touched.add(
+            columns.groups[last],
+            figures - self.figures[unit],
+            columns.stated[last],
+            offsets[last],
+            columns.event_id[last],
+        )
+        new = ~self.here[unit]
+        self.first[unit[new]] = columns.sequence[first[new]]
+        self.here[unit] = True
+        self.figures[unit] = figures
+        self.group[unit], self.stated[unit] = columns.groups[last], columns.stated[last]
+        self.sequence[unit], self.offset[unit] = columns.sequence[last], offsets[last]
+        self.event_id[unit], self.leaf[unit] = columns.event_id[last], columns.leaves(last)
+
+    def _make_room(self) -> None:
+        if (known := len(self.roll.keys)) <= len(self.here):
+            return
+        room = max(1024, known, 2 * len(self.here))
+        for name in ("here", "figures", *(name for name, _, _ in _COLUMNS)):
+            had = getattr(self, name)
+            grown = np.zeros((room, *had.shape[1:]), had.dtype)
+            grown[: len(had)] = had
+            setattr(self, name, grown)
+
+    def widen(self, added: int) -> None:
+        """The contest has so many more selections."""
+        self.figures = np.pad(self.figures, ((0, 0), (0, added)))
+        self.touched.widen(added)
+
+    def take_out(self, key: UnitKey) -> Unit | None:
+        """A sheet as a unit of the plain fold, where it is then; None where it is not here."""
+        number = self.roll.of_key(key)
+        if not 0 <= number < len(self.here) or not self.here[number]:
+            return None
+        unit = self._unit(number)
+        self.here[number], self.figures[number] = False, 0
+        return unit
+
+    def _unit(self, number: int) -> Unit:
+        event_id, leaf = UUID(bytes=self.event_id[number].tobytes()), self.leaf[number].tobytes()
+        sequence, offset = int(self.sequence[number]), int(self.offset[number])
+        return Unit(
+            areas=self.roll.groups[self.group[number]][1],
+            contribution=self.figures[number].tolist(),
+            stated_at=from_milliseconds(int(self.stated[number])),
+            sequence=sequence,
+            event_id=event_id,
+            offset=offset,
+            leaf=leaf,
+            head_sequence=sequence,
+            head_event_id=event_id,
+            head_offset=offset,
+            head_leaf=leaf,
+            first_sequence=int(self.first[number]),
+        )
+
+    def put_back(self, key: UnitKey, unit: Unit) -> bool:
+        """Takes a unit whose state is the last of its chain. False, and nothing is done, where it cannot be kept here."""
+        number = self.roll.of_key(key)
+        if number < 0 or unit.offset != unit.head_offset:
+            return False
+        self._make_room()
+        self.here[number] = True
+        self.figures[number] = unit.contribution
+        self.group[number], self.stated[number] = self.roll.group(key.type, unit.areas), to_milliseconds(unit.stated_at)
+        self.sequence[number], self.offset[number], self.first[number] = unit.sequence, unit.offset, unit.first_sequence
+        self.event_id[number] = np.frombuffer(unit.event_id.bytes, np.uint8)
+        self.leaf[number] = np.frombuffer(unit.leaf, np.uint8)
+        return True
+
+    def numbers(self) -> Numbers:
+        """Of the sheets that are here."""
+        return np.flatnonzero(self.here)
+
+    def has(self, key: UnitKey) -> bool:
+        """Whether a unit is here."""
+        number = self.roll.of_key(key)
+        return 0 <= number < len(self.here) and bool(self.here[number])
+
+    def numbers_of(self, others: "Sheets") -> tuple[Numbers, Numbers]:
+        """The numbers of others' sheets, theirs and ours."""
+        theirs = others.numbers()
+        wires = others.roll.wires
+        ours = np.fromiter((self.roll.number(wires[n]) for n in theirs.tolist()), np.int64, len(theirs))
+        self._make_room()
+        return theirs, ours
+
+    def groups_in(self, roll: Roll) -> Numbers:
+        """The numbers that another roll has for each of our groups."""
+        return np.array([roll.group(*group) for group in self.roll.groups], np.int64)
+
+    def entries(self) -> Iterator[tuple[int, list[bytes], bytes]]:
+        """For the digest: buckets, each with its names in their order, and their entries one after the other."""
+        numbers, roll = self.numbers(), self.roll
+        names, buckets = roll.names, np.array(roll.buckets, np.int64)[numbers]
+        in_order = np.array(sorted(range(len(numbers)), key=[names[n] for n in numbers.tolist()].__getitem__), np.int64)
+        in_order = in_order[np.argsort(buckets[in_order], kind="stable")]
+        buckets, numbers = buckets[in_order], numbers[in_order]
+        joined = np.concatenate([self.leaf[numbers], self.leaf[numbers]], axis=1)
+        ends = np.flatnonzero(np.diff(buckets, append=-1)) + 1
+        begin = 0
+        for end in ends.tolist():
+            yield int(buckets[begin]), [names[n] for n in numbers[begin:end].tolist()], joined[begin:end].tobytes()
+            begin = end
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To be sent to another process: without the room that is not in use."""
+        known = len(self.roll.keys)
+        cut = {name: getattr(self, name)[:known] for name in ("here", "figures", *(name for name, _, _ in _COLUMNS))}
+        return self.__dict__ | cut
+
+
+def _before(column: Numbers, begins: Mask, kept: Numbers) -> Numbers:
+    """Of each statement what the one of its sheet before it had; of the first in the batch what is kept of the sheet."""
+    before = np.empty_like(column)
+    before[1:] = column[:-1]
+    before[begins] = kept[begins]
+    return before
+
+
+class _Touched:
+    """What the areas of a group were changed by, and by what last; not yet in the totals."""
+
+    def __init__(self, size: int) -> None:
+        self.figures: Numbers = np.zeros((0, size), np.int64)
+        self.stated: Numbers = np.zeros(0, np.int64)
+        self.offset: Numbers = np.zeros(0, np.int64)
+        self.event_id: Any = np.zeros((0, 16), np.uint8)
+
+    def add(self, group: Numbers, change: Numbers, stated: Numbers, offset: Numbers, event_id: Any) -> None:
+        """Changes of sheets, each of its group."""
+        if not group.size:
+            return
+        self._make_room(int(group.max()) + 1)
+        order = np.lexsort((offset, group))
+        group = group[order]
+        ends = np.flatnonzero(np.diff(group, append=-1))
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        changed, latest = group[ends], order[ends]
+        self.figures[changed] += np.add.reduceat(change[order], begins)
+        self.stated[changed] = np.maximum(self.stated[changed], np.maximum.reduceat(stated[order], begins))
+        later = offset[latest] > self.offset[changed]
+        self.offset[changed[later]] = offset[latest[later]]
+        self.event_id[changed[later]] = event_id[latest[later]]
+
+    def _make_room(self, known: int) -> None:
+        more = known - len(self.offset)
+        if more > 0:
+            more += known
+            self.figures = np.pad(self.figures, ((0, more), (0, 0)))
+            self.stated = np.pad(self.stated, (0, more), constant_values=NO_TIME)
+            self.offset = np.pad(self.offset, (0, more), constant_values=-1)
+            self.event_id = np.pad(self.event_id, ((0, more), (0, 0)))
+
+    def widen(self, added: int) -> None:
+        self.figures = np.pad(self.figures, ((0, 0), (0, added)))
+
+
+def settle(state: ContestState) -> None:
+    """Adds to the totals what the sheets changed since they were last settled."""
+    sheets = state.sheets
+    if not isinstance(sheets, Sheets):
+        return
+    touched, sheets.touched = sheets.touched, _Touched(state.layout.size)
+    for group in np.flatnonzero(touched.offset >= 0).tolist():
+        unit_type, areas = sheets.roll.groups[group]
+        totals, change = state.sums.setdefault(unit_type, {}), touched.figures[group].tolist()
+        stated_at, offset = from_milliseconds(int(touched.stated[group])), int(touched.offset[group])
+        event_id = UUID(bytes=touched.event_id[group].tobytes())
+        for area in areas:
+            total = totals.get(area)
+            if total is None:
+                total = totals[area] = AreaTotal(state.layout.zero())
+            total.vector = list(map(add, total.vector, change))
+            if total.stated_at is None or stated_at > total.stated_at:
+                total.stated_at = stated_at
+            if offset > total.last_offset:
+                total.last_offset, total.last_event_id = offset, event_id
+
+
+def unpack(state: ContestState) -> ContestState:
+    """The same state with every unit and total as the plain fold has them."""
+    settle(state)
+    if isinstance(state.sheets, Sheets):
+        for number in state.sheets.numbers().tolist():
+            state.unit(state.sheets.roll.keys[number])
+        state.sheets = None
+    return state
+
+
+def contributions(layout: Layout, columns: Columns, entries: Numbers) -> Numbers:
+    """What statements add to the count, as `Layout.contribution` has it. Shape (entries, layout.size)."""
+    status, stated = columns.status[entries], columns.figures[entries]
+    figures = np.maximum(stated, 0)  # what is not stated adds nothing
+    vectors = _sheet_slots(layout.size)[status]
+    votes = len(STATED)
+    adds = (status == STATUSES.index(CountStatus.COUNTED))[:, None]
+    vectors[:, _FIGURE_SLOTS] = np.where(adds, figures[:, :votes], 0)
+    vectors[:, layout.votes_from :] = np.where(adds, figures[:, votes:], 0)
+    valid = _FIGURE_SLOTS[STATED.index("valid_votes")]
+    summed = adds[:, 0] & (stated[:, STATED.index("valid_votes")] == NONE)
+    vectors[summed, valid] = figures[summed, votes:].sum(axis=1)
+    annulled = status == STATUSES.index(CountStatus.ANNULLED)
+    cast, roll = figures[:, STATED.index("ballots_cast")], figures[:, STATED.index("registered_voters")]
+    for name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
+        vectors[annulled, layout.slots[name]] = cast[annulled]
+    lost = status == STATUSES.index(CountStatus.LOST)
+    under_review = lost | (status == STATUSES.index(CountStatus.UNDER_REVIEW))
+    default = np.where(lost, REASONS.index(ReviewReason.LOST), REASONS.index(ReviewReason.OTHER))
+    reason = np.where(columns.reason[entries] == NONE, default, columns.reason[entries])
+    vectors[under_review, layout.slots[f"under_review.{REASONS[0].value}"] + reason[under_review]] = 1
+    vectors[:, layout.slots["registered_voters"]] = roll
+    vectors[:, layout.slots["registered_voters_counted"]] = np.where(np.isin(status, _COUNTED), roll, 0)
+    return vectors
+
+
+_FIGURE_SLOTS = [(*VOTERS, *BALLOTS).index(name) for name in STATED]
+_COUNTED = [STATUSES.index(status) for status in COUNTED_SHEETS]
+
+
+def _sheet_slots(size: int) -> Numbers:
+    """Shape (statuses, size): 1 where a sheet of that status counts as a sheet."""
+    table = np.zeros((len(STATUSES), size), np.int64)
+    for status, slots in SHEET_SLOTS.items():
+        table[STATUSES.index(status), list(slots)] = 1
+    return table
+
+
+def pack(state: ContestState, roll: Roll) -> None:
+    """Keeps as columns what can be: sheets among the units whose state is the last of their chain."""
+    sheets = state.sheets
+    if sheets is None:
+        sheets = state.sheets = Sheets(roll, state.layout.size)
+    assert isinstance(sheets, Sheets)
+    for key in [key for key, unit in state.units.items() if unit.offset == unit.head_offset]:
+        if sheets.put_back(key, state.units[key]):
+            del state.units[key]
+            state.digest.remove(str(key).encode())
+
+
+def fold_run(
+    state: ContestState,
+    run: Sequence[RawRecord],
+    columns: Columns,
+    entries: Numbers,
+    plain: dict[int, Recorded],
+    roll: Roll,
+) -> tuple[Numbers, list[tuple[int, Step]]]:
+    """Folds messages that follow each other: some `entries` of the columns they were read into, and those that were read
+    plainly, by row. Returns the entries that were taken as columns, all of them accepted, and the steps of all others by row."""
+    pack(state, roll)
+    sheets = state.sheets
+    assert isinstance(sheets, Sheets)
+    keys = [*state.units, *(r.update.unit for r in plain.values() if isinstance(r.event, CountUpdate))]
+    offsets = np.fromiter((run[row].offset for row in columns.rows.tolist()), np.int64, len(columns))
+    kept = sheets.take(columns, entries, {n for key in keys if (n := roll.of_key(key)) >= 0}, offsets, state.layout)
+    plain = plain | {row: recorded_of_raw(run[row]) for row in columns.rows[entries[~kept]].tolist()}
+    entries = entries[kept]
+    before = state.last_reported_at, state.last_recorded_at
+    steps = [(row, evolve(state, plain[row])) for row in sorted(plain)]
+    if entries.size:
+        _note_times(state, run, columns, entries, before)
+        last = int(columns.rows[entries[-1]])
+        if state.last is None or run[last].offset > state.last.offset:
+            state.last = recorded_of_raw(run[last])
+    return entries, steps
+
+
+def _note_times(
+    state: ContestState,
+    run: Sequence[RawRecord],
+    columns: Columns,
+    entries: Numbers,
+    before: tuple[datetime | None, datetime | None],
+) -> None:
+    """The latest times with those of `entries`, and who first had them. `before`: what they were before the run."""
+    rows = columns.rows[entries]
+    recorded = np.fromiter((run[row].timestamp_ms for row in rows.tolist()), np.int64, len(rows))
+    if (first := _first_latest(recorded, run, rows, before[1], state.last_recorded_at, state.recorded_by)) is not None:
+        state.last_recorded_at = from_milliseconds(int(recorded[first]))
+        state.recorded_by = _witness(run, columns, entries, first)
+    reported = np.where(columns.is_reported[entries], columns.reported[entries], NO_TIME)
+    if (first := _first_latest(reported, run, rows, before[0], state.last_reported_at, state.reported_by)) is not None:
+        state.last_reported_at = from_milliseconds(int(reported[first]))
+        state.reported_by = _witness(run, columns, entries, first)
+
+
+def _first_latest(
+    times: Numbers,
+    run: Sequence[RawRecord],
+    rows: Numbers,
+    before: datetime | None,
+    now: datetime | None,
+    now_by: Witness,
+) -> int | None:
+    """Which of the times is the latest of the run, and the first of those that are; None where another is."""
+    first = int(times.argmax())
+    latest = int(times[first])
+    if latest == NO_TIME or (before is not None and latest <= to_milliseconds(before)):
+        return None
+    if now is not None and now != before:  # one that was folded plainly is later than all before
+        ms = to_milliseconds(now)
+        if latest < ms or (latest == ms and run[int(rows[first])].offset > now_by[1][0]):
+            return None
+    return first
+
+
+def _witness(run: Sequence[RawRecord], columns: Columns, entries: Numbers, which: int) -> Witness:
+    entry = int(entries[which])
+    offset = run[int(columns.rows[entry])].offset
+    return columns.key(entry), (offset, offset, offset)
+
+
+def joins_sheets(state: ContestState, part: ContestState) -> bool:
+    """Whether the sheets of a part would have been accepted after `state`, and none has moved. Sheets against sheets only."""
+    own, theirs = state.sheets, part.sheets
+    assert isinstance(own, Sheets)
+    assert isinstance(theirs, Sheets)
+    numbers, there = own.numbers_of(theirs)
+    group = theirs.groups_in(own.roll)
+    both = own.here[there]
+    return bool(
+        (theirs.first[numbers] > own.sequence[there])[both].all()
+        and (group[theirs.group[numbers]] == own.group[there])[both].all()
+    )
+
+
+def merge_sheets(state: ContestState, part: ContestState) -> None:
+    """Takes the sheets of a part that joins, and whose totals are added to `state` apart. None of them is late against it."""
+    own, theirs = state.sheets, part.sheets
+    assert isinstance(own, Sheets)
+    assert isinstance(theirs, Sheets)
+    numbers, there = own.numbers_of(theirs)
+    known = own.here[there]
+    gone, group = -own.figures[there[known]], own.group[there[known]]
+    own.touched.add(group, gone, own.stated[there[known]], own.offset[there[known]], own.event_id[there[known]])
+    first = np.where(known, own.first[there], theirs.first[numbers])
+    for name in ("here", "figures", *(name for name, _, _ in _COLUMNS)):
+        getattr(own, name)[there] = getattr(theirs, name)[numbers]
+    own.group[there] = theirs.groups_in(own.roll)[theirs.group[numbers]]
+    own.first[there] = first
+    settle(state)
+
+
+def are_apart(state: ContestState, part: ContestState) -> bool:
+    """Whether a unit of both is a sheet in both, and not late in the part: then sheets are merged with sheets, units with units."""
+    own, theirs = state.sheets, part.sheets
+    if not isinstance(own, Sheets) or not isinstance(theirs, Sheets):
+        return False
+    if any(theirs.has(key) for key in state.units) or any(own.has(key) for key in part.units):
+        return False
+    numbers, there = own.numbers_of(theirs)
+    return not (own.here[there] & (theirs.stated[numbers] < own.stated[there])).any()

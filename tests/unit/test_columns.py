@@ -1,0 +1,229 @@
+"""Reading as columns is the plain way, sooner: the same state at any moment, and nothing that the plain way would refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator import folding
+from aggregator.columns import Reader
+from aggregator.fold import ContestState
+from aggregator.folding import Folding
+from aggregator.moment import NOW, Moment
+from aggregator.records import RawRecord, Recorded, recorded_of_raw
+from aggregator.roll import Roll
+from aggregator.sheets import Sheets, contributions, unpack
+from aggregator.tally import Layout
+from schemas.chain import judge
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.errors import ContractError
+from schemas.identity import leaf, named, text_of
+from schemas.types import CountStatus, ReportingUnitType
+from tests.bench.nights import Night, log, rough
+from tests.strategies import (
+    PRECINCT,
+    Event,
+    a_contest,
+    a_sheet,
+    a_source,
+    a_unit,
+    after,
+    corrected,
+    counts,
+    moments,
+    nights,
+    raw,
+    recorded,
+    set_back,
+    updates,
+)
+from tests.unit.test_merge import CONTEST, folded_in_parts, split_nights, whole
+
+DEFINED = a_contest(counting_level=PRECINCT)
+
+
+@contextmanager
+def runs_from(number: int) -> Iterator[None]:
+    """Folds runs of so many updates as columns, shorter ones plainly."""
+    before, folding.RUN = folding.RUN, number
+    try:
+        yield
+    finally:
+        folding.RUN = before
+
+
+def folded(records: Sequence[RawRecord], moment: Moment = NOW, batch: int = 10_000, run: int = 1) -> Folding:
+    made = Folding(records[0].key.decode() if records[0].key else "", moment)
+    with runs_from(run):
+        for begin in range(0, len(records), batch):
+            if not made.take(records[begin : begin + batch]):
+                break
+    return made
+
+
+def plainly(records: Sequence[RawRecord], moment: Moment = NOW) -> Folding:
+    return folded(records, moment, run=10**9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_state_at_any_moment_is_the_plain_one(data: st.DataObject) -> None:
+    night: list[Recorded] = data.draw(nights())
+    records = data.draw(set_back(night))
+    moment = data.draw(moments(night))
+    quick = folded(records, moment, data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3)))
+    plain = plainly(records, moment)
+    assert quick.ended == plain.ended
+    assert quick.state.root() == plain.state.root()
+    assert whole(quick.state) == whole(plain.state)
+
+
+@settings(max_examples=200, deadline=None)
+@given(split_nights(), st.data())
+def test_so_it_is_in_parts(split: tuple[list[Recorded], list[RawRecord], list[int]], data: st.DataObject) -> None:
+    night, records, cuts = split
+    moment = data.draw(moments(night))
+    with runs_from(1):
+        quick, _ = folded_in_parts(records, cuts, moment)
+    plain = plainly(records, moment)
+    if quick.definition is not None:
+        assert whole(quick.state) == whole(plain.state)
+
+
+@pytest.mark.parametrize("batch", [7, 250, 10_000])
+def test_a_long_rough_night(batch: int) -> None:
+    entries = log(rough(Night(events=4_000, units=300, contests=1)))
+    records = [raw(r) for r in recorded(entry.event for entry in entries)]
+    half = recorded_of_raw(records[len(records) // 2]).update.stated_at
+    for moment in (NOW, Moment(stated_at=half), Moment(offset=records[3_000].offset, stated_at=half)):
+        assert whole(folded(records, moment, batch).state) == whole(plainly(records, moment).state)
+
+
+def test_an_ordinary_night_is_read_as_columns() -> None:
+    records = [raw(r) for r in recorded(entry.event for entry in log(Night(events=4_000, units=1_000)))]
+    definition = recorded_of_raw(records[0]).definition
+    columns = Reader(Roll()).read(records, definition)
+    assert len(columns) > 0.95 * len(records)
+    state = folded(records).state
+    assert isinstance(state.sheets, Sheets)
+    assert len(state.sheets) > 0.95 * state.unit_count
+
+
+def agree(records: Sequence[RawRecord], contest: ContestDefined = DEFINED) -> list[int]:
+    """Reads them as columns, and holds each that was taken against its plain reading. Returns which were taken."""
+    columns = Reader(Roll()).read(records, contest)
+    layout = Layout.of(contest)
+    rows: list[int] = columns.rows.tolist()
+    vectors = contributions(layout, columns, columns.rows * 0 + range(len(columns)) if rows else columns.rows)
+    leaves = columns.leaves(columns.rows * 0 + range(len(columns)) if rows else columns.rows)
+    for entry, row in enumerate(rows):
+        update = recorded_of_raw(records[row]).update
+        assert columns.texts[entry] == text_of(update)
+        assert judge(update, text_of(update), contest, 0)[0]
+        assert columns.key(entry) == update.unit
+        assert columns.roll.groups[int(columns.groups[entry])] == (update.unit.type, update.counting_areas)
+        assert int(columns.sequence[entry]) == update.sequence
+        assert UUID(bytes=columns.event_id[entry].tobytes()) == update.event_id
+        assert leaves[entry].tobytes() == leaf(text_of(update))
+        assert vectors[entry].tolist() == layout.contribution(update)
+    return rows
+
+
+def spoilt(record: RawRecord, at: int, by: bytes, length: int) -> RawRecord:
+    value = record.value or b""
+    at %= len(value) + 1
+    return replace_value(record, value[:at] + by + value[at + length :])
+
+
+def replace_value(record: RawRecord, value: bytes) -> RawRecord:
+    return RawRecord(record.partition, record.offset, record.timestamp_ms, record.key, value, record.headers)
+
+
+ORDINARY = [
+    a_sheet(),
+    after(a_sheet(), count_status=CountStatus.UNDER_REVIEW),
+    a_sheet(reporting_unit=a_unit("000777", name="I.E. N° 7 Ñuñoa")),
+    a_sheet(reporting_unit=a_unit("9", ReportingUnitType.POLLING_PLACE), reported_at=None),
+    named(a_sheet().model_copy(update={"counts": None, "count_status": CountStatus.PENDING})),
+]
+
+
+def test_what_is_ordinary_is_taken() -> None:
+    assert agree([raw(r) for r in recorded(ORDINARY)]) == list(range(len(ORDINARY)))
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(
+    st.sampled_from(ORDINARY),
+    st.integers(0, 500),
+    st.binary(max_size=12),
+    st.integers(0, 12),
+    st.sampled_from(ORDINARY),
+)
+def test_damaged_bytes_are_never_taken_for_anything_else(
+    event: CountUpdate, at: int, by: bytes, length: int, neighbour: CountUpdate
+) -> None:
+    one, other = (raw(r) for r in recorded([event, neighbour]))
+    damaged = spoilt(one, at, by, length)
+    assert 1 in agree([damaged, other])  # and the next message is read as ever
+    try:
+        recorded_of_raw(damaged)
+    except ContractError:
+        assert 0 not in agree([damaged, other])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(updates(), min_size=1, max_size=4))
+def test_whatever_the_contract_allows_is_read_as_it_is_or_left(events: list[CountUpdate]) -> None:
+    ours = [named(e.model_copy(update={"contest_id": CONTEST})) for e in events]
+    agree([raw(r) for r in recorded(ours)])
+
+
+NOTED = named(a_sheet().model_copy(update={"office_note": "a remark"}))
+STRANGE = [
+    NOTED,
+    after(a_sheet(), **corrected(a_sheet())),
+    a_sheet(reporting_unit=a_unit('00"1')),
+    a_sheet(reporting_unit=a_unit(area_path=("pe",), id="000002")),
+    a_sheet(reporting_unit=a_unit(area_path=("pe", "010000", "010101"))),
+    a_sheet(is_test=True),
+    a_sheet(counts=counts({"somebody": 1}, ballots_cast=1)),
+    a_sheet(source=a_source(documents=())),
+    a_sheet().model_copy(update={"event_id": UUID(int=7)}),
+]
+
+
+@pytest.mark.parametrize("event", STRANGE)
+def test_what_is_not_ordinary_is_left(event: CountUpdate) -> None:
+    (taken,) = ([raw(r) for r in recorded([event])],)
+    allowed = [0] if event.reporting_unit.area_path == ("pe",) else []
+    assert agree(taken) == allowed
+
+
+def test_a_message_whose_header_names_another_schema_is_left() -> None:
+    (record,) = (raw(r) for r in recorded([a_sheet()]))
+    for headers in ([*record.headers, ("schema_sha256", b"0")], [], [("schema_sha256", b"0"), *record.headers]):
+        other = RawRecord(record.partition, record.offset, record.timestamp_ms, record.key, record.value, list(headers))
+        assert agree([other]) == []
+
+
+def test_a_unit_is_in_one_form_at_a_time() -> None:
+    sheet = a_sheet()
+    events: list[Event] = [DEFINED, sheet, a_sheet(reporting_unit=a_unit("000002")), after(sheet, **corrected(sheet))]
+    state = folded([raw(r) for r in recorded(events)], batch=3).state
+    assert isinstance(state.sheets, Sheets)
+    assert (len(state.sheets), len(state.units), state.unit_count) == (1, 1, 2)
+    before = state.root()
+    assert state.unit(sheet.unit) is state.units[sheet.unit]
+    assert unpacked(state) == 2
+    assert state.root() == before
+
+
+def unpacked(state: ContestState) -> int:
+    return len(unpack(state).units)
