@@ -11,6 +11,7 @@ import pytest
 
 from aggregator import fold
 from aggregator.consume import PartitionFold
+from aggregator.folding import RUN
 from aggregator.records import RawRecord
 from aggregator.store import Store
 from aggregator.views import Views
@@ -39,17 +40,21 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def written(tables: Database, records: Sequence[RawRecord], batch_sizes: Sequence[int]) -> Iterator[Views]:
-    """The tables as the aggregator writes them of these messages, batch by batch; each batch in a life of its own."""
+def written(
+    tables: Database, records: Sequence[RawRecord], batch_sizes: Sequence[int], run: int = RUN, one_life: bool = False
+) -> Iterator[Views]:
+    """The tables as the aggregator writes them of these messages, batch by batch; each batch in a life of its own, unless all are in
+    one. `run`: updates from which they are folded as columns."""
     with psycopg.connect(tables.owner_url) as db:
         db.execute("TRUNCATE " + ", ".join(f"aggregate.{table}" for table in TABLES.split(", ")))
-    begin, number = 0, 0
-    while begin < len(records):
-        end = begin + batch_sizes[number % len(batch_sizes)]
-        with Store(tables.writer_url) as store:
-            cursor = store.claim("log", UUID(int=1), 0)
-            states, blocked = store.load(cursor)
-            store.commit(cursor, PartitionFold(states, blocked).take(list(records[begin:end])))
-        begin, number = end, number + 1
+    begin, number, living = 0, 0, None
+    with Store(tables.writer_url) as store:
+        while begin < len(records):
+            end = begin + batch_sizes[number % len(batch_sizes)]
+            if living is None or not one_life:
+                cursor = store.claim("log", UUID(int=1), 0)
+                living = PartitionFold(*store.load(cursor), run=run)
+            cursor = store.commit(cursor, living.take(list(records[begin:end])))
+            begin, number = end, number + 1
     with Views(tables.reader_url) as views:
         yield views

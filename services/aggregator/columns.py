@@ -73,9 +73,22 @@ class Columns:
     has_counts: Mask
     event_id: Bytes
     """Shape (entries, 16)."""
+    previous: Bytes
+    """Ids of the events before; zeros of a first."""
+    observed: Numbers
+    stage: Numbers
+    is_sound: Mask
+    """Which break no rule (F1xx) by themselves."""
     texts: list[bytes]
     """Canonical texts."""
+    count_texts: list[str]
+    """Of `counts` alone."""
+    words: list[str]
+    """The source's words for the status, as JSON."""
     roll: Roll
+    wire: Wire
+    spans: "Stated"
+    """Where the rest stands in `wire`, by row."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,11 +120,11 @@ class Reader:
         if contest is not self._contest:
             self._contest = contest
             self._paths.clear()
-        wire, stated = Wire(records), _Stated()
+        wire, stated = Wire(records), Stated()
         self._read(wire, stated)
         return self._checked(wire, stated)
 
-    def _read(self, wire: Wire, at: "_Stated") -> None:
+    def _read(self, wire: Wire, at: "Stated") -> None:
         """Every field in its order on the wire (`count_update.v2.avsc`), of all messages; `wire.ok` keeps which are ordinary."""
         contest = self._contest
         assert contest is not None
@@ -147,8 +160,8 @@ class Reader:
         wire.string()
         wire.string()
         at.publication = begin, wire.at.copy()
-        wire.only(wire.long() >= 1)
-        wire.only(wire.long() >= 1)
+        at.part, at.parts = wire.long(), wire.long()
+        wire.only((at.part >= 1) & (at.parts >= 1))
         at.documents = wire.documents()
         at.is_test = wire.flag()
         wire.only(~wire.branch(wire.has_note))
@@ -166,7 +179,7 @@ class Reader:
             figures[:, column] = wire.optional_count(present)
         return figures
 
-    def _checked(self, wire: Wire, at: "_Stated") -> Columns:
+    def _checked(self, wire: Wire, at: "Stated") -> Columns:
         contest = self._contest
         assert contest is not None
         stated = np.where(at.is_reported, at.reported, at.observed)
@@ -199,21 +212,23 @@ class Reader:
             stated[rows],
             list(compress(units, kept)),
             list(compress(paths, kept)),
-            list(compress(words, kept)),
+            [word for word in compress(words, kept) if word is not None],
         )
 
     def _named(
         self,
         wire: Wire,
-        at: "_Stated",
+        at: "Stated",
         rows: Numbers,
         stated: Numbers,
         units: list[int],
         paths: list[int],
-        words: list[Any],
+        words: list[str],
     ) -> Columns:
         """The columns of what has the id of its content."""
-        texts = self._texts(wire, at, rows, stated, units, paths, words)
+        assert self._contest is not None
+        counts = self._count_texts(at, rows, self._contest.selection_ids)
+        texts = self._texts(wire, at, rows, stated, units, paths, words, counts)
         sha1, space = hashlib.sha1, NAMESPACE.bytes
         joined = b"".join([sha1(space + text, usedforsecurity=False).digest() for text in texts])
         names = np.frombuffer(joined, np.uint8).reshape(len(rows), 20)[:, :16].copy()
@@ -235,19 +250,28 @@ class Reader:
             figures=at.figures[rows],
             has_counts=at.has_counts[rows],
             event_id=names[right],
-            texts=list(compress(texts, right)) if not right.all() else texts,
+            previous=at.previous[rows],
+            observed=at.observed[rows],
+            stage=at.stage[rows],
+            is_sound=_is_sound(at.status[rows], at.has_counts[rows], at.figures[rows]),
+            texts=list(compress(texts, right)),
+            count_texts=list(compress(counts, right)),
+            words=list(compress(words, right)),
+            wire=wire,
+            spans=at,
             roll=self.roll,
         )
 
     def _texts(
         self,
         wire: Wire,
-        at: "_Stated",
+        at: "Stated",
         rows: Numbers,
         stated: Numbers,
         units: list[int],
         paths: list[int],
-        words: list[Any],
+        words: list[str],
+        counts: list[str],
     ) -> list[bytes]:
         """The canonical texts of `identity.statement`."""
         contest = self._contest
@@ -265,7 +289,7 @@ class Reader:
         columns = (
             [self.roll.path_texts[path] for path in paths],
             [_STATUS_TEXTS[status] for status in at.status[rows].tolist()],
-            self._count_texts(at, rows, contest.selection_ids),
+            counts,
             ["null" if begin < 0 else f'"{characters[begin : begin + 36]}"' for begin in begins],
             self._instant_texts(np.where(at.is_reported, at.reported, NO_TIME)[rows]),
             [_STAGE_TEXTS[stage] for stage in at.stage[rows].tolist()],
@@ -277,7 +301,7 @@ class Reader:
         )
         return [(template % row).encode() for row in zip(*columns, strict=True)]
 
-    def _count_texts(self, at: "_Stated", rows: Numbers, selections: Sequence[str]) -> list[str]:
+    def _count_texts(self, at: "Stated", rows: Numbers, selections: Sequence[str]) -> list[str]:
         names = (*FIGURES, *selections)
         figures = at.figures[rows]
         plain = sorted((name, column) for column, name in enumerate(FIGURES))
@@ -350,6 +374,28 @@ def _numbers(column: Numbers) -> list[Any]:
     return numbers
 
 
+def _is_sound(status: Numbers, has_counts: Mask, figures: Numbers) -> Mask:
+    """`rules.check` of a sheet's figures finds nothing; of one that is under review it asks nothing."""
+    cast, valid, blank, invalid, challenged, voters, voters_counted = (figures[:, i] for i in range(len(FIGURES)))
+    votes = figures[:, len(FIGURES) :]
+    whole = (votes != NONE).all(axis=1) & (votes.shape[1] > 0)
+    summed = np.maximum(votes, 0).sum(axis=1)
+    known = np.where(valid != NONE, valid, np.where(whole, summed, NONE))
+    roll = np.where(voters_counted != NONE, voters_counted, voters)
+    balanced = cast == known + blank + invalid + np.maximum(challenged, 0)
+    fits = (
+        ((known == NONE) | (blank == NONE) | (invalid == NONE) | balanced)  # F105
+        & (figures[:, [*range(1, 5), *range(len(FIGURES), figures.shape[1])]] <= cast[:, None]).all(axis=1)  # F107
+        & ((roll == NONE) | (cast <= roll))  # F108
+    )
+    sound = ((valid == NONE) | ~whole | (valid == summed)) & ((cast == NONE) | fits)  # F106
+    counted, annulled = (status == STATUSES.index(s) for s in (CountStatus.COUNTED, CountStatus.ANNULLED))
+    sound &= ~counted | (has_counts & (cast != NONE) & whole)  # F109
+    empty = (votes <= 0).all(axis=1) & ((invalid == NONE) | (cast == NONE) | (invalid == cast))
+    sound &= ~annulled | ~has_counts | empty  # F110
+    return np.asarray(sound | (status == STATUSES.index(CountStatus.UNDER_REVIEW)))
+
+
 def _is_text(wire: bytes) -> bool:
     return _are(wire, 1)
 
@@ -377,7 +423,7 @@ def _is_address(wire: bytes) -> bool:
     return _SHA256.fullmatch(sha256) is not None and _is_text(string(address))
 
 
-class _Stated:
+class Stated:
     """What was read, of every message, ordinary or not."""
 
     event_id: Bytes
@@ -398,5 +444,7 @@ class _Stated:
     has_counts: Mask
     figures: Numbers
     publication: Span
+    part: Numbers
+    parts: Numbers
     documents: list[tuple[Span, Span]]
     is_test: Mask

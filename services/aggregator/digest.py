@@ -6,10 +6,20 @@ apart and joined, since a bucket does not depend on the order in which its units
 """
 
 import hashlib
-from collections.abc import Iterable
+from typing import Protocol
 
-_BUCKETS = 256
+BUCKETS = 256
 _EMPTY = hashlib.sha256(b"").digest()
+
+
+class Others(Protocol):
+    """Units whose entries are kept elsewhere."""
+
+    stale: set[int]
+    """Buckets in which they changed since the digest was last made."""
+
+    def bucket(self, index: int) -> tuple[list[bytes], bytes]:
+        """A bucket's names, in their order, and their entries one after the other."""
 
 
 class StateDigest:
@@ -20,8 +30,8 @@ class StateDigest:
     def __init__(self) -> None:
         self.definition = b"\0" * 32
         """SHA-256 of the canonical text of the contest's definition in force."""
-        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(_BUCKETS)]
-        self._hashes = [_EMPTY] * _BUCKETS
+        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+        self._hashes = [_EMPTY] * BUCKETS
         self._stale: set[int] = set()
 
     def put(self, unit: bytes, entry: bytes) -> None:
@@ -39,20 +49,21 @@ class StateDigest:
         del self._buckets[bucket][unit]
         self._stale.add(bucket)
 
-    def root(self, others: Iterable[tuple[int, list[bytes], bytes]] = ()) -> str:
+    def root(self, others: Others | None = None) -> str:
         """SHA-256, in hexadecimal, of the definition's hash followed by the 256 bucket hashes.
 
-        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names. `others`: units that are kept
-        elsewhere, by bucket: their names in that order, and their entries one after the other.
+        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names, of those here and of the others.
         """
-        for index in self._stale:
-            bucket = self._buckets[index]
-            self._hashes[index] = hashlib.sha256(b"".join(bucket[unit] for unit in sorted(bucket))).digest()
+        for index in self._stale | others.stale if others is not None else self._stale:
+            entries, bucket = b"", self._buckets[index]
+            if others is not None:
+                names, entries = others.bucket(index)
+                if bucket:
+                    bucket = bucket | {name: entries[64 * i : 64 * i + 64] for i, name in enumerate(names)}
+            if bucket:
+                entries = b"".join([bucket[unit] for unit in sorted(bucket)])
+            self._hashes[index] = hashlib.sha256(entries).digest()
         self._stale.clear()
-        hashes = list(self._hashes)
-        for index, names, entries in others:
-            if own := self._buckets[index]:
-                merged = own | {name: entries[64 * i : 64 * i + 64] for i, name in enumerate(names)}
-                entries = b"".join(merged[name] for name in sorted(merged))
-            hashes[index] = hashlib.sha256(entries).digest()
-        return hashlib.sha256(self.definition + b"".join(hashes)).hexdigest()
+        if others is not None:
+            others.stale.clear()
+        return hashlib.sha256(self.definition + b"".join(self._hashes)).hexdigest()

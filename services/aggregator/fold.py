@@ -18,7 +18,7 @@ from operator import add, neg, sub
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from aggregator.digest import StateDigest
+from aggregator.digest import Others, StateDigest
 from aggregator.records import Recorded
 from aggregator.tally import Layout, Vector
 from schemas.chain import definition_fault, judge
@@ -67,6 +67,14 @@ class AreaTotal:
     kept_at: int = -1
     """Where its last block ends."""
 
+    def put(self, change: Vector, stated_at: datetime, offset: int, event_id: UUID | None) -> None:
+        """Takes what an update changes it by."""
+        self.vector = list(map(add, self.vector, change))
+        if self.stated_at is None or stated_at > self.stated_at:
+            self.stated_at = stated_at
+        if offset > self.last_offset:
+            self.last_offset, self.last_event_id = offset, event_id
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -94,8 +102,8 @@ class Step:
     is_current: bool = False
     change: dict[str, int] = field(default_factory=dict)
     """What the count gained or lost by it, by slot name; {} when it changed nothing."""
-    areas: tuple[str, ...] = ()
-    """Areas whose total, over the units of its type, it touched."""
+    changes: dict[str, Vector] = field(default_factory=dict)
+    """By area what it changes its total over the units of its type by: by nothing, but by this event, too."""
     leaf: bytes = b""
     superseded_at: datetime | None = None
     """Of a statement that came late: the official time of the one that stays its unit's state."""
@@ -107,8 +115,13 @@ class Step:
     is_later: bool = False
     """Whether it was recorded later than every event before it, by the broker's clock."""
 
+    @property
+    def areas(self) -> tuple[str, ...]:
+        """Areas whose total, over the units of its type, it touched."""
+        return tuple(self.changes)
 
-class Apart(Protocol):
+
+class Apart(Others, Protocol):
     """Units that a state keeps elsewhere, in another form (`sheets`)."""
 
     def __len__(self) -> int: ...
@@ -119,8 +132,8 @@ class Apart(Protocol):
     def widen(self, added: int) -> None:
         """The contest has so many more selections."""
 
-    def entries(self) -> Iterable[tuple[int, list[bytes], bytes]]:
-        """What the digest needs of them: `StateDigest.root`."""
+    def offsets(self, key: UnitKey) -> tuple[int, int]:
+        """Of a unit that is there: its state, and the last of its chain."""
 
 
 Witness = tuple[UnitKey | None, tuple[int, ...]]
@@ -173,9 +186,24 @@ class ContestState:
             self.digest.put(str(key).encode(), unit.leaf + unit.head_leaf)
         return unit
 
+    def total(self, unit_type: str, area: str) -> AreaTotal:
+        """The sum over an area's units of a type; of nothing yet where there are none."""
+        totals = self.sums.setdefault(unit_type, {})
+        total = totals.get(area)
+        if total is None:
+            total = totals[area] = AreaTotal(self.layout.zero())
+        return total
+
     def root(self) -> str:
         """The digest of the state: docs/contract.md."""
-        return self.digest.root(self.sheets.entries() if self.sheets is not None else ())
+        return self.digest.root(self.sheets)
+
+    def offsets(self, key: UnitKey) -> tuple[int, int]:
+        """Of a unit: its state, and the last of its chain."""
+        if (unit := self.units.get(key)) is not None:
+            return unit.offset, unit.head_offset
+        assert self.sheets is not None
+        return self.sheets.offsets(key)
 
     @property
     def contest(self) -> ContestDefined:
@@ -186,6 +214,17 @@ class ContestState:
 
 def evolve(state: ContestState, recorded: Recorded) -> Step:
     """Take one event into `state`. Never raises on data: what is wrong with it is in the step's findings."""
+    step = judged(state, recorded)
+    for area, change in step.changes.items():
+        kind = recorded.update.reporting_unit.type.value
+        total = state.total(kind, area)
+        total.put(change, recorded.update.stated_at, recorded.offset, recorded.event.event_id)
+        _keep(step, kind, area, total, close=step.is_moved)
+    return step
+
+
+def judged(state: ContestState, recorded: Recorded) -> Step:
+    """What `evolve` does, but for the totals: these are still to be changed as the step says."""
     assert state.last is None or recorded.offset > state.last.offset, "the log is read once, in order"
     state.last = recorded
     event = recorded.event
@@ -233,14 +272,6 @@ def _define(state: ContestState, step: Step, event: ContestDefined, text: bytes)
                 total.vector.extend(added)
 
 
-def _total(state: ContestState, unit_type: str, area: str) -> AreaTotal:
-    totals = state.sums.setdefault(unit_type, {})
-    total = totals.get(area)
-    if total is None:
-        total = totals[area] = AreaTotal(state.layout.zero())
-    return total
-
-
 def sum_up(state: ContestState) -> dict[str, dict[str, AreaTotal]]:
     """All totals anew, from the units alone. What last touched an area may be a unit that has left it: that is not in here."""
     sums: dict[str, dict[str, AreaTotal]] = {}
@@ -250,17 +281,8 @@ def sum_up(state: ContestState) -> dict[str, dict[str, AreaTotal]]:
             total = totals.get(area)
             if total is None:
                 total = totals[area] = AreaTotal(state.layout.zero())
-            _put(total, unit, unit.contribution)
+            total.put(unit.contribution, unit.stated_at, unit.offset, unit.event_id)
     return sums
-
-
-def _put(total: AreaTotal, unit: Unit, change: Vector) -> None:
-    """Changes a total by what `unit`, as it is now, made of it."""
-    total.vector = list(map(add, total.vector, change))
-    if total.stated_at is None or unit.stated_at > total.stated_at:
-        total.stated_at = unit.stated_at
-    if unit.offset > total.last_offset:
-        total.last_offset, total.last_event_id = unit.offset, unit.event_id
 
 
 def _keep(step: Step, unit_type: str, area: str, total: AreaTotal, *, close: bool) -> None:
@@ -324,17 +346,13 @@ def _replace(state: ContestState, unit: Unit, step: Step, event: CountUpdate) ->
         state.moves += (unit.offset, step.recorded.offset)
     unit.stated_at, unit.sequence, unit.event_id = event.stated_at, event.sequence, event.event_id
     unit.offset, unit.leaf, unit.contribution = step.recorded.offset, step.leaf, after
-    change, kind = list(map(sub, after, before)), event.reporting_unit.type.value
+    change = list(map(sub, after, before))
     step.change = state.layout.nonzero(change)
     changes = dict.fromkeys(unit.areas, change)
     if step.is_moved:
         changes = {area: change if area in unit.areas else list(map(neg, before)) for area in left}
         changes |= {area: after for area in unit.areas if area not in left}
-    step.areas = tuple(changes)
-    for area, by in changes.items():
-        total = _total(state, kind, area)
-        _put(total, unit, by)
-        _keep(step, kind, area, total, close=step.is_moved)
+    step.changes = changes
 
 
 class Stated(Protocol):

@@ -41,7 +41,7 @@ class Roll:
 
     def of_key(self, key: UnitKey) -> int:
         """The number of a sheet by its key; -1 where it was not met."""
-        return self.numbers.get(string(key.id.encode()) + string(key.type.encode()), -1)
+        return self.numbers.get(wire_name(key), -1)
 
     def path(self, areas: tuple[str, ...]) -> int:
         """The number of a path of areas."""
@@ -68,3 +68,8 @@ class Roll:
             self.texts.append(f'"unit_id":"{key.id}","unit_type":"{key.type}"}}')
         self.numbers[wire] = number
         return number
+
+
+def wire_name(key: UnitKey) -> bytes:
+    """A unit's id and type as they stand on the wire."""
+    return string(key.id.encode()) + string(key.type.encode())

@@ -1,12 +1,13 @@
 """What the append-only tables hold of an event, and back (pure). Columns and their types stand in the order of COPY."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from aggregator.fold import AreaTotal, Step
+from aggregator.fold import AreaTotal, Block, Step
 from aggregator.records import Parked, Recorded
+from aggregator.runs import Run
 from aggregator.tally import Vector
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
@@ -163,12 +164,12 @@ def definition_row(step: Step) -> tuple[Any, ...]:
     )
 
 
-def block_rows(step: Step) -> Iterator[tuple[Any, ...]]:
-    """A row for each total that a step completed a block of, in the order of BLOCK; `span` as (first offset, last + 1)."""
-    for block in step.blocks:
+def block_rows(contest_id: str, blocks: Iterable[Block]) -> Iterator[tuple[Any, ...]]:
+    """A row for each total that is kept, in the order of BLOCK; `span` as (first offset, last + 1)."""
+    for block in blocks:
         total = block.total
         yield (
-            step.recorded.event.contest_id,
+            contest_id,
             block.unit_type,
             block.area_id,
             (block.begin, block.end + 1),
@@ -183,6 +184,12 @@ def block_rows(step: Step) -> Iterator[tuple[Any, ...]]:
 def log_time_row(step: Step) -> tuple[Any, ...]:
     """The row of an event that was recorded later than all before it, in the order of LOG_TIME."""
     return (step.recorded.event.contest_id, step.recorded.recorded_at, step.recorded.offset)
+
+
+def log_time_rows(run: Run) -> Iterator[tuple[Any, ...]]:
+    """The same of a run."""
+    for i in run.is_later.nonzero()[0].tolist():
+        yield (run.contest_id, from_milliseconds(int(run.recorded[i])), int(run.offsets[i]))
 
 
 def finding_rows(step: Step) -> Iterator[tuple[Any, ...]]:

@@ -8,9 +8,8 @@ Totals are added up at the end (`settle`): they are sums, and what last touched 
 the blocks of an area's total begin is not known of them, as in a merged state.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from operator import add
 from typing import Any
 from uuid import UUID
 
@@ -18,18 +17,21 @@ import numpy as np
 
 from aggregator.columns import FIGURES as STATED
 from aggregator.columns import NO_TIME, REASONS, STATUSES, Columns
-from aggregator.fold import AreaTotal, ContestState, Step, Unit, Witness, evolve
+from aggregator.digest import BUCKETS
+from aggregator.fold import ContestState, Step, Unit, Witness, evolve
 from aggregator.records import RawRecord, Recorded, recorded_of_raw
-from aggregator.roll import Roll
+from aggregator.roll import TYPES, Roll, wire_name
 from aggregator.tally import BALLOTS, COUNTED_SHEETS, SHEET_SLOTS, VOTERS, Layout
 from aggregator.wire import NONE, Mask, Numbers
-from schemas.count_update import CountUpdate, UnitKey
+from schemas.count_update import UnitKey
 from schemas.types import CountStatus, ReviewReason, from_milliseconds, to_milliseconds
 
 _COLUMNS = (
     ("group", np.int64, ()), ("stated", np.int64, ()), ("sequence", np.int64, ()), ("offset", np.int64, ()),
     ("first", np.int64, ()), ("event_id", np.uint8, (16,)), ("leaf", np.uint8, (32,)),
 )  # fmt: skip
+
+_NOTHING: list[Numbers] = [np.zeros(0, np.int64)] * BUCKETS
 
 
 class Sheets:
@@ -51,6 +53,9 @@ class Sheets:
         self.event_id: Any
         self.leaf: Any
         self.touched = _Touched(size)
+        self.stale: set[int] = set()
+        self._buckets = _NOTHING
+        self._sorted = 0
 
     def __len__(self) -> int:
         return int(self.here.sum())
@@ -58,49 +63,76 @@ class Sheets:
     def take(
         self, columns: Columns, entries: Numbers, elsewhere: Collection[int], offsets: Numbers, layout: Layout
     ) -> Mask:
-        """Takes the statements of sheets that only go on in their chains. Which entries were not taken is for the plain fold.
+        """Takes the statements of sheets that only go on in their chains. Which entries were taken; the others are for the
+        plain fold.
 
         `elsewhere`: sheets that are not here, or of which the batch says more. `offsets`: on the log, by entry of `columns`.
         """
+        unit, entry, begins, taken = self._chosen(columns, entries, elsewhere, strictly=False)
+        ends = _ends(begins) & taken
+        last = entry[ends]
+        figures = contributions(layout, columns, last)
+        self.touched.add(
+            columns.groups[last],
+            figures - self.figures[unit[ends]],
+            columns.stated[last],
+            offsets[last],
+            columns.event_id[last],
+        )
+        self._put(columns, unit[ends], entry[begins & taken], last, offsets, figures)
+        return _in_order(entry, taken)
+
+    def take_each(
+        self, columns: Columns, entries: Numbers, elsewhere: Collection[int], offsets: Numbers, layout: Layout
+    ) -> tuple[Mask, Numbers]:
+        """The same where every statement is to be written down: only those of which there is nothing to be found, and the
+        totals are not touched. Also what each that was taken adds to the count or takes from it. Shape (taken, size)."""
+        unit, entry, begins, taken = self._chosen(columns, entries, elsewhere, strictly=True)
+        figures = contributions(layout, columns, entry[taken])
+        before = np.empty_like(figures)
+        before[1:] = figures[:-1]
+        before[begins[taken]] = self.figures[unit[begins & taken]]
+        ends = _ends(begins)
+        self._put(
+            columns, unit[ends & taken], entry[begins & taken], entry[ends & taken], offsets, figures[ends[taken]]
+        )
+        return _in_order(entry, taken), (figures - before)[np.argsort(entry[taken])]
+
+    def _chosen(
+        self, columns: Columns, entries: Numbers, elsewhere: Collection[int], *, strictly: bool
+    ) -> tuple[Numbers, Numbers, Mask, Mask]:
+        """Sheet by sheet, in the order of the log: sheets, entries, which begin a sheet, and which are taken: all of a sheet's or
+        none."""
         self._make_room()
         units = columns.units[entries]
         order = np.argsort(units, kind="stable")
         unit, entry = units[order], entries[order]
         begins = np.ones(len(unit), bool)
         begins[1:] = unit[1:] != unit[:-1]
-        good = self._goes_on(columns, unit, entry, begins)
+        good = self._goes_on(columns, unit, entry, begins, strictly)
         refused = np.zeros(len(self.here), bool)
         refused[unit[~good]] = True
         refused[list(elsewhere)] = True
-        taken = ~refused[unit]
-        ends = np.ones(len(unit), bool)
-        ends[:-1] = begins[1:]
-        self._put(columns, unit[ends & taken], entry[begins & taken], entry[ends & taken], offsets, layout)
-        kept = np.empty(len(unit), bool)
-        kept[order] = taken
-        return kept
+        return unit, entry, begins, ~refused[unit]
 
-    def _goes_on(self, columns: Columns, unit: Numbers, entry: Numbers, begins: Mask) -> Mask:
-        """Of each statement whether it is accepted, becomes its sheet's state, and leaves it where it is."""
+    def _goes_on(self, columns: Columns, unit: Numbers, entry: Numbers, begins: Mask, strictly: bool) -> Mask:
+        """Of each statement whether it is accepted, becomes its sheet's state, and leaves it where it is; strictly, whether
+        it is the very next of the chain, too, and breaks no rule."""
         sequence, stated, group = columns.sequence[entry], columns.stated[entry], columns.groups[entry]
         had_sequence = _before(sequence, begins, np.where(self.here[unit], self.sequence[unit], 0))
         had_stated = _before(stated, begins, np.where(self.here[unit], self.stated[unit], NO_TIME))
         had_group = _before(group, begins, np.where(self.here[unit], self.group[unit], group))
         good: Mask = (sequence > had_sequence) & (stated >= had_stated) & (group == had_group)
+        if strictly:
+            had_id = _before(columns.event_id[entry], begins, self.event_id[unit])
+            follows = (columns.previous[entry] == had_id).all(axis=1)
+            good &= (sequence == had_sequence + 1) & (follows | (had_sequence == 0)) & columns.is_sound[entry]
         return good
 
     def _put(
-        self, columns: Columns, unit: Numbers, first: Numbers, last: Numbers, offsets: Numbers, layout: Layout
+        self, columns: Columns, unit: Numbers, first: Numbers, last: Numbers, offsets: Numbers, figures: Numbers
     ) -> None:
         """Makes each sheet's last statement its state."""
-        figures = contributions(layout, columns, last)
-        self.touched.add(
-            columns.groups[last],
-            figures - self.figures[unit],
-            columns.stated[last],
-            offsets[last],
-            columns.event_id[last],
-        )
         new = ~self.here[unit]
         self.first[unit[new]] = columns.sequence[first[new]]
         self.here[unit] = True
@@ -108,6 +140,11 @@ class Sheets:
         self.group[unit], self.stated[unit] = columns.groups[last], columns.stated[last]
         self.sequence[unit], self.offset[unit] = columns.sequence[last], offsets[last]
         self.event_id[unit], self.leaf[unit] = columns.event_id[last], columns.leaves(last)
+        self._spoil(unit)
+
+    def _spoil(self, numbers: Numbers) -> None:
+        buckets = self.roll.buckets
+        self.stale.update([buckets[n] for n in numbers.tolist()])
 
     def _make_room(self) -> None:
         if (known := len(self.roll.keys)) <= len(self.here):
@@ -131,6 +168,7 @@ class Sheets:
             return None
         unit = self._unit(number)
         self.here[number], self.figures[number] = False, 0
+        self.stale.add(self.roll.buckets[number])
         return unit
 
     def _unit(self, number: int) -> Unit:
@@ -153,8 +191,8 @@ class Sheets:
 
     def put_back(self, key: UnitKey, unit: Unit) -> bool:
         """Takes a unit whose state is the last of its chain. False, and nothing is done, where it cannot be kept here."""
-        number = self.roll.of_key(key)
-        if number < 0 or unit.offset != unit.head_offset:
+        number = self.roll.number(wire_name(key)) if key.type in TYPES and unit.offset == unit.head_offset else -1
+        if number < 0:
             return False
         self._make_room()
         self.here[number] = True
@@ -163,6 +201,7 @@ class Sheets:
         self.sequence[number], self.offset[number], self.first[number] = unit.sequence, unit.offset, unit.first_sequence
         self.event_id[number] = np.frombuffer(unit.event_id.bytes, np.uint8)
         self.leaf[number] = np.frombuffer(unit.leaf, np.uint8)
+        self.stale.add(self.roll.buckets[number])
         return True
 
     def numbers(self) -> Numbers:
@@ -186,28 +225,51 @@ class Sheets:
         """The numbers that another roll has for each of our groups."""
         return np.array([roll.group(*group) for group in self.roll.groups], np.int64)
 
-    def entries(self) -> Iterator[tuple[int, list[bytes], bytes]]:
-        """For the digest: buckets, each with its names in their order, and their entries one after the other."""
-        numbers, roll = self.numbers(), self.roll
-        names, buckets = roll.names, np.array(roll.buckets, np.int64)[numbers]
-        in_order = np.array(sorted(range(len(numbers)), key=[names[n] for n in numbers.tolist()].__getitem__), np.int64)
-        in_order = in_order[np.argsort(buckets[in_order], kind="stable")]
-        buckets, numbers = buckets[in_order], numbers[in_order]
-        joined = np.concatenate([self.leaf[numbers], self.leaf[numbers]], axis=1)
-        ends = np.flatnonzero(np.diff(buckets, append=-1)) + 1
-        begin = 0
-        for end in ends.tolist():
-            yield int(buckets[begin]), [names[n] for n in numbers[begin:end].tolist()], joined[begin:end].tobytes()
-            begin = end
+    def offsets(self, key: UnitKey) -> tuple[int, int]:
+        """Of a sheet that is here: its state, which is the last of its chain."""
+        offset = int(self.offset[self.roll.of_key(key)])
+        return offset, offset
+
+    def bucket(self, index: int) -> tuple[list[bytes], bytes]:
+        """What `digest.Others` asks for."""
+        if len(self.roll.keys) > self._sorted:
+            self._sort()
+        numbers = self._buckets[index]
+        numbers = numbers[self.here[numbers]]
+        leaves = self.leaf[numbers]
+        names = self.roll.names
+        return [names[n] for n in numbers.tolist()], np.concatenate([leaves, leaves], axis=1).tobytes()
+
+    def _sort(self) -> None:
+        """The numbers of every bucket in the order of their names."""
+        self._sorted = len(self.roll.keys)
+        self._make_room()
+        names = self.roll.names
+        in_order = np.array(sorted(range(self._sorted), key=names.__getitem__), np.int64)
+        buckets = np.array(self.roll.buckets, np.int64)[in_order]
+        by_bucket = in_order[np.argsort(buckets, kind="stable")]
+        self._buckets = np.split(by_bucket, np.searchsorted(np.sort(buckets), np.arange(1, BUCKETS)))
 
     def __getstate__(self) -> dict[str, Any]:
         """To be sent to another process: without the room that is not in use."""
         known = len(self.roll.keys)
         cut = {name: getattr(self, name)[:known] for name in ("here", "figures", *(name for name, _, _ in _COLUMNS))}
-        return self.__dict__ | cut
+        return self.__dict__ | cut | {"_buckets": _NOTHING, "_sorted": 0}
 
 
-def _before(column: Numbers, begins: Mask, kept: Numbers) -> Numbers:
+def _ends(begins: Mask) -> Mask:
+    """Which are the last of their sheet."""
+    ends = np.ones(len(begins), bool)
+    ends[:-1] = begins[1:]
+    return ends
+
+
+def _in_order(entry: Numbers, taken: Mask) -> Mask:
+    """What is said sheet by sheet, said in the order of the log."""
+    return taken[np.argsort(entry)]
+
+
+def _before(column: Any, begins: Mask, kept: Any) -> Any:
     """Of each statement what the one of its sheet before it had; of the first in the batch what is kept of the sheet."""
     before = np.empty_like(column)
     before[1:] = column[:-1]
@@ -261,18 +323,11 @@ def settle(state: ContestState) -> None:
     touched, sheets.touched = sheets.touched, _Touched(state.layout.size)
     for group in np.flatnonzero(touched.offset >= 0).tolist():
         unit_type, areas = sheets.roll.groups[group]
-        totals, change = state.sums.setdefault(unit_type, {}), touched.figures[group].tolist()
+        change = touched.figures[group].tolist()
         stated_at, offset = from_milliseconds(int(touched.stated[group])), int(touched.offset[group])
         event_id = UUID(bytes=touched.event_id[group].tobytes())
         for area in areas:
-            total = totals.get(area)
-            if total is None:
-                total = totals[area] = AreaTotal(state.layout.zero())
-            total.vector = list(map(add, total.vector, change))
-            if total.stated_at is None or stated_at > total.stated_at:
-                total.stated_at = stated_at
-            if offset > total.last_offset:
-                total.last_offset, total.last_event_id = offset, event_id
+            state.total(unit_type, area).put(change, stated_at, offset, event_id)
 
 
 def unpack(state: ContestState) -> ContestState:
@@ -323,7 +378,7 @@ def _sheet_slots(size: int) -> Numbers:
     return table
 
 
-def pack(state: ContestState, roll: Roll) -> None:
+def pack(state: ContestState, roll: Roll) -> Sheets:
     """Keeps as columns what can be: sheets among the units whose state is the last of their chain."""
     sheets = state.sheets
     if sheets is None:
@@ -333,6 +388,7 @@ def pack(state: ContestState, roll: Roll) -> None:
         if sheets.put_back(key, state.units[key]):
             del state.units[key]
             state.digest.remove(str(key).encode())
+    return sheets
 
 
 def fold_run(
@@ -345,22 +401,37 @@ def fold_run(
 ) -> tuple[Numbers, list[tuple[int, Step]]]:
     """Folds messages that follow each other: some `entries` of the columns they were read into, and those that were read
     plainly, by row. Returns the entries that were taken as columns, all of them accepted, and the steps of all others by row."""
-    pack(state, roll)
-    sheets = state.sheets
-    assert isinstance(sheets, Sheets)
-    keys = [*state.units, *(r.update.unit for r in plain.values() if isinstance(r.event, CountUpdate))]
+    sheets = pack(state, roll)
     offsets = np.fromiter((run[row].offset for row in columns.rows.tolist()), np.int64, len(columns))
-    kept = sheets.take(columns, entries, {n for key in keys if (n := roll.of_key(key)) >= 0}, offsets, state.layout)
+    kept = sheets.take(columns, entries, elsewhere(state, plain, roll), offsets, state.layout)
     plain = plain | {row: recorded_of_raw(run[row]) for row in columns.rows[entries[~kept]].tolist()}
-    entries = entries[kept]
     before = state.last_reported_at, state.last_recorded_at
     steps = [(row, evolve(state, plain[row])) for row in sorted(plain)]
-    if entries.size:
-        _note_times(state, run, columns, entries, before)
-        last = int(columns.rows[entries[-1]])
-        if state.last is None or run[last].offset > state.last.offset:
-            state.last = recorded_of_raw(run[last])
-    return entries, steps
+    close_run(state, run, columns, entries[kept], before)
+    return entries[kept], steps
+
+
+def elsewhere(state: ContestState, plain: Mapping[int, Recorded], roll: Roll) -> set[int]:
+    """Numbers of the sheets that are not kept as columns, or are spoken of by what was read plainly."""
+    keys = [*state.units, *(r.update.unit for r in plain.values())]
+    return {number for key in keys if (number := roll.of_key(key)) >= 0}
+
+
+def close_run(
+    state: ContestState,
+    run: Sequence[RawRecord],
+    columns: Columns,
+    entries: Numbers,
+    before: tuple[datetime | None, datetime | None],
+) -> None:
+    """What a state tells of the contest's last event, and of the latest times, with `entries` of a run of which all others are
+    folded. `before`: the times as they were then."""
+    if not entries.size:
+        return
+    _note_times(state, run, columns, entries, before)
+    last = run[int(columns.rows[entries[-1]])]
+    if state.last is None or last.offset > state.last.offset:
+        state.last = recorded_of_raw(last)
 
 
 def _note_times(
@@ -436,6 +507,7 @@ def merge_sheets(state: ContestState, part: ContestState) -> None:
         getattr(own, name)[there] = getattr(theirs, name)[numbers]
     own.group[there] = theirs.groups_in(own.roll)[theirs.group[numbers]]
     own.first[there] = first
+    own.stale.update(range(BUCKETS))
     settle(state)
 
 

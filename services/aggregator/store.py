@@ -20,13 +20,14 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb, set_json_dumps
 from psycopg.types.range import Range
 
-from aggregator import rows
+from aggregator import history, rows
 from aggregator.fold import AREA_TYPES, AreaTotal, ContestState, Step, Unit, sum_up
 from aggregator.migrate import check
 from aggregator.projection import LIVE, Projection
 from aggregator.queries import queries
 from aggregator.records import Parked, Recorded
 from aggregator.rows import CHANGED_OUTSIDE, definition_of, recorded_of
+from aggregator.runs import Run
 from aggregator.tally import FIGURES, Layout
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
@@ -81,6 +82,8 @@ class Batch:
     next_offset: int
     digest: str
     steps: list[Step] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    """What was folded as columns, and so has no steps."""
     parked: list[Parked] = field(default_factory=list)
     states: Mapping[str, ContestState] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -97,6 +100,7 @@ class Store:
             raise StoreUnreachable(f"PostgreSQL does not answer: {error}") from error
         except psycopg.Error as error:
             raise StoreError(f"not an address of PostgreSQL: {error}") from error
+        self._rows = history.Rows()
         # Three documents a row: the standard library would take a tenth of a commit for them.
         set_json_dumps(orjson.dumps, self._db)
         try:
@@ -167,8 +171,7 @@ class Store:
                 raise self._fenced(cursor)
             self._history(batch)
             for contest_id, state in batch.states.items():
-                steps = [s for s in batch.steps if s.recorded.event.contest_id == contest_id]
-                self._contest(cursor, batch, contest_id, state, steps)
+                self._contest(cursor, batch, contest_id, state)
         return Cursor(cursor.topic, cursor.partition, batch.next_offset, cursor.epoch)
 
     def _fenced(self, cursor: Cursor) -> Fenced:
@@ -181,29 +184,39 @@ class Store:
     def _history(self, batch: Batch) -> None:
         updates = [s for s in batch.steps if isinstance(s.recorded.event, CountUpdate)]
         definitions = [s for s in batch.steps if isinstance(s.recorded.event, ContestDefined)]
+        for run in batch.runs:
+            self._copy_made("count_update_history", history.COLUMNS, self._rows.copied(run))
         self._copy("count_update_history", rows.UPDATE, map(rows.update_row, updates))
         self._copy("contest_history", rows.DEFINITION, map(rows.definition_row, definitions))
         self._copy("finding", rows.FINDING, (row for step in batch.steps for row in rows.finding_rows(step)))
         self._copy("parked", rows.PARKED, map(rows.parked_row, batch.parked))
-        self._copy("log_time", rows.LOG_TIME, (rows.log_time_row(step) for step in batch.steps if step.is_later))
-        blocks = (row for step in batch.steps for row in rows.block_rows(step))
+        later = [rows.log_time_row(step) for step in batch.steps if step.is_later]
+        later += [row for run in batch.runs for row in rows.log_time_rows(run)]
+        self._copy("log_time", rows.LOG_TIME, later)
+        kept = [(step.recorded.event.contest_id, step.blocks) for step in batch.steps if step.blocks]
+        kept += [(run.contest_id, run.blocks) for run in batch.runs]
+        blocks = (row for place in kept for row in rows.block_rows(*place))
         self._copy("area_total_block", rows.BLOCK, ((*row[:3], Range(*row[3]), *row[4:]) for row in blocks))
+
+    def _copy_made(self, table: str, columns: Mapping[str, str], stream: Iterable[bytes]) -> None:
+        with self._db.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
+            for part in stream:
+                copy.write(part)
 
     def _copy(self, table: str, columns: Mapping[str, str], values: Iterable[tuple[Any, ...]]) -> None:
         iterator = iter(values)
         first = next(iterator, None)
         if first is None:
             return
-        statement = psycopg.sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-            psycopg.sql.Identifier(table), psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
-        )
-        with self._db.cursor() as db, db.copy(statement) as copy:
+        with self._db.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
             copy.set_types(list(columns.values()))
             copy.write_row(first)
             for row in iterator:
                 copy.write_row(row)
 
-    def _contest(self, cursor: Cursor, batch: Batch, contest_id: str, state: ContestState, steps: list[Step]) -> None:
+    def _contest(self, cursor: Cursor, batch: Batch, contest_id: str, state: ContestState) -> None:
+        steps = [s for s in batch.steps if s.recorded.event.contest_id == contest_id]
+        runs = [run for run in batch.runs if run.contest_id == contest_id]
         block = batch.blocked.get(contest_id)
         if state.last is None:
             if block is not None:
@@ -233,29 +246,30 @@ class Store:
             home = self._db.execute(_SQL["home_of_contest"], {"contest_id": contest_id}).fetchone()
             assert home is not None
             raise StoreError(
-                f"an event of {contest_id} stands in partition {cursor.partition}, offset {steps[0].recorded.offset}, but the "
+                f"an event of {contest_id} stands in partition {cursor.partition}, offset {_first_offset(steps, runs)}, but the "
                 f"contest lives in partition {home['partition']}: its order is lost between the two. Nothing was written. "
                 "Find who wrote it (only ingest may), or who changed the number of partitions."
             )
         if defined:
             self._definition(state.contest)
         updates = [s for s in steps if isinstance(s.recorded.event, CountUpdate)]
-        keys = {s.recorded.update.unit for s in updates if s.accepted}
+        keys = {s.recorded.update.unit for s in updates if s.accepted}.union(*(run.keys() for run in runs))
         if keys:
             ordered = sorted(keys)
-            units = [state.units[key] for key in ordered]
+            offsets = [state.offsets(key) for key in ordered]
             self._db.execute(
                 _SQL["put_units"],
                 {
                     "contest_id": contest_id,
                     "types": [key.type for key in ordered],
                     "ids": [key.id for key in ordered],
-                    "currents": [unit.offset for unit in units],
-                    "heads": [unit.head_offset for unit in units],
+                    "currents": [current for current, _ in offsets],
+                    "heads": [head for _, head in offsets],
                 },
             )
         # A definition may have added a selection to every total.
         touched = {(kind, area) for kind, totals in state.sums.items() for area in totals} if defined else set()
+        touched = touched.union(*(run.touched for run in runs))
         touched |= {(s.recorded.update.reporting_unit.type.value, area) for s in updates for area in s.areas}
         if touched:
             totals = [_total_row(contest_id, *key, state) for key in sorted(touched)]
@@ -373,6 +387,11 @@ class Store:
             )
 
 
+def _copy_to(table: str, columns: Iterable[str]) -> psycopg.sql.Composed:
+    names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
+    return psycopg.sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(psycopg.sql.Identifier(table), names)
+
+
 def _put_unit(state: ContestState, current: Recorded, head: Recorded) -> None:
     update, last = current.update, head.update
     current_leaf = leaf(text_of(update))
@@ -408,6 +427,11 @@ def _total_row(contest_id: str, unit_type: str, area: str, state: ContestState) 
         "since": total.since,
         "kept_at": total.kept_at,
     }
+
+
+def _first_offset(steps: list[Step], runs: list[Run]) -> int:
+    offsets = [*(step.recorded.offset for step in steps), *(int(run.offsets[0]) for run in runs if len(run))]
+    return min(offsets)
 
 
 class _reachable:

@@ -184,7 +184,10 @@ class Tables:
         expected: dict[str, tuple[Mapping[str, str], list[tuple[Any, ...]]]] = {
             "finding": (FINDING, list(finding_rows(step))),
             "log_time": (LOG_TIME, [log_time_row(step)] if step.is_later and not self._verdict.is_copy else []),
-            "area_total_block": (BLOCK, sorted(block_rows(step), key=lambda row: row[1:3])),
+            "area_total_block": (
+                BLOCK,
+                sorted(block_rows(step.recorded.event.contest_id, step.blocks), key=lambda row: row[1:3]),
+            ),
             "definition_history": (DEFINITION, []),
             "update_history": (UPDATE, []),
         }

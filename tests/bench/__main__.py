@@ -162,7 +162,7 @@ def _fold(events: list[Any]) -> ContestState:
     state = ContestState()
     for recorded in events:
         evolve(state, recorded)
-    state.digest.root()
+    state.root()
     return state
 
 

@@ -41,7 +41,7 @@ def main() -> None:
 
     with Log(KafkaAccess(asked.bootstrap_servers), asked.topic, max_poll_records=20_000) as log:
         fold_log(log, folding, on_progress)
-    print(f"digest {folding.state.digest.root()}")
+    print(f"digest {folding.state.root()}")
 
 
 def resident() -> int:

@@ -80,7 +80,7 @@ def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: Even
 
     def at(until: Moment) -> object:
         state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
-        return of_state(state, None, state.digest.root())
+        return of_state(state, None, state.root())
 
     assert at(Moment()) == count_of(totals, CONTEST)
     assert at(Moment(offset=2)) == count_of(totals, CONTEST)
@@ -123,7 +123,7 @@ def test_the_digest_does_not_depend_on_the_size_of_batches(
     event_log.append([contest(), *(sheet(i) for i in range(10))])
     aggregate(event_log, totals, batch_size=batch_size)
     state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
-    assert count_of(totals, CONTEST).digest == state.digest.root()
+    assert count_of(totals, CONTEST).digest == state.root()
 
 
 def test_a_moved_counting_level_shows_computed_beside_official(event_log: EventLog, totals: Database) -> None:
@@ -331,7 +331,7 @@ def test_a_late_statement_survives_a_restart_without_turning_the_count_back(
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [41, 50]
     state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
-    assert count_of(totals, CONTEST).digest == state.digest.root()
+    assert count_of(totals, CONTEST).digest == state.root()
 
 
 def test_several_partitions_are_aggregated_each_by_its_own_cursor(event_log: EventLog, totals: Database) -> None:
@@ -529,7 +529,7 @@ def test_replay_to_an_official_time_takes_areas_defined_later_and_the_level_of_t
     def at(hours: float) -> tuple[Basis, int | None]:
         until = Moment(stated_at=STARTS + timedelta(hours=hours))
         state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
-        count = of_state(state, None, state.digest.root())
+        count = of_state(state, None, state.root())
         return count.basis, count.selections[0].votes
 
     assert at(12) == (Basis.OFFICIAL, 5)
@@ -544,11 +544,11 @@ def test_replay_to_an_official_time_takes_no_update_that_the_log_refuses(event_l
     event_log.append([contest(), first, sheet(1, {"a": 11, "b": 20}, after=first, hours=20), fork])
     until = Moment(stated_at=STARTS + timedelta(hours=16))
     state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
-    count = of_state(state, None, state.digest.root())
+    count = of_state(state, None, state.root())
     assert count.selections[0].votes == 10
     assert count.as_of.offset == 1
     to_offset = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment(offset=1))
-    assert count.digest == to_offset.digest.root()
+    assert count.digest == to_offset.root()
 
 
 def test_an_unknown_contest_is_no_answer_and_the_known_are_named(event_log: EventLog) -> None:

@@ -124,7 +124,7 @@ def test_an_older_message_of_a_unit_is_found_by_the_digest(night: EventLog, kept
 
 def test_an_older_message_with_a_digest_made_for_it_is_found_by_a_fold_from_zero(night: EventLog, kept: Path) -> None:
     records = older(night)(list(read(kept).records))
-    rewritten(kept, older(night), digest=folded_of(records).digest.root())
+    rewritten(kept, older(night), digest=folded_of(records).root())
     with pytest.raises(CheckpointError, match="the log up to there gives the digest"):
         replayed(night, kept.parent, check=True)
 

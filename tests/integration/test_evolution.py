@@ -62,7 +62,7 @@ def test_both_versions_are_added_up_and_replayed_to_one_digest(
     aggregate(event_log, totals, batch_size=batch_size)
     count = count_of(totals, CONTEST)
     state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
-    assert count.digest == state.digest.root()
+    assert count.digest == state.root()
     assert ([s.votes for s in count.selections], count.blocked) == ([29, 62], None)
     with Views(totals.reader_url) as views:
         found = verify(views, event_log.kafka, event_log.topic, CONTEST)

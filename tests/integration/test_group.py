@@ -226,7 +226,7 @@ def _nothing_lost_nothing_doubled(log: EventLog, totals: Database, undisturbed: 
     for contest_id in CONTESTS:
         state = replay.replay(log.kafka, log.topic, contest_id, Moment())
         count = count_of(totals, contest_id)
-        assert count == count_of(undisturbed, contest_id) == of_state(state, None, state.digest.root())
+        assert count == count_of(undisturbed, contest_id) == of_state(state, None, state.root())
         assert count.selections[0].votes == sum(n % 100 for n in range(sheets))
         with Views(totals.reader_url) as views:
             assert verify(views, log.kafka, log.topic, contest_id).equal

@@ -179,4 +179,4 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
         kept = Tables(views, CONTEST, Verdict(CONTEST, offset))
         folding = Folding(CONTEST, Moment(offset=offset), kept.compare)
         folding.take(records)
-        assert kept.digest() == folding.state.digest.root()
+        assert kept.digest() == folding.state.root()

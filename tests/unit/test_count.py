@@ -75,7 +75,7 @@ def told(*events: Event, area: str | None = None) -> Count:
     state = ContestState()
     for r in recorded(events):
         evolve(state, r)
-    return of_state(state, area, state.digest.root())
+    return of_state(state, area, state.root())
 
 
 def only(update: CountUpdate, **changes: Any) -> Count:

@@ -121,4 +121,4 @@ def test_a_folded_state_has_the_specified_digest(log: list[Recorded]) -> None:
             head[unit] = leaf
         if step.is_current:
             current[unit] = leaf
-    assert state.digest.root() == specified(definition, {unit: current[unit] + head[unit] for unit in head})
+    assert state.root() == specified(definition, {unit: current[unit] + head[unit] for unit in head})

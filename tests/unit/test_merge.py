@@ -57,7 +57,7 @@ def whole(state: ContestState) -> Any:
             for kind, sums in state.sums.items()
             for area, t in sums.items()
         },
-        state.digest.root(),
+        state.root(),
         sorted(state.moves),
     )
 
