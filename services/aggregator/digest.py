@@ -18,8 +18,11 @@ class Others(Protocol):
     stale: set[int]
     """Buckets in which they changed since the digest was last made."""
 
-    def bucket(self, index: int) -> tuple[list[bytes], bytes]:
-        """A bucket's names, in their order, and their entries one after the other."""
+    def names(self, index: int) -> list[bytes]:
+        """The names in a bucket, in their order."""
+
+    def entries(self, index: int) -> bytes:
+        """The entries of a bucket one after the other, in the order of the names."""
 
 
 class StateDigest:
@@ -57,9 +60,10 @@ class StateDigest:
         for index in self._stale | others.stale if others is not None else self._stale:
             entries, bucket = b"", self._buckets[index]
             if others is not None:
-                names, entries = others.bucket(index)
-                if bucket:
-                    bucket = bucket | {name: entries[64 * i : 64 * i + 64] for i, name in enumerate(names)}
+                entries = others.entries(index)
+                if bucket and entries:
+                    names = enumerate(others.names(index))
+                    bucket = bucket | {name: entries[64 * i : 64 * i + 64] for i, name in names}
             if bucket:
                 entries = b"".join([bucket[unit] for unit in sorted(bucket)])
             self._hashes[index] = hashlib.sha256(entries).digest()

@@ -6,16 +6,19 @@ in an order of our own, which a COPY may choose: those of a fixed length first.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import orjson
 
 from aggregator.columns import NO_TIME, REASONS, STAGES, STATUSES
-from aggregator.rows import UPDATE
+from aggregator.roll import Roll
+from aggregator.rows import BLOCK, UPDATE
 from aggregator.runs import Run
 from aggregator.wire import NONE, Numbers, strings
+from schemas.types import to_milliseconds
 
 _FIXED = {
     "partition": ">i4", "log_offset": ">i8", "recorded_at": ">i8", "event_id": "V16", "sequence": ">i8", "observed_at": ">i8",
@@ -40,9 +43,14 @@ _CHUNK = 1_000
 _EPOCH_MS = 946_684_800_000
 """2000-01-01, from which PostgreSQL counts microseconds."""
 _NULL = b"\xff\xff\xff\xff"
-_TEXT = 25
+_TEXT, _INT8 = 25, 20
+"""PostgreSQL's numbers of the types."""
+_LOWER_INCLUSIVE = 2
+_BIGINT = np.dtype([("length", ">i4"), ("value", ">i8")])
 _length = struct.Struct(">i").pack
 _number = struct.Struct(">iq").pack
+_count = struct.Struct(">h").pack
+_range = struct.Struct(">ibiqiq").pack
 _REMEMBERED = 1 << 17
 
 _ROW = np.dtype(
@@ -57,6 +65,7 @@ class Rows:
     """Makes the rows of runs; remembers what it has made of strings that come again."""
 
     def __init__(self) -> None:
+        self._units: WeakKeyDictionary[Roll, dict[int, bytes]] = WeakKeyDictionary()
         self._names: dict[bytes, bytes] = {}
         self._publications: dict[bytes, bytes] = {}
         self._addresses: dict[bytes, bytes] = {}
@@ -73,15 +82,14 @@ class Rows:
         """Lists as long as the run, of pieces that follow each other in a row."""
         columns, entries = run.columns, run.entries
         roll, chosen = columns.roll, entries.tolist()
-        contest = _text(run.contest_id)
-        units = {
-            n: contest + _text(roll.keys[n].type) + _text(roll.keys[n].id) for n in set(columns.units[entries].tolist())
-        }
+        numbers, units = columns.units[entries].tolist(), self._units.setdefault(roll, {})
+        for n in set(numbers).difference(units):
+            units[n] = _text(run.contest_id) + _text(roll.keys[n].type) + _text(roll.keys[n].id)
         paths = {g: _array(roll.groups[g][1]) for g in set(columns.groups[entries].tolist())}
         counted = columns.has_counts[entries].tolist()
         return [
             _fixed(run),
-            [units[n] for n in columns.units[entries].tolist()],
+            [units[n] for n in numbers],
             self._unit_names(run),
             [paths[g] for g in columns.groups[entries].tolist()],
             _previous(run),
@@ -92,6 +100,29 @@ class Rows:
             self._sources(run),
             _changes(run),
         ]
+
+    def blocks(self, run: Run) -> Iterator[bytes]:
+        """The stream of its rows of `area_total_block`, in the order of BLOCK."""
+        yield HEADER
+        places = {
+            place: _count(len(BLOCK)) + b"".join(map(_text, (run.contest_id, *place))) for place in sorted(run.touched)
+        }
+        for block in run.blocks:
+            total = block.total
+            assert total.stated_at is not None
+            assert total.last_event_id is not None
+            yield b"".join(
+                (
+                    places[block.unit_type, block.area_id],
+                    _range(25, _LOWER_INCLUSIVE, 8, block.begin, 8, block.end + 1),
+                    _numbers(block.offsets),
+                    _numbers(total.vector),
+                    _number(8, (to_milliseconds(total.stated_at) - _EPOCH_MS) * 1000),
+                    _number(8, total.last_offset),
+                    _sized(total.last_event_id.bytes),
+                )
+            )
+        yield TRAILER
 
     def _unit_names(self, run: Run) -> list[bytes]:
         known = self._room(self._names)
@@ -207,6 +238,13 @@ def _changes(run: Run) -> list[bytes]:
     told = [names[slot] % figure for slot, figure in zip(slots.tolist(), figures, strict=True)]
     ends = np.searchsorted(rows, np.arange(len(run) + 1)).tolist()
     return [_json(b"{%b}" % b",".join(told[begin:end])) for begin, end in pairwise(ends)]
+
+
+def _numbers(values: Sequence[int]) -> bytes:
+    """An array of bigint."""
+    array = np.empty(len(values), _BIGINT)
+    array["length"], array["value"] = 8, values
+    return _sized(struct.pack(">iiiii", 1, 0, _INT8, len(values), 1) + array.tobytes())
 
 
 def _sized(raw: bytes) -> bytes:

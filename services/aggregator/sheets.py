@@ -31,8 +31,6 @@ _COLUMNS = (
     ("first", np.int64, ()), ("event_id", np.uint8, (16,)), ("leaf", np.uint8, (32,)),
 )  # fmt: skip
 
-_NOTHING: list[Numbers] = [np.zeros(0, np.int64)] * BUCKETS
-
 
 class Sheets:
     """Rows are numbers of the `roll`; `here` says which of them are in use."""
@@ -54,7 +52,11 @@ class Sheets:
         self.leaf: Any
         self.touched = _Touched(size)
         self.stale: set[int] = set()
-        self._buckets = _NOTHING
+        self._sort_anew()
+
+    def _sort_anew(self) -> None:
+        self._buckets: list[Numbers] = [np.zeros(0, np.int64)] * BUCKETS
+        self._new: list[list[int]] = [[] for _ in range(BUCKETS)]
         self._sorted = 0
 
     def __len__(self) -> int:
@@ -230,31 +232,41 @@ class Sheets:
         offset = int(self.offset[self.roll.of_key(key)])
         return offset, offset
 
-    def bucket(self, index: int) -> tuple[list[bytes], bytes]:
+    def names(self, index: int) -> list[bytes]:
         """What `digest.Others` asks for."""
-        if len(self.roll.keys) > self._sorted:
-            self._sort()
-        numbers = self._buckets[index]
-        numbers = numbers[self.here[numbers]]
-        leaves = self.leaf[numbers]
         names = self.roll.names
-        return [names[n] for n in numbers.tolist()], np.concatenate([leaves, leaves], axis=1).tobytes()
+        return [names[n] for n in self._bucket(index).tolist()]
 
-    def _sort(self) -> None:
-        """The numbers of every bucket in the order of their names."""
-        self._sorted = len(self.roll.keys)
+    def entries(self, index: int) -> bytes:
+        """What `digest.Others` asks for: state and end of a sheet's chain are the same statement."""
+        leaves = self.leaf[self._bucket(index)]
+        return np.concatenate([leaves, leaves], axis=1).tobytes()
+
+    def _bucket(self, index: int) -> Numbers:
+        """The numbers of the sheets in a bucket of the digest, in the order of their names."""
+        buckets, names = self.roll.buckets, self.roll.names
         self._make_room()
-        names = self.roll.names
-        in_order = np.array(sorted(range(self._sorted), key=names.__getitem__), np.int64)
-        buckets = np.array(self.roll.buckets, np.int64)[in_order]
-        by_bucket = in_order[np.argsort(buckets, kind="stable")]
-        self._buckets = np.split(by_bucket, np.searchsorted(np.sort(buckets), np.arange(1, BUCKETS)))
+        for number in range(self._sorted, len(buckets)):
+            self._new[buckets[number]].append(number)
+        self._sorted = len(buckets)
+        if new := self._new[index]:
+            known = [*self._buckets[index].tolist(), *new]
+            self._buckets[index] = np.array(sorted(known, key=names.__getitem__), np.int64)
+            new.clear()
+        numbers = self._buckets[index]
+        here: Numbers = numbers[self.here[numbers]]
+        return here
 
     def __getstate__(self) -> dict[str, Any]:
         """To be sent to another process: without the room that is not in use."""
         known = len(self.roll.keys)
         cut = {name: getattr(self, name)[:known] for name in ("here", "figures", *(name for name, _, _ in _COLUMNS))}
-        return self.__dict__ | cut | {"_buckets": _NOTHING, "_sorted": 0}
+        left_out = ("_buckets", "_new", "_sorted")
+        return {name: part for name, part in (self.__dict__ | cut).items() if name not in left_out}
+
+    def __setstate__(self, parts: dict[str, Any]) -> None:
+        self.__dict__ |= parts
+        self._sort_anew()
 
 
 def _ends(begins: Mask) -> Mask:

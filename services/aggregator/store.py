@@ -193,9 +193,9 @@ class Store:
         later = [rows.log_time_row(step) for step in batch.steps if step.is_later]
         later += [row for run in batch.runs for row in rows.log_time_rows(run)]
         self._copy("log_time", rows.LOG_TIME, later)
-        kept = [(step.recorded.event.contest_id, step.blocks) for step in batch.steps if step.blocks]
-        kept += [(run.contest_id, run.blocks) for run in batch.runs]
-        blocks = (row for place in kept for row in rows.block_rows(*place))
+        for run in batch.runs:
+            self._copy_made("area_total_block", rows.BLOCK, self._rows.blocks(run))
+        blocks = (r for s in batch.steps for r in rows.block_rows(s.recorded.event.contest_id, s.blocks))
         self._copy("area_total_block", rows.BLOCK, ((*row[:3], Range(*row[3]), *row[4:]) for row in blocks))
 
     def _copy_made(self, table: str, columns: Mapping[str, str], stream: Iterable[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -27,6 +28,7 @@ from schemas.identity import leaf, named, text_of
 from schemas.types import CountStatus, ReportingUnitType
 from tests.bench.nights import Night, log, rough
 from tests.strategies import (
+    NIGHT,
     PRECINCT,
     Event,
     a_contest,
@@ -195,6 +197,8 @@ STRANGE = [
     a_sheet(is_test=True),
     a_sheet(counts=counts({"somebody": 1}, ballots_cast=1)),
     a_sheet(source=a_source(documents=())),
+    a_sheet(reported_at=NIGHT - timedelta(days=2)),  # before election day
+    a_sheet(observed_at=NIGHT - timedelta(minutes=6)),  # before it was stated
     a_sheet().model_copy(update={"event_id": UUID(int=7)}),
 ]
 
@@ -204,6 +208,13 @@ def test_what_is_not_ordinary_is_left(event: CountUpdate) -> None:
     (taken,) = ([raw(r) for r in recorded([event])],)
     allowed = [0] if event.reporting_unit.area_path == ("pe",) else []
     assert agree(taken) == allowed
+
+
+def test_bytes_left_over_are_left() -> None:
+    one, other = (raw(r) for r in recorded(ORDINARY[:2]))
+    assert one.value is not None
+    assert agree([replace_value(one, one.value + b"\0"), other]) == [1]
+    assert agree([replace_value(one, one.value + (other.value or b"")), other]) == [1]
 
 
 def test_a_message_whose_header_names_another_schema_is_left() -> None:
