@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from deploy.local import Broker, Postgres, Stack, State
+from deploy.local import Broker, Postgres, Stack, State, java
 from deploy.local.account import SYSTEM_DATA
 from deploy.local.errors import StartFailed
 from tests.fix_kafka import create_topic
@@ -235,7 +235,14 @@ def test_a_port_taken_by_another_is_left_to_it(root: Path) -> None:
 
 
 @linux_only
-def test_an_interrupted_start_leaves_no_process(root: Path) -> None:
+def test_an_interrupted_start_leaves_no_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_ready = root / "java"  # so that the start cannot end before it is interrupted
+    never_ready.write_text(
+        f'#!/bin/sh\ncase "$*" in *kafka.Kafka*) exec {sys.executable} -c "import time; time.sleep(600)" "$@" ;; esac\n'
+        f'exec {java.find()} "$@"\n'
+    )
+    never_ready.chmod(0o755)
+    monkeypatch.setenv("ESCRUTINIO_JAVA", str(never_ready))
     starting = subprocess.Popen(
         command("start", "--root", root), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -244,6 +251,7 @@ def test_an_interrupted_start_leaves_no_process(root: Path) -> None:
     output, _ = starting.communicate(timeout=WITHIN_S)
     assert starting.returncode == 1, output
     assert processes_of(root) == []
+    monkeypatch.delenv("ESCRUTINIO_JAVA")
     assert {status.state for status in Stack(root).status()} == {State.STOPPED}
 
 
