@@ -1,6 +1,6 @@
 """Rebuild beside, then take over: a projection is built anew from the log while the live one serves and goes on.
 
-It is the ordinary fold and the ordinary store with another target. Interrupted, it goes on from its own cursor when it is
+It is the ordinary fold and the ordinary store with another target, whose indexes are made when the bulk is there. Interrupted, it goes on from its own cursor when it is
 started again. It never passes the live projection, so that both can be compared at one offset.
 """
 
@@ -40,6 +40,7 @@ class Building:
             raise ProjectionError(
                 f"{projection} is a kept replay: it is read with --schema {projection.name}, or dropped"
             )
+        self.projection = projection
         with ExitStack() as opened:
             self._store = opened.enter_context(Store(writer_url, projection))
             self._log = opened.enter_context(Log(kafka, topic, max_poll_records=batch_size))
@@ -82,6 +83,7 @@ def next_projection(projections: Projections) -> Projection:
             return standing.projection
     projection = Projection(f"v{projections.next_version()}")
     projections.create(projection)
+    projections.put_indexes_off(projection)
     return projection
 
 
@@ -107,10 +109,13 @@ def take_over(
 
 
 def bring_up(projections: Projections, building: Building, on_progress: OnProgress = lambda _done, _end: None) -> None:
-    """Build until it is close behind the live one."""
+    """Build until it is close behind the live one, with all its indexes."""
     while building.behind(targets := _targets(projections.of(LIVE))) > _CLOSE:
         building.advance_to(targets, on_progress)
-    building.advance_to(targets, on_progress)
+    if projections.make_indexes(building.projection):  # which took its time
+        bring_up(projections, building, on_progress)
+    else:
+        building.advance_to(targets, on_progress)
 
 
 def _targets(live: Standing) -> dict[int, int]:

@@ -126,6 +126,29 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(event_log: EventLog, to
     assert versions(totals) == {None: 2, "v1": 1}
 
 
+def indexes(totals: Database, schema: str) -> dict[str, str]:
+    with psycopg.connect(totals.owner_url) as db:
+        rows = db.execute("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s", (schema,)).fetchall()
+    return {name: str(definition).replace(f" {schema}.", " ") for name, definition in rows}
+
+
+def test_indexes_are_made_when_the_bulk_is_there_and_none_is_forgotten(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), *(sheet(n) for n in range(1, 8))])
+    aggregate(event_log, totals)
+    as_migrated = indexes(totals, "aggregate")
+    with Projections(totals.owner_url) as projections:
+        target = next_projection(projections)
+        left_out = as_migrated.keys() - indexes(totals, "aggregate_v2").keys()
+        assert {"count_update_history_unit", "count_update_history_late", "area_total_block_stated"} <= left_out
+        with building(event_log, totals, target) as found:
+            found.advance_to({0: 5})
+        assert next_projection(projections) == target  # interrupted, and taken up again
+        with building(event_log, totals, target) as found:
+            taken = take_over(projections, found, target)
+    assert taken.to_version == 2
+    assert indexes(totals, "aggregate") == indexes(totals, "aggregate_v1") == as_migrated
+
+
 def test_it_never_passes_the_live_one(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)

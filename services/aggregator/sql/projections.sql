@@ -60,3 +60,27 @@ JOIN pg_namespace o ON o.oid = t.relnamespace
 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
   AND o.nspname IN (%(tables)s, %(views)s) AND n.nspname NOT IN (%(tables)s, %(views)s)
 ORDER BY name
+
+-- make_note_of_indexes --
+CREATE TABLE index_put_off (name text PRIMARY KEY, definition text NOT NULL)
+
+-- note_indexes --
+INSERT INTO index_put_off
+SELECT i.indexname, i.indexdef FROM pg_indexes i
+WHERE i.schemaname = %(schema)s AND i.tablename IN ('count_update_history', 'area_total_block')
+  AND NOT EXISTS (SELECT FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
+                  WHERE n.nspname = i.schemaname AND c.conname = i.indexname)
+RETURNING name
+
+-- has_note_of_indexes --
+SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = current_schema() AND c.relname = 'index_put_off'
+
+-- noted_indexes --
+SELECT name, definition FROM index_put_off ORDER BY name
+
+-- forget_index --
+DELETE FROM index_put_off WHERE name = %(name)s
+
+-- drop_note_of_indexes --
+DROP TABLE index_put_off
