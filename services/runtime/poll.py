@@ -1,25 +1,19 @@
 """Polls partitions of a topic from given offsets. A door beneath the doors that read Kafka.
 
-Two clients do it, with the same promises: librdkafka where `confluent-kafka` is installed (the extra `fast`), since it brings several
-times as many messages a second, and kafka-python elsewhere. Only the polling is told from the client: what is on the brokers, where
+Two clients do it, with the same promises: librdkafka where it is installed (the extra `fast`), since it brings several times as
+many messages a second, and kafka-python elsewhere. Only the polling is told from the client: what is on the brokers, where
 a partition ends, what is granted is asked with kafka-python in both cases, and faults are kafka-python's. Reads only, and
 commits no offset; a crash leaves nothing.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from kafka import TopicPartition
-from kafka.errors import CorruptRecordError, KafkaConnectionError, KafkaError, OffsetOutOfRangeError, for_code
+from kafka.errors import CorruptRecordError, KafkaError
 
+from runtime import librdkafka
 from runtime.access import KafkaAccess
-
-librdkafka: Any = None
-"""The module, where the extra is installed."""
-with suppress(ImportError):
-    import confluent_kafka as librdkafka
 
 Record = TypeVar("Record")
 Make = Callable[[int, int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]]], Record]
@@ -53,7 +47,7 @@ def poller(
     kafka: KafkaAccess, asking: Any, topic: str, make: Make[Record], *, max_records: int, max_fetch_bytes: int
 ) -> Poller[Record]:
     """The faster of the installed ones. `asking` is kafka-python's consumer of the door, which closes it."""
-    if librdkafka is not None:
+    if librdkafka.client is not None:
         return Librdkafka(kafka, topic, make, max_records, max_fetch_bytes)
     return KafkaPython(asking, topic, make, max_records)
 
@@ -104,7 +98,7 @@ class Librdkafka(Generic[Record]):
         self._fault: KafkaError | None = None
 
     def _connect(self) -> Any:
-        return librdkafka.Consumer(
+        return librdkafka.client.Consumer(
             self._kafka.properties
             | {
                 "group.id": NO_GROUP,
@@ -123,7 +117,7 @@ class Librdkafka(Generic[Record]):
                 "reconnect.backoff.max.ms": 1000,
                 "error_cb": self._hear,
             },
-            logger=logging.getLogger("kafka.librdkafka"),
+            logger=librdkafka.LOGGER,
         )
 
     def assign(self, position: Mapping[int, int]) -> None:
@@ -131,9 +125,11 @@ class Librdkafka(Generic[Record]):
         self._consumer = self._consumer or self._connect()
         self._next = dict(position)
         try:
-            self._consumer.assign([librdkafka.TopicPartition(self._topic, p, offset) for p, offset in position.items()])
-        except librdkafka.KafkaException as error:
-            raise _translated(error.args[0]) from error
+            self._consumer.assign(
+                [librdkafka.client.TopicPartition(self._topic, p, offset) for p, offset in position.items()]
+            )
+        except librdkafka.client.KafkaException as error:
+            raise librdkafka.translated(error.args[0]) from error
 
     def poll(self, wait_ms: int) -> list[Record]:
         """As promised."""
@@ -173,20 +169,11 @@ class Librdkafka(Generic[Record]):
 
     def _told(self, message: Any) -> None:
         error, partition = message.error(), message.partition()
-        if error.code() == librdkafka.KafkaError._PARTITION_EOF:
+        if error.code() == librdkafka.client.KafkaError._PARTITION_EOF:
             self._next[partition] = message.offset()
         elif message.topic() is not None:  # else it is about the group, which there is not
-            raise _translated(error)
+            raise librdkafka.translated(error)
 
     def _hear(self, error: Any) -> None:
-        """Called while polling. That a broker is away it says too; waiting mends that, and whoever asks the brokers hears of it."""
-        if error.fatal() or error.code() in (librdkafka.KafkaError._AUTHENTICATION, librdkafka.KafkaError._SSL):
-            self._fault = KafkaConnectionError(error.str())
-
-
-def _translated(error: Any) -> KafkaError:
-    """The same fault as kafka-python names it; codes below 0 are librdkafka's own."""
-    if error.code() == librdkafka.KafkaError._AUTO_OFFSET_RESET:
-        return OffsetOutOfRangeError(error.str())
-    fault: type[KafkaError] = for_code(error.code()) if error.code() > 0 else KafkaError
-    return fault(error.str())
+        """Called while polling. Whoever asks the brokers hears by himself that none answers."""
+        self._fault = self._fault or librdkafka.hopeless(error)
