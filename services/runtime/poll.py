@@ -23,6 +23,10 @@ NO_GROUP = "escrutinio-by-hand"
 """librdkafka wants a group's name though it joins none. It looks for the group's coordinator, which nobody needs to be granted."""
 
 
+AT_ONCE = 1000
+"""So many messages of librdkafka's are made records at a time: a batch of 20,000 no longer fits the processor's cache."""
+
+
 class Poller(Protocol[Record]):
     """Messages of partitions that are assigned by hand."""
 
@@ -140,11 +144,15 @@ class Librdkafka(Generic[Record]):
             raise fault
         if first is None:
             return []
-        rest = self._consumer.consume(self._max_records - 1, 0) if self._max_records > 1 else []
         try:
-            return self._records((first, *rest))
+            records = self._records((first,))
+            while (room := self._max_records - len(records)) and (
+                more := self._consumer.consume(min(room, AT_ONCE), 0)
+            ):
+                records += self._records(more)
         except SystemError as error:
             raise CorruptRecordError("a header's name is not UTF-8") from error
+        return records
 
     def _records(self, messages: Iterable[Any]) -> list[Record]:
         make, records = self._make, []
