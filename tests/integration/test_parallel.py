@@ -96,7 +96,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_behind(event_log: EventLog, tmp_path: Path, number: signal.Signals) -> None:
-    event_log.append([contest(), *(sheet(n) for n in range(12_000))])
+    event_log.append([contest(), *(sheet(n) for n in range(4000))])
     (tmp_path / "one.py").write_text(_ONE)
     command = [sys.executable, str(tmp_path / "one.py"), event_log.bootstrap_servers, event_log.topic]
     environment = os.environ | {"PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'services'}"}
