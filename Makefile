@@ -53,7 +53,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 
 lock: $(STAMP)  ## For developers: resolve Python packages and Kafka's jars anew (needs uv)
 	$(LOCK) --all-extras --upgrade --output-file requirements.lock pyproject.toml
-	$(LOCK) --constraint requirements.lock --output-file deploy/images/requirements.lock pyproject.toml
+	$(LOCK) --constraint requirements.lock --extra fast --output-file deploy/images/requirements.lock pyproject.toml
 	printf '%s\n' hatchling editables | $(LOCK) --constraint requirements.lock --output-file deploy/images/build.lock -
 	$(PY) -m deploy.local lock
 

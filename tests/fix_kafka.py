@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from kafka.admin import KafkaAdminClient
 
+from runtime import librdkafka
 from schemas.topics import EVENTS
 from tests.servers import Broker, Servers
 
@@ -30,6 +31,14 @@ def _running(broker: Broker) -> Iterator[Broker]:
         yield broker
     finally:
         broker.reset()
+
+
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def kafka_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What polls and sends, in this process: each of the two clients in turn."""
+    if request.param == "kafka-python":
+        monkeypatch.setattr(librdkafka, "client", None)
+    assert (librdkafka.client is None) == (request.param == "kafka-python"), "the extra `fast` is to be installed"
 
 
 @pytest.fixture

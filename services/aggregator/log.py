@@ -22,6 +22,7 @@ from kafka.structs import MemberState
 
 from aggregator.records import RawRecord
 from runtime.access import AccessRefused, KafkaAccess, described
+from runtime.poll import Poller, poller
 from schemas.errors import EscrutinioError
 from schemas.topics import EVENTS
 
@@ -56,6 +57,11 @@ class Log:
         self.kafka = kafka
         self._max_poll_records, self._max_fetch_bytes = max_poll_records, max_fetch_bytes
         self._consumer = self._connect()
+        self._poller = self._polling()
+
+    def _polling(self) -> Poller[RawRecord]:
+        most, largest = self._max_poll_records, self._max_fetch_bytes
+        return poller(self.kafka, self._consumer, self.topic, RawRecord, max_records=most, max_fetch_bytes=largest)
 
     def _connect(self) -> Any:
         try:
@@ -85,7 +91,8 @@ class Log:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self._poller.close()
         self._consumer.close()
 
     def topic_id(self) -> UUID:
@@ -150,7 +157,7 @@ class Log:
                 raise LogError(
                     f"{self.topic}/{partition} ends at {end}, before offset {offset}: it is not the log that was read"
                 )
-        self._assign(position)
+        self._poller.assign(position)
         last_news = time.monotonic()
         while True:
             records = self._poll(wait_ms)
@@ -159,15 +166,16 @@ class Log:
                 position[record.partition] += 1
             if not records:  # a transaction's marker at the end is passed over in silence
                 for partition, offset in position.items():
-                    self._no_hole(partition, offset, self._consumer.position(self._at(partition)))
+                    self._no_hole(partition, offset, self._poller.position(partition))
             if records:
                 last_news = time.monotonic()
             elif time.monotonic() - last_news > STALL_S:
                 if any(self.end_offset(p) > o for p, o in position.items()):
                     logger.warning("no message in %.0f s though the log has more: reconnecting", STALL_S)
-                    self._consumer.close()
+                    self.close()
                     self._consumer = self._connect()
-                    self._assign(position)
+                    self._poller = self._polling()
+                    self._poller.assign(position)
                 last_news = time.monotonic()
             yield records
 
@@ -178,25 +186,15 @@ class Log:
                 "Events were removed, or written in a transaction."
             )
 
-    def _assign(self, position: dict[int, int]) -> None:
-        self._consumer.assign([self._at(p) for p in position])
-        for partition, offset in position.items():
-            self._consumer.seek(self._at(partition), offset)
-
     def _poll(self, wait_ms: int) -> list[RawRecord]:
         try:
-            polled = self._consumer.poll(timeout_ms=wait_ms)
+            return self._poller.poll(wait_ms)
         except OffsetOutOfRangeError as error:
             raise LogError(f"{self.topic} no longer has the offset that comes next: {error}") from error
         except (KafkaError, OSError) as error:
             raise self._refusal(error) or LogUnreachable(
                 f"reading {self.topic} from {self.kafka} failed: {error!r}"
             ) from error
-        return [
-            RawRecord(r.partition, r.offset, r.timestamp, r.key, r.value, list(r.headers))
-            for records in polled.values()
-            for r in records
-        ]
 
     def read_to_end(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[RawRecord]]:
         """Batches from `start` up to, not including, `end` (the end of the log at the time of the call)."""

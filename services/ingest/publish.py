@@ -8,7 +8,6 @@ repeated blindly: it is raised, and the log decides what is still news.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -20,13 +19,14 @@ from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 from kafka.partitioner import murmur2
 
 from ingest.errors import BrokerAway, DeliveryFailed, Stopped, TopicRefused
+from ingest.flight import BATCH, LARGEST_MESSAGE, Flight, KafkaPython, Librdkafka, Producer
+from runtime import librdkafka
 from runtime.access import KafkaAccess, described
 from schemas.codec import Message
 from schemas.topics import Topic
 
 IN_FLIGHT = 4_000
 """Unacknowledged messages at most: bounds memory, since the client does not."""
-LARGEST_MESSAGE = 8 << 20
 _PATIENCE_S = 5.0
 
 
@@ -45,11 +45,11 @@ class Publisher:
         self._kafka = kafka
         self._partitions: dict[tuple[str, bytes], int] = {}
         try:
-            self._producer: Any = kafka.open(
+            self._asked: Any = kafka.open(
                 KafkaProducer,
                 acks="all",
                 enable_idempotence=True,
-                batch_size=131_072,
+                batch_size=BATCH,
                 linger_ms=linger_ms,
                 max_request_size=LARGEST_MESSAGE,
                 # Were a batch given up, a later one could still arrive and leave a hole before it.
@@ -60,6 +60,8 @@ class Publisher:
             )
         except (KafkaError, OSError) as error:
             raise BrokerAway(f"no broker answers at {kafka}: {type(error).__name__}: {error}") from error
+        plain = KafkaPython(self._asked)
+        self._producer: Producer = plain if librdkafka.client is None else Librdkafka(kafka, linger_ms)
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +70,8 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with suppress(KafkaError):  # what it still holds it may keep: the log says what arrived
-            self._producer.close(timeout=0 if error is not None else 10)
+            self._producer.close(0 if error is not None else 10)
+            self._asked.close(timeout=0)
 
     def send(
         self,
@@ -84,49 +87,43 @@ class Publisher:
         fate of all is known, AccessRefused when it is for want of a grant, and Stopped when asked to stop while the broker is away.
         """
         offsets: dict[int, list[int]] = {}
-        waiting: deque[Any] = deque()
+        flight = self._producer.flight()
         try:
             for message in messages:
-                waiting.append(self._hand_over(topic, message))
+                self._hand_over(flight, topic, message)
                 sent(1)
-                if len(waiting) >= IN_FLIGHT:
-                    self._settle(waiting, IN_FLIGHT // 2, offsets)
+                if flight.unacknowledged() >= IN_FLIGHT:
+                    self._settle(flight, IN_FLIGHT // 2, offsets)
                     if places is not None and not follow(places, offsets):
                         break
-            self._settle(waiting, 0, offsets)
+            self._settle(flight, 0, offsets)
         except KafkaError as error:
-            for other in waiting:  # nothing may arrive any more once the log is read again
+            while flight.unacknowledged():  # nothing may arrive any more once the log is read again
                 with suppress(KafkaError):
-                    self._outcome(other)
+                    self._outcome(flight)
             raise self._kafka.refusal(error, f"topic {topic}") or DeliveryFailed(
                 f"{topic} at {self._kafka}: {type(error).__name__}: {error}"
             ) from error
         return offsets
 
-    def _hand_over(self, topic: str, message: Message) -> Any:
+    def _hand_over(self, flight: Flight, topic: str, message: Message) -> None:
         while True:
             try:
-                partition = self._partition(topic, message.key)
-                return self._producer.send(topic, message.value, message.key, message.headers, partition=partition)
+                return flight.hand_over(topic, message, self._partition(topic, message.key))
             except KafkaTimeoutError:  # it knows no broker to ask for the topic; the message was not taken
                 self._wait_on(_PATIENCE_S)
 
-    def _settle(self, waiting: deque[Any], down_to: int, offsets: dict[int, list[int]]) -> None:
-        while len(waiting) > down_to:
-            record = self._outcome(waiting[0])
-            waiting.popleft()
-            offsets.setdefault(record.partition, []).append(record.offset)
+    def _settle(self, flight: Flight, down_to: int, offsets: dict[int, list[int]]) -> None:
+        while flight.unacknowledged() > down_to:
+            partition, offset = self._outcome(flight)
+            offsets.setdefault(partition, []).append(offset)
 
-    def _outcome(self, future: Any) -> Any:
-        """Where a message was stored; raises KafkaError when it was refused."""
+    def _outcome(self, flight: Flight) -> tuple[int, int]:
+        """Where the oldest message of those on their way was stored; raises KafkaError when it was refused."""
         since = time.monotonic()
-        while True:
-            try:
-                return future.get(timeout=_PATIENCE_S)
-            except KafkaError:
-                if future.is_done:
-                    raise
-                self._wait_on(time.monotonic() - since)
+        while (place := flight.oldest(_PATIENCE_S)) is None:
+            self._wait_on(time.monotonic() - since)
+        return place
 
     def _wait_on(self, silent_s: float) -> None:
         if self._stop.is_set():
@@ -136,7 +133,7 @@ class Publisher:
     def _partition(self, topic: str, key: bytes) -> int:
         """The key's partition, as every Kafka client works it out. Once: hashing it for every message is a tenth of the sending."""
         if (topic, key) not in self._partitions:
-            numbers = sorted(self._producer.partitions_for(topic))
+            numbers = sorted(self._asked.partitions_for(topic))
             self._partitions[topic, key] = numbers[(murmur2(key) & 0x7FFFFFFF) % len(numbers)]
         return self._partitions[topic, key]
 

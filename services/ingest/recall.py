@@ -9,23 +9,25 @@ after three times in a row that brought nothing.
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from ingest.errors import BrokerAway, LogDamaged, TopicRefused
 from runtime.access import AccessRefused, KafkaAccess
+from runtime.poll import Poller, poller
 from schemas.codec import Headers
 
 _POLL_MS = 500
 _ASK_MS = 5000
 _STALL_S = 20.0
 _REBUILDS = 3
+_AT_ONCE = 5000
+_FETCHED = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One message of a topic."""
 
     partition: int
@@ -87,8 +89,9 @@ class TopicReader:
     def _read(self) -> Generator[Record, None, bool]:
         """True when the end was reached, False when nothing more came before it."""
         consumer = self._consumer()
+        reading = poller(self.kafka, consumer, self.topic, _record, max_records=_AT_ONCE, max_fetch_bytes=_FETCHED)
         try:
-            ends = self._assign(consumer)
+            ends = self._assign(consumer, reading)
             heard, said = time.monotonic(), time.monotonic()
             while True:
                 if all(self.next_offsets[tp.partition] >= end for tp, end in ends.items()):
@@ -96,16 +99,15 @@ class TopicReader:
                     if newer == ends:
                         return True
                     ends = newer
-                batches = consumer.poll(timeout_ms=_POLL_MS, max_records=5000)
-                for tp, records in batches.items():
-                    for r in records:
-                        self._pass_over(tp.partition, r.offset)
-                        self.next_offsets[tp.partition] = r.offset + 1
-                        yield Record(tp.partition, r.offset, r.value or b"", list(r.headers))
+                records = reading.poll(_POLL_MS)
+                for record in records:
+                    self._pass_over(record.partition, record.offset)
+                    self.next_offsets[record.partition] = record.offset + 1
+                    yield record
                 for tp in ends:  # control records move the position without giving a message
-                    self._pass_over(tp.partition, consumer.position(tp))
+                    self._pass_over(tp.partition, reading.position(tp.partition))
                 now = time.monotonic()
-                if batches:
+                if records:
                     heard = now
                 elif now - heard > _STALL_S:
                     return False
@@ -113,6 +115,7 @@ class TopicReader:
                     said = now
                     self.notice(f"{self.topic}: read {sum(self.next_offsets.values())} of {sum(ends.values())}")
         finally:
+            reading.close()
             consumer.close()
 
     def _pass_over(self, partition: int, to: int) -> None:
@@ -134,14 +137,14 @@ class TopicReader:
                 isolation_level="read_committed",
                 check_crcs=True,
                 allow_auto_create_topics=False,
-                max_poll_records=5000,
-                max_partition_fetch_bytes=8 << 20,
+                max_poll_records=_AT_ONCE,
+                max_partition_fetch_bytes=_FETCHED,
                 fetch_max_wait_ms=100,
             )
         except (KafkaError, OSError) as error:
             raise BrokerAway(f"no broker answers at {self.kafka}: {_words(error)}") from error
 
-    def _assign(self, consumer: Any) -> dict[TopicPartition, int]:
+    def _assign(self, consumer: Any, reading: Poller[Record]) -> dict[TopicPartition, int]:
         """Assigns every partition at its next offset; returns the ends. Raises TopicRefused and LogDamaged."""
         numbers = consumer.partitions_for_topic(self.topic)
         if not numbers:
@@ -151,7 +154,7 @@ class TopicReader:
             )
         partitions = [TopicPartition(self.topic, n) for n in sorted(numbers)]
         starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        consumer.assign(partitions)
+        position = {}
         for tp in partitions:
             if self.whole and starts[tp] != 0:
                 raise LogDamaged(
@@ -162,11 +165,18 @@ class TopicReader:
                 raise LogDamaged(
                     f"{self.topic}[{tp.partition}] ends at offset {ends[tp]}, but had {at}: it lost what it had acknowledged"
                 )
-            consumer.seek(tp, max(at, starts[tp]))
+            position[tp.partition] = max(at, starts[tp])
+        reading.assign(position)
         return dict(ends)
 
     def _refusal(self, error: Exception) -> AccessRefused | None:
         return self.kafka.refusal(error, f"topic {self.topic}")
+
+
+def _record(
+    partition: int, offset: int, _ms: int, _key: bytes | None, value: bytes | None, headers: list[tuple[str, Any]]
+) -> Record:
+    return Record(partition, offset, value or b"", headers)
 
 
 def _words(error: Exception) -> str:

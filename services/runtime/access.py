@@ -70,6 +70,11 @@ class KafkaAccess:
     def __repr__(self) -> str:
         return f"KafkaAccess({self.bootstrap_servers!r})"
 
+    @property
+    def properties(self) -> dict[str, Any]:
+        """As a client built on librdkafka takes it."""
+        return {"bootstrap.servers": self.bootstrap_servers, **dict(self.settings)}
+
     def open(self, client: Callable[..., Any], **options: Any) -> Any:
         """A client of kafka-python, connected. Raises AccessRefused when the brokers do not take us, or we do not trust them;
         KafkaError or OSError when nobody answers."""

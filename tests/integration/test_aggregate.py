@@ -246,6 +246,7 @@ def test_a_log_whose_beginning_is_gone_is_refused(event_log: EventLog, totals: D
         aggregate(event_log, totals)
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_a_transaction_on_the_log_is_a_hole_and_is_refused(event_log: EventLog, totals: Database) -> None:
     from kafka import KafkaProducer
 

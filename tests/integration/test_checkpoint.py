@@ -142,7 +142,7 @@ def made_up(at: int) -> Callable[[list[RawRecord]], list[RawRecord]]:
         assert b"sheets.csv" in value or at == 0
         return [
             *records[:at],
-            dataclasses.replace(records[at], timestamp_ms=records[at].timestamp_ms - 1),
+            records[at]._replace(timestamp_ms=records[at].timestamp_ms - 1),
             *records[at + 1 :],
         ]
 
@@ -182,7 +182,7 @@ def test_what_a_forger_could_write_is_refused(night: EventLog, kept: Path) -> No
         (lambda r: r[::-1], {}, "not in order"),
         (lambda r: [*r[:-1], poison], {}, "no event"),
         (lambda _: [], {}, "not in order"),
-        (lambda r: [*r, dataclasses.replace(r[-1], offset=10_000)], {"offset": 10_000}, "the log ends at 60"),
+        (lambda r: [*r, r[-1]._replace(offset=10_000)], {"offset": 10_000}, "the log ends at 60"),
     ):
         kept.write_bytes(sound)
         rewritten(kept, change, **words)

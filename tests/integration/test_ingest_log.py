@@ -379,6 +379,7 @@ class Fetching(Quiet):
                 self.broker.start()
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +410,7 @@ class Striking(Fetching):
             super().start("", 1)
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_a_broker_that_dies_while_it_is_sent_to_is_waited_for(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +448,7 @@ class Healing(Quiet):
             limit(self.desk, 8 << 20)
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_after_a_refused_delivery_the_log_is_read_before_going_on(desk: Desk) -> None:
     screen = Healing(desk)
     with desk.pipeline(screen) as pipeline:
@@ -456,6 +459,7 @@ def test_after_a_refused_delivery_the_log_is_read_before_going_on(desk: Desk) ->
     assert unbroken(desk.updates())
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_a_delivery_that_is_always_refused_ends_the_run(desk: Desk) -> None:
     desk.load(UPDATES)
     limit(desk, 500)
@@ -485,6 +489,7 @@ def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_
     assert desk.load(folder).news.total() == 6
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker, tmp_path: Path) -> None:
     desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     own_kafka_server.kill()
@@ -579,6 +584,7 @@ def test_what_a_second_writer_overtook_is_published_behind_it(desk: Desk, tmp_pa
     assert desk.load(theirs, ours).news.total() == 0
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_who_publishes_the_same_as_someone_else_stops_at_once(desk: Desk, tmp_path: Path) -> None:
     sheets = many_sheets(tmp_path / "sheets.csv", 3 * IN_FLIGHT, 15)
     with desk.pipeline(Between(lambda: another(desk).load(sheets))) as pipeline:
@@ -587,6 +593,7 @@ def test_who_publishes_the_same_as_someone_else_stops_at_once(desk: Desk, tmp_pa
     assert 3 * IN_FLIGHT < len(desk.updates()) <= 4 * IN_FLIGHT
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_events_are_sent_once_though_what_goes_beside_them_is_refused(desk: Desk, tmp_path: Path) -> None:
     admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
     try:
@@ -778,6 +785,7 @@ def test_a_missing_topic_says_how_to_make_it(kafka_server: Broker, topic_prefix:
         desk.load(UPDATES)
 
 
+@pytest.mark.usefixtures("kafka_client")
 def test_a_log_without_its_beginning_is_refused(desk: Desk) -> None:
     desk.load(UPDATES)
     admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
@@ -1102,6 +1110,7 @@ def test_who_listens_is_told_of_each_look_and_batch_and_of_a_folder_that_cannot_
 
 
 @pytest.mark.parametrize("at_the_end", [True, False])
+@pytest.mark.usefixtures("kafka_client")
 def test_a_log_with_a_hole_is_refused(desk: Desk, at_the_end: bool) -> None:
     desk.load(UPDATES)
     message = encode(desk.updates()[0])

@@ -84,8 +84,8 @@ def test_the_tables_as_of_any_moment_are_the_replay_to_it(tables: Database, data
 def test_a_contest_that_stands_still_says_so_at_every_moment_after(tables: Database) -> None:
     definition, one, two = a_contest(counting_level=PRECINCT), a_sheet(), a_sheet(reporting_unit=a_unit("000009"))
     records = [raw(r) for r in recorded([definition, one, two])]
-    unreadable = replace(records[1], offset=20, value=b"\x07")
-    with written(tables, [*records, unreadable, replace(records[2], offset=21)], [9]) as views:
+    unreadable = records[1]._replace(offset=20, value=b"\x07")
+    with written(tables, [*records, unreadable, records[2]._replace(offset=21)], [9]) as views:
         assert Past(views, CONTEST, Moment(offset=19)).count(None).blocked is None
         for moment in (Moment(offset=20), Moment(offset=21), NOW):
             blocked = Past(views, CONTEST, moment).count(None).blocked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -69,7 +68,7 @@ def test_a_refused_update_that_was_recorded_latest_stays_refused() -> None:
     second = after(first, reported_at=minute(1))
     fork = after(first, reported_at=minute(50), counts=a_sheet(first=1).counts)
     records = messages(a_contest(counting_level=PRECINCT), first, second, fork, after(second, reported_at=minute(2)))
-    records[3] = replace(records[3], timestamp_ms=records[3].timestamp_ms + 60_000)  # then the clock was set back
+    records[3] = records[3]._replace(timestamp_ms=records[3].timestamp_ms + 60_000)  # then the clock was set back
     state, alone = compacted(records)
     assert told(alone) == told(state)
 
@@ -89,7 +88,7 @@ def test_a_change_that_no_id_covers_is_found_by_the_hash(tmp_path: Path) -> None
     kept = read(path)
     with path.open("rb") as file:
         told_of = {n: t for n, t in fastavro.reader(file).metadata.items() if n.startswith("escrutinio.")}
-    changed = [replace(raw, timestamp_ms=raw.timestamp_ms + 1) for raw in kept.records]
+    changed = [raw._replace(timestamp_ms=raw.timestamp_ms + 1) for raw in kept.records]
     checkpoint._write_whole(path, [checkpoint._row(raw) for raw in changed], told_of)
     with pytest.raises(CheckpointError, match="not those that it was written with"):
         read(path)
