@@ -27,14 +27,19 @@ from kafka import KafkaProducer
 
 from aggregator import consume
 from aggregator import replay as replaying
+from aggregator.columns import Reader
 from aggregator.fold import ContestState, evolve
+from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.migrate import migrate
 from aggregator.moment import Moment
 from aggregator.parallel import cores
 from aggregator.records import RawRecord, recorded_of_raw
+from aggregator.roll import Roll
 from aggregator.rows import UPDATE, update_row
+from aggregator.wire import is_update
 from deploy.local import Stack
+from runtime import librdkafka
 from runtime.access import KafkaAccess
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
@@ -47,6 +52,7 @@ from tests.builders import bulletin, contest
 CHECKOUT = Path(__file__).parents[2]
 CONTEST = "pe-2021-president-runoff"
 EVENTS = TopicNames().events
+BATCH = 20_000
 
 
 def main() -> None:
@@ -119,7 +125,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
     gc.set_threshold(200_000, 20, 100)  # as the services do
     records = _raw(bench)
     raw = rate(len(records), lambda: _raw(bench))
-    line("limit: the client's poll alone", raw, "events/s")
+    line(f"limit: {'librdkafka' if librdkafka.client else 'kafka-python'} polls alone", raw, "events/s")
     events = [recorded_of_raw(r) for r in records]
     line(
         "decode alone (fastavro, models)",
@@ -129,6 +135,8 @@ def _measure(bench: Bench, files: list[Path]) -> None:
     )
     line("encode alone", rate(len(events), lambda: [encode(r.event) for r in events]), "events/s")
     line("fold alone", rate(len(events), lambda: _fold(events)), "events/s", raw)
+    line("read as columns, ids checked", rate(len(records), lambda: _columns(records)), "events/s", raw)
+    line("read and folded as columns", rate(len(records), lambda: _folded(records)), "events/s", raw)
     for processes in dict.fromkeys((1, cores())):
         what = f"replay: log to state in memory, {processes} process{'es' * (processes > 1)}"
         line(what, rate(len(records), partial(_replay, bench, processes)), "events/s", raw)
@@ -164,6 +172,20 @@ def _fold(events: list[Any]) -> ContestState:
         evolve(state, recorded)
     state.root()
     return state
+
+
+def _columns(records: list[RawRecord]) -> None:
+    definition = recorded_of_raw(records[0]).definition
+    reader = Reader(Roll())
+    for begin in range(0, len(records), BATCH):
+        reader.read([r for r in records[begin : begin + BATCH] if is_update(r)], definition)
+
+
+def _folded(records: list[RawRecord]) -> None:
+    folding = Folding(CONTEST, Moment())
+    for begin in range(0, len(records), BATCH):
+        folding.take(records[begin : begin + BATCH])
+    folding.state.root()
 
 
 def _replay(bench: Bench, processes: int) -> None:
