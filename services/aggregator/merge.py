@@ -21,7 +21,7 @@ from operator import add, sub
 
 from aggregator.fold import AreaTotal, ContestState, evolve, sum_up
 from aggregator.records import Recorded
-from aggregator.sheets import are_apart, joins_sheets, merge_sheets, unpack
+from aggregator.sheets import joins_sheets, merge_sheets, set_apart, sum_up_sheets
 from aggregator.tally import Layout
 from schemas.contest import ContestDefined
 
@@ -61,12 +61,9 @@ def joins(state: ContestState, part: ContestState) -> bool:
     """Whether the part, folded after `state`, would have accepted the same updates, and no unit has moved."""
     if part.moves:
         return False
-    if are_apart(state, part):
-        if not joins_sheets(state, part):
-            return False
-    else:  # rare, and slow
-        unpack(state)
-        unpack(part)
+    set_apart(state, part)
+    if not joins_sheets(state, part):
+        return False
     for key, unit in part.units.items():
         before = state.units.get(key)
         if before is not None and (unit.first_sequence <= before.head_sequence or unit.areas != before.areas):
@@ -109,7 +106,9 @@ def _units(state: ContestState, part: ContestState) -> None:
         unit, head = state.units[key], part.units.pop(key)
         unit.head_sequence, unit.head_event_id = head.head_sequence, head.head_event_id
         unit.head_offset, unit.head_leaf = head.head_offset, head.head_leaf
-    sums = sum_up(part) if late else part.sums
+    if late:
+        part.sums = sum_up(part)
+        sum_up_sheets(part)
     for key in known.difference(late):
         unit = state.units[key]
         part.units[key].first_sequence = unit.first_sequence
@@ -117,7 +116,7 @@ def _units(state: ContestState, part: ContestState) -> None:
             total = state.sums[key.type][area]
             total.vector = list(map(sub, total.vector, unit.contribution))
     state.units.update(part.units)
-    for unit_type, totals in sums.items():
+    for unit_type, totals in part.sums.items():
         for area, added in totals.items():
             _add(state.sums.setdefault(unit_type, {}), area, added)
     for key in (*part.units, *late):

@@ -494,6 +494,8 @@ def _witness(run: Sequence[RawRecord], columns: Columns, entries: Numbers, which
 def joins_sheets(state: ContestState, part: ContestState) -> bool:
     """Whether the sheets of a part would have been accepted after `state`, and none has moved. Sheets against sheets only."""
     own, theirs = state.sheets, part.sheets
+    if own is None:
+        return True
     assert isinstance(own, Sheets)
     assert isinstance(theirs, Sheets)
     numbers, there = own.numbers_of(theirs)
@@ -523,12 +525,33 @@ def merge_sheets(state: ContestState, part: ContestState) -> None:
     settle(state)
 
 
-def are_apart(state: ContestState, part: ContestState) -> bool:
-    """Whether a unit of both is a sheet in both, and not late in the part: then sheets are merged with sheets, units with units."""
+def set_apart(state: ContestState, part: ContestState) -> None:
+    """Makes units of the sheets that are a unit in the other, or late in the part: then a unit of both is a sheet in both, or in
+    none, and sheets are merged with sheets, units with units."""
     own, theirs = state.sheets, part.sheets
     if not isinstance(own, Sheets) or not isinstance(theirs, Sheets):
-        return False
-    if any(theirs.has(key) for key in state.units) or any(own.has(key) for key in part.units):
-        return False
+        unpack(state)
+        unpack(part)
+        return
     numbers, there = own.numbers_of(theirs)
-    return not (own.here[there] & (theirs.stated[numbers] < own.stated[there])).any()
+    late = own.here[there] & (theirs.stated[numbers] < own.stated[there])
+    for key in [*state.units, *part.units, *(theirs.roll.keys[n] for n in numbers[late].tolist())]:
+        state.unit(key)
+        part.unit(key)
+
+
+def sum_up_sheets(state: ContestState) -> None:
+    """Adds to the totals all that the sheets add to the count, as if it had not been added before."""
+    sheets = state.sheets
+    if not isinstance(sheets, Sheets):
+        return
+    numbers = sheets.numbers()
+    sheets.touched = _Touched(state.layout.size)
+    sheets.touched.add(
+        sheets.group[numbers],
+        sheets.figures[numbers],
+        sheets.stated[numbers],
+        sheets.offset[numbers],
+        sheets.event_id[numbers],
+    )
+    settle(state)
