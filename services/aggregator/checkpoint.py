@@ -42,6 +42,7 @@ from schemas.errors import ContractError, EscrutinioError
 from schemas.types import from_milliseconds, to_milliseconds
 
 FORMAT = "1"
+_BATCH = 20_000
 SAMPLE = 200
 """Messages compared with the log before use, beside definitions and last event."""
 AHEAD = 10_000
@@ -240,7 +241,7 @@ def take(kept: Checkpoint, folding: Folding, log: Log) -> None:
     if offsets != sorted(set(offsets)) or not offsets or offsets[-1] != kept.offset:
         raise CheckpointError(kept.path, f"its messages are not in order up to offset {kept.offset}")
     try:
-        whole = folding.take(kept.records)
+        whole = all(folding.take(kept.records[i : i + _BATCH]) for i in range(0, len(kept.records), _BATCH))
     except ContractError as error:
         raise CheckpointError(kept.path, f"it holds what is no event ({error})") from error
     state = folding.state

@@ -18,32 +18,24 @@ from typing import Any
 
 import numpy as np
 
+from aggregator.figures import REASONS, STAGES, STATED, STATUSES, contributions, is_sound
 from aggregator.records import RawRecord
 from aggregator.roll import TYPES, Roll
+from aggregator.tally import Layout
 from aggregator.wire import NONE, Bytes, Mask, Numbers, Span, Wire, string, strings
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.identity import NAMESPACE, canonical
 from schemas.rules import CLOCK_TOLERANCE
 from schemas.types import (
-    CountStatus,
-    ResultStage,
-    ReviewReason,
     from_milliseconds,
     rfc3339,
     to_milliseconds,
 )
 
-FIGURES = (
-    "ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes", "registered_voters",
-    "registered_voters_counted",
-)  # fmt: skip
-"""Columns of `Columns.figures`, before one for each selection in ballot order: as they follow each other on the wire."""
 NO_TIME = -(2**63)
 """A time that is not stated."""
 
-STATUSES, REASONS, STAGES = tuple(CountStatus), tuple(ReviewReason), tuple(ResultStage)
-"""As on the wire: a number is a place in these."""
 
 _REMEMBERED = 1 << 17
 """Strings whose check is remembered, of each kind: more are checked anew, so that memory is bounded."""
@@ -69,7 +61,7 @@ class Columns:
     status: Numbers
     reason: Numbers
     figures: Numbers
-    """Shape (entries, len(FIGURES) + selections)."""
+    """Shape (entries, len(STATED) + selections)."""
     has_counts: Mask
     event_id: Bytes
     """Shape (entries, 16)."""
@@ -87,8 +79,8 @@ class Columns:
     """The source's words for the status, as JSON."""
     roll: Roll
     wire: Wire
-    spans: "Stated"
-    """Where the rest stands in `wire`, by row."""
+    spans: "Fields"
+    """Everything that was read, by row; of words where they stand in `wire`."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,6 +88,10 @@ class Columns:
     def key(self, entry: int) -> UnitKey:
         """The sheet that an entry is about."""
         return self.roll.keys[int(self.units[entry])]
+
+    def contributions(self, layout: Layout, entries: Numbers) -> Numbers:
+        """What entries add to the count. Shape (entries, layout.size)."""
+        return contributions(layout, self.status[entries], self.reason[entries], self.figures[entries])
 
     def leaves(self, entries: Numbers) -> Bytes:
         """SHA-256 of the canonical texts of some entries. Shape (entries, 32)."""
@@ -112,7 +108,7 @@ class Reader:
         self._contest: ContestDefined | None = None
         self._paths: dict[bytes, int] = {}
         self._instants = {NO_TIME: "null"}
-        self._words: dict[bytes, str | None] = {b"": None}
+        self._words: dict[bytes, str | None] = {}
         self._sound: dict[Callable[[bytes], bool], set[bytes]] = {}
 
     def read(self, records: Sequence[RawRecord], contest: ContestDefined) -> Columns:
@@ -120,11 +116,13 @@ class Reader:
         if contest is not self._contest:
             self._contest = contest
             self._paths.clear()
-        wire, stated = Wire(records), Stated()
+        wire, stated = Wire(records), Fields()
+        key = contest.contest_id.encode()
+        wire.only(np.array([raw.key == key for raw in records], bool))
         self._read(wire, stated)
         return self._checked(wire, stated)
 
-    def _read(self, wire: Wire, at: "Stated") -> None:
+    def _read(self, wire: Wire, at: "Fields") -> None:
         """Every field in its order on the wire (`count_update.v2.avsc`), of all messages; `wire.ok` keeps which are ordinary."""
         contest = self._contest
         assert contest is not None
@@ -168,18 +166,20 @@ class Reader:
         wire.only(wire.at == wire.end)
 
     def _figures(self, wire: Wire, present: Mask, selections: Sequence[str]) -> Numbers:
-        figures = np.full((len(present), len(FIGURES) + len(selections)), NONE, np.int64)
+        figures = np.full((len(present), len(STATED) + len(selections)), NONE, np.int64)
+        if not selections:  # an empty map is spelled otherwise
+            wire.only(~present)
         order = wire.map_keys(present, selections)
         wire.only(~present | (wire.long(present) == len(selections)))
         for selection in order:
             wire.constant(selection.encode(), present)
-            figures[:, len(FIGURES) + selections.index(selection)] = wire.optional_count(present)
+            figures[:, len(STATED) + selections.index(selection)] = wire.optional_count(present)
         wire.only(~present | (wire.long(present) == 0))
-        for column in range(len(FIGURES)):
+        for column in range(len(STATED)):
             figures[:, column] = wire.optional_count(present)
         return figures
 
-    def _checked(self, wire: Wire, at: "Stated") -> Columns:
+    def _checked(self, wire: Wire, at: "Fields") -> Columns:
         contest = self._contest
         assert contest is not None
         stated = np.where(at.is_reported, at.reported, at.observed)
@@ -218,7 +218,7 @@ class Reader:
     def _named(
         self,
         wire: Wire,
-        at: "Stated",
+        at: "Fields",
         rows: Numbers,
         stated: Numbers,
         units: list[int],
@@ -253,7 +253,7 @@ class Reader:
             previous=at.previous[rows],
             observed=at.observed[rows],
             stage=at.stage[rows],
-            is_sound=_is_sound(at.status[rows], at.has_counts[rows], at.figures[rows]),
+            is_sound=is_sound(at.status[rows], at.has_counts[rows], at.figures[rows]),
             texts=list(compress(texts, right)),
             count_texts=list(compress(counts, right)),
             words=list(compress(words, right)),
@@ -265,7 +265,7 @@ class Reader:
     def _texts(
         self,
         wire: Wire,
-        at: "Stated",
+        at: "Fields",
         rows: Numbers,
         stated: Numbers,
         units: list[int],
@@ -301,11 +301,11 @@ class Reader:
         )
         return [(template % row).encode() for row in zip(*columns, strict=True)]
 
-    def _count_texts(self, at: "Stated", rows: Numbers, selections: Sequence[str]) -> list[str]:
-        names = (*FIGURES, *selections)
+    def _count_texts(self, at: "Fields", rows: Numbers, selections: Sequence[str]) -> list[str]:
+        names = (*STATED, *selections)
         figures = at.figures[rows]
-        plain = sorted((name, column) for column, name in enumerate(FIGURES))
-        votes = sorted((name, column) for column, name in enumerate(names) if column >= len(FIGURES))
+        plain = sorted((name, column) for column, name in enumerate(STATED))
+        votes = sorted((name, column) for column, name in enumerate(names) if column >= len(STATED))
         template = "{" + "".join(f'"{name}":%s,' for name, _ in plain) + '"votes":{'
         template += ",".join(canonical(name).decode().replace("%", "%%") + ":%s" for name, _ in votes) + "}}"
         columns = [_numbers(figures[:, column]) for _, column in (*plain, *votes)]
@@ -320,7 +320,9 @@ class Reader:
             return path
         assert self._contest is not None
         areas = (
-            tuple(area.decode(errors="replace") for area in strings(wire[1:], wire[0] >> 1)) if wire[0] < 128 else ()
+            tuple(area.decode(errors="surrogateescape") for area in strings(wire[1:], wire[0] >> 1))
+            if wire[0] < 128
+            else ()
         )
         path = -1
         if areas and self._contest.area_paths.get(areas[-1]) == areas:
@@ -351,11 +353,11 @@ class Reader:
         return self._words[wire]
 
     def _check(self, sound: list[bool], check: Callable[[bytes], bool], spans: list[bytes]) -> None:
-        known = self._sound.setdefault(check, {b""})
+        known = self._sound.setdefault(check, set())
         if len(known) >= _REMEMBERED:
             known.clear()
         for i, span in enumerate(spans):
-            if span not in known:
+            if span and span not in known:  # empty where nothing is stated
                 if check(span):
                     known.add(span)
                 else:
@@ -372,28 +374,6 @@ def _numbers(column: Numbers) -> list[Any]:
     for i in np.flatnonzero(column == NONE).tolist():
         numbers[i] = "null"
     return numbers
-
-
-def _is_sound(status: Numbers, has_counts: Mask, figures: Numbers) -> Mask:
-    """`rules.check` of a sheet's figures finds nothing; of one that is under review it asks nothing."""
-    cast, valid, blank, invalid, challenged, voters, voters_counted = (figures[:, i] for i in range(len(FIGURES)))
-    votes = figures[:, len(FIGURES) :]
-    whole = (votes != NONE).all(axis=1) & (votes.shape[1] > 0)
-    summed = np.maximum(votes, 0).sum(axis=1)
-    known = np.where(valid != NONE, valid, np.where(whole, summed, NONE))
-    roll = np.where(voters_counted != NONE, voters_counted, voters)
-    balanced = cast == known + blank + invalid + np.maximum(challenged, 0)
-    fits = (
-        ((known == NONE) | (blank == NONE) | (invalid == NONE) | balanced)  # F105
-        & (figures[:, [*range(1, 5), *range(len(FIGURES), figures.shape[1])]] <= cast[:, None]).all(axis=1)  # F107
-        & ((roll == NONE) | (cast <= roll))  # F108
-    )
-    sound = ((valid == NONE) | ~whole | (valid == summed)) & ((cast == NONE) | fits)  # F106
-    counted, annulled = (status == STATUSES.index(s) for s in (CountStatus.COUNTED, CountStatus.ANNULLED))
-    sound &= ~counted | (has_counts & (cast != NONE) & whole)  # F109
-    empty = (votes <= 0).all(axis=1) & ((invalid == NONE) | (cast == NONE) | (invalid == cast))
-    sound &= ~annulled | ~has_counts | empty  # F110
-    return np.asarray(sound | (status == STATUSES.index(CountStatus.UNDER_REVIEW)))
 
 
 def _is_text(wire: bytes) -> bool:
@@ -423,7 +403,7 @@ def _is_address(wire: bytes) -> bool:
     return _SHA256.fullmatch(sha256) is not None and _is_text(string(address))
 
 
-class Stated:
+class Fields:
     """What was read, of every message, ordinary or not."""
 
     event_id: Bytes

@@ -1,4 +1,4 @@
-"""A contest folded up to a moment, message by message (pure): what a replay does with what it reads.
+"""A contest folded up to a moment, batch by batch (pure): what a replay does with what it reads.
 
 On the axes of the log (offset, recorded time) the log ends at the first message of the contest beyond the moment. On the
 office's own axis a second fold takes only what had been stated by then. Where a part of the log is folded by another

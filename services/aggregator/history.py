@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import orjson
 
-from aggregator.columns import NO_TIME, REASONS, STAGES, STATUSES
+from aggregator.columns import NO_TIME
+from aggregator.figures import REASONS, STAGES, STATUSES
 from aggregator.roll import Roll
 from aggregator.rows import BLOCK, UPDATE
 from aggregator.runs import Run

@@ -10,7 +10,7 @@ what one fold of the whole log gives, provided that
   units does not tell when it was last touched (`joins`).
 
 Then a unit's state is the later of the two, and an area's total the sum over them, whatever the split. Where a
-condition fails the part is folded plainly, event by event, on top of the state before it: slower, never different.
+condition fails the part is folded once more, on top of the state before it: slower, never different.
 
 A merged state is for answering, not for being written to tables: where the blocks of an area's total begin (`since`,
 `kept_at`) depends on every single step and is not known in it.
@@ -19,9 +19,12 @@ A merged state is for answering, not for being written to tables: where the bloc
 from datetime import datetime
 from operator import add, sub
 
+import numpy as np
+
+from aggregator.digest import BUCKETS
 from aggregator.fold import AreaTotal, ContestState, evolve, sum_up
 from aggregator.records import Recorded
-from aggregator.sheets import joins_sheets, merge_sheets, set_apart, sum_up_sheets
+from aggregator.sheets import COLUMNS, Sheets, settle, unpack
 from aggregator.tally import Layout
 from schemas.contest import ContestDefined
 
@@ -61,8 +64,8 @@ def joins(state: ContestState, part: ContestState) -> bool:
     """Whether the part, folded after `state`, would have accepted the same updates, and no unit has moved."""
     if part.moves:
         return False
-    set_apart(state, part)
-    if not joins_sheets(state, part):
+    meet(state, part)
+    if state.sheets is not None and not joins_sheets(state, part):
         return False
     for key, unit in part.units.items():
         before = state.units.get(key)
@@ -107,8 +110,7 @@ def _units(state: ContestState, part: ContestState) -> None:
         unit.head_sequence, unit.head_event_id = head.head_sequence, head.head_event_id
         unit.head_offset, unit.head_leaf = head.head_offset, head.head_leaf
     if late:
-        part.sums = sum_up(part)
-        sum_up_sheets(part)
+        sum_anew(part)
     for key in known.difference(late):
         unit = state.units[key]
         part.units[key].first_sequence = unit.first_sequence
@@ -134,3 +136,63 @@ def _add(totals: dict[str, AreaTotal], area: str, added: AreaTotal) -> None:
         total.stated_at = added.stated_at
     if added.last_offset > total.last_offset:
         total.last_offset, total.last_event_id = added.last_offset, added.last_event_id
+
+
+def joins_sheets(state: ContestState, part: ContestState) -> bool:
+    """Whether the sheets of a part would have been accepted after `state`, and none has moved. Sheets against sheets only."""
+    own, theirs = state.sheets, part.sheets
+    if own is None:
+        return True
+    assert isinstance(own, Sheets)
+    assert isinstance(theirs, Sheets)
+    numbers, there = own.numbers_of(theirs)
+    group = theirs.groups_in(own.roll)
+    both = own.here[there]
+    return bool(
+        (theirs.first[numbers] > own.sequence[there])[both].all()
+        and (group[theirs.group[numbers]] == own.group[there])[both].all()
+    )
+
+
+def merge_sheets(state: ContestState, part: ContestState) -> None:
+    """Takes the sheets of a part that joins, and whose totals are added to `state` apart. None of them is late against it."""
+    own, theirs = state.sheets, part.sheets
+    assert isinstance(own, Sheets)
+    assert isinstance(theirs, Sheets)
+    numbers, there = own.numbers_of(theirs)
+    known = own.here[there]
+    gone, group = -own.figures[there[known]], own.group[there[known]]
+    own.touched.add(group, gone, own.stated[there[known]], own.offset[there[known]], own.event_id[there[known]])
+    first = np.where(known, own.first[there], theirs.first[numbers])
+    for name in ("here", "figures", *(name for name, _, _ in COLUMNS)):
+        getattr(own, name)[there] = getattr(theirs, name)[numbers]
+    own.group[there] = theirs.groups_in(own.roll)[theirs.group[numbers]]
+    own.first[there] = first
+    own.stale.update(range(BUCKETS))
+    settle(state)
+
+
+def meet(state: ContestState, part: ContestState) -> None:
+    """Makes plain units of what is one in the other, and of what is late in the part: then sheets are merged with sheets, and units
+    with units."""
+    own, theirs = state.sheets, part.sheets
+    if not isinstance(own, Sheets) or not isinstance(theirs, Sheets):
+        unpack(state)
+        unpack(part)
+        return
+    numbers, there = own.numbers_of(theirs)
+    late = numbers[own.here[there] & (theirs.stated[numbers] < own.stated[there])]
+    for key in [*state.units, *part.units, *(theirs.roll.keys[n] for n in late.tolist())]:
+        state.unit(key)
+        part.unit(key)
+
+
+def sum_anew(state: ContestState) -> None:
+    """All totals from the units alone, wherever they are kept."""
+    state.sums = sum_up(state)
+    if isinstance(sheets := state.sheets, Sheets):
+        here = sheets.numbers()
+        sheets.touched.add(
+            sheets.group[here], sheets.figures[here], sheets.stated[here], sheets.offset[here], sheets.event_id[here]
+        )
+        settle(state)

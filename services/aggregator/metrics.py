@@ -165,7 +165,7 @@ class Metrics(Listener, Collector):
             kinds[event.contest_id if is_defined else UNDEFINED, kind] += 1
             for finding in step.findings:
                 self._findings.labels(finding.code).inc()
-        for run in batch.runs:  # all of a contest that is defined, and nothing else is in columns
+        for run in filter(len, batch.runs):  # all of a contest that is defined, and nothing else is in columns
             kinds[run.contest_id, "REPORTED"] += len(run)
         for labels, number in kinds.items():
             self._folded.labels(*labels).inc(number)

@@ -46,7 +46,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def fold_plainly(log: Log, partition: int, begin: int, end: int, folding: Folding, on_progress: Progress) -> None:
+def fold_here(log: Log, partition: int, begin: int, end: int, folding: Folding, on_progress: Progress) -> None:
     """Folds the offsets from `begin` up to, not including, `end`."""
     for records in log.read_to_end(partition, begin, end):
         if not folding.take(records):
@@ -67,15 +67,15 @@ def fold_in_parts(
     with Workers(len(parts)) as workers:
         at = (log.kafka, log.topic, partition)
         futures = [workers.fold(at, part, folding) for part in parts]
-        fold_plainly(log, partition, begin, own_end, folding, lambda to, _: on_progress(to + workers.done, end))
+        fold_here(log, partition, begin, own_end, folding, lambda to, _: on_progress(to + workers.done, end))
         for (first, last), future in zip(parts, futures, strict=True):
             if folding.ended:
                 break
             part = workers.wait(future, lambda: on_progress(own_end + workers.done, end))
             if not folding.join(part):
                 again += 1
-                logger.info("offsets %d to %d are folded again, plainly", first, last - 1)
-                fold_plainly(log, partition, first, last, folding, lambda _to, _end: None)
+                logger.info("offsets %d to %d are folded again, here", first, last - 1)
+                fold_here(log, partition, first, last, folding, lambda _to, _end: None)
             on_progress(last, end)
     return again
 

@@ -15,7 +15,7 @@ from aggregator.fold import ContestState
 from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
-from aggregator.parallel import WORTH_IT, cores, fold_in_parts, fold_plainly
+from aggregator.parallel import WORTH_IT, cores, fold_here, fold_in_parts
 from runtime.access import KafkaAccess
 from schemas.errors import EscrutinioError
 
@@ -84,7 +84,7 @@ def fold_log(log: Log, folding: Folding, on_progress: Callable[[int, int], None]
     """Folds the log as far as the moment needs, event by event; returns the contest's partition. Raises as `replay` does."""
     for partition in log.partitions():
         end = log.end_offset(partition)
-        fold_plainly(log, partition, 0, end, folding, on_progress)
+        fold_here(log, partition, 0, end, folding, on_progress)
         if folding.found:
             _on_the_log(folding.moment, end)
             return partition
@@ -113,11 +113,11 @@ def _fold(
     to = end if folding.moment.offset is None else min(end, folding.moment.offset + 1)
     number = processes or (cores() if to - begin >= WORTH_IT else 1)
     if number == 1:
-        fold_plainly(log, partition, begin, to, folding, on_progress)
+        fold_here(log, partition, begin, to, folding, on_progress)
     else:
         fold_in_parts(log, partition, begin, to, folding, on_progress, number)
     if not folding.found:  # a contest that begins after the moment is known all the same
-        fold_plainly(log, partition, to, end, folding, on_progress)
+        fold_here(log, partition, to, end, folding, on_progress)
 
 
 def _check(kept: Checkpoint, kafka: KafkaAccess, topic: str, processes: int | None) -> None:

@@ -17,10 +17,12 @@ from aggregator.columns import NO_TIME, Columns
 from aggregator.fold import AreaTotal, Block, ContestState, Step, judged
 from aggregator.records import RawRecord, Recorded, recorded_of_raw
 from aggregator.roll import Roll
-from aggregator.sheets import close_run, elsewhere, pack
+from aggregator.sheets import close_run, elsewhere, offsets_of, pack
 from aggregator.wire import Bytes, Mask, Numbers
 from schemas.count_update import UnitKey
 from schemas.types import from_milliseconds, to_milliseconds
+
+_ROOM = 2**62
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ def fold_run(
     """Folds updates of one contest that follow each other, as they were read into columns and, by row, plainly. Returns what
     the columns did, and the steps of all others in their order."""
     sheets = pack(state, roll)
-    offsets = np.fromiter((raw.offset for raw in run), np.int64, len(run))
+    offsets = offsets_of(state, run)
     kept, change = sheets.take_each(
         columns, np.arange(len(columns)), elsewhere(state, plain, roll), offsets[columns.rows], state.layout
     )
@@ -128,13 +130,14 @@ def _add_up(state: ContestState, run: Run, steps: Sequence[Step]) -> None:
     touches, changes = _touches(run, steps)
     if not touches.place.size:
         return
-    sums = np.cumsum(changes[touches.row], axis=0)
+    wide = float(np.abs(changes).max(initial=0)) * len(touches.row) >= _ROOM
     ends = np.flatnonzero(np.diff(touches.place, append=-1)) + 1
     begin = 0
     for end in ends.tolist():
         unit_type, area = touches.places[int(touches.place[begin])]
         total = state.total(unit_type, area)
-        vectors = sums[begin:end] + (np.array(total.vector) - (sums[begin - 1] if begin else 0))
+        kind = object if wide or max(total.vector) >= _ROOM else np.int64  # Python's numbers have no end
+        vectors = np.cumsum(changes[touches.row[begin:end]].astype(kind), axis=0) + np.array(total.vector, kind)
         run.blocks += _blocks(unit_type, area, total, vectors, touches, begin, end)
         run.touched.add((unit_type, area))
         begin = end

@@ -1,11 +1,11 @@
 """The states of ordinary tally sheets, as columns, and what a batch of statements makes of them (pure).
 
-Place in the flow: a part of a `fold.ContestState` that is folded to be answered from. A sheet whose state is the last of its
+Place in the flow: a part of a `fold.ContestState`, in a replay and in the live run alike. A sheet whose state is the last of its
 chain is a row of numbers here; every other unit is a `fold.Unit`. A unit is in one of the two, and goes from one to the other
 when it has to: what `take` cannot vouch for is left to the plain fold, unit by unit, since no unit's state depends on another's.
 
-Totals are added up at the end (`settle`): they are sums, and what last touched an area is a maximum, the same in any order. Where
-the blocks of an area's total begin is not known of them, as in a merged state.
+In a replay totals are added up at the end (`settle`): they are sums, and what last touched an area is a maximum, the same in any
+order; where the blocks of an area's total begin is then not known, as in a merged state. The live run has to know it: `runs`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,18 +15,18 @@ from uuid import UUID
 
 import numpy as np
 
-from aggregator.columns import FIGURES as STATED
-from aggregator.columns import NO_TIME, REASONS, STATUSES, Columns
+from aggregator.columns import NO_TIME, Columns
 from aggregator.digest import BUCKETS
 from aggregator.fold import ContestState, Step, Unit, Witness, evolve
 from aggregator.records import RawRecord, Recorded, recorded_of_raw
 from aggregator.roll import TYPES, Roll, wire_name
-from aggregator.tally import BALLOTS, COUNTED_SHEETS, SHEET_SLOTS, VOTERS, Layout
-from aggregator.wire import NONE, Mask, Numbers
+from aggregator.tally import Layout
+from aggregator.wire import LARGEST, Mask, Numbers
 from schemas.count_update import UnitKey
-from schemas.types import CountStatus, ReviewReason, from_milliseconds, to_milliseconds
+from schemas.identity import text_of
+from schemas.types import from_milliseconds, to_milliseconds
 
-_COLUMNS = (
+COLUMNS = (
     ("group", np.int64, ()), ("stated", np.int64, ()), ("sequence", np.int64, ()), ("offset", np.int64, ()),
     ("first", np.int64, ()), ("event_id", np.uint8, (16,)), ("leaf", np.uint8, (32,)),
 )  # fmt: skip
@@ -40,7 +40,7 @@ class Sheets:
         self.here: Mask = np.zeros(0, bool)
         self.figures: Numbers = np.zeros((0, size), np.int64)
         """What each adds to the count, by slot; zeros of what is not here."""
-        for name, kind, shape in _COLUMNS:
+        for name, kind, shape in COLUMNS:
             setattr(self, name, np.zeros((0, *shape), kind))
         self.group: Numbers
         self.stated: Numbers
@@ -73,7 +73,7 @@ class Sheets:
         unit, entry, begins, taken = self._chosen(columns, entries, elsewhere, strictly=False)
         ends = _ends(begins) & taken
         last = entry[ends]
-        figures = contributions(layout, columns, last)
+        figures = columns.contributions(layout, last)
         self.touched.add(
             columns.groups[last],
             figures - self.figures[unit[ends]],
@@ -90,7 +90,7 @@ class Sheets:
         """The same where every statement is to be written down: only those of which there is nothing to be found, and the
         totals are not touched. Also what each that was taken adds to the count or takes from it. Shape (taken, size)."""
         unit, entry, begins, taken = self._chosen(columns, entries, elsewhere, strictly=True)
-        figures = contributions(layout, columns, entry[taken])
+        figures = columns.contributions(layout, entry[taken])
         before = np.empty_like(figures)
         before[1:] = figures[:-1]
         before[begins[taken]] = self.figures[unit[begins & taken]]
@@ -152,7 +152,7 @@ class Sheets:
         if (known := len(self.roll.keys)) <= len(self.here):
             return
         room = max(1024, known, 2 * len(self.here))
-        for name in ("here", "figures", *(name for name, _, _ in _COLUMNS)):
+        for name in ("here", "figures", *(name for name, _, _ in COLUMNS)):
             had = getattr(self, name)
             grown = np.zeros((room, *had.shape[1:]), had.dtype)
             grown[: len(had)] = had
@@ -194,7 +194,7 @@ class Sheets:
     def put_back(self, key: UnitKey, unit: Unit) -> bool:
         """Takes a unit whose state is the last of its chain. False, and nothing is done, where it cannot be kept here."""
         number = self.roll.number(wire_name(key)) if key.type in TYPES and unit.offset == unit.head_offset else -1
-        if number < 0:
+        if number < 0 or max(unit.contribution) >= LARGEST:
             return False
         self._make_room()
         self.here[number] = True
@@ -229,6 +229,7 @@ class Sheets:
 
     def offsets(self, key: UnitKey) -> tuple[int, int]:
         """Of a sheet that is here: its state, which is the last of its chain."""
+        assert self.has(key)
         offset = int(self.offset[self.roll.of_key(key)])
         return offset, offset
 
@@ -260,7 +261,7 @@ class Sheets:
     def __getstate__(self) -> dict[str, Any]:
         """To be sent to another process: without the room that is not in use."""
         known = len(self.roll.keys)
-        cut = {name: getattr(self, name)[:known] for name in ("here", "figures", *(name for name, _, _ in _COLUMNS))}
+        cut = {name: getattr(self, name)[:known] for name in ("here", "figures", *(name for name, _, _ in COLUMNS))}
         left_out = ("_buckets", "_new", "_sorted")
         return {name: part for name, part in (self.__dict__ | cut).items() if name not in left_out}
 
@@ -352,44 +353,6 @@ def unpack(state: ContestState) -> ContestState:
     return state
 
 
-def contributions(layout: Layout, columns: Columns, entries: Numbers) -> Numbers:
-    """What statements add to the count, as `Layout.contribution` has it. Shape (entries, layout.size)."""
-    status, stated = columns.status[entries], columns.figures[entries]
-    figures = np.maximum(stated, 0)  # what is not stated adds nothing
-    vectors = _sheet_slots(layout.size)[status]
-    votes = len(STATED)
-    adds = (status == STATUSES.index(CountStatus.COUNTED))[:, None]
-    vectors[:, _FIGURE_SLOTS] = np.where(adds, figures[:, :votes], 0)
-    vectors[:, layout.votes_from :] = np.where(adds, figures[:, votes:], 0)
-    valid = _FIGURE_SLOTS[STATED.index("valid_votes")]
-    summed = adds[:, 0] & (stated[:, STATED.index("valid_votes")] == NONE)
-    vectors[summed, valid] = figures[summed, votes:].sum(axis=1)
-    annulled = status == STATUSES.index(CountStatus.ANNULLED)
-    cast, roll = figures[:, STATED.index("ballots_cast")], figures[:, STATED.index("registered_voters")]
-    for name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
-        vectors[annulled, layout.slots[name]] = cast[annulled]
-    lost = status == STATUSES.index(CountStatus.LOST)
-    under_review = lost | (status == STATUSES.index(CountStatus.UNDER_REVIEW))
-    default = np.where(lost, REASONS.index(ReviewReason.LOST), REASONS.index(ReviewReason.OTHER))
-    reason = np.where(columns.reason[entries] == NONE, default, columns.reason[entries])
-    vectors[under_review, layout.slots[f"under_review.{REASONS[0].value}"] + reason[under_review]] = 1
-    vectors[:, layout.slots["registered_voters"]] = roll
-    vectors[:, layout.slots["registered_voters_counted"]] = np.where(np.isin(status, _COUNTED), roll, 0)
-    return vectors
-
-
-_FIGURE_SLOTS = [(*VOTERS, *BALLOTS).index(name) for name in STATED]
-_COUNTED = [STATUSES.index(status) for status in COUNTED_SHEETS]
-
-
-def _sheet_slots(size: int) -> Numbers:
-    """Shape (statuses, size): 1 where a sheet of that status counts as a sheet."""
-    table = np.zeros((len(STATUSES), size), np.int64)
-    for status, slots in SHEET_SLOTS.items():
-        table[STATUSES.index(status), list(slots)] = 1
-    return table
-
-
 def pack(state: ContestState, roll: Roll) -> Sheets:
     """Keeps as columns what can be: sheets among the units whose state is the last of their chain."""
     sheets = state.sheets
@@ -414,13 +377,21 @@ def fold_run(
     """Folds messages that follow each other: some `entries` of the columns they were read into, and those that were read
     plainly, by row. Returns the entries that were taken as columns, all of them accepted, and the steps of all others by row."""
     sheets = pack(state, roll)
-    offsets = np.fromiter((run[row].offset for row in columns.rows.tolist()), np.int64, len(columns))
+    offsets = offsets_of(state, run)[columns.rows]
     kept = sheets.take(columns, entries, elsewhere(state, plain, roll), offsets, state.layout)
     plain = plain | {row: recorded_of_raw(run[row]) for row in columns.rows[entries[~kept]].tolist()}
     before = state.last_reported_at, state.last_recorded_at
     steps = [(row, evolve(state, plain[row])) for row in sorted(plain)]
     close_run(state, run, columns, entries[kept], before)
     return entries[kept], steps
+
+
+def offsets_of(state: ContestState, run: Sequence[RawRecord]) -> Numbers:
+    """Where messages stand that are the next of the log."""
+    offsets = np.fromiter((raw.offset for raw in run), np.int64, len(run))
+    assert state.last is None or offsets[0] > state.last.offset, "the log is read once, in order"
+    assert (np.diff(offsets) > 0).all(), "the log is read once, in order"
+    return offsets
 
 
 def elsewhere(state: ContestState, plain: Mapping[int, Recorded], roll: Roll) -> set[int]:
@@ -444,6 +415,7 @@ def close_run(
     last = run[int(columns.rows[entries[-1]])]
     if state.last is None or last.offset > state.last.offset:
         state.last = recorded_of_raw(last)
+        assert text_of(state.last.event) == columns.texts[int(entries[-1])], "read plainly it says the same"
 
 
 def _note_times(
@@ -489,69 +461,3 @@ def _witness(run: Sequence[RawRecord], columns: Columns, entries: Numbers, which
     entry = int(entries[which])
     offset = run[int(columns.rows[entry])].offset
     return columns.key(entry), (offset, offset, offset)
-
-
-def joins_sheets(state: ContestState, part: ContestState) -> bool:
-    """Whether the sheets of a part would have been accepted after `state`, and none has moved. Sheets against sheets only."""
-    own, theirs = state.sheets, part.sheets
-    if own is None:
-        return True
-    assert isinstance(own, Sheets)
-    assert isinstance(theirs, Sheets)
-    numbers, there = own.numbers_of(theirs)
-    group = theirs.groups_in(own.roll)
-    both = own.here[there]
-    return bool(
-        (theirs.first[numbers] > own.sequence[there])[both].all()
-        and (group[theirs.group[numbers]] == own.group[there])[both].all()
-    )
-
-
-def merge_sheets(state: ContestState, part: ContestState) -> None:
-    """Takes the sheets of a part that joins, and whose totals are added to `state` apart. None of them is late against it."""
-    own, theirs = state.sheets, part.sheets
-    assert isinstance(own, Sheets)
-    assert isinstance(theirs, Sheets)
-    numbers, there = own.numbers_of(theirs)
-    known = own.here[there]
-    gone, group = -own.figures[there[known]], own.group[there[known]]
-    own.touched.add(group, gone, own.stated[there[known]], own.offset[there[known]], own.event_id[there[known]])
-    first = np.where(known, own.first[there], theirs.first[numbers])
-    for name in ("here", "figures", *(name for name, _, _ in _COLUMNS)):
-        getattr(own, name)[there] = getattr(theirs, name)[numbers]
-    own.group[there] = theirs.groups_in(own.roll)[theirs.group[numbers]]
-    own.first[there] = first
-    own.stale.update(range(BUCKETS))
-    settle(state)
-
-
-def set_apart(state: ContestState, part: ContestState) -> None:
-    """Makes units of the sheets that are a unit in the other, or late in the part: then a unit of both is a sheet in both, or in
-    none, and sheets are merged with sheets, units with units."""
-    own, theirs = state.sheets, part.sheets
-    if not isinstance(own, Sheets) or not isinstance(theirs, Sheets):
-        unpack(state)
-        unpack(part)
-        return
-    numbers, there = own.numbers_of(theirs)
-    late = own.here[there] & (theirs.stated[numbers] < own.stated[there])
-    for key in [*state.units, *part.units, *(theirs.roll.keys[n] for n in numbers[late].tolist())]:
-        state.unit(key)
-        part.unit(key)
-
-
-def sum_up_sheets(state: ContestState) -> None:
-    """Adds to the totals all that the sheets add to the count, as if it had not been added before."""
-    sheets = state.sheets
-    if not isinstance(sheets, Sheets):
-        return
-    numbers = sheets.numbers()
-    sheets.touched = _Touched(state.layout.size)
-    sheets.touched.add(
-        sheets.group[numbers],
-        sheets.figures[numbers],
-        sheets.stated[numbers],
-        sheets.offset[numbers],
-        sheets.event_id[numbers],
-    )
-    settle(state)

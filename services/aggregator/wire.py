@@ -1,7 +1,7 @@
 """Avro fields of many messages at once, each a column of numbers (pure): what `columns` reads with.
 
 A run of messages is one array of bytes; a field is read by a few numpy operations at all the places that were reached. It knows
-what Avro and this project's own encoder write, and nothing of elections; whatever is written otherwise is no longer `ok`.
+what Avro and this project's own encoder write, and the order of no field; whatever is written otherwise is no longer `ok`.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,10 @@ NONE = -1
 """A number that is not stated, which is not zero."""
 
 _PREFIX = 5
-_PADDING = 256
-_LARGEST = 2**53
+_PADDING = 1024
+"""No id is longer: 200 characters."""
+LARGEST = 2**32
+"""What no sheet has as many of; so that sums of a run cannot leave 64 bits. The contract takes up to 2^53."""
 _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _DIGITS = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
@@ -87,6 +89,8 @@ class Wire:
             byte = self._bytes[np.minimum(at[more], len(self._bytes) - 1)]
             values[more] |= (byte & 0x7F).astype(np.int64) << shift
             at[more] += 1
+            padded = more[byte == 0]  # a longer spelling than our encoder's: the same unit would have two names
+            self.ok[padded if chosen is None else chosen[padded]] = False
             more, shift = more[byte > 127], shift + 7
         if more.size:  # nothing that a model takes is so long
             self.ok[more if chosen is None else chosen[more]] = False
@@ -123,7 +127,7 @@ class Wire:
         """A number of votes or people, NONE where it is not stated."""
         stated = where & self.branch(where)
         values = self.long(stated)
-        self.ok &= (values >= 0) & (values < _LARGEST)
+        self.ok &= (values >= 0) & (values < LARGEST)
         return np.where(stated, values, NONE)
 
     def _pass(self, lengths: Numbers, where: Mask | None) -> None:
@@ -158,19 +162,16 @@ class Wire:
         same = lengths == len(expected)
         if where is not None:
             same |= ~where
-        begin, (at, chosen) = self.at, (self.at, None) if where is None else (self.at[where], np.flatnonzero(where))
+        at, chosen = (self.at, None) if where is None else (self.at[where], np.flatnonzero(where))
         found = self._rows(at, len(expected))
         differs = (found != np.frombuffer(expected, np.uint8)).any(axis=1)
         self.ok[np.flatnonzero(differs) if chosen is None else chosen[differs]] = False
         self.ok &= same
-        self.at = begin
         self._pass(lengths, where)
 
     def _rows(self, at: Numbers, length: int) -> Bytes:
         """So many bytes from a place on, of each. Shape (places, length)."""
-        if length > _PADDING:
-            self.ok[:] = False
-            length = _PADDING
+        assert length <= _PADDING
         windows = np.lib.stride_tricks.sliding_window_view(self._bytes, length)
         return np.ascontiguousarray(windows[np.minimum(at, len(windows) - 1)])
 
@@ -237,9 +238,9 @@ def _names_right(headers: Sequence[tuple[str, bytes | None]], sha256: bytes) -> 
 def _keys(wire: bytes, selections: Sequence[str]) -> Sequence[str]:
     """The keys of a map of optional numbers, in their order; the selections as they are where these are not its keys."""
     found: list[str] = []
-    at = 1
+    at = next((i for i, byte in enumerate(wire, 1) if byte < 128), len(wire))
     try:
-        for _ in range(wire[0] >> 1):
+        for _ in selections:
             (key,) = strings(wire[at:], 1)
             found.append(key.decode())
             at += len(string(key))

@@ -96,7 +96,7 @@ def hang(*_anything):
         time.sleep(1)
 
 if __name__ == "__main__":
-    parallel.fold_plainly = hang
+    parallel.fold_here = hang
     replay.replay(KafkaAccess(sys.argv[1]), sys.argv[2], "xx-2021-test", NOW, processes=3)
 """
 

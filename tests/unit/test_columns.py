@@ -7,21 +7,23 @@ from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator import folding
+from aggregator import columns, folding
 from aggregator.columns import Reader
+from aggregator.consume import PartitionFold
 from aggregator.fold import ContestState
 from aggregator.folding import Folding
 from aggregator.moment import NOW, Moment
 from aggregator.records import RawRecord, Recorded, recorded_of_raw
 from aggregator.roll import Roll
-from aggregator.sheets import Sheets, contributions, unpack
+from aggregator.sheets import Sheets, unpack
 from aggregator.tally import Layout
 from schemas.chain import judge
-from schemas.contest import ContestDefined
+from schemas.contest import ContestDefined, Selection
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
 from schemas.identity import leaf, named, text_of
@@ -31,6 +33,7 @@ from tests.strategies import (
     NIGHT,
     PRECINCT,
     Event,
+    a_bulletin,
     a_contest,
     a_sheet,
     a_source,
@@ -38,6 +41,7 @@ from tests.strategies import (
     after,
     corrected,
     counts,
+    minute,
     moments,
     nights,
     raw,
@@ -110,8 +114,8 @@ def test_a_long_rough_night(batch: int) -> None:
 def test_an_ordinary_night_is_read_as_columns() -> None:
     records = [raw(r) for r in recorded(entry.event for entry in log(Night(events=4_000, units=1_000)))]
     definition = recorded_of_raw(records[0]).definition
-    columns = Reader(Roll()).read(records, definition)
-    assert len(columns) > 0.95 * len(records)
+    read = Reader(Roll()).read(records, definition)
+    assert len(read) > 0.95 * len(records)
     state = folded(records).state
     assert isinstance(state.sheets, Sheets)
     assert len(state.sheets) > 0.95 * state.unit_count
@@ -119,19 +123,19 @@ def test_an_ordinary_night_is_read_as_columns() -> None:
 
 def agree(records: Sequence[RawRecord], contest: ContestDefined = DEFINED) -> list[int]:
     """Reads them as columns, and holds each that was taken against its plain reading. Returns which were taken."""
-    columns = Reader(Roll()).read(records, contest)
+    read = Reader(Roll()).read(records, contest)
     layout = Layout.of(contest)
-    rows: list[int] = columns.rows.tolist()
-    vectors = contributions(layout, columns, columns.rows * 0 + range(len(columns)) if rows else columns.rows)
-    leaves = columns.leaves(columns.rows * 0 + range(len(columns)) if rows else columns.rows)
+    rows: list[int] = read.rows.tolist()
+    vectors = read.contributions(layout, np.arange(len(rows)))
+    leaves = read.leaves(np.arange(len(rows)))
     for entry, row in enumerate(rows):
         update = recorded_of_raw(records[row]).update
-        assert columns.texts[entry] == text_of(update)
+        assert read.texts[entry] == text_of(update)
         assert judge(update, text_of(update), contest, 0)[0]
-        assert columns.key(entry) == update.unit
-        assert columns.roll.groups[int(columns.groups[entry])] == (update.unit.type, update.counting_areas)
-        assert int(columns.sequence[entry]) == update.sequence
-        assert UUID(bytes=columns.event_id[entry].tobytes()) == update.event_id
+        assert read.key(entry) == update.unit
+        assert read.roll.groups[int(read.groups[entry])] == (update.unit.type, update.counting_areas)
+        assert int(read.sequence[entry]) == update.sequence
+        assert UUID(bytes=read.event_id[entry].tobytes()) == update.event_id
         assert leaves[entry].tobytes() == leaf(text_of(update))
         assert vectors[entry].tolist() == layout.contribution(update)
     return rows
@@ -238,3 +242,83 @@ def test_a_unit_is_in_one_form_at_a_time() -> None:
 
 def unpacked(state: ContestState) -> int:
     return len(unpack(state).units)
+
+
+def alike(events: Sequence[Event] | None = None, *, records: Sequence[RawRecord] | None = None) -> ContestState:
+    """Folds a log as columns and plainly, in memory and as the live run does; returns the state where they are the same."""
+    log = list(records) if records is not None else [raw(r) for r in recorded(events or ())]
+    plain = plainly(log).state
+    assert whole(folded(log).state) == whole(plain)
+    live = PartitionFold(run=1)
+    assert live.take(log).digests.get(DEFINED.contest_id, plain.root()) == plain.root()
+    for state in live.states.values():
+        assert whole(state) == whole(plain)
+    return plain
+
+
+@pytest.mark.parametrize("name", [b"\x0c000001", b"\x10precinct"])
+def test_a_unit_in_a_longer_spelling_is_the_same_unit(name: bytes) -> None:
+    one, again = (raw(r) for r in recorded([DEFINED, a_sheet(), a_sheet()])[1:])
+    assert again.value is not None
+    longer = again.value.replace(name, bytes([name[0] | 0x80, 0]) + name[1:], 1)
+    assert recorded_of_raw(replace_value(again, longer)) == recorded_of_raw(again)
+    alike(records=[raw(recorded([DEFINED])[0]), one, replace_value(again, longer)])
+
+
+def test_what_is_remembered_may_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "_REMEMBERED", 2)
+    sheets = [a_sheet(reporting_unit=a_unit(f"{n:06d}", name=f"n {n}" if n < 6 else None)) for n in range(12)]
+    log = [raw(r) for r in recorded([DEFINED, *sheets])]
+    assert whole(folded(log, batch=3).state) == whole(plainly(log).state)
+
+
+@pytest.mark.parametrize("contest_id", ["€" * 90, "😀" * 200])
+def test_an_id_may_be_long(contest_id: str) -> None:
+    events: list[Event] = [a_contest(counting_level=PRECINCT, contest_id=contest_id), a_sheet(contest_id=contest_id)]
+    log = [raw(r) for r in recorded(events)]
+    assert whole(folded(log).state) == whole(plainly(log).state)
+
+
+def test_totals_have_no_end() -> None:
+    most = 2**53 - 1
+    votes: dict[str, int | None] = {"peru-libre": most, "fuerza-popular": 0}
+    sheets = [
+        a_sheet(
+            reporting_unit=a_unit(f"{n:06d}"), counts=counts(votes, ballots_cast=most, blank_votes=0, invalid_votes=0)
+        )
+        for n in range(1_030)
+    ]
+    assert alike([DEFINED, *sheets]).totals["pe"].vector[-2] == 1_030 * most > 2**63
+
+
+def test_the_key_is_the_contests() -> None:
+    contest = a_contest(counting_level=PRECINCT, contest_id="pe\ufffd")
+    events: list[Event] = [
+        contest,
+        *(a_sheet(contest_id=contest.contest_id, reporting_unit=a_unit(f"{n:06d}")) for n in range(2)),
+    ]
+    log = [raw(r) for r in recorded(events)]
+    log[1] = RawRecord(0, log[1].offset, log[1].timestamp_ms, b"pe\xff", log[1].value, log[1].headers)
+    live = PartitionFold(run=1)
+    assert len(live.take(log).parked) == 2
+
+
+def test_the_order_of_many_selections_is_that_of_the_messages() -> None:
+    chosen = tuple(
+        Selection(selection_id=f"s{n}", candidate="C", party="P", ballot_order=n + 1, external_id=None)
+        for n in range(70)
+    )
+    votes: dict[str, int | None] = {s.selection_id: 1 for s in reversed(chosen)}
+    sheet = a_sheet(counts=counts(votes, ballots_cast=70, blank_votes=0, invalid_votes=0))
+    assert agree([raw(recorded([sheet])[0])], a_contest(counting_level=PRECINCT, selections=chosen)) == [0]
+
+
+def test_a_late_bulletin_of_a_part_leaves_its_sheets_in_the_totals() -> None:
+    bulletin = a_bulletin(reported_at=minute(10))
+    late = after(bulletin, reported_at=minute(5))
+    events: list[Event] = [DEFINED, bulletin, a_sheet(), late, a_sheet(reporting_unit=a_unit("000002"))]
+    log = [raw(r) for r in recorded(events)]
+    with runs_from(1):
+        quick, joined = folded_in_parts(log, [3], NOW)
+    assert joined == [True]
+    assert whole(quick.state) == whole(plainly(log).state)
