@@ -54,6 +54,7 @@ class Addresses:
     internal: str = "kafka:19092"
     broker: str = "kafka:9091"
     external: str = "127.0.0.1:29092"
+    """Of several brokers, the address of each, with commas between."""
     postgres: str = "postgres"
 
 
@@ -117,7 +118,8 @@ class Secrets:
         authority = (self.folder / "ca.crt").read_text()
         for copy in ("kafka/ca.crt", "admin/ca.crt"):
             self._keep(copy, lambda: authority)
-        addresses = [_general_name(n) for n in {*BROKERS, "127.0.0.1", self._at.external.rpartition(":")[0]}]
+        outside = {address.strip().rpartition(":")[0] for address in self._at.external.split(",")}
+        addresses = [_general_name(name) for name in {*BROKERS, "127.0.0.1", *outside}]
         self._keep("kafka_broker.pem", lambda: "".join(self._issue("broker", addresses)))
         if not (self.folder / "admin/kafka.crt").exists():
             key_pem, certificate_pem = self._issue("admin", [])
@@ -211,8 +213,8 @@ def _newsrooms(_context: click.Context, _parameter: click.Parameter, names: tupl
     help="[default: secrets in the checkout]",
 )
 @click.option(
-    "--external", metavar="HOST:PORT", envvar="ESCRUTINIO_KAFKA_ADDRESS",
-    help="Where newsrooms reach Kafka: for their access files and the brokers' certificate. Remembered. [ESCRUTINIO_KAFKA_ADDRESS]  [default: 127.0.0.1:29092]",
+    "--external", metavar="HOST:PORT[,HOST:PORT…]", envvar="ESCRUTINIO_KAFKA_ADDRESS",
+    help="Where newsrooms reach Kafka, in a cluster each broker: for their access files and the brokers' certificate. Remembered. [ESCRUTINIO_KAFKA_ADDRESS]  [default: 127.0.0.1:29092]",
 )  # fmt: skip
 def main(newsrooms: tuple[str, ...], folder: Path, external: str | None) -> None:
     """Make every secret that is missing, and the access of the newsrooms named. What is there is kept.

@@ -1,5 +1,6 @@
 """A command's configuration: flags over environment (`ESCRUTINIO_…`) over secrets over a file. Only a `cli` reads it.
 
+A variable that is empty is one that is not set, since a compose file or a shell cannot always leave it out.
 A secret is a file in `/run/secrets` with a setting's name in it, as docker compose and Kubernetes mount one:
 `/run/secrets/escrutinio_writer_url`. The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the local
 stack writes), in this folder or one above it; paths in it are relative to it.
@@ -45,7 +46,7 @@ class NotGiven(SettingsError):
 class Settings(BaseSettings):
     """What every command of ours can be told. Each service adds its own."""
 
-    model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     bootstrap_servers: str | None = None
     kafka_config: Path | None = None

@@ -50,10 +50,12 @@ class Project:
         addresses = {name.replace("_PORT", "_ADDRESS"): f"127.0.0.1:{port}" for name, port in self.ports.items()}
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("ESCRUTINIO_", "COMPOSE_"))}
         self._environment = mine | addresses | {name: str(port) for name, port in self.ports.items()}
+        self._environment["ESCRUTINIO_REVISION"] = self.name
         self._environment["ESCRUTINIO_CLUSTER_NET"] = f"10.{random.randint(64, 127)}.{random.randint(0, 255)}"
 
     def set_up(self) -> None:
         """What the docs tell a person to do once, before the first `up`; and images under names of the project's own."""
+        self._nameless = self._nameless_volumes()
         self.updates.mkdir()
         subprocess.run([sys.executable, "-m", "deploy.secrets"], cwd=self.checkout, env=self._environment, check=True)
         services = json.loads(self.compose("--profile", "*", "config", "--format", "json"))["services"]
@@ -62,7 +64,24 @@ class Project:
         overlay = {"services": {name: {"image": image} for name, image in named.items()}}
         (self.checkout / "names.json").write_text(json.dumps(overlay), encoding="utf-8")
         self.files.append("names.json")
-        self.images = sorted(set(named.values()))
+        self.built = sorted(set(named.values()))
+        self.images = list(self.built)
+
+    def stand_in(self, service: str, dockerfile: Path) -> None:
+        """Give the service an image made from this file, where its own is not here and no registry gives it. Skips the test where
+        that cannot be made either.
+        """
+        own = json.loads(self.compose("--profile", "*", "config", "--format", "json"))["services"][service]["image"]
+        try:
+            engine([own])
+        except NoContainers as missing:
+            image = f"{self.name}-{service}"
+            done = self._run("build", "--quiet", "--tag", image, "--file", str(dockerfile), str(dockerfile.parent))
+            if done.returncode != 0:
+                pytest.skip(f"{missing}, and a stand-in cannot be built: {done.stderr.strip()[-200:]}")
+            (self.checkout / f"{service}.json").write_text(json.dumps({"services": {service: {"image": image}}}))
+            self.files.append(f"{service}.json")
+            self.images.append(image)
 
     def compose(self, *words: str, expect: int = 0) -> str:
         """Run `docker compose …` to its end; its standard output. Fails the test on another exit code."""
@@ -81,19 +100,25 @@ class Project:
         self.compose("up", "-d", "--wait", "--wait-timeout", str(int(WITHIN_S)), *services)
 
     def down(self) -> None:
-        """Stop everything and delete it, and the images that `set_up` named."""
+        """Stop everything and delete it, and the images that it made."""
         self.compose("--profile", "*", "down", "-v", "--remove-orphans")
         subprocess.run(["docker", "rmi", "-f", *self.images], capture_output=True, check=False)
 
     def left(self) -> list[str]:
-        """Containers, volumes and networks that are there."""
+        """Containers, volumes and networks that are there; volumes without a name as well, which tell no project: those that no
+        container has and that were not there before.
+        """
         which = ["--filter", _OURS + self.name, "-q"]
         found = [
             self.docker("ps", "-a", *which),
             self.docker("volume", "ls", *which),
             self.docker("network", "ls", *which),
         ]
-        return " ".join(found).split()
+        return [*" ".join(found).split(), *sorted(self._nameless_volumes() - self._nameless)]
+
+    def _nameless_volumes(self) -> set[str]:
+        which = ["--filter", "dangling=true", "--filter", "label=com.docker.volume.anonymous", "-q"]
+        return set(self.docker("volume", "ls", *which).split())
 
     def running(self) -> list[str]:
         """The services that run now."""

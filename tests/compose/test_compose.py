@@ -5,15 +5,20 @@ The tests share one project, whatever their order: each leaves it healthy. That 
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
+import yaml
 
 from tests.compose.conftest import Project
+from tests.compose.test_files import RELEASE
 from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
 from tests.servers import Broker
 
@@ -78,6 +83,74 @@ def test_an_image_is_not_written_to(project: Project) -> None:
     for service in ("ingest", "aggregator"):
         project.compose("exec", "-T", service, "python3", "-c", "open('/tmp/written', 'w')")
         project.compose("exec", "-T", "--user", "0", service, "python3", "-c", "open('/written', 'w')", expect=1)
+
+
+def test_an_image_tells_its_release_and_from_what_it_was_built(project: Project) -> None:
+    project.compose("--profile", "backup", "build", "--quiet", "mirror")  # nobody else here needs it
+    for image in project.built:
+        labels = json.loads(project.docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+        told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+        assert told["title"] in image
+        assert (told["version"], told["revision"], told["licenses"]) == (RELEASE, project.name, "Apache-2.0")
+        assert "source" in told
+
+
+def test_containers_made_anew_have_no_volume_without_a_name(project: Project) -> None:
+    jobs = ["topics", "grants", "roles", "migrate"]
+    project.compose("up", "-d", "--force-recreate", "--no-deps", *jobs)
+    project.until(lambda: all(project.inspect(job)["State"]["Status"] == "exited" for job in jobs), "they have ended")
+    assert {job: project.inspect(job)["State"]["ExitCode"] for job in jobs} == dict.fromkeys(jobs, 0)
+    for service in [*project.running(), *jobs]:
+        volumes = [mount["Name"] for mount in project.inspect(service)["Mounts"] if mount["Type"] == "volume"]
+        assert [name for name in volumes if not name.startswith(project.name)] == [], service
+
+
+def test_two_aggregators_share_the_log_where_a_group_is_named(project: Project) -> None:
+    settings = project.checkout / ".env"
+    settings.write_text("ESCRUTINIO_GROUP=escrutinio-test\n", encoding="ascii")
+    try:
+        project.up("--no-deps", "--scale", "aggregator=2", "aggregator")
+        both = project.compose("ps", "-q", "aggregator").split()
+        assert len(both) == 2
+        project.until(
+            lambda: "group escrutinio-test has partitions: 0" in project.compose("logs", "aggregator"),
+            "one has the log",
+        )
+        found = json.loads(project.docker("inspect", *both))
+        assert [(one["RestartCount"], one["State"]["Health"]["Status"]) for one in found] == [(0, "healthy")] * 2
+    finally:
+        settings.unlink()
+        project.up()
+
+
+def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Project) -> None:
+    """As the scrape's and the rules' own intervals have it: some 20 s until a rule knows of a change."""
+    project.stand_in("prometheus", Path(__file__).parent / "prometheus.Dockerfile")
+
+    def told(what: str) -> Any:
+        with urlopen(
+            f"http://127.0.0.1:{project.ports['ESCRUTINIO_PROMETHEUS_PORT']}/api/v1/{what}", timeout=10
+        ) as answer:
+            return json.load(answer)["data"]
+
+    def scraped() -> dict[str, str]:
+        return {one["labels"]["job"]: one["health"] for one in told("targets")["activeTargets"]}
+
+    def active() -> set[str]:
+        return {one["labels"]["alertname"] for one in told("alerts")["alerts"]}  # pending, or firing after a minute
+
+    try:
+        project.up("--no-deps", "prometheus")
+        groups = yaml.safe_load((CHECKOUT / "deploy/observability/alerts.yml").read_text(encoding="utf-8"))["groups"]
+        assert {group["name"] for group in told("rules")["groups"]} == {group["name"] for group in groups}
+        project.until(lambda: scraped() == {"ingest": "up", "aggregator": "up"}, "both services are scraped")
+        project.until(lambda: active().isdisjoint({"IngestDown", "SourceDead"}), "nothing is said of ingest")
+        project.compose("stop", "ingest")
+        project.until(lambda: {"IngestDown", "SourceDead"} <= active(), "two rules say that ingest is gone")
+        assert "AggregatorDown" not in active()
+    finally:
+        project.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus")
+        project.up()
 
 
 def test_only_what_the_docs_say_can_be_reached_and_from_this_machine_alone(project: Project) -> None:

@@ -48,6 +48,13 @@ def test_where_newsrooms_come_in_is_remembered_when_a_secret_is_rotated(tmp_path
     assert "bootstrap.servers=results.example:9092\n" in (tmp_path / "kafka/newsroom-late.properties").read_text()
 
 
+def test_of_several_brokers_the_certificate_names_each_and_newsrooms_are_told_all(tmp_path: Path) -> None:
+    make(tmp_path, "--external", "one.example:29092,two.example:29093,192.0.2.3:29094", "newsroom-demo")
+    assert {"one.example", "two.example", "192.0.2.3"} <= names(tmp_path)
+    told = (tmp_path / "kafka/newsroom-demo.properties").read_text()
+    assert "bootstrap.servers=one.example:29092,two.example:29093,192.0.2.3:29094\n" in told
+
+
 def test_a_roles_address_follows_its_password(tmp_path: Path) -> None:
     make(tmp_path)
     before = (tmp_path / "escrutinio_writer_url").read_text()
