@@ -44,6 +44,7 @@ ROLES = ("owner", "writer", "reader")
 BROKERS = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
 """What brokers are called, from inside."""
 _CA_DAYS, _DAYS = 3650, 398
+_WARN_DAYS = 30
 _PRINCIPAL = re.compile(r"newsroom-[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -66,6 +67,16 @@ class Secrets:
         self.folder = folder
         self.made: list[Path] = []
         self._at = addresses or Addresses(external=self._remembered() or Addresses.external)
+
+    def ending(self) -> list[tuple[Path, datetime]]:
+        """The certificates that are good for less than 30 days, or no longer good, and until when."""
+        found = []
+        for name in ("ca.crt", "kafka_broker.pem", "admin/kafka.crt"):
+            path = self.folder / name
+            ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+            if ends < datetime.now(UTC) + timedelta(days=_WARN_DAYS):
+                found.append((path, ends))
+        return found
 
     def _remembered(self) -> str | None:
         file = self.folder / "external"
@@ -229,6 +240,11 @@ def main(newsrooms: tuple[str, ...], folder: Path, external: str | None) -> None
         click.echo(f"made {path}")
     if not made.made:
         click.echo(f"every secret is there already, in {folder}")
+    for path, ends in made.ending():
+        click.echo(
+            f"{path} is good until {ends:%Y-%m-%d %H:%M} UTC: make a new one (deploy/runbook.md, Rotating a secret)",
+            err=True,
+        )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
-from schemas.errors import ContractError
+from schemas.errors import ContractError, NewerSchema
 from schemas.feed_status import FeedStatus
 from schemas.types import from_milliseconds, rfc3339, to_milliseconds
 
@@ -97,7 +97,8 @@ def encode(event: Event) -> Message:
 
 
 def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> Event:
-    """The event in a message's value. Raises ContractError, saying what is wrong, for anything else.
+    """The event in a message's value. Raises ContractError, saying what is wrong, for anything else; NewerSchema where a newer
+    release can read it.
 
     The headers are optional (a log exported without them is still a log), but where they name a schema it must be
     the one the value names.
@@ -110,6 +111,8 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     schema = SCHEMAS.get(schema_id)
     if schema is None:
         known = ", ".join(str(i) for i in SCHEMAS)
+        if schema_id > max(SCHEMAS) and any(name == "schema_sha256" and content for name, content in headers):
+            raise NewerSchema(f"schema id {schema_id} is of a newer release (this one knows {known})")
         raise ContractError(f"schema id {schema_id} is not in the manifest (known: {known})")
     for name, content in headers:
         if name == "schema_sha256" and content != schema.sha256.encode():

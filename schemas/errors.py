@@ -2,6 +2,7 @@
 
     EscrutinioError        anything this project raises on purpose
     └── ContractError      bytes or values that are not what `schemas/` promises
+        └── NewerSchema    a message that a newer release wrote
 
 Bad *data* inside a well-formed document is not a fault but a value: `rules.Finding`.
 """
@@ -13,3 +14,7 @@ class EscrutinioError(Exception):
 
 class ContractError(EscrutinioError):
     """A message does not keep the contract: unknown schema id, trailing bytes, wrong type, naive time."""
+
+
+class NewerSchema(ContractError):
+    """A message of a schema that only a newer release has: an id above all that are known, and a header with its hash."""

@@ -49,11 +49,25 @@ class SecuredBroker(Broker):
         }  # fmt: skip
 
     def _write_properties(self, record: Record, name: str, data: str) -> str:
-        internal, admin, external = (f"{HOST}:{record.ports[port]}" for port in ("broker", "admin", "external"))
-        shutil.rmtree(self.secrets / "kafka", ignore_errors=True)  # the access files of an earlier try name other ports
-        shutil.rmtree(self.secrets / "admin", ignore_errors=True)
-        Secrets(self.secrets, Addresses(internal, admin, external)).make(["newsroom-demo", "newsroom-other"])
+        at = self.addresses(record)
+        if not self._is_told(at):
+            shutil.rmtree(self.secrets / "kafka", ignore_errors=True)  # of an earlier try, with other ports
+            shutil.rmtree(self.secrets / "admin", ignore_errors=True)
+        Secrets(self.secrets, at).make(["newsroom-demo", "newsroom-other"])
         return super()._write_properties(record, name, data)
+
+    def addresses(self, record: Record | None = None) -> Addresses:
+        """Where it is found, as the secrets tell."""
+        ports = (record or self._load()).ports
+        return Addresses(*(f"{HOST}:{ports[port]}" for port in ("broker", "admin", "external")))
+
+    def _is_told(self, at: Addresses) -> bool:
+        """Whether the access files are there and say so: then they are kept, and the passwords in them."""
+        told = {"ingest": at.internal, "admin": at.broker, "newsroom-demo": at.external}
+        try:
+            return all(self.access(who).bootstrap_servers == where for who, where in told.items())
+        except access.AccessError:
+            return False
 
     def access(self, principal: str) -> KafkaAccess:
         """How a principal reaches it."""

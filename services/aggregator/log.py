@@ -80,7 +80,7 @@ class Log:
                 bootstrap_timeout_ms=10_000,
             )
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"no Kafka broker answers at {self.kafka}: {error!r}") from error
+            raise LogUnreachable(f"no Kafka broker answers at {self.kafka}: {error!r}{self.kafka.hint}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -260,7 +260,7 @@ class Group:
                 bootstrap_timeout_ms=10_000,
             )
         except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}") from error
+            raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}{kafka.hint}") from error
         self._tenures = _Tenures(self._member)
         self._member.subscribe([topic], listener=self._tenures)
 
@@ -334,7 +334,7 @@ def _admin(kafka: KafkaAccess) -> Any:
     try:
         return kafka.open(KafkaAdminClient)
     except (KafkaError, OSError) as error:
-        raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}") from error
+        raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}{kafka.hint}") from error
 
 
 def last_heartbeat(kafka: KafkaAccess, topic: str) -> RawRecord | None:

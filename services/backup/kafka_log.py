@@ -187,7 +187,7 @@ class KafkaLog:
                     bootstrap_timeout_ms=10_000,
                 )
             except (KafkaError, OSError) as error:
-                raise LogAway(f"no broker answers at {self._kafka}: {error!r}") from error
+                raise LogAway(f"no broker answers at {self._kafka}: {error!r}{self._kafka.hint}") from error
         return self._consumer
 
 
@@ -232,7 +232,7 @@ class _Admin:
         try:
             self._client: Any = self._kafka.open(KafkaAdminClient, bootstrap_timeout_ms=10_000)
         except (KafkaError, OSError) as error:
-            raise LogAway(f"no broker answers at {self._kafka}: {error!r}") from error
+            raise LogAway(f"no broker answers at {self._kafka}: {error!r}{self._kafka.hint}") from error
         return self
 
     def __exit__(

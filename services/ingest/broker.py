@@ -22,4 +22,4 @@ def reach(kafka: KafkaAccess) -> None:
             faults.append(f"{server}: {error}")
         else:
             return
-    raise BrokerAway(f"no broker answers at {'; '.join(faults)}")
+    raise BrokerAway(f"no broker answers at {'; '.join(faults)}{kafka.hint}")

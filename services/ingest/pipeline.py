@@ -29,7 +29,7 @@ from schemas.chain import definition_fault
 from schemas.codec import Message, decode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
-from schemas.errors import ContractError
+from schemas.errors import ContractError, NewerSchema
 from schemas.feed_status import FeedStatus
 from schemas.identity import named, text_of
 from schemas.topics import EVENTS, FEED_STATUS, REJECTED, Topic, TopicNames
@@ -337,10 +337,15 @@ class Pipeline:
     # --- the log
 
     def _recall(self) -> None:
-        """Reads on from the last known offset: the log, then what was rejected, then the heartbeats."""
+        """Reads on from the last known offset: the log, then what was rejected, then the heartbeats.
+
+        Raises IngestError at an event of a newer release: without it, what its unit says next would be named after the wrong event.
+        """
         for record in self._log.to_end():
             try:
                 event = decode(record.value, record.headers)
+            except NewerSchema as error:
+                raise IngestError(f"{self._log.topic} offset {record.offset}: {error}; start that one") from error
             except ContractError as error:
                 self._screen.say(f"{self._log.topic}[{record.partition}]@{record.offset} is not an event: {error}")
                 continue

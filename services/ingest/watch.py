@@ -1,8 +1,9 @@
 """Watches a folder and loads what appears in it. Runs `pipeline` until asked to stop.
 
 A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not mend ends the watch
-with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged), a topic that is
-missing or could lose some (TopicRefused), an event that the broker refuses again and again (DeliveryFailed).
+with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has some of a newer
+release (IngestError), a topic that is missing or could lose some (TopicRefused), an event that the broker refuses again and
+again (DeliveryFailed).
 
 Place in the flow: around all of it, on election night. A file is taken once its size and time have held still for one
 look; tables of one publication may come one by one, and what is complete is published while the rest is waited for. Tables

@@ -16,7 +16,7 @@ Reads only, and keeps nothing.
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,6 +63,8 @@ class KafkaAccess:
     """`host:port`, several separated by commas."""
     settings: tuple[tuple[str, str], ...] = ()
     """Name and value, as in the file; empty for a broker that asks nobody who he is."""
+    hint: str = field(default="", compare=False)
+    """What to do when nobody answers there, where that is known: the end of a message, with what parts it from the rest."""
 
     def __str__(self) -> str:
         return self.bootstrap_servers

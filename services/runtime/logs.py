@@ -79,12 +79,12 @@ def configure(log_format: LogFormat) -> Console:
     return console
 
 
-def say_fault(program: str, fault: Exception) -> None:
-    """Why a process ends: its last line, of JSON where machines read."""
+def say_fault(program: str, fault: Exception, hint: str = "") -> None:
+    """Why a process ends: its last line, of JSON where machines read. `hint`: the end of it."""
     if is_json():
-        logging.getLogger(program).critical("%s", fault, extra={"fault": type(fault).__name__})
+        logging.getLogger(program).critical("%s%s", fault, hint, extra={"fault": type(fault).__name__})
     else:
-        print(f"{program}: {fault}", file=sys.stderr)  # noqa: T201
+        print(f"{program}: {fault}{hint}", file=sys.stderr)  # noqa: T201
 
 
 def is_json() -> bool:

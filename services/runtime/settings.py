@@ -9,6 +9,7 @@ stack writes), in this folder or one above it; paths in it are relative to it.
 import tomllib
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -28,6 +29,7 @@ from schemas.topics import TopicNames
 
 _FILES = ("escrutinio.toml", ".local/escrutinio.toml")
 _SECRETS = Path("/run/secrets")
+_LOCAL = "; the local stack does not run: `make demo` starts it"
 
 
 class SettingsError(EscrutinioError):
@@ -92,7 +94,10 @@ class Settings(BaseSettings):
         """How Kafka is reached. Raises NotGiven, and AccessError for a file that cannot be used."""
         if self.kafka_config is not None:
             return access.read(self.kafka_config, self.bootstrap_servers)
-        return KafkaAccess(self.need("bootstrap_servers"))
+        return KafkaAccess(
+            servers := self.need("bootstrap_servers"),
+            hint=_LOCAL if servers == _local().get("bootstrap_servers") else "",
+        )
 
     @property
     def names(self) -> TopicNames:
@@ -107,6 +112,20 @@ def _file(start: Path) -> Path | None:
             if (folder / name).is_file():
                 return folder / name
     return None
+
+
+def local_database_hint(fault: Exception) -> str:
+    """The end of a message that PostgreSQL does not answer: what to do, where it is the local stack's; else empty."""
+    port = urlsplit(_local().get("reader_url", "")).port
+    return _LOCAL if port is not None and f"port {port} failed" in str(fault) else ""
+
+
+def _local() -> dict[str, Any]:
+    """What the local stack's file says, if that is the one in use."""
+    file = _file(Path.cwd())
+    if file is None or not file.match(_FILES[-1]):
+        return {}
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 class _File(TomlConfigSettingsSource):

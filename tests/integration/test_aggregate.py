@@ -209,6 +209,22 @@ def test_a_commit_that_does_not_start_at_the_cursor_is_refused(event_log: EventL
         assert store.commit(moved, Batch(next_offset=9, digest="x")).next_offset == 9
 
 
+def test_a_restart_is_no_commit(event_log: EventLog, totals: Database) -> None:
+    def last_commit() -> object:
+        with Views(totals.reader_url) as views:
+            (cursor,) = views.cursors()
+        return cursor["updated_at"], cursor["next_offset"]
+
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    before = last_commit()
+    aggregate(event_log, totals)
+    assert last_commit() == before
+    event_log.append([sheet(2)])
+    aggregate(event_log, totals)
+    assert last_commit() != before
+
+
 def test_a_topic_made_again_under_the_same_name_is_refused(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)

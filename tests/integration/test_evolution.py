@@ -13,18 +13,21 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
+from kafka import KafkaProducer
 
 from aggregator import replay
 from aggregator.cli import main
 from aggregator.moment import Moment
 from aggregator.verify import verify
 from aggregator.views import Views
+from schemas.codec import encode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus
 from tests.builders import CONTEST, contest, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
+from tests.fix_secured import SecuredBroker
 
 ROOT = Path(__file__).parents[2]
 NOTE = "mesa 1: corrección de digitación"
@@ -85,13 +88,37 @@ def test_the_note_is_in_the_history_and_in_explain(event_log: EventLog, totals: 
     assert [statement["office_note"] for statement in answer["statements"]] == [None, NOTE, None]
 
 
+def samples(bootstrap_servers: str) -> tuple[str, str]:
+    """The reader of the contract, and the lines of a secured cluster's."""
+    text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8").replace("127.0.0.1:29092", bootstrap_servers)
+    reader = text[text.index("    import io, json, fastavro") : text.index("A broker that asks who you are")]
+    secured = text[text.index("    secured = dict(") : text.index("Fields are documented where")]
+    return textwrap.dedent(reader), textwrap.dedent(secured)
+
+
+def test_the_reader_of_the_contract_reads_a_secured_cluster(secured_server: SecuredBroker) -> None:
+    access = secured_server.access("newsroom-demo")
+    told = dict(access.settings)
+    sample, secured = samples(access.bootstrap_servers)
+    for written, given in (('"…"', repr(told["sasl.password"])), ('"ca.crt"', repr(told["ssl.ca.location"]))):
+        assert secured.count(written) == 1
+        secured = secured.replace(written, given)
+    consumer = next(line for line in sample.splitlines() if line.startswith("consumer = "))
+    producer = secured_server.access("ingest").open(KafkaProducer, acks="all")
+    for event in (contest(), FIRST):
+        message = encode(event)
+        place = producer.send("results.events", message.value, message.key, message.headers, partition=0).get(60)
+    producer.close()
+    # Other tests of the session put what is no event on this log.
+    sample = sample.replace("consumer.seek_to_beginning(log)", f"consumer.seek(log, {place.offset - 1})")
+    (line,) = first_lines(sample.replace(consumer, secured), 1)
+    assert line.startswith(f"{place.offset} REPORTED")
+
+
 def test_the_reader_of_the_contract_reads_both(event_log: EventLog) -> None:
     write_both(event_log)
-    text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
-    sample = textwrap.dedent(
-        text[text.index("    import io, json, fastavro") : text.index("Fields are documented where")]
-    )
-    sample = sample.replace("127.0.0.1:29092", event_log.bootstrap_servers).replace("results.events", event_log.topic)
+    sample, _ = samples(event_log.bootstrap_servers)
+    sample = sample.replace("results.events", event_log.topic)
     mine = "mine = fastavro.parse_schema(json.load(open('schemas/count_update.v1.avsc')))\n"
     assert sample.count("), schema, None)") == 1
     as_version_1 = sample.replace("), schema, None)", "), schema, mine if schema['name'].endswith('Update') else None)")

@@ -214,7 +214,7 @@ def test_a_broker_that_another_authority_vouches_for_is_not_trusted(
 def test_an_expired_certificate_is_refused_by_name(
     secured_server: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The administrator's, whose authority is the right one: the broker ends the handshake."""
+    """The administrator's, whose authority is the right one: the broker ends the handshake, and does not say that it has expired."""
     folder = secured_server.secrets
     old = tmp_path / "secrets"
     old.mkdir()
@@ -223,7 +223,7 @@ def test_an_expired_certificate_is_refused_by_name(
 
     monkeypatch.setattr(making, "datetime", Mock(now=lambda tz: datetime.now(tz) - timedelta(days=1000)))
     Secrets(old, Addresses(broker=secured_server.access("admin").bootstrap_servers)).make()
-    with pytest.raises(AccessRefused, match=r"(?i)certificate"):
+    with pytest.raises(AccessRefused, match=r"alert certificate (unknown|expired)"):
         accesses.read(old / "admin" / "kafka.properties").open(KafkaAdminClient, bootstrap_timeout_ms=3000)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,7 @@ from ingest.report import Report
 from ingest.watch import Watch
 from runtime.access import KafkaAccess
 from runtime.ask import ask
-from schemas.codec import Event, decode, encode
+from schemas.codec import Event, Headers, Message, decode, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate
 from schemas.identity import is_named_right, named
@@ -797,18 +798,57 @@ def test_a_log_without_its_beginning_is_refused(desk: Desk) -> None:
         desk.load(UPDATES)
 
 
-def test_an_unreadable_message_on_the_log_is_said_and_passed_over(desk: Desk) -> None:
-    desk.load(UPDATES)
-    message = encode(desk.updates()[0])
-    poison = type(message)(message.key, b"\x00\x00\x00\x00\x63poison", message.headers)
+NEWER_ID = b"\x00\x00\x00\x00\x63"
+"""Schema id 99."""
+
+
+def put_raw(desk: Desk, value: bytes, headers: Headers) -> None:
+    """A message of the contest on the log, as it is."""
     with publish.Publisher(
         KafkaAccess(desk.broker.bootstrap_servers), _ignore, threading.Event(), linger_ms=0
     ) as publisher:
-        publisher.send(desk.names.events, [poison], _ignore)
+        publisher.send(desk.names.events, [Message(encode(contest()).key, value, headers)], _ignore)
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (NEWER_ID + b"poison", []),  # nothing but the id would say that it is of a newer release
+        (NEWER_ID + b"poison", [("ce_type", b"escrutinio.CountUpdate")]),
+        (b"\x01" + NEWER_ID[1:] + b"poison", encode(contest()).headers),
+        (b"\x00\x00\x00\x00\x00poison", encode(contest()).headers),
+        (encode(contest()).value[:-1], encode(contest()).headers),
+    ],
+    ids=["bare", "without a hash", "another first byte", "an id below all", "cut short"],
+)
+def test_an_unreadable_message_on_the_log_is_said_and_passed_over(desk: Desk, value: bytes, headers: Headers) -> None:
+    desk.load(UPDATES)
+    put_raw(desk, value, headers)
     screen = Quiet()
     with desk.pipeline(screen) as pipeline:
         assert pipeline.load([UPDATES]).known == 48
     assert any("@45 is not an event" in line for line in screen.lines)
+
+
+def test_on_a_log_of_a_newer_release_nothing_is_published(desk: Desk, tmp_path: Path) -> None:
+    """It would take for news what the newer one has said, and fork the chain of its unit."""
+    first, *rest = UPDATES.read_text(encoding="utf-8").splitlines(keepends=True)
+    before = write(tmp_path / "before.csv", first + "".join(rest[:20]))
+    after = write(tmp_path / "after.csv", first + "".join(rest[20:]))
+    says = "results.events offset {}: schema id 99 is of a newer release (this one knows 1, 2, 3, 4); start that one"
+    with desk.pipeline() as at_work:
+        at_work.load([before])
+        events = len(desk.log())
+        newer = [(n, b"f" * 64 if n == "schema_sha256" else v) for n, v in encode(desk.updates()[-1]).headers]
+        put_raw(desk, NEWER_ID + b"what a newer release says", newer)
+        with pytest.raises(IngestError, match=re.escape(says.format(events))):
+            at_work.load([after])  # at work while the newer one was started and wrote
+
+    for command in (("load", after), ("watch", tmp_path), ("define", desk.contest)):
+        run = desk.run(*command)
+        assert (run.returncode, says.format(events) in run.stderr) == (2, True), run.stderr
+    for topic, messages in ((desk.names.events, events + 1), (desk.names.rejected, 0)):
+        assert len(desk.messages(topic)) == messages
 
 
 # --- the contest

@@ -21,6 +21,10 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from deploy.local import Broker, Postgres, Stack, State, java
 from deploy.local.account import SYSTEM_DATA
 from deploy.local.errors import StartFailed
+from deploy.local.server import free_port
+from ingest.broker import reach
+from ingest.errors import BrokerAway
+from runtime.settings import Settings
 from tests.fix_kafka import create_topic
 from tests.waiting import WITHIN_S, eventually
 
@@ -164,6 +168,35 @@ def test_a_stack_from_start_to_reset(root: Path) -> None:
     assert f"deleted {root / 'kafka'}" in gone.stdout
     assert processes_of(root) == []
     assert not root.exists() or list(root.iterdir()) == []
+
+
+def test_while_the_stack_does_not_run_the_commands_name_what_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("ESCRUTINIO_")]:
+        monkeypatch.delenv(name)
+    kafka, database = f"127.0.0.1:{(free := free_port())}", f"127.0.0.1:{free_port([free])}"
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "escrutinio.toml").write_text(
+        f'bootstrap_servers = "{kafka}"\nreader_url = "postgresql://escrutinio_reader@{database}/escrutinio"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def says(*arguments: str) -> bool:
+        line = [sys.executable, "-m", "aggregator", *arguments]
+        told = subprocess.run(line, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+        assert told.returncode == 2
+        return "; the local stack does not run: `make demo` starts it" in told.stderr
+
+    mine = Settings.load().kafka
+    with pytest.raises(BrokerAway, match="the local stack does not run: `make demo` starts it"):
+        reach(mine)
+    assert says("replay", "a-contest")
+    assert says("show", "a-contest")
+    # Who was given another address does not mean the local stack.
+    other = Settings.load(bootstrap_servers=f"localhost:{free}").kafka
+    assert (other.hint, mine.hint != "") == ("", True)
+    assert not says("show", "a-contest", "--reader-url", f"postgresql://127.0.0.1:{free}/escrutinio")
 
 
 def test_a_crash_of_either_is_seen_said_and_repaired(root: Path) -> None:

@@ -156,6 +156,7 @@ def test_every_truncation_is_refused(event: Event) -> None:
         (b"", "a value of 0 bytes is too short to name a schema"),
         (b"\1" + encode(SHEET).value[1:], "first byte is 1, not 0: not the Confluent wire format"),
         (b'{"contest_id": 1}', "first byte is 123, not 0"),
+        (b"\0\0\0\0\0" + encode(SHEET).value[5:], r"schema id 0 is not in the manifest \(known: 1, 2, 3, 4\)"),
         (b"\0\0\0\0\x63" + encode(SHEET).value[5:], r"schema id 99 is not in the manifest \(known: 1, 2, 3, 4\)"),
         (with_wire("counts.ballots_cast", -1), r"counts.ballots_cast: .*greater than or equal to 0 \(got '-1'\)"),
         (with_wire("counts.votes", {"peru-libre": -5}), r"counts.votes.peru-libre: .* \(got '-5'\)"),

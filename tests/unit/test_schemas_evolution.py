@@ -15,7 +15,7 @@ from ingest.encode import encode as encode_fast
 from schemas import codec
 from schemas.codec import SCHEMAS, Headers, decode, encode
 from schemas.count_update import CountUpdate
-from schemas.errors import ContractError
+from schemas.errors import ContractError, NewerSchema
 from schemas.identity import is_named_right, named
 from tests.builders import avsc, in_version_1
 from tests.ingest_samples import ACTA, EXAMPLE, contest, kept, parse
@@ -68,8 +68,11 @@ def test_new_events_are_written_as_version_2_with_a_note_and_without() -> None:
 def test_a_program_that_lacks_the_version_stops_and_does_not_guess(monkeypatch: pytest.MonkeyPatch) -> None:
     message = encode(NOTED)
     monkeypatch.delitem(codec.SCHEMAS, 4)
-    with pytest.raises(ContractError, match=r"schema id 4 is not in the manifest \(known: 1, 2, 3\)"):
+    with pytest.raises(NewerSchema, match=r"schema id 4 is of a newer release \(this one knows 1, 2, 3\)"):
         decode(message.value, message.headers)
+    with pytest.raises(ContractError, match=r"schema id 4 is not in the manifest \(known: 1, 2, 3\)") as fault:
+        decode(message.value)  # without the schema's hash it may be anything
+    assert not isinstance(fault.value, NewerSchema)
 
 
 @pytest.mark.parametrize(("value", "sha256", "fault"), [

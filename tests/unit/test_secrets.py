@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
 
+from deploy import secrets
 from deploy.secrets import main
 
 
@@ -80,3 +82,17 @@ def test_a_newsroom_has_a_name_that_fits_everywhere(tmp_path: Path) -> None:
     told = make(tmp_path, "newsroom-Demo")
     assert told.exit_code == 2
     assert "newsroom-Demo is none: newsroom-, then small letters, digits and single dashes" in told.output
+
+
+@pytest.mark.parametrize(("lasting", "says"), [(-0.02, True), (29, True), (31, False)])
+def test_a_certificate_that_is_soon_no_longer_good_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: float, says: bool
+) -> None:
+    make(tmp_path)
+    (tmp_path / "kafka_broker.pem").unlink()
+    monkeypatch.setattr(secrets, "_DAYS", lasting)
+    told = make(tmp_path)
+    ends = x509.load_pem_x509_certificate((tmp_path / "kafka_broker.pem").read_bytes()).not_valid_after_utc
+    line = f"{tmp_path / 'kafka_broker.pem'} is good until {ends:%Y-%m-%d %H:%M} UTC: make a new one"
+    assert (told.exit_code, line in told.stderr) == (0, says)
+    assert ("is good until" in make(tmp_path).stderr) == says, "each time, also when nothing is made"

@@ -16,6 +16,7 @@ from aggregator.moment import NOW, Moment, MomentError, instant
 from aggregator.projection import Projection, ProjectionError
 from runtime import logs
 from runtime.options import setting
+from runtime.settings import local_database_hint
 from schemas.errors import EscrutinioError
 from schemas.types import rfc3339
 
@@ -32,10 +33,11 @@ class Command(click.Command):
             errors.print(f"[red]no answer:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(1)
         except EscrutinioError as error:
+            hint = local_database_hint(error)
             if logs.is_json():
-                logs.say_fault("escrutinio-aggregator", error)
+                logs.say_fault("escrutinio-aggregator", error, hint)
             else:
-                errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", soft_wrap=True)
+                errors.print(f"[red]{type(error).__name__}:[/] {escape(f'{error}{hint}')}", soft_wrap=True)
             ctx.exit(2)
 
 

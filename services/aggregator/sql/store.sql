@@ -4,7 +4,7 @@ SELECT topic FROM cursor WHERE topic <> %(topic)s LIMIT 1
 -- claim_cursor --
 INSERT INTO cursor (topic, partition, topic_id, next_offset, epoch, digest)
 VALUES (%(topic)s, %(partition)s, %(topic_id)s, 0, 1, %(digest)s)
-ON CONFLICT (topic, partition) DO UPDATE SET epoch = cursor.epoch + 1, updated_at = now()
+ON CONFLICT (topic, partition) DO UPDATE SET epoch = cursor.epoch + 1
 RETURNING topic_id, next_offset, epoch
 
 -- move_cursor --
