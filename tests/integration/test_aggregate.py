@@ -158,34 +158,6 @@ def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, to
     assert codes == ["F105", "F108"]
 
 
-def test_the_writer_cannot_change_history_and_the_reader_sees_views_only(event_log: EventLog, totals: Database) -> None:
-    event_log.append([contest(), sheet(1)])
-    aggregate(event_log, totals)
-    forbidden = {
-        totals.writer_url: [
-            "UPDATE aggregate.count_update_history SET kind = 'X'",
-            "DELETE FROM aggregate.count_update_history",
-            "TRUNCATE aggregate.count_update_history",
-            "DELETE FROM aggregate.finding",
-            "UPDATE aggregate.contest_history SET accepted = false",
-            "DELETE FROM aggregate.parked",
-            "DELETE FROM aggregate.cursor",
-            "DROP TABLE aggregate.area_total",
-            "CREATE TABLE aggregate.mine ()",
-        ],
-        totals.reader_url: [
-            "SELECT * FROM aggregate.count_update_history",
-            "SELECT * FROM aggregate.cursor",
-            "INSERT INTO results.area SELECT * FROM results.area",
-            "CREATE TABLE results.mine ()",
-        ],
-    }
-    for url, statements in forbidden.items():
-        for statement in statements:
-            with psycopg.connect(url) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
-                db.execute(statement)
-
-
 def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     with Log(event_log.kafka, event_log.topic) as log, Store(totals.writer_url) as zombie:

@@ -36,7 +36,9 @@ from kafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
     TopicAuthorizationFailedError,
+    for_code,
 )
+from kafka.protocol.admin import AlterClientQuotasRequest
 
 from aggregator.log import Log, LogError, LogUnreachable
 from backup.kafka_log import KafkaLog
@@ -120,6 +122,18 @@ def _somebody(admin: Any) -> Any:
     ])["failed"]  # fmt: skip
 
 
+def _more_for_me(admin: Any) -> Any:
+    """The client knows the request and has no method for it."""
+    entry = AlterClientQuotasRequest.EntryData
+    me = entry.EntityData(entity_type="user", entity_name=admin.config["sasl_plain_username"])
+    more = entry.OpData(key="consumer_byte_rate", value=1e9, remove=False)
+    request = AlterClientQuotasRequest(entries=[entry(entity=[me], ops=[more])], validate_only=True)
+    (answer,) = admin._manager.run(admin._manager.send, request).entries
+    if answer.error_code:
+        raise for_code(answer.error_code)(answer.error_message)
+    return answer
+
+
 EVERY_ACL = ACLFilter(
     None, None, ACLOperation.ANY, ACLPermissionType.ANY,
     ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
@@ -138,6 +152,7 @@ FORBIDDEN: dict[str, Callable[[Any], Any]] = {
     "take another's name": lambda admin: admin.alter_user_scram_credentials(
         [UserScramCredentialUpsertion("ingest", 2, "stolen", iterations=4096)]
     ),
+    "raise one's own quota": _more_for_me,
     "spoil another's group": lambda admin: admin.delete_groups(["somebody-else"]),
 }  # fmt: skip
 
@@ -150,6 +165,24 @@ def test_nobody_may_change_what_is_there(secured_server: SecuredBroker, who: str
         assert outcome(lambda: FORBIDDEN[deed](admin)) == "refused"
     finally:
         admin.close()
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_nobody_may_write_in_a_transaction(secured_server: SecuredBroker, who: str, topic: str) -> None:
+    """Its marks would be holes in the log, and it could keep readers waiting."""
+    producer = secured_server.access(who).open(KafkaProducer, transactional_id=f"escrutinio-{who}", max_block_ms=5000)
+
+    def write() -> None:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(topic, b"x", b"not-a-contest", partition=0).get(10)
+        producer.abort_transaction()
+
+    try:
+        assert outcome(write) == "refused"
+    finally:
+        producer.close(timeout=0)
 
 
 def test_a_newsroom_has_groups_of_its_own_and_no_others(secured_server: SecuredBroker) -> None:

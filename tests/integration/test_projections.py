@@ -9,13 +9,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
 from psycopg.sql import SQL, Identifier
 
-from aggregator import consume
+from aggregator import consume, fold, tally
 from aggregator.cli import main
 from aggregator.count import Basis, NothingCounted
 from aggregator.keep import replay_into
@@ -26,11 +28,14 @@ from aggregator.projections import NotEqual, Projections, ReadersBusy, TakeOver
 from aggregator.rebuild import Building, next_projection, take_over
 from aggregator.verify import verify
 from aggregator.views import Views
+from schemas.chain import judge
 from schemas.count_update import CountUpdate
-from schemas.types import ReportingUnitType
+from schemas.rules import Finding
+from schemas.types import CountStatus, ReportingUnitType
 from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
 from tests.fix_aggregate import EventLog, aggregate, count_of
 from tests.fix_postgres import Database
+from tests.fix_setup import Setup
 from tests.waiting import WITHIN_S, eventually
 
 V1, V2, V3 = Projection("v1"), Projection("v2"), Projection("v3")
@@ -95,6 +100,119 @@ def test_what_differs_does_not_take_over_unless_somebody_says_why(event_log: Eve
     with psycopg.connect(totals.reader_url) as db:
         row = db.execute("SELECT reason, operator, from_digests ->> %s FROM results.take_over", (CONTEST,)).fetchone()
     assert row == ("a row was changed by hand", "escrutinio_owner", "changed by hand")
+
+
+def test_what_has_not_caught_up_does_not_take_over(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), sheet(1), sheet(2)])
+    aggregate(event_log, totals)
+    with Projections(totals.owner_url) as projections:
+        target = next_projection(projections)
+        with pytest.raises(NotEqual, match="the live projection has read to offset 3, the other nothing"):
+            projections.take_over(target, lambda _targets: None)
+        with building(event_log, totals, target) as found:
+            found.advance_to({0: 2})
+            with pytest.raises(NotEqual, match="the live projection has read to offset 3, the other offset 2"):
+                projections.take_over(target, lambda _targets: None)
+            assert versions(totals) == {None: 1, "v2": 2}
+            assert take_over(projections, found, target).to_version == 2
+
+
+def votes(totals: Database) -> list[int | None]:
+    return [selection.votes for selection in count_of(totals, CONTEST).selections]
+
+
+def test_another_rule_of_what_is_accepted_takes_over_with_a_reason_only(
+    event_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_log.append([contest(), sheet(1), sheet(2, {"a": 250, "b": 0})])
+    aggregate(event_log, totals)
+    assert votes(totals) == [260, 20]
+
+    def stricter(update: CountUpdate, *about: Any) -> tuple[bool, list[Finding]]:
+        accepted, findings = judge(update, *about)
+        assert update.counts is not None
+        return accepted and (update.counts.ballots_cast or 0) < 200, findings
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fold, "judge", stricter)
+        with pytest.raises(NotEqual, match=f"{CONTEST} has digest "):
+            rebuild(event_log, totals)
+        assert (versions(totals), votes(totals)) == ({None: 1, "v2": 2}, [260, 20])
+        rebuild(event_log, totals, V2, "a sheet has fewer than 200 ballots")
+        assert votes(totals) == [10, 20]
+        event_log.append([sheet(3)])
+        aggregate(event_log, totals)
+        assert votes(totals) == [20, 40]
+    with pytest.raises(NotEqual):
+        rebuild(event_log, totals, V1)
+    back = rebuild(event_log, totals, V1, "it has more after all")
+    assert (back.from_version, back.to_version, votes(totals)) == (2, 1, [270, 40])
+    aggregate(event_log, totals)
+    with Views(totals.reader_url) as views:
+        assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
+
+
+def test_another_rule_of_what_is_added_takes_over_unasked_and_rolls_back(
+    event_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A digest says which statements stand, not what they add: the totals of a release with another tally are other ones."""
+    event_log.append([contest(), sheet(1), sheet(2, status=CountStatus.ANNULLED)])
+    aggregate(event_log, totals)
+    before = count_of(totals, CONTEST)
+    assert votes(totals) == [10, 20]
+    with monkeypatch.context() as patched:
+        patched.setattr(tally, "adding", lambda _type: frozenset({CountStatus.COUNTED, CountStatus.ANNULLED}))
+        assert rebuild(event_log, totals).to_version == 2
+    assert (votes(totals), count_of(totals, CONTEST).digest) == ([20, 40], before.digest)
+    assert rebuild(event_log, totals, V1).to_version == 1
+    assert count_of(totals, CONTEST) == before
+
+
+def waits_for_a_lock(totals: Database, schema: str) -> bool:
+    """Whether somebody waits for a table or view of a schema."""
+    with psycopg.connect(totals.owner_url) as db:
+        query = """
+            SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE NOT l.granted AND n.nspname = %s AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+        return db.execute(query, (schema,)).fetchone() is not None
+
+
+@pytest.mark.parametrize(
+    ("schema", "hold", "committed"),
+    [
+        ("aggregate_v2", "LOCK TABLE aggregate_v2.count_update_history IN SHARE MODE", 5),
+        ("results", "SELECT FROM results.contest", 10),
+    ],
+    ids=["while it writes", "while it takes over"],
+)
+def test_a_rebuild_that_is_killed_goes_on_and_ends_equal(
+    event_log: EventLog, totals: Database, tmp_path: Path, schema: str, hold: str, committed: int
+) -> None:
+    event_log.append([contest(), *(sheet(n) for n in range(1, 10))])
+    aggregate(event_log, totals)
+    before = count_of(totals, CONTEST)
+    setup = Setup(event_log.bootstrap_servers, event_log.topic.removesuffix("results.events"), totals, tmp_path)
+    with Projections(totals.owner_url) as projections:
+        target = next_projection(projections)
+        with building(event_log, totals, target) as found:
+            found.advance_to({0: 5})
+        with psycopg.connect(totals.owner_url) as holder:
+            holder.execute(hold)
+            process = setup.start("aggregator", "rebuild")
+            try:
+                eventually(lambda: waits_for_a_lock(totals, schema))
+                assert process.poll() is None
+            finally:
+                process.kill()
+                process.wait()
+        assert versions(totals) == {None: 1, "v2": 2}
+        assert next_projection(projections) == target
+        assert projections.of(target).places[0].next_offset == committed
+    assert "version 2 is live" in setup.run("aggregator", "rebuild")
+    assert versions(totals) == {None: 2, "v1": 1}
+    assert count_of(totals, CONTEST) == before
+    with Views(totals.reader_url) as views:
+        assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
 
 
 def test_a_log_made_again_under_the_same_name_is_not_taken_for_the_same(event_log: EventLog, totals: Database) -> None:
