@@ -9,13 +9,14 @@ from pathlib import Path
 
 from tests import builders
 from tests.acceptance.test_operator import on_the_log
-from tests.acceptance.test_rebuild_under_load import FIRST, Feed
+from tests.acceptance.test_rebuild_under_load import FIRST, Feed, Night
 from tests.fix_observed import Observed
 from tests.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.servers import Broker
 from tests.waiting import WITHIN_S, eventually
 
 RESTARTS = 5
+PER_SECOND = 300
 
 
 def restart(service: Observed) -> None:
@@ -36,7 +37,7 @@ def test_an_aggregator_that_is_restarted_under_load_loses_nothing(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup]
 ) -> None:
     setup = new_setup(kafka_server)
-    feed = Feed(setup)
+    feed = Feed(setup, Night(FIRST + 120 * PER_SECOND), PER_SECOND)
     feed.send(FIRST)
     feeding = threading.Thread(target=feed.run)
     feeding.start()
