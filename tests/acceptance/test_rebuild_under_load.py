@@ -46,12 +46,12 @@ class Feed:
             self.sent += 1
         self._producer.flush()
 
-    def run(self) -> None:
+    def run(self, per_second: int = PER_SECOND) -> None:
         """Publish until stopped, or until so many are sent that a slow machine would never catch up."""
         begun, before = time.monotonic(), self.sent
         while not self.stop.is_set() and self.sent < FIRST + MOST:
-            self.send(PER_SECOND // 20)
-            self.stop.wait(max(0.0, begun + (self.sent - before) / PER_SECOND - time.monotonic()))
+            self.send(per_second // 20)
+            self.stop.wait(max(0.0, begun + (self.sent - before) / per_second - time.monotonic()))
         self._producer.close()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests import builders
 from tests.acceptance.test_operator import on_the_log
-from tests.acceptance.test_rebuild_under_load import FIRST, Feed
-from tests.fix_observed import Observed
+from tests.acceptance.test_rebuild_under_load import FIRST, MOST, Feed
+from tests.fix_observed import Night, Observed
 from tests.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.servers import Broker
 from tests.waiting import WITHIN_S, eventually
@@ -56,6 +57,47 @@ def test_an_aggregator_that_is_restarted_under_load_loses_nothing(
     setup.aggregate()
     verdict = setup.json("aggregator", "verify", builders.CONTEST)
     assert (verdict["equal"], verdict["events"]) == (True, feed.sent)
+
+
+def test_a_mirror_and_a_database_that_are_restarted_under_load_lose_nothing(observed_night: Night) -> None:
+    night, setup = observed_night, observed_night.setup
+    folder = night.mirror.command[-1]
+    feed = Feed(setup)
+    feed.send(FIRST)
+    feeding = threading.Thread(
+        target=feed.run, args=(200,)
+    )  # for two minutes: servers take longer to restart than services
+    feeding.start()
+    night.mirror.start()
+    night.aggregator.start()
+
+    def committed() -> float:
+        return night.aggregator.value("escrutinio_aggregator_committed_offset", partition="0") or 0
+
+    def goes_on(before: float) -> bool:
+        return committed() > before or committed() == FIRST + MOST
+
+    try:
+        for _ in range(RESTARTS):
+            restart(night.mirror)
+            eventually(lambda: night.aggregator.not_live() is None, why_not=night.aggregator.not_live)
+            before = committed()
+            night.postgres.restart()
+            eventually(partial(goes_on, before))
+        feed.stop.set()
+        feeding.join()
+        stop(night.mirror)
+        stop(night.aggregator)
+    finally:
+        feed.stop.set()
+        feeding.join()
+    assert feed.sent > FIRST
+    setup.aggregate()
+    verdict = setup.json("aggregator", "verify", builders.CONTEST)
+    assert (verdict["equal"], verdict["events"]) == (True, feed.sent)
+    setup.run("backup", "mirror", folder)
+    told = setup.run("backup", "check", "--against-log", folder)
+    assert f"results.events: {feed.sent:,} records" in told
 
 
 def test_an_ingest_that_is_restarted_while_bulletins_arrive_publishes_each_once(
