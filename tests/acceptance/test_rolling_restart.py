@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests import builders
 from tests.acceptance.test_operator import on_the_log
-from tests.acceptance.test_rebuild_under_load import FIRST, Feed, Night
-from tests.fix_observed import Observed
+from tests.acceptance.test_rebuild_under_load import FIRST, Feed
+from tests.acceptance.test_rebuild_under_load import Night as Sheets
+from tests.fix_observed import Night, Observed
 from tests.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.servers import Broker
 from tests.waiting import WITHIN_S, eventually
 
 RESTARTS = 5
-PER_SECOND = 300
+PER_SECOND = 200
+SENT = FIRST + 150 * PER_SECOND
+"""Events at most: a machine that takes longer is not to be fed for ever."""
 
 
 def restart(service: Observed) -> None:
@@ -37,7 +41,7 @@ def test_an_aggregator_that_is_restarted_under_load_loses_nothing(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup]
 ) -> None:
     setup = new_setup(kafka_server)
-    feed = Feed(setup, Night(FIRST + 120 * PER_SECOND), PER_SECOND)
+    feed = Feed(setup, Sheets(SENT), PER_SECOND)
     feed.send(FIRST)
     feeding = threading.Thread(target=feed.run)
     feeding.start()
@@ -57,6 +61,45 @@ def test_an_aggregator_that_is_restarted_under_load_loses_nothing(
     setup.aggregate()
     verdict = setup.json("aggregator", "verify", builders.CONTEST)
     assert (verdict["equal"], verdict["events"]) == (True, feed.sent)
+
+
+def test_a_mirror_and_a_database_that_are_restarted_under_load_lose_nothing(observed_night: Night) -> None:
+    night, setup = observed_night, observed_night.setup
+    folder = night.mirror.command[-1]
+    feed = Feed(setup, Sheets(SENT), PER_SECOND)
+    feed.send(FIRST)
+    feeding = threading.Thread(target=feed.run)
+    feeding.start()
+    night.mirror.start()
+    night.aggregator.start()
+
+    def committed() -> float:
+        return night.aggregator.value("escrutinio_aggregator_committed_offset", partition="0") or 0
+
+    def goes_on(before: float) -> bool:
+        return committed() > before or committed() == SENT
+
+    try:
+        for _ in range(RESTARTS):
+            restart(night.mirror)
+            eventually(lambda: night.aggregator.not_live() is None, why_not=night.aggregator.not_live)
+            before = committed()
+            night.postgres.restart()
+            eventually(partial(goes_on, before))
+        feed.stop.set()
+        feeding.join()
+        stop(night.mirror)
+        stop(night.aggregator)
+    finally:
+        feed.stop.set()
+        feeding.join()
+    assert feed.sent > FIRST
+    setup.aggregate()
+    verdict = setup.json("aggregator", "verify", builders.CONTEST)
+    assert (verdict["equal"], verdict["events"]) == (True, feed.sent)
+    setup.run("backup", "mirror", folder)
+    told = setup.run("backup", "check", "--against-log", folder)
+    assert f"results.events: {feed.sent:,} records" in told
 
 
 def test_an_ingest_that_is_restarted_while_bulletins_arrive_publishes_each_once(
