@@ -29,10 +29,9 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
-WORTH_IT = 30_000
-"""Events from which several processes are faster: each costs a second of work to start, and its part is sent here. Measured
-on two cores, in seconds of work of the busiest process, alone against two: 15,000 events 2.5 and 2.3, 30,000 4.4 and 3.8,
-90,000 12.5 and 8.0."""
+WORTH_IT = 250_000
+"""Events from which several processes are faster: each costs a second of work to start, and its part is sent here and joined in
+half a second (docs/benchmarks.md)."""
 
 
 class WorkerLost(EscrutinioError):
