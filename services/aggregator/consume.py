@@ -9,7 +9,6 @@ transaction of the batch, and a writer that was replaced without knowing writes 
 of one: it starts without joining, and after a kill -9 it need not wait until the group has given its dead predecessor up.
 """
 
-import hashlib
 import logging
 import threading
 import time
@@ -19,10 +18,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from aggregator.columns import Reader
+from aggregator.digest import partition_digest
 from aggregator.fold import ContestState, evolve
 from aggregator.folding import RUN
 from aggregator.log import Group, Log, LogError, LogUnreachable
-from aggregator.records import Parked, RawRecord, Recorded, recorded_of_raw
+from aggregator.records import Parked, RawRecord, Recorded, follows, recorded_of_raw
 from aggregator.roll import Roll
 from aggregator.rows import CHANGED_OUTSIDE, RowError, printable
 from aggregator.runs import fold_run
@@ -116,7 +116,7 @@ class PartitionFold:
     def _take_one(self, contest_id: str, raw: RawRecord, batch: Batch) -> None:
         if contest_id in self.blocked:
             offset, _ = self.blocked[contest_id]
-            batch.parked.append(Parked(raw, contest_id, f"follows the unreadable message at offset {offset}"))
+            batch.parked.append(Parked(raw, contest_id, follows(offset)))
             return
         try:
             recorded = recorded_of_raw(raw)
@@ -158,12 +158,6 @@ class Listener:
 
     def changed_outside(self) -> None:
         """The tables are not what was committed: the run ends."""
-
-
-def partition_digest(digests: Mapping[str, str]) -> str:
-    """SHA-256 over the lines `contest_id digest`, sorted: the digest that the cursor carries."""
-    lines = "".join(f"{contest_id} {digest}\n" for contest_id, digest in sorted(digests.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _contest_of(raw: RawRecord) -> str:

@@ -6,6 +6,7 @@ apart and joined, since a bucket does not depend on the order in which its units
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Protocol
 
 BUCKETS = 256
@@ -71,3 +72,9 @@ class StateDigest:
         if others is not None:
             others.stale.clear()
         return hashlib.sha256(self.definition + b"".join(self._hashes)).hexdigest()
+
+
+def partition_digest(digests: Mapping[str, str]) -> str:
+    """SHA-256 over the lines `contest_id digest`, sorted: the digest that the cursor carries."""
+    lines = "".join(f"{contest_id} {digest}\n" for contest_id, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -6,6 +6,7 @@ dropped and made again.
 
 from collections.abc import Callable
 
+from aggregator.digest import partition_digest
 from aggregator.fold import ContestState, Step
 from aggregator.folding import Folding
 from aggregator.log import Log
@@ -57,7 +58,7 @@ def _fold_into(store: Store, log: Log, folding: Folding, on_progress: Callable[[
         digest = state.root()
         batch = Batch(
             next_offset=max(claimed[partition].next_offset, reached),
-            digest=digest,
+            digest=partition_digest({folding.contest_id: digest}),
             steps=list(steps),
             states={folding.contest_id: state},
             digests={folding.contest_id: digest},

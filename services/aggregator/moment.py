@@ -66,7 +66,10 @@ class Moment:
             field = _AXES[axis]
             if field in moment:
                 raise MomentError(f"{text!r} gives {axis} twice")
-            moment[field] = _offset(value) if field == "offset" else instant(value)
+            if field == "offset":
+                moment[field] = _offset(value)
+            else:
+                moment[field] = instant(value) if value != part else instant(value, "neither an offset nor an")
         return cls(**moment)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
@@ -82,12 +85,12 @@ NOW = Moment()
 _AXES = {"offset": "offset", "recorded": "recorded_at", "reported": "stated_at"}
 
 
-def instant(text: str) -> datetime:
-    """A time with its zone. Raises MomentError, saying what is expected."""
+def instant(text: str, is_what: str = "no") -> datetime:
+    """A time with its zone. Raises MomentError, saying what is expected; `is_what` where more than a time would do."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise MomentError(f"{text!r} is neither an offset nor an ISO 8601 time such as 2021-06-08T00:23Z") from error
+        raise MomentError(f"{text!r} is {is_what} ISO 8601 time such as 2021-06-08T00:23Z") from error
     if at.tzinfo is None:
         raise MomentError(f"{text!r} has no zone; write 2021-06-08T00:23Z or 2021-06-07T19:23-05:00")
     return at

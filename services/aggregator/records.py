@@ -70,3 +70,8 @@ class Parked:
     raw: RawRecord
     contest_id: str
     reason: str
+
+
+def follows(offset: int) -> str:
+    """Why a message waits that is not itself the one that cannot be read."""
+    return f"follows the unreadable message at offset {offset}"

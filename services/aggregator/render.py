@@ -14,7 +14,7 @@ from aggregator.difference import AreaDifference, Difference, Figure
 from aggregator.explain import Change, SnapshotChange, changed_words, signed
 from aggregator.projections import Standing
 from aggregator.timeline import Point, Timeline
-from aggregator.verify import Verdict
+from aggregator.verdict import Verdict
 
 
 def times(at: datetime | None, zone: str) -> str:
@@ -428,6 +428,11 @@ def verdict(found: Verdict) -> RenderableType:
                 style="yellow",
             )
         )
+    if found.blocked_offset is not None:
+        what = (
+            f"BLOCKED at offset {found.blocked_offset}, {found.parked_count:,} messages parked: {found.blocked_reason}"
+        )
+        lines.append(Text(what, style="bold red"))
     if found.equal:
         return Group(*lines, Text(f"equal; digest {found.log_digest}, from the log and from the tables", style="bold"))
     lines += [Text(str(difference), style="red") for difference in found.differences]

@@ -17,7 +17,6 @@ from aggregator.log import Log
 from aggregator.moment import Moment
 from aggregator.parallel import WORTH_IT, cores, fold_here, fold_in_parts
 from runtime.access import KafkaAccess
-from schemas.errors import EscrutinioError
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +24,8 @@ _CHECKED = "the checkpoint of offset %d was checked from zero: equal"
 _UNCHECKED = "begun with the checkpoint of offset %d: what is in it is verified, that nothing is missing is not (--check-checkpoint)"
 
 
-class ReplayError(EscrutinioError):
-    """The point asked for does not exist."""
+class NotOnTheLog(NothingCounted):
+    """The point asked for is beyond the log's end."""
 
 
 def replay(
@@ -50,7 +49,7 @@ def replay(
     two digests are compared.
 
     Raises ContractError for a message of the contest that cannot be read, NothingCounted for an unknown contest,
-    ReplayError for an offset beyond the log's end, CheckpointError for a checkpoint that may not be used.
+    NotOnTheLog for an offset beyond the log's end, CheckpointError for a checkpoint that may not be used.
     """
     if moment.stated_at is not None:
         checkpoints = None
@@ -77,7 +76,7 @@ def replay(
                 )
                 checkpoint.write(checkpoints, topic, topic_id, contest_id, state, batches)
             return state
-    raise _unknown(folding, topic)
+    raise unknown(folding, topic)
 
 
 def fold_log(log: Log, folding: Folding, on_progress: Callable[[int, int], None]) -> int:
@@ -88,15 +87,16 @@ def fold_log(log: Log, folding: Folding, on_progress: Callable[[int, int], None]
         if folding.found:
             _on_the_log(folding.moment, end)
             return partition
-    raise _unknown(folding, log.topic)
+    raise unknown(folding, log.topic)
 
 
 def _on_the_log(moment: Moment, end: int) -> None:
     if moment.offset is not None and moment.offset >= end:
-        raise ReplayError(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
+        raise NotOnTheLog(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
 
 
-def _unknown(folding: Folding, topic: str) -> NothingCounted:
+def unknown(folding: Folding, topic: str) -> NothingCounted:
+    """What is to be said of a contest that the log does not have."""
     others = ", ".join(sorted(k.decode(errors="replace") for k in folding.others if k)) or "none yet"
     return NothingCounted(f"contest {folding.contest_id} is not on {topic} (known: {others})")
 

@@ -2,32 +2,36 @@
 
 The log is folded from its start, and each step is compared with the row that was written of it, so that one altered,
 added or deleted row is found whether or not it changed a sum. The digest of the state is computed twice: from the log by the
-fold, and from the rows of the history without it. Reads Kafka and the views; writes nothing, and live goes on meanwhile.
+fold, and from the rows of the history without it. Where the contest is blocked, the log is read on to the cursor, and what waits is
+compared too. Reads Kafka and the views; writes nothing, and live goes on meanwhile.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
 from datetime import datetime
 from itertools import zip_longest
 from math import inf
 from typing import Any
-from uuid import UUID
 
 from psycopg.types.range import Range
 
 from aggregator.count import NothingCounted
-from aggregator.digest import StateDigest
+from aggregator.digest import StateDigest, partition_digest
 from aggregator.fold import AreaTotal, ContestState, Step
 from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
+from aggregator.parallel import fold_plainly
 from aggregator.projection import ProjectionError
-from aggregator.replay import fold_log
+from aggregator.records import Parked, RawRecord, follows, recorded_of_raw
+from aggregator.replay import unknown
 from aggregator.rows import (
     BLOCK,
     DEFINITION,
     FINDING,
     LOG_TIME,
+    PARKED,
     UPDATE,
     RowError,
     block_rows,
@@ -35,80 +39,24 @@ from aggregator.rows import (
     definition_row,
     finding_rows,
     log_time_row,
+    parked_row,
+    printable,
     recorded_of,
     total_of,
     update_row,
 )
 from aggregator.tally import Layout
+from aggregator.verdict import Mismatch, Verdict, apart
 from aggregator.views import Views
 from runtime.access import KafkaAccess
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
+from schemas.errors import ContractError
 from schemas.identity import leaf, text_of
 from schemas.types import rfc3339
 
-SHOWN = 20
-"""Differences told one by one; the rest are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """One place where the tables do not say what the log says. `offset`, `event_id`, `unit`: of the event behind it."""
-
-    table: str
-    what: str
-    offset: int | None = None
-    event_id: UUID | None = None
-    unit: str | None = None
-
-    def __str__(self) -> str:
-        where = f" offset {self.offset}" if self.offset is not None else ""
-        about = f", {self.unit}" if self.unit is not None else ""
-        which = f" (event {self.event_id})" if self.event_id is not None else ""
-        return f"{self.table}{where}{about}: {self.what}{which}"
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What a comparison found, up to and with `offset`."""
-
-    contest_id: str
-    offset: int
-    is_copy: bool = False
-    """Whether the log is another topic than the tables were built from. A copy has log times of its own: they are left out."""
-    events: int = 0
-    log_digest: str = ""
-    table_digest: str = ""
-    count: int = 0
-    differences: list[Mismatch] = field(default_factory=list)
-    """The first SHOWN."""
-
-    @property
-    def equal(self) -> bool:
-        """Whether the tables say what the log says."""
-        return not self.count
-
-    def add(self, difference: Mismatch) -> None:
-        """Takes a difference down."""
-        self.count += 1
-        if len(self.differences) < SHOWN:
-            self.differences.append(difference)
-
-    def as_json(self) -> dict[str, Any]:
-        """The verdict for machines."""
-        return {
-            "contest_id": self.contest_id,
-            "offset": self.offset,
-            "is_copy": self.is_copy,
-            "events": self.events,
-            "equal": self.equal,
-            "log_digest": self.log_digest,
-            "table_digest": self.table_digest,
-            "difference_count": self.count,
-            "differences": [
-                asdict(d) | {"event_id": None if d.event_id is None else str(d.event_id)} for d in self.differences
-            ],
-        }
+_ALL = 2**63 - 1
+"""Beyond every offset."""
 
 
 def verify(
@@ -119,31 +67,96 @@ def verify(
     to_offset: int | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
 ) -> Verdict:
-    """Compares up to `to_offset`, or with all that is aggregated. Raises NothingCounted for what the tables do not have yet,
-    and whatever `replay` raises."""
+    """Compares up to `to_offset`, or with all that is aggregated. Raises NothingCounted for what the tables or the log do not
+    have."""
     if (until := views.until_stated_at()) is not None:
         raise ProjectionError(
             f"these tables hold what was stated by {rfc3339(until)}, which is no state of the log to compare"
         )
-    _, row = views.contest(contest_id)
+    row = views.contest_row(contest_id)
     last = int(row["last_offset"])
     if to_offset is not None and to_offset > last:
         raise NothingCounted(f"the tables end at offset {last}; {to_offset} is not aggregated yet")
     with Log(kafka, topic, max_poll_records=20_000) as log:
-        is_copy = log.topic_id() not in {cursor["topic_id"] for cursor in views.cursors()}
+        cursors = views.cursors()
+        is_copy = topic not in {row["topic"], *(cursor["topic"] for cursor in cursors)}
         verdict = Verdict(contest_id, last if to_offset is None else to_offset, is_copy)
-        tables = Tables(views, contest_id, verdict)
-        folding = Folding(contest_id, Moment(offset=verdict.offset), tables.compare)
-        fold_log(log, folding, on_progress)
-    state = folding.state
+        tables = Tables(views, contest_id, verdict, _ALL if to_offset is None else to_offset)
+        # Of two positions the farther one: whichever was changed, the other still says how far to look.
+        reach = to_offset if to_offset is not None else max([last, *_read_to(cursors, row)])
+        folding = Folding(contest_id, Moment(offset=reach), tables.compare)
+        partition, end = _fold(log, folding, on_progress)
+        state = folding.state
+        if verdict.offset >= end:
+            what = f"the tables have read to offset {verdict.offset}, the log ends at {end - 1}"
+            verdict.add(Mismatch("contest", what))
+        verdict.log_digest = state.root()
+        if to_offset is None:
+            reach = _cursor(views, row, state, log, partition, verdict)
+            tables.wait(_own(log, contest_id, partition, _after(state), min(reach, end)))
     tables.finish()
-    verdict.log_digest, verdict.table_digest = state.root(), tables.digest()
+    verdict.table_digest = tables.digest()
     if verdict.log_digest != verdict.table_digest:
         what = f"its digest is {verdict.table_digest}, the log's is {verdict.log_digest}"
         verdict.add(Mismatch("update_history", what))
     if to_offset is None:
-        _state(views, contest_id, row, state, verdict)
+        _state(views, contest_id, row, state, (topic, partition), verdict)
     return verdict
+
+
+def _fold(log: Log, folding: Folding, on_progress: Callable[[int, int], None]) -> tuple[int, int]:
+    """Folds the contest up to the moment, or to what cannot be read; its partition, and where that ends."""
+    for partition in log.partitions():
+        end = log.end_offset(partition)
+        with suppress(ContractError):  # named where the rows of what waits are compared
+            fold_plainly(log, partition, 0, end, folding, on_progress)
+        if folding.found:
+            return partition, end
+    raise unknown(folding, log.topic)
+
+
+def _read_to(cursors: Iterable[Mapping[str, Any]], contest: Mapping[str, Any]) -> Iterator[int]:
+    """The last offset that the cursor of the contest's partition has passed."""
+    for cursor in cursors:
+        if cursor["topic"] == contest["topic"] and cursor["partition"] == contest["partition"]:
+            yield int(cursor["next_offset"]) - 1
+
+
+def _after(state: ContestState) -> int:
+    return state.last.offset + 1 if state.last is not None else 0
+
+
+def _own(log: Log, contest_id: str, partition: int, begin: int, end: int) -> Iterator[RawRecord]:
+    """The contest's messages of a stretch of the log."""
+    key = contest_id.encode()
+    for records in log.read_to_end(partition, begin, end):
+        yield from (raw for raw in records if raw.key == key)
+
+
+def _cursor(
+    views: Views, contest: Mapping[str, Any], state: ContestState, log: Log, partition: int, verdict: Verdict
+) -> int:
+    """Compares the cursor of the contest's partition; how far it says that was read, or where it is gone what is parked."""
+    topic = contest["topic"] if verdict.is_copy else log.topic
+    cursors = [c for c in views.cursors() if (c["topic"], c["partition"]) == (topic, partition)]
+    if not cursors:
+        verdict.add(Mismatch("cursor", f"{topic}/{partition} has no row"))
+        return views.last_parked(verdict.contest_id) + 1
+    (cursor,) = cursors
+    next_offset, end, topic_id = int(cursor["next_offset"]), log.end_offset(partition), log.topic_id()
+    told = []
+    if not verdict.is_copy and cursor["topic_id"] != topic_id:
+        told.append(f"topic_id is {cursor['topic_id']}, the log's is {topic_id}")
+    if not verdict.is_copy and next_offset > end:
+        told.append(f"next_offset is {next_offset}, the log ends at offset {end - 1}")
+    if next_offset < _after(state):
+        told.append(f"next_offset is {next_offset}, the contest's last event is at {_after(state) - 1}")
+    true = partition_digest(views.digests(topic, partition) | {verdict.contest_id: verdict.log_digest})
+    if cursor["digest"] != true:
+        told.append(f"digest is {cursor['digest']}, those of its contests give {true}")
+    for what in told:
+        verdict.add(Mismatch("cursor", f"{topic}/{partition}: {what}"))
+    return next_offset
 
 
 class _Rows:
@@ -163,18 +176,20 @@ class _Rows:
 class Tables:
     """The rows of a contest's history, walked beside the log."""
 
-    def __init__(self, views: Views, contest_id: str, verdict: Verdict) -> None:
+    def __init__(self, views: Views, contest_id: str, verdict: Verdict, to_offset: int) -> None:
         self._verdict = verdict
         self._states: dict[str, tuple[tuple[datetime, int], bytes]] = {}
         self._heads: dict[str, tuple[int, bytes]] = {}
         self._definition: tuple[int, bytes] = (0, b"\0" * 32)
-        where = (contest_id, verdict.offset)
+        where = (contest_id, to_offset)
         self._rows = {
             "definition_history": _Rows(views.all_definitions(*where)),
             "update_history": _Rows(views.all_updates(*where)),
             "finding": _Rows(views.all_findings(*where)),
             "log_time": _Rows(() if verdict.is_copy else views.all_log_times(*where)),
             "area_total_block": _Rows(views.all_blocks(*where)),
+            # of a blocked contest; it has none up to an offset that the tables have counted
+            "parked": _Rows(views.all_parked(*where)),
         }
 
     def compare(self, step: Step) -> None:
@@ -224,8 +239,41 @@ class Tables:
         for column, value in true.items():
             if column == "recorded_at" and self._verdict.is_copy:
                 continue
-            for what in _apart(column, _plain(kept[column]), value):
+            for what in apart(column, _plain(kept[column]), value):
                 differs(what)
+
+    def wait(self, messages: Iterable[RawRecord]) -> None:
+        """The messages of the contest behind its last event, with the rows of what is parked."""
+        verdict = self._verdict
+        for raw in messages:
+            if verdict.blocked_offset is not None:
+                reason = follows(verdict.blocked_offset)
+            else:
+                try:
+                    recorded_of_raw(raw)
+                except ContractError as error:
+                    verdict.blocked_offset, verdict.blocked_reason = raw.offset, printable(str(error))
+                    reason = verdict.blocked_reason
+                else:  # the fold ended before it: by the contest's row it was not read yet
+                    continue
+            verdict.parked_count += 1
+            self._waits(raw, reason)
+
+    def _waits(self, raw: RawRecord, reason: str) -> None:
+        for row in self._rows["parked"].before(raw.offset):
+            self._stranger("parked", row)
+        true = dict(zip(PARKED, parked_row(Parked(raw, self._verdict.contest_id, reason)), strict=True))
+        true["value_sha256"] = None if raw.value is None else hashlib.sha256(raw.value).hexdigest()
+        del true["value"]
+        if self._verdict.is_copy:
+            del true["recorded_at"]
+        own = list(self._rows["parked"].before(raw.offset + 1))
+        if not own:
+            self._verdict.add(Mismatch("parked", "the message is on the log and has no row", raw.offset))
+        for kept in own:
+            for column, value in true.items():
+                for what in apart(column, kept[column], value):
+                    self._verdict.add(Mismatch("parked", what, raw.offset))
 
     def finish(self) -> None:
         """What is left of the tables when the log has come to its end stands in them alone."""
@@ -268,11 +316,21 @@ class Tables:
             self._heads[unit] = (event.sequence, its_leaf)
 
 
-def _state(views: Views, contest_id: str, contest: Mapping[str, Any], state: ContestState, verdict: Verdict) -> None:
+def _state(
+    views: Views,
+    contest_id: str,
+    contest: Mapping[str, Any],
+    state: ContestState,
+    at: tuple[str, int],
+    verdict: Verdict,
+) -> None:
     """The tables that hold the state of now."""
+    if state.definition is None:
+        verdict.add(Mismatch("contest", "it is defined, and the log has no definition of it that can be read"))
+        return
     if contest["digest"] != verdict.log_digest:
         verdict.add(Mismatch("contest", f"digest is {contest['digest']}, by the log {verdict.log_digest}"))
-    _definition(views, contest_id, contest, state, verdict)
+    _definition(views, contest_id, contest, state, at, verdict)
     rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in views.all_units(contest_id)}
     for key in sorted(rows.keys() | state.units.keys()):
         row, unit = rows.get(key), state.units.get(key)
@@ -281,7 +339,7 @@ def _state(views: Views, contest_id: str, contest: Mapping[str, Any], state: Con
         if kept != true:
             offset, event_id = (unit.offset, unit.event_id) if unit is not None else (None, None)
             what = f"state and end of chain stand at {_offsets(kept)}, by the log at {_offsets(true)}"
-            verdict.add(Mismatch("unit_count", what, offset, event_id, str(key)))
+            verdict.add(Mismatch("unit_state", what, offset, event_id, str(key)))
     totals = {(row["unit_type"], row["area_id"]): row for row in views.all_totals(contest_id)}
     for place in sorted(totals.keys() | {(kind, area) for kind, sums in state.sums.items() for area in sums}):
         row, total = totals.get(place), state.sums.get(place[0], {}).get(place[1]) or AreaTotal(state.layout.zero())
@@ -291,7 +349,12 @@ def _state(views: Views, contest_id: str, contest: Mapping[str, Any], state: Con
 
 
 def _definition(
-    views: Views, contest_id: str, contest: Mapping[str, Any], state: ContestState, verdict: Verdict
+    views: Views,
+    contest_id: str,
+    contest: Mapping[str, Any],
+    state: ContestState,
+    at: tuple[str, int],
+    verdict: Verdict,
 ) -> None:
     """What the tables say of the contest itself: whose votes they are, and where."""
     last, definition = state.last, state.definition
@@ -306,10 +369,13 @@ def _definition(
         "contest": {
             contest_id: {
                 "definition": state.contest.model_dump(mode="json", exclude={"areas"}),
+                "partition": at[1],
                 "definition_offset": definition.offset,
                 "last_offset": last.offset,
                 "last_reported_at": state.last_reported_at,
-                **({} if verdict.is_copy else {"last_recorded_at": last.recorded_at}),
+                "blocked_offset": verdict.blocked_offset,
+                "blocked_reason": verdict.blocked_reason,
+                **({} if verdict.is_copy else {"topic": at[0], "last_recorded_at": last.recorded_at}),
             }
         },
         "selection": selections,
@@ -329,7 +395,7 @@ def _definition(
                 )
                 continue
             for column, value in expected[name].items():
-                for what in _apart(column, found[name][column], value):
+                for what in apart(column, found[name][column], value):
                     verdict.add(Mismatch(table, f"{name}: {what}"))
 
 
@@ -338,18 +404,13 @@ def _total_differs(row: Mapping[str, Any] | None, total: AreaTotal, layout: Layo
         return "has no row"
     vector = layout.vector_of(row)
     told = [f"{name} differs by {change:+,}" for name, change in layout.changes(total.vector, vector).items()]
+    if not told:  # a name that no figure has
+        reasons = {reason: n for reason, n in layout.reasons(total.vector).items() if n}
+        told += apart("votes", row["votes"], layout.votes(total.vector))
+        told += apart("under_review_by_reason", row["under_review_by_reason"], reasons)
     if total_of(row, total.vector) != total:
         told.append("another update is named as the last, or as one of those since its last block")
     return ", ".join(told)
-
-
-def _apart(name: str, kept: object, true: object) -> Iterator[str]:
-    """Where a value differs from what the log says; of a map, which of its values."""
-    if isinstance(kept, dict) and isinstance(true, dict):
-        for key in sorted(kept.keys() | true.keys()):
-            yield from _apart(f"{name}.{key}", kept.get(key), true.get(key))
-    elif kept != true:
-        yield f"{name} is {_short(kept)}, by the log {_short(true)}"
 
 
 def _of_area(row: Mapping[str, Any]) -> str:
@@ -362,8 +423,3 @@ def _plain(value: object) -> object:
 
 def _offsets(place: tuple[int, int] | None) -> str:
     return "no offset" if place is None else " and ".join(map(str, place))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "…"

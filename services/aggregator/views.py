@@ -70,14 +70,19 @@ class Views:
 
     def contest(self, contest_id: str) -> tuple[ContestDefined, Mapping[str, Any]]:
         """A contest's definition in force and its row. Raises NothingCounted for an unknown one."""
+        row = self.contest_row(contest_id)
+        contest = self._definition(contest_id, row["definition_offset"]).definition
+        # A replay by the office's time may have been counted on another level than the latest definition's.
+        level = ReportingUnitType(row["counting_level"])
+        return contest.model_copy(update={"counting_level": level}), row
+
+    def contest_row(self, contest_id: str) -> Mapping[str, Any]:
+        """A contest's row alone. Raises NothingCounted for an unknown one."""
         rows = self._rows("contest", contest_id=contest_id)
         if not rows or rows[0]["definition_offset"] is None:
             known = ", ".join(self.contests()) or "none yet"
             raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
-        contest = self._definition(contest_id, rows[0]["definition_offset"]).definition
-        # A replay by the office's time may have been counted on another level than the latest definition's.
-        level = ReportingUnitType(rows[0]["counting_level"])
-        return contest.model_copy(update={"counting_level": level}), rows[0]
+        return rows[0]
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
         """The count of an area now. Raises NothingCounted. That of another moment: `past`."""
@@ -314,6 +319,18 @@ class Views:
     def all_blocks(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
         """Every past total up to an offset, in the order of the log, with `log_offset`, the last of its span."""
         return self._stream("all_blocks", contest_id, to_offset)
+
+    def all_parked(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every parked message of the contest up to an offset, in the order of the log; of its value the SHA-256."""
+        return self._stream("all_parked", contest_id, to_offset)
+
+    def last_parked(self, contest_id: str) -> int:
+        """The offset of the contest's last parked message; -1 when there is none."""
+        return int(self._rows("last_parked", contest_id=contest_id)[0]["log_offset"])
+
+    def digests(self, topic: str, partition: int) -> dict[str, str]:
+        """The digest of each contest of a partition."""
+        return {r["contest_id"]: r["digest"] for r in self._rows("digests", topic=topic, partition=partition)}
 
     def all_selections(self, contest_id: str) -> list[dict[str, Any]]:
         """Every selection of the contest."""

@@ -86,7 +86,7 @@ def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: Even
     assert at(Moment(offset=2)) == count_of(totals, CONTEST)
     earlier = at(Moment(offset=1))
     assert earlier == at(Moment(stated_at=first.stated_at)) != count_of(totals, CONTEST)
-    with pytest.raises(replay.ReplayError, match="ends at offset 2"):
+    with pytest.raises(replay.NotOnTheLog, match="ends at offset 2"):
         at(Moment(offset=3))
     with pytest.raises(NothingCounted):
         at(Moment(stated_at=STARTS))

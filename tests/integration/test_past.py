@@ -19,7 +19,8 @@ from aggregator.past import Past
 from aggregator.queries import queries
 from aggregator.records import RawRecord, Recorded
 from aggregator.tally import Layout
-from aggregator.verify import Tables, Verdict
+from aggregator.verdict import Verdict
+from aggregator.verify import Tables
 from aggregator.views import Views
 from tests.bench import naive
 from tests.bench.nights import Night
@@ -176,7 +177,7 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
                 total = told.get(area)
                 assert (layout.named(total.vector) if total is not None else nothing) == figures, (moment, area)
         offset = data.draw(st.sampled_from(night)).offset
-        kept = Tables(views, CONTEST, Verdict(CONTEST, offset))
+        kept = Tables(views, CONTEST, Verdict(CONTEST, offset), offset)
         folding = Folding(CONTEST, Moment(offset=offset), kept.compare)
         folding.take(records)
         assert kept.digest() == folding.state.root()

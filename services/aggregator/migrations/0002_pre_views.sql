@@ -29,7 +29,8 @@ COMMENT ON VIEW :results.definition_history IS 'Every definition of a contest, a
 CREATE VIEW :results.unit_count AS
 SELECT h.*, s.head_offset
 FROM :aggregate.unit_state s
-JOIN :aggregate.count_update_history h ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset;
+JOIN :aggregate.count_update_history h
+    ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset AND h.unit_type = s.unit_type AND h.unit_id = s.unit_id;
 COMMENT ON VIEW :results.unit_count IS 'The latest official statement about each reporting unit.';
 
 CREATE VIEW :results.area_count AS
@@ -160,6 +161,9 @@ WHERE h.is_current;
 COMMENT ON VIEW :results.unit_version IS
     'Every state a reporting unit was ever in, with the offsets at which it held: WHERE offsets @> 12345.';
 
+CREATE VIEW :results.unit_state AS SELECT * FROM :aggregate.unit_state;
+COMMENT ON VIEW :results.unit_state IS 'Where the latest statement about each unit stands on the log, and the last of its chain.';
+
 CREATE VIEW :results.log_time AS SELECT * FROM :aggregate.log_time;
 CREATE VIEW :results.projection AS SELECT version, made_at, until_stated_at FROM :aggregate.projection;
 CREATE VIEW :results.take_over AS SELECT * FROM :aggregate.take_over;
@@ -167,7 +171,9 @@ CREATE VIEW :results.schema_migration AS SELECT * FROM :aggregate.schema_migrati
 
 CREATE VIEW :results.finding AS SELECT * FROM :aggregate.finding;
 CREATE VIEW :results.parked AS
-SELECT partition, log_offset, recorded_at, contest_id, octet_length(value) AS bytes, reason FROM :aggregate.parked;
+SELECT partition, log_offset, recorded_at, contest_id, key, headers, octet_length(value) AS bytes,
+       encode(sha256(value), 'hex') AS value_sha256, reason
+FROM :aggregate.parked;
 CREATE VIEW :results.cursor AS SELECT * FROM :aggregate.cursor;
 
 GRANT USAGE ON SCHEMA :results TO escrutinio_reader, escrutinio_writer;

@@ -80,7 +80,16 @@ SELECT * FROM finding
 WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset, ordinal
 
 -- all_units --
-SELECT unit_type, unit_id, log_offset, head_offset FROM unit_count WHERE contest_id = %(contest_id)s
+SELECT unit_type, unit_id, current_offset AS log_offset, head_offset FROM unit_state WHERE contest_id = %(contest_id)s
+
+-- all_parked --
+SELECT * FROM parked WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset, partition
+
+-- last_parked --
+SELECT coalesce(max(log_offset), -1) AS log_offset FROM parked WHERE contest_id = %(contest_id)s
+
+-- digests --
+SELECT contest_id, digest FROM contest WHERE topic = %(topic)s AND partition = %(partition)s
 
 -- all_totals --
 SELECT * FROM area_total WHERE contest_id = %(contest_id)s
