@@ -22,7 +22,7 @@ from aggregator.fold import AreaTotal, ContestState, Step
 from aggregator.folding import Folding
 from aggregator.log import Log
 from aggregator.moment import Moment
-from aggregator.parallel import fold_plainly
+from aggregator.parallel import fold_here
 from aggregator.projection import ProjectionError
 from aggregator.records import Parked, RawRecord, follows, recorded_of_raw
 from aggregator.replay import unknown
@@ -109,7 +109,7 @@ def _fold(log: Log, folding: Folding, on_progress: Callable[[int, int], None]) -
     for partition in log.partitions():
         end = log.end_offset(partition)
         with suppress(ContractError):  # named where the rows of what waits are compared
-            fold_plainly(log, partition, 0, end, folding, on_progress)
+            fold_here(log, partition, 0, end, folding, on_progress)
         if folding.found:
             return partition, end
     raise unknown(folding, log.topic)
