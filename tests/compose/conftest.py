@@ -27,6 +27,8 @@ from tests.fix_setup import CHECKOUT, CONTEST
 from tests.waiting import WITHIN_S
 
 BASE_IMAGE = "python:3.13-slim"
+REVISION = "of-a-test"
+"""What the images are told they are built from: the same for each project, so that each builds from what the last one left."""
 
 _OURS = "label=com.docker.compose.project="
 # What a copy of the checkout leaves behind: what the tools, the local stack and a person's own compose made in it.
@@ -50,7 +52,7 @@ class Project:
         addresses = {name.replace("_PORT", "_ADDRESS"): f"127.0.0.1:{port}" for name, port in self.ports.items()}
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("ESCRUTINIO_", "COMPOSE_"))}
         self._environment = mine | addresses | {name: str(port) for name, port in self.ports.items()}
-        self._environment["ESCRUTINIO_REVISION"] = self.name
+        self._environment["ESCRUTINIO_REVISION"] = REVISION
         self._environment["ESCRUTINIO_CLUSTER_NET"] = f"10.{random.randint(64, 127)}.{random.randint(0, 255)}"
 
     def set_up(self) -> None:

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from tests.compose.conftest import Project
+from tests.compose.conftest import REVISION, Project
 from tests.compose.test_files import RELEASE
 from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
 from tests.servers import Broker
@@ -91,7 +91,7 @@ def test_an_image_tells_its_release_and_from_what_it_was_built(project: Project)
         labels = json.loads(project.docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
         told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
         assert told["title"] in image
-        assert (told["version"], told["revision"], told["licenses"]) == (RELEASE, project.name, "Apache-2.0")
+        assert (told["version"], told["revision"], told["licenses"]) == (RELEASE, REVISION, "Apache-2.0")
         assert "source" in told
 
 
