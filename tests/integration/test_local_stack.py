@@ -269,13 +269,14 @@ def test_a_port_taken_by_another_is_left_to_it(root: Path) -> None:
 
 @linux_only
 def test_an_interrupted_start_leaves_no_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    never_ready = root / "java"  # so that the start cannot end before it is interrupted
-    never_ready.write_text(
-        f'#!/bin/sh\ncase "$*" in *kafka.Kafka*) exec {sys.executable} -c "import time; time.sleep(600)" "$@" ;; esac\n'
+    slow = root / "java"  # so that the start cannot end before it is interrupted
+    late = "import os, sys, time; time.sleep(8); os.execv(sys.argv[1], sys.argv[1:])"
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *kafka.Kafka*) exec {sys.executable} -c "{late}" {java.find()} "$@" ;; esac\n'
         f'exec {java.find()} "$@"\n'
     )
-    never_ready.chmod(0o755)
-    monkeypatch.setenv("ESCRUTINIO_JAVA", str(never_ready))
+    slow.chmod(0o755)
+    monkeypatch.setenv("ESCRUTINIO_JAVA", str(slow))
     starting = subprocess.Popen(
         command("start", "--root", root), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
