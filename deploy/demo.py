@@ -48,7 +48,8 @@ def say(text: str) -> None:
 def run(environment: Mapping[str, str], package: str, *arguments: str) -> None:
     """Run a service's command, shown as a person would type it. Ends the demo when it fails."""
     sys.stdout.flush()
-    console.print(f"[dim]$ .venv/bin/escrutinio-{package} {shlex.join(_shown(arguments))}[/]", soft_wrap=True)
+    program = "escrutinio" if package == "results" else f"escrutinio-{package}"
+    console.print(f"[dim]$ .venv/bin/{program} {shlex.join(_shown(arguments))}[/]", soft_wrap=True)
     done = subprocess.run([sys.executable, "-m", package, *arguments], cwd=CHECKOUT, env=environment, check=False)
     if done.returncode:
         console.print(f"[red]That failed (exit code {done.returncode}); the lines above say why.[/]")
@@ -120,18 +121,18 @@ def main() -> None:
         command("aggregator", "run", "--until-caught-up")
 
     say("The count as it stands")
-    command("aggregator", "show", CONTEST)
+    command("results", "show", CONTEST)
     say("The count of 7 June 2021, 19:23 in Peru, folded anew from the log")
     command("aggregator", "replay", CONTEST, "--to-reported", NINETEEN_TWENTY_THREE)
 
     say("The stack goes on running. Look further:")
     for shown, what in (
-        (f"escrutinio-aggregator explain {CONTEST}", "what changed, update by update, and why"),
+        (f"escrutinio explain {CONTEST}", "what changed, update by update, and why"),
         (
-            f"escrutinio-aggregator diff {CONTEST} 2021-06-08T04:18Z 2021-06-08T05:19Z",
+            f"escrutinio diff {CONTEST} 2021-06-08T04:18Z 2021-06-08T05:19Z",
             "what changed between two moments, and the events behind it",
         ),
-        (f"escrutinio-aggregator timeline {CONTEST}", "share and lead over time"),
+        (f"escrutinio timeline {CONTEST}", "share and lead over time"),
         ("escrutinio-aggregator status", "position, lag, findings"),
         (f"escrutinio-aggregator verify {CONTEST}", "every row of the tables, compared with the log"),
         ("escrutinio-ingest load FILES…", "more documents, then: escrutinio-aggregator run --until-caught-up"),

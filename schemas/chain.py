@@ -5,6 +5,10 @@ higher than every one accepted of its unit before. A definition, when it is the 
 nothing away that updates rest on.
 """
 
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Protocol, TypeVar
+
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.identity import name_text
@@ -44,3 +48,21 @@ def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined
         if area is None or event.area_paths[area_id] != path or area.type is not current.areas_by_id[area_id].type:
             return Finding("F302", f"a revision must keep the contest's areas, where they are; {area_id} is not")
     return None
+
+
+class Stated(Protocol):
+    """A statement, as far as it has an official time."""
+
+    @property
+    def stated_at(self) -> datetime: ...
+
+
+S = TypeVar("S", bound=Stated)
+
+
+def states_of(statements: Iterable[S], state: S | None = None) -> Iterator[tuple[S, S]]:
+    """Each statement, and what is the unit's state after it: the latest official time, the later one breaking ties."""
+    for statement in statements:
+        if state is None or statement.stated_at >= state.stated_at:
+            state = statement
+        yield statement, state

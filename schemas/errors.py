@@ -11,6 +11,9 @@ Bad *data* inside a well-formed document is not a fault but a value: `rules.Find
 class EscrutinioError(Exception):
     """Root of every error raised on purpose. `str()` says what is wrong, where, and what to do."""
 
+    exit_code = 2
+    """What a command ends with: 1 for a negative answer, 2 for a fault."""
+
 
 class ContractError(EscrutinioError):
     """A message does not keep the contract: unknown schema id, trailing bytes, wrong type, naive time."""

@@ -78,6 +78,9 @@ class ResultStage(StrEnum):
     PROCLAIMED = "PROCLAIMED"  # JNE, the court that proclaims
 
 
+AREA_TYPES = frozenset({"country", "state", "county", "municipality"})
+"""Reporting unit types that are areas themselves, so that an official statement may exist beside a computed total."""
+
 SHEET_TYPES = frozenset({ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE})
 """Units that are counted as one tally sheet each; the others are areas that contain sheets."""
 

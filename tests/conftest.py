@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = [
-    "tests.fix_servers",
-    "tests.fix_kafka",
-    "tests.fix_secured",
-    "tests.fix_postgres",
-    "tests.fix_aggregate",
-    "tests.fix_tables",
-    "tests.fix_setup",
-    "tests.fix_observed",
-    "tests.fix_disk",
+    "tests.support.fix_servers",
+    "tests.support.fix_kafka",
+    "tests.support.fix_secured",
+    "tests.support.fix_postgres",
+    "tests.support.fix_aggregate",
+    "tests.support.fix_tables",
+    "tests.support.fix_setup",
+    "tests.support.fix_observed",
+    "tests.support.fix_disk",
 ]
 
 

@@ -24,8 +24,8 @@ from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest
 from backup.metrics import Metrics
 from runtime import logs, options
-from runtime.access import AccessError
 from runtime.health import new_registry, serving
+from runtime.kafka.access import AccessError
 from runtime.settings import Settings, SettingsError
 from schemas.errors import EscrutinioError
 from schemas.topics import TOPICS

@@ -18,7 +18,8 @@ from kafka.serializer.abstract import Serializer
 
 from backup.errors import LogAway, LogRefused
 from backup.manifest import Record, Topic
-from runtime.access import KafkaAccess, described
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.topics import described
 
 _STALL_S = 30.0
 _LARGEST = 8 << 20

@@ -10,7 +10,8 @@ import click
 
 from grants.cluster import Cluster
 from grants.declared import Declared, GrantsError, declare, kinds
-from runtime import access, options
+from runtime import options
+from runtime.kafka import access
 from runtime.settings import Settings
 from schemas.errors import EscrutinioError
 

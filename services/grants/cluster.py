@@ -26,7 +26,7 @@ from kafka.errors import KafkaError, for_code
 from kafka.protocol.admin import AlterClientQuotasRequest, DescribeClientQuotasRequest
 
 from grants.declared import Declared, Grant, GrantsError, Operation, Resource
-from runtime.access import KafkaAccess
+from runtime.kafka.access import KafkaAccess
 
 _MECHANISM = ScramMechanism.SCRAM_SHA_512
 _ITERATIONS = 8192

@@ -19,22 +19,25 @@ from uuid import UUID
 import click
 from pydantic import ValidationError
 
-from ingest import broker, contest_file, publish, source
-from ingest import correct as correcting
-from ingest.adapters.table import BadCell, instant
-from ingest.archive import Archive
-from ingest.corrections import Wish
+from ingest import operator as correcting
 from ingest.errors import IngestError, Stopped
+from ingest.feeds.statement import first_fault
+from ingest.feeds.table import BadCell, instant
 from ingest.listener import Listener
 from ingest.metrics import Metrics
+from ingest.news import contest_file
+from ingest.news.corrections import Wish
 from ingest.pipeline import Connection, Pipeline
+from ingest.progress import ProgressScreen
+from ingest.publish import publisher as publish
+from ingest.publish import reachable as broker
 from ingest.report import Report
-from ingest.screen import ProgressScreen
-from ingest.statement import first_fault
+from ingest.sources import folder as source
+from ingest.sources.archive import Archive
 from ingest.watch import Watch
 from runtime import logs, options
-from runtime.access import AccessError, KafkaAccess
 from runtime.health import new_registry, serving
+from runtime.kafka.access import AccessError, KafkaAccess
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey

@@ -6,7 +6,7 @@ what a crash loses of it is lost for the count only.
 
 from collections.abc import Collection
 
-from ingest.statement import Rejection
+from ingest.feeds.statement import Rejection
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.feed_status import FeedStatus

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from ingest.feeds.statement import Rejection
 from ingest.listener import Listener
-from ingest.statement import Rejection
 from runtime.health import Pulse
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate

@@ -17,14 +17,19 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
 
-from ingest import adapters, broker, changes, publish, recall, source
-from ingest.archive import Archive
-from ingest.encode import encode
 from ingest.errors import BrokerAway, DeliveryFailed, IngestError, SourceError, Stopped
+from ingest.feeds import registry as adapters
+from ingest.feeds.statement import Kept, Rejection, Snapshot
 from ingest.listener import Listener
+from ingest.news import changes
+from ingest.publish import log_reader as recall
+from ingest.publish import publisher as publish
+from ingest.publish import reachable as broker
+from ingest.publish.encode import encode
 from ingest.report import SHOWN, Report
-from ingest.statement import Kept, Rejection, Snapshot
-from runtime.access import KafkaAccess
+from ingest.sources import folder as source
+from ingest.sources.archive import Archive
+from runtime.kafka.access import KafkaAccess
 from schemas.chain import definition_fault
 from schemas.codec import Message, decode
 from schemas.contest import ContestDefined

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingest.changes import Changes
-from ingest.statement import Rejection
+from ingest.feeds.statement import Rejection
+from ingest.news.changes import Changes
 
 SHOWN = 20
 """Rejections told one by one; the rest are counted, and all are in results.rejected."""

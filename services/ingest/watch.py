@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ingest import adapters, source
 from ingest.errors import SourceError
+from ingest.feeds import registry as adapters
 from ingest.pipeline import Pipeline, Screen
 from ingest.report import SHOWN
+from ingest.sources import folder as source
 
 _Signature = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds."""

@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from pydantic import BeforeValidator
 
+from runtime.settings import Address
 from schemas.errors import EscrutinioError
 
 logger = logging.getLogger(__name__)
@@ -38,27 +37,6 @@ LINGER_S = 30.0
 
 class HealthError(EscrutinioError):
     """The endpoint cannot be opened where it was asked for."""
-
-
-class Address(NamedTuple):
-    """Where the endpoint listens."""
-
-    host: str
-    port: int
-
-
-def _address(text: object) -> object:
-    """`HOST:PORT` (an IPv6 host in brackets) as an Address. Raises ValueError."""
-    if not isinstance(text, str):
-        return text
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ValueError(f"{text!r} is not HOST:PORT, as 127.0.0.1:9464")
-    return Address(host.strip("[]"), int(port))
-
-
-HttpAddress = Annotated[Address, BeforeValidator(_address)]
-"""A setting: where the endpoint listens."""
 
 
 class Pulse:

@@ -8,10 +8,10 @@ stack writes), in this folder or one above it; paths in it are relative to it.
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,9 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from runtime import access
-from runtime.access import KafkaAccess
-from runtime.health import HttpAddress
+from runtime.kafka import access
+from runtime.kafka.access import KafkaAccess
 from runtime.logs import LogFormat
 from schemas.errors import EscrutinioError
 from schemas.topics import TopicNames
@@ -30,6 +29,27 @@ from schemas.topics import TopicNames
 _FILES = ("escrutinio.toml", ".local/escrutinio.toml")
 _SECRETS = Path("/run/secrets")
 _LOCAL = "; the local stack does not run: `make demo` starts it"
+
+
+class Address(NamedTuple):
+    """Where the endpoint listens."""
+
+    host: str
+    port: int
+
+
+def _address(text: object) -> object:
+    """`HOST:PORT` (an IPv6 host in brackets) as an Address. Raises ValueError."""
+    if not isinstance(text, str):
+        return text
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError(f"{text!r} is not HOST:PORT, as 127.0.0.1:9464")
+    return Address(host.strip("[]"), int(port))
+
+
+HttpAddress = Annotated[Address, BeforeValidator(_address)]
+"""A setting: where the endpoint listens."""
 
 
 class SettingsError(EscrutinioError):
@@ -52,7 +72,7 @@ class Settings(BaseSettings):
 
     bootstrap_servers: str | None = None
     kafka_config: Path | None = None
-    """A file that says how Kafka is reached, and as whom: see `runtime.access`."""
+    """A file that says how Kafka is reached, and as whom: see `runtime.kafka.access`."""
     topic_prefix: str = ""
     log_format: LogFormat = LogFormat.AUTO
     http: HttpAddress | None = None

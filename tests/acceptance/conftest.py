@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.fix_setup import CHECKOUT, CONTEST, Setup
-from tests.servers import Broker
+from tests.support.fix_setup import CHECKOUT, CONTEST, Setup
+from tests.support.servers import Broker
 
 DATA = CHECKOUT.parent / "shared" / "data" / "peru-2021-runoff"
 
@@ -45,7 +45,7 @@ def night(kafka_server: Broker, new_setup: Callable[[Broker], Setup], data: Path
     reports["national"] = setup.load(data / "national")
     setup.aggregate()
     counts["national"] = setup.show()
-    explained = setup.json("aggregator", "explain", CONTEST)
+    explained = setup.json("results", "explain", CONTEST)
     for moment in ACTAS:
         reports[moment] = setup.load(data / "actas" / f"{moment}.csv.gz")
         setup.aggregate()

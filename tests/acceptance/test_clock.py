@@ -12,8 +12,8 @@ from backup.manifest import Manifest
 from deploy.local import Broker
 from schemas.types import to_milliseconds
 from tests.acceptance.test_operator import FALL, on_the_log, row, table
-from tests.fix_postgres import Database
-from tests.fix_setup import CONTEST, EXAMPLE, Setup
+from tests.support.fix_postgres import Database
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 
 MINUTE_MS = 60_000
 BEHIND, RIGHT = "2021-06-08T04:19:00Z", "2021-06-08T05:20:00Z"
@@ -102,5 +102,5 @@ def test_a_brokers_clock_that_is_set_back_changes_no_figure(
     assert (now["digest"], now["selections"]) == (real["digest"], real["selections"])
     # What was recorded in the hour that came twice counts from the latest time that the log had reached before it.
     for at, offset in (("06:19:59", 19), ("06:20:00", len(records) - 1)):
-        past = new.json("aggregator", "show", CONTEST, "--at-time", f"2021-06-08T{at}Z")
+        past = new.json("results", "show", CONTEST, "--at-time", f"2021-06-08T{at}Z")
         assert past["as_of"]["offset"] == offset

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import Stack
-from tests.fix_setup import CHECKOUT
+from tests.support.fix_setup import CHECKOUT
 
 NINETEEN_TWENTY_THREE = """\
 OFFICIAL (stated by ONPE), as of 2021-06-08T00:23Z (7 June 2021, 19:23 in America/Lima)

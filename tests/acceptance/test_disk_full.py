@@ -14,10 +14,10 @@ from deploy.local import Broker, Postgres
 from deploy.local.server import State
 from tests.acceptance.test_operator import on_the_log
 from tests.acceptance.test_restore import many_sheets
-from tests.fix_disk import SmallDisk
-from tests.fix_postgres import database_of
-from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
-from tests.waiting import WITHIN_S, eventually
+from tests.support.fix_disk import SmallDisk
+from tests.support.fix_postgres import database_of
+from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.support.waiting import WITHIN_S, eventually
 
 SHEETS = 20_000
 LOAD = ("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"))

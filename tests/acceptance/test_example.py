@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
-from tests.servers import Broker
+from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.support.servers import Broker
 
 CONTRACT, TIME = ((CHECKOUT / "docs" / name).read_text(encoding="utf-8") for name in ("contract.md", "time.md"))
 
@@ -33,23 +33,23 @@ def test_the_digests_are_those_of_the_contract(example: Setup) -> None:
 
 def test_the_fall_of_05_19_is_told_as_the_docs_tell_it(example: Setup) -> None:
     command = ("diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
-    _, _, after = TIME.partition(f"    $ escrutinio-aggregator {' '.join(command)}\n")
+    _, _, after = TIME.partition(f"    $ escrutinio {' '.join(command)}\n")
     docs = [line[4:] for line in re.split(r"^\S", after, maxsplit=1, flags=re.MULTILINE)[0].rstrip().splitlines()]
     assert len(docs) > 20
     # a line with … alone stands for lines that are left out
     pattern = "\n".join(".*?" if line.strip() == "…" else re.escape(line) for line in docs) + "\n"
-    said = re.sub(" +$", "", example.run("aggregator", *command), flags=re.MULTILINE)
+    said = re.sub(" +$", "", example.run("results", *command), flags=re.MULTILINE)
     assert re.match(pattern, said, re.DOTALL), said
 
 
 def test_what_is_not_on_the_log_yet_is_a_negative_answer_of_each_command(example: Setup) -> None:
     for command in (
-        ("replay", CONTEST, "--to-offset"),
-        ("show", CONTEST, "--at-offset"),
-        ("verify", CONTEST, "--to-offset"),
+        ("aggregator", "replay", CONTEST, "--to-offset"),
+        ("results", "show", CONTEST, "--at-offset"),
+        ("aggregator", "verify", CONTEST, "--to-offset"),
     ):
-        example.run("aggregator", *command, "45", expect=1)
-        example.run("aggregator", *command, "44")
+        example.run(*command, "45", expect=1)
+        example.run(*command, "44")
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_what_is_not_on_the_log_yet_is_a_negative_answer_of_each_command(example
     ],
 )
 def test_an_offset_is_named_only_where_one_is_taken(example: Setup, command: tuple[str, ...], told: str) -> None:
-    assert told in " ".join(example.refused("aggregator", *command).split())
+    assert told in " ".join(example.refused("results", *command).split())

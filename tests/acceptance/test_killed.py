@@ -19,8 +19,8 @@ from kafka.errors import KafkaError
 from schemas.codec import decode
 from schemas.count_update import CountUpdate
 from tests.acceptance.conftest import ACTAS, Night
-from tests.fix_setup import CONTEST, EXAMPLE, FETCHED, Setup
-from tests.servers import Broker, Postgres
+from tests.support.fix_setup import CONTEST, EXAMPLE, FETCHED, Setup
+from tests.support.servers import Broker, Postgres
 
 KILLS = 20
 
@@ -85,8 +85,8 @@ class EndOfLog:
 def test_everything_killed_at_random_ends_where_an_undisturbed_run_ends(
     night: Night, own_kafka_server: Broker, own_postgres_server: Postgres, new_root: Callable[[], Path], data: Path
 ) -> None:
-    from aggregator.migrate import migrate
-    from tests.fix_postgres import database_of
+    from aggregator.tables.migrate import migrate
+    from tests.support.fix_postgres import database_of
 
     database = database_of(own_postgres_server, "escrutinio")
     migrate(database.owner_url)

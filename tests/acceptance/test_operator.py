@@ -17,7 +17,7 @@ from deploy.local import Broker
 from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
-from tests.fix_setup import CONTEST, EXAMPLE, Setup
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 
 ROWS = list(csv.DictReader(io.StringIO((EXAMPLE / "updates.csv").read_text(encoding="utf-8"))))
 FALL = "2021-06-08T05:19:00Z"
@@ -106,18 +106,18 @@ def test_a_bulletin_is_corrected_by_two_people(setup: Setup, tmp_path: Path) -> 
     )
 
     now = setup.show()
-    assert votes(now) == votes(setup.json("aggregator", "show", CONTEST, "--at-reported", BEFORE_IT))
+    assert votes(now) == votes(setup.json("results", "show", CONTEST, "--at-reported", BEFORE_IT))
     assert votes(now) != votes(was)
     last = was["as_of"]["offset"]
-    assert votes(setup.json("aggregator", "show", CONTEST, "--at-offset", str(last))) == votes(was)
-    assert votes(setup.json("aggregator", "show", CONTEST, "--at-time", was["as_of"]["recorded_at"])) == votes(was)
-    assert votes(setup.json("aggregator", "show", CONTEST, "--at-reported", FALL)) == votes(now)
+    assert votes(setup.json("results", "show", CONTEST, "--at-offset", str(last))) == votes(was)
+    assert votes(setup.json("results", "show", CONTEST, "--at-time", was["as_of"]["recorded_at"])) == votes(was)
+    assert votes(setup.json("results", "show", CONTEST, "--at-reported", FALL)) == votes(now)
     assert setup.json("aggregator", "replay", CONTEST) == now
-    told = setup.json("aggregator", "explain", CONTEST)["statements"][-1]
+    told = setup.json("results", "explain", CONTEST)["statements"][-1]
     assert (told["kind"], told["basis"], told["reason"]) == ("CORRECTED", "OPERATOR", WHY[1])
     assert (told["authority"], told["replaces_event_id"]) == (WHY[3], str(wrong.event_id))
     assert f"marked CORRECTED, by an operator on the word of {WHY[3]}: {WHY[1]}" in setup.run(
-        "aggregator", "explain", CONTEST
+        "results", "explain", CONTEST
     )
 
     documents = [setup.archive / d.sha256[:2] / d.sha256 for d in event.source.documents]
@@ -150,7 +150,7 @@ def test_a_retracted_bulletin_adds_nothing_until_the_office_states_another(setup
     assert {d["name"]: d["after"] for d in proposed["count"]}["peru-libre"] is None
     setup.run("ingest", "retract", "--confirm", proposed["code"], "--operator", "Luis")
     setup.aggregate()
-    setup.run("aggregator", "show", CONTEST, expect=1)
+    setup.run("results", "show", CONTEST, expect=1)
     assert setup.load(table(tmp_path / "same.csv", row(FALL)))["known"] == 1
     later = "2021-06-08T05:29:00Z"
     held = setup.load(table(tmp_path / "again.csv", row(FALL, reported_at=later)), expect=1)

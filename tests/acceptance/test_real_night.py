@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import ACTAS, Night
-from tests.fix_setup import CONTEST, EXAMPLE
+from tests.support.fix_setup import CONTEST, EXAMPLE
 
 
 def rows(night: Night, query: str) -> list[Any]:
@@ -226,7 +226,7 @@ def test_an_area_is_the_sum_of_its_parts_down_to_the_sheets(night: Night) -> Non
 
 
 def test_a_counted_sheet_that_comes_back_all_null_is_a_fall(night: Night) -> None:
-    explained = night.setup.json("aggregator", "explain", CONTEST, "001972")
+    explained = night.setup.json("results", "explain", CONTEST, "001972")
     last = explained["statements"][-1]
     assert last["kind"] == "CORRECTED"
     assert last["change"]["votes.peru-libre"] == -147
@@ -235,7 +235,7 @@ def test_a_counted_sheet_that_comes_back_all_null_is_a_fall(night: Night) -> Non
 
 
 def test_what_each_publication_changed_among_the_sheets(night: Night) -> None:
-    explained = night.setup.json("aggregator", "explain", CONTEST)
+    explained = night.setup.json("results", "explain", CONTEST)
     publications = explained["publications"]
     assert [p["updates"] for p in publications] == [86_488, 812, 3_005]
     moves = Counter({(m["before"], m["after"]): m["units"] for m in publications[2]["moves"]})

@@ -12,13 +12,13 @@ from typing import Any
 
 import psycopg
 
-from runtime import librdkafka
+from runtime.kafka import librdkafka
 from schemas.codec import Message, encode
 from schemas.count_update import CountUpdate
-from tests.builders import CONTEST, contest, sheet
-from tests.fix_setup import Setup
-from tests.servers import Broker
-from tests.waiting import WITHIN_S, eventually
+from tests.support.builders import CONTEST, contest, sheet
+from tests.support.fix_setup import Setup
+from tests.support.servers import Broker
+from tests.support.waiting import WITHIN_S, eventually
 
 SHEETS = 500
 FIRST = 6_000

@@ -17,8 +17,8 @@ from kafka.errors import KafkaError
 
 from deploy.local import Broker
 from deploy.local.postgres import installed
-from tests.fix_postgres import Database
-from tests.fix_setup import CONTEST, EXAMPLE, Setup
+from tests.support.fix_postgres import Database
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 
 ROWS = (EXAMPLE / "updates.csv").read_text(encoding="utf-8").splitlines(keepends=True)
 DUMP, RESTORE = (installed() / name for name in ("pg_dump", "pg_restore"))
@@ -40,7 +40,7 @@ def night(kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: 
     who = ("--operator", "Ana", "--reason", "typed in wrongly", "--authority", "ONPE")
     code = setup.json("ingest", "retract", "country/pe", *who)["code"]
     setup.run("ingest", "retract", "--confirm", code, "--operator", "Luis")
-    before_it = setup.json("aggregator", "explain", CONTEST)["statements"][-1]["event_id"]
+    before_it = setup.json("results", "explain", CONTEST)["statements"][-1]["event_id"]
     code = setup.json("ingest", "correct", "country/pe", "--figures-of", before_it, *who)["code"]
     setup.run("ingest", "correct", "--confirm", code, "--operator", "Luis")
     setup.aggregate()
@@ -53,16 +53,16 @@ def told(setup: Setup, offset: int, recorded_at: str) -> list[Any]:
         setup.show(),
         setup.json("aggregator", "replay", CONTEST),
         setup.json("aggregator", "replay", CONTEST, "--to-offset", str(offset)),
-        setup.json("aggregator", "show", CONTEST, "--at-offset", str(offset)),
-        setup.json("aggregator", "show", CONTEST, "--at-time", recorded_at),
-        setup.json("aggregator", "explain", CONTEST),
+        setup.json("results", "show", CONTEST, "--at-offset", str(offset)),
+        setup.json("results", "show", CONTEST, "--at-time", recorded_at),
+        setup.json("results", "explain", CONTEST),
     ]
 
 
 def test_an_empty_machine_has_the_same_night_from_the_log_alone(
     night: Setup, own_kafka_server: Broker, new_database: Callable[..., Database], tmp_path: Path
 ) -> None:
-    half = night.json("aggregator", "show", CONTEST, "--at-offset", "29")
+    half = night.json("results", "show", CONTEST, "--at-offset", "29")
     before = told(night, 29, half["as_of"]["recorded_at"])
     assert len({str(answer["as_of"]) for answer in before[:5] if "as_of" in answer}) > 1
 

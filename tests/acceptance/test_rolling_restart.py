@@ -8,14 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests import builders
 from tests.acceptance.test_operator import on_the_log
 from tests.acceptance.test_rebuild_under_load import FIRST, Feed
 from tests.acceptance.test_rebuild_under_load import Night as Sheets
-from tests.fix_observed import Night, Observed
-from tests.fix_setup import CONTEST, EXAMPLE, Setup
-from tests.servers import Broker
-from tests.waiting import WITHIN_S, eventually
+from tests.support import builders
+from tests.support.fix_observed import Night, Observed
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
+from tests.support.servers import Broker
+from tests.support.waiting import WITHIN_S, eventually
 
 RESTARTS = 5
 PER_SECOND = 200

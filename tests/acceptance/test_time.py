@@ -11,16 +11,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from aggregator.count import Count, of_state
-from aggregator.folding import Folding
-from aggregator.log import Log
-from aggregator.moment import NOW, Moment
-from aggregator.past import Past
-from aggregator.views import Views
-from runtime.access import KafkaAccess
+from aggregator.log.reader import Log
+from aggregator.replay.answer import of_state
+from aggregator.replay.fold_to_moment import Folding
+from results.as_of import Past
+from results.count import Count
+from results.moment import NOW, Moment
+from results.reader import Reader
+from runtime.kafka.access import KafkaAccess
 from schemas.count_update import CountUpdate
 from tests.acceptance.conftest import ACTAS, Night
-from tests.fix_setup import CONTEST
+from tests.support.fix_setup import CONTEST
 
 DOC = (Path(__file__).parents[2] / "docs" / "time.md").read_text(encoding="utf-8")
 
@@ -35,7 +36,7 @@ def changes(area: Any) -> dict[str, int]:
 
 
 def test_the_fall_of_05_19_and_the_one_event_behind_it(night: Night) -> None:
-    fall = night.setup.json("aggregator", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
+    fall = night.setup.json("results", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
     assert changes(fall["area"]) == {
         "peru-libre": -90,
         "fuerza-popular": -90,
@@ -61,14 +62,14 @@ def test_the_fall_of_05_19_and_the_one_event_behind_it(night: Night) -> None:
 
 
 def test_the_fall_is_told_in_words(night: Night) -> None:
-    told = night.setup.run("aggregator", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
+    told = night.setup.run("results", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
     assert "inferred: 1 counted sheet became observed and went to the electoral jury (JEE)" in told
     assert "Events behind it: 1\n" in told
 
 
 def test_what_the_last_moment_of_the_sheets_changed_by_region(night: Night) -> None:
     second = night.counts[ACTAS[1]]["as_of"]["offset"]
-    answer = night.setup.json("aggregator", "diff", CONTEST, f"offset:{second}", "now", "--limit", "3")
+    answer = night.setup.json("results", "diff", CONTEST, f"offset:{second}", "now", "--limit", "3")
     before, later = (night.counts[m] for m in ACTAS[1:])
     for i, selection in enumerate(answer["area"]["selections"]):
         assert selection["votes"]["before"] == before["selections"][i]["votes"]
@@ -81,7 +82,7 @@ def test_what_the_last_moment_of_the_sheets_changed_by_region(night: Night) -> N
 
 
 def test_from_bulletins_to_sheets_the_figures_are_said_to_be_of_two_kinds(night: Night) -> None:
-    told = night.setup.run("aggregator", "diff", CONTEST, "2021-06-08T16:14Z", "now", "--limit", "1")
+    told = night.setup.run("results", "diff", CONTEST, "2021-06-08T16:14Z", "now", "--limit", "1")
     assert "OFFICIAL → COMPUTED" in told
     assert "of two kinds" in told
 
@@ -96,7 +97,7 @@ def stated(night: Night) -> dict[str, list[int]]:
 
 
 def test_the_course_of_the_night_has_one_change_of_the_lead(night: Night) -> None:
-    course = night.setup.json("aggregator", "timeline", CONTEST)
+    course = night.setup.json("results", "timeline", CONTEST)
     official, computed = course["official"], course["computed"]
     assert (len(official), len(computed)) == (44, 3)
     assert {p["stated_at"]: [s["votes"] for s in p["selections"]] for p in official}.items() <= stated(night).items()
@@ -120,11 +121,11 @@ def test_the_course_of_the_night_has_one_change_of_the_lead(night: Night) -> Non
 
 
 def test_the_course_hour_by_hour_and_a_limit(night: Night) -> None:
-    hourly = night.setup.json("aggregator", "timeline", CONTEST, "--every", "1h")
+    hourly = night.setup.json("results", "timeline", CONTEST, "--every", "1h")
     hours = [p["stated_at"][:13] for p in hourly["official"]]
     assert len(hours) == len(set(hours)) == 35
     assert hourly["official"][-1]["stated_at"] == "2021-06-08T23:19:00Z"
-    night.setup.run("aggregator", "timeline", CONTEST, "--limit", "46", expect=2)
+    night.setup.run("results", "timeline", CONTEST, "--limit", "46", expect=2)
 
 
 def without_digest(count: Count) -> Count:
@@ -136,7 +137,7 @@ def test_the_state_at_each_of_the_44_bulletins_from_the_tables_and_from_the_log(
     of_the_sheets = night.counts[ACTAS[0]]
     agree = []
     with (
-        Views(night.setup.database.reader_url) as views,
+        Reader(night.setup.database.reader_url) as views,
         Log(KafkaAccess(night.setup.bootstrap_servers), night.setup.names.events) as log,
     ):
         bulletins = [record for records in log.read_to_end(0, 0, 45) for record in records]
@@ -160,7 +161,7 @@ def test_the_state_at_each_of_the_44_bulletins_from_the_tables_and_from_the_log(
 
 def test_a_bulletins_time_after_the_sheets_came_from_the_tables_and_from_the_log(night: Night) -> None:
     time = "2021-06-08T16:18Z"
-    from_tables = night.setup.json("aggregator", "show", CONTEST, "--at-reported", time)
+    from_tables = night.setup.json("results", "show", CONTEST, "--at-reported", time)
     from_log = night.setup.json("aggregator", "replay", CONTEST, "--to-reported", time)
     assert from_tables == from_log | {"digest": None}
     assert from_tables["basis"] == "COMPUTED"
@@ -170,7 +171,7 @@ def test_a_bulletins_time_after_the_sheets_came_from_the_tables_and_from_the_log
 def test_the_state_after_each_moment_of_the_sheets_is_still_in_the_tables(night: Night, moment: str) -> None:
     live = night.counts[moment]
     recorded_at = live["as_of"]["recorded_at"]
-    with Views(night.setup.database.reader_url) as views:
+    with Reader(night.setup.database.reader_url) as views:
         past = Past(views, CONTEST, Moment(offset=live["as_of"]["offset"])).count(None)
         by_log_time = Past(views, CONTEST, Moment.parse(f"recorded:{recorded_at}")).count(None)
     assert json.loads(past.model_dump_json()) | {"digest": live["digest"]} == live

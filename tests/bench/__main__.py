@@ -25,29 +25,29 @@ from typing import Any
 import psycopg
 from kafka import KafkaProducer
 
-from aggregator import consume
-from aggregator import replay as replaying
-from aggregator.columns import Reader
-from aggregator.fold import ContestState, evolve
-from aggregator.folding import Folding
-from aggregator.log import Log
-from aggregator.migrate import migrate
-from aggregator.moment import Moment
-from aggregator.parallel import cores
-from aggregator.records import RawRecord, recorded_of_raw
-from aggregator.roll import Roll
-from aggregator.rows import UPDATE, update_row
-from aggregator.wire import is_update
+from aggregator.columns.columns import Reader
+from aggregator.columns.roll import Roll
+from aggregator.columns.wire import is_update
+from aggregator.fold.fold import ContestState, evolve
+from aggregator.live import run as consume
+from aggregator.log.reader import Log
+from aggregator.replay import replay as replaying
+from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.workers import cores
+from aggregator.tables.migrate import migrate
+from aggregator.tables.rows import UPDATE, update_row
 from deploy.local import Stack
-from runtime import librdkafka
-from runtime.access import KafkaAccess
+from results.moment import Moment
+from runtime.kafka import librdkafka
+from runtime.kafka.access import KafkaAccess
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
+from schemas.log_record import RawRecord, recorded_of_raw
 from schemas.topics import TopicNames
 from schemas.types import ReportingUnitType
 from tests.bench.past import moments
 from tests.bench.timing import line, rate, timed
-from tests.builders import bulletin, contest
+from tests.support.builders import bulletin, contest
 
 CHECKOUT = Path(__file__).parents[2]
 CONTEST = "pe-2021-president-runoff"
@@ -119,7 +119,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
         timed(lambda: bench.run("aggregator", "run", "--until-caught-up")),
         "s",
     )
-    show = json.loads(bench.run("aggregator", "show", CONTEST, "--json"))
+    show = json.loads(bench.run("results", "show", CONTEST, "--json"))
     print(f"{'(the count is right: ' + str(show['lead'] == 43_957) + ')':<58}\n")
 
     gc.set_threshold(200_000, 20, 100)  # as the services do
@@ -147,7 +147,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
         seconds = _aggregate_anew(bench, size)
         line(f"live: log to committed, {size:,} a batch, one process", len(records) / seconds, "events/s", copy)
     moments(bench.settings["reader_url"], CONTEST)
-    before = json.loads(bench.run("aggregator", "show", CONTEST, "--json"))["digest"]
+    before = json.loads(bench.run("results", "show", CONTEST, "--json"))["digest"]
     told: list[str] = []
     line(
         "rebuild beside and take over, whole command",
@@ -155,7 +155,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
         "s",
     )
     print(f"    {told[0].split('. ')[-1].strip()}")
-    assert json.loads(bench.run("aggregator", "show", CONTEST, "--json"))["digest"] == before
+    assert json.loads(bench.run("results", "show", CONTEST, "--json"))["digest"] == before
     latencies = _latencies(bench)
     line("one update, publish to the view: p50", statistics.median(latencies) * 1000, "ms")
     line("one update, publish to the view: p99", statistics.quantiles(latencies, n=100)[98] * 1000, "ms")

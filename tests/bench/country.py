@@ -1,4 +1,4 @@
-"""The made-up country of `tests.bench.nights`: its areas, named as Peru names them, and its contests."""
+"""The made-up country of `tests.support.nights`: its areas, named as Peru names them, and its contests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.identity import NIL, named
 from schemas.types import ReportingUnitType
 
 if TYPE_CHECKING:
-    from tests.bench.nights import Night
+    from tests.support.nights import Night
 
 
 def definition(night: Night, number: int) -> ContestDefined:

@@ -1,4 +1,4 @@
-"""Puts a made-up night on a topic: `python -m tests.bench.nights`.
+"""Puts a made-up night on a topic: `python -m tests.support.nights`.
 
 Beside the services, not one of them: it writes what no office said. So it only fills a topic that is empty. A crash leaves
 the first part of the night there; make the same again on another topic.
@@ -25,13 +25,13 @@ from kafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ingest.broker import reach
 from ingest.errors import BrokerAway, TopicRefused
-from ingest.publish import create, inspect
-from runtime.access import KafkaAccess
+from ingest.publish.publisher import create, inspect
+from ingest.publish.reachable import reach
+from runtime.kafka.access import KafkaAccess
 from schemas.codec import Message
 from schemas.topics import EVENTS
-from tests.bench.nights import Night, messages, rough
+from tests.support.nights import Night, messages, rough
 
 IN_FLIGHT = 20_000
 """Unacknowledged messages at most."""
@@ -161,7 +161,7 @@ def _bar() -> Progress:
 def _parser() -> argparse.ArgumentParser:
     usual = Night()
     parser = argparse.ArgumentParser(
-        prog="python -m tests.bench.nights",
+        prog="python -m tests.support.nights",
         description="Put a made-up election night on a new topic. The same options make the same events, byte for byte.",
     )
     parser.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT", help="brokers, separated by commas")

@@ -1,4 +1,4 @@
-"""What the office says of one sheet, and of the whole country, from statement to statement; for `tests.bench.nights`.
+"""What the office says of one sheet, and of the whole country, from statement to statement; for `tests.support.nights`.
 
 Figures agree with each other in every state, so that no rule is broken: ballots cast are valid, blank and null votes and
 never exceed the roll; an annulled sheet keeps its ballots as null votes.
@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from ingest.adapters.sheets import STATUSES
+from ingest.feeds.sheets import STATUSES
 from schemas.count_update import Counts, CountUpdate, SubUnits
 from schemas.types import CountStatus, ReportingUnitType, ReviewReason
 
 if TYPE_CHECKING:
-    from tests.bench.nights import Night
+    from tests.support.nights import Night
 
 Chance = Callable[[], float]
 """The next random number, 0 ≤ n < 1."""

@@ -1,6 +1,6 @@
 """`python -m tests.bench.memory`: what a replay of a long log takes, while it goes on: it grows with the units, not with the events.
 
-The log is one that is there already; `python -m tests.bench.nights` makes one of any length.
+The log is one that is there already; `python -m tests.support.nights` makes one of any length.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import gc
 import time
 from pathlib import Path
 
-from aggregator.folding import Folding
-from aggregator.log import Log
-from aggregator.moment import Moment
-from aggregator.replay import fold_log
-from runtime.access import KafkaAccess
+from aggregator.log.reader import Log
+from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.replay import fold_log
+from results.moment import Moment
+from runtime.kafka.access import KafkaAccess
 from schemas.topics import TopicNames
 
 _MB = 1_048_576

@@ -14,10 +14,10 @@ from functools import partial
 
 import psycopg
 
-from aggregator.count import NothingCounted
-from aggregator.moment import Moment
-from aggregator.past import Past
-from aggregator.views import Views
+from results.as_of import Past
+from results.count import NothingCounted
+from results.moment import Moment
+from results.reader import Reader
 from schemas.types import ReportingUnitType
 from tests.bench.timing import line, timed
 
@@ -54,7 +54,7 @@ def moments(reader_url: str, contest: str) -> None:
         "an official time": [Moment(stated_at=at) for at in times],
         "both": [Moment(offset=chance.randint(of, last), stated_at=at) for of, at in zip(offsets, times, strict=True)],
     }
-    with Views(reader_url) as views:
+    with Reader(reader_url) as views:
         areas = [a.area_id for a in views.contest(contest)[0].areas if a.type is ReportingUnitType.MUNICIPALITY]
 
         def outermost(moment: Moment) -> None:

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 from deploy.local.server import free_port
-from tests.containers import KAFKA_IMAGE, POSTGRES_IMAGE, NoContainers, engine
-from tests.fix_setup import CHECKOUT, CONTEST
-from tests.waiting import WITHIN_S
+from tests.support.containers import KAFKA_IMAGE, POSTGRES_IMAGE, NoContainers, engine
+from tests.support.fix_setup import CHECKOUT, CONTEST
+from tests.support.waiting import WITHIN_S
 
 BASE_IMAGE = "python:3.13-slim"
 REVISION = "of-a-test"
@@ -137,7 +137,7 @@ class Project:
 
     def counted(self, digest: str) -> bool:
         """Whether the contest's digest, as `show` gives it, is this one."""
-        shown = self.answer("aggregator", "escrutinio-aggregator", "show", CONTEST)
+        shown = self.answer("aggregator", "escrutinio", "show", CONTEST)
         return shown is not None and shown["digest"] == digest
 
     def put(self, document: Path) -> None:

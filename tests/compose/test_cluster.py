@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.compose.conftest import Project
-from tests.fix_setup import CONTEST, EXAMPLE, Setup
-from tests.ingest_samples import many_sheets
-from tests.servers import Broker
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
+from tests.support.ingest_samples import many_sheets
+from tests.support.servers import Broker
 
 BROKERS = {1: "kafka", 2: "kafka-2", 3: "kafka-3"}
 SHEETS = 16_000

@@ -19,8 +19,8 @@ import yaml
 
 from tests.compose.conftest import REVISION, Project
 from tests.compose.test_files import RELEASE
-from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
-from tests.servers import Broker
+from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.support.servers import Broker
 
 NINETEEN_TWENTY_THREE = "2021-06-08T00:23:00Z"
 KILLED = ("kafka", "postgres", "ingest", "aggregator")
@@ -55,7 +55,7 @@ def test_the_night_goes_on_while_everything_is_killed_in_turn(
         project.until(partial(project.counted, digest), f"what came while {service} was killed is in the count")
         assert restarts == {other: project.inspect(other)["RestartCount"] for other in restarts}, "the others stayed up"
 
-    show = ["escrutinio-aggregator", "show", CONTEST, "--at-reported", NINETEEN_TWENTY_THREE]
+    show = ["escrutinio", "show", CONTEST, "--at-reported", NINETEEN_TWENTY_THREE]
     votes = {one["selection_id"]: one["votes"] for one in project.answer("aggregator", *show)["selections"]}
     assert votes == {"peru-libre": 8_548_929, "fuerza-popular": 8_457_547}
     project.compose("exec", "-T", "aggregator", "escrutinio-aggregator", "verify", CONTEST)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.fix_setup import CHECKOUT
+from tests.support.fix_setup import CHECKOUT
 
 ALONE = ("docker-compose.yml",)
 CLUSTER = (*ALONE, "deploy/compose.cluster.yml")

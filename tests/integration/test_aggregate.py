@@ -14,27 +14,34 @@ from click.testing import CliRunner, Result
 from kafka.admin import KafkaAdminClient
 from kafka.admin._partitions import NewPartitions
 
-from aggregator import consume, replay
 from aggregator.cli import main
-from aggregator.count import Basis, NothingCounted, of_state
-from aggregator.log import Log, LogError
-from aggregator.migrate import MigrationError, migrate
-from aggregator.moment import Moment
-from aggregator.records import recorded_of_raw
-from aggregator.store import Batch, Fenced, Store, StoreError
-from aggregator.views import Views
-from runtime.access import KafkaAccess
+from aggregator.live import run as consume
+from aggregator.live.partition import PartitionFold
+from aggregator.log.errors import LogError
+from aggregator.log.reader import Log
+from aggregator.replay import replay
+from aggregator.replay.answer import of_state
+from aggregator.tables.batch import Batch
+from aggregator.tables.errors import Fenced, StoreError
+from aggregator.tables.migrate import migrate
+from aggregator.tables.writer import Store
+from results.count import Basis, NothingCounted
+from results.moment import Moment
+from results.reader import Reader
+from results.version import MigrationError
+from runtime.kafka.access import KafkaAccess
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import Correction, CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.identity import NIL, named
+from schemas.log_record import recorded_of_raw
 from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ReviewReason, UpdateKind
-from tests.builders import AREA_PATH, CONTEST, STARTS, bulletin, contest, revised, sheet
-from tests.fix_aggregate import EventLog, aggregate, count_of
-from tests.fix_kafka import create_topic
-from tests.fix_postgres import Database
-from tests.servers import Broker, Postgres
-from tests.waiting import WITHIN_S, eventually
+from tests.support.builders import AREA_PATH, CONTEST, STARTS, bulletin, contest, revised, sheet
+from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_kafka import create_topic
+from tests.support.fix_postgres import Database
+from tests.support.servers import Broker, Postgres
+from tests.support.waiting import WITHIN_S, eventually
 
 
 def test_totals_of_every_level_are_the_sum_of_the_sheets(event_log: EventLog, totals: Database) -> None:
@@ -165,7 +172,7 @@ def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: 
         aggregate(event_log, totals)
         before = count_of(totals, CONTEST)
         records = next(iter(log.read({0: 0})))
-        batch = consume.PartitionFold().take(records)
+        batch = PartitionFold().take(records)
         with pytest.raises(Fenced, match="nothing was written"):
             zombie.commit(old, batch)
     assert count_of(totals, CONTEST) == before
@@ -183,7 +190,7 @@ def test_a_commit_that_does_not_start_at_the_cursor_is_refused(event_log: EventL
 
 def test_a_restart_is_no_commit(event_log: EventLog, totals: Database) -> None:
     def last_commit() -> object:
-        with Views(totals.reader_url) as views:
+        with Reader(totals.reader_url) as views:
             (cursor,) = views.cursors()
         return cursor["updated_at"], cursor["next_offset"]
 
@@ -257,7 +264,7 @@ def test_an_unreadable_message_stops_its_own_contest_only(event_log: EventLog, t
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [10, 20]
     assert [s.votes for s in count_of(totals, "other").selections] == [20, 40]
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         by_id = {row["contest_id"]: row for row in views.status()}
     assert by_id[CONTEST]["blocked"]
     assert by_id[CONTEST]["blocked_offset"] == poison
@@ -275,7 +282,7 @@ def test_a_message_of_no_contest_is_parked_and_shown(event_log: EventLog, totals
     event_log.append_raw(None, b"?")
     event_log.append([sheet(1)])
     aggregate(event_log, totals)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         assert [row["messages"] for row in views.unattributed()] == [1]
     assert count_of(totals, CONTEST).sub_units["counted"] == 1
 
@@ -285,7 +292,7 @@ def test_what_no_database_can_hold_stops_its_own_contest_only(event_log: EventLo
     event_log.append_raw(b"\0", b"?", [("a\0b", b"\0")])
     event_log.append([sheet(1)])
     aggregate(event_log, totals)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         assert {row["contest_id"]: row["messages"] for row in views.unattributed()} == {"␀": 1}
     assert count_of(totals, CONTEST).sub_units["counted"] == 1
 
@@ -336,13 +343,13 @@ def test_several_partitions_are_aggregated_each_by_its_own_cursor(event_log: Eve
     event_log.append([sheet(n, contest_id=i) for n in range(3) for i in ids])
     aggregate(event_log, totals)
     assert {i: count_of(totals, i).sub_units["counted"] for i in ids} == dict.fromkeys(ids, 3)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         assert sorted(c["partition"] for c in views.cursors()) == [0, 1, 2]
 
 
 def test_explain_tells_a_sheet_that_went_back_to_the_jury(event_log: EventLog, totals: Database) -> None:
-    from aggregator.explain import changes
-    from aggregator.rows import recorded_of
+    from results.changes import changes
+    from results.rows import recorded_of
     from schemas.count_update import UnitKey
 
     counted = sheet(1, {"a": 90, "b": 90})
@@ -356,7 +363,7 @@ def test_explain_tells_a_sheet_that_went_back_to_the_jury(event_log: EventLog, t
     )
     event_log.append([contest(), counted, observed])
     aggregate(event_log, totals)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         rows = []
         for row in views.history(CONTEST, UnitKey("precinct", "000001")):
             event = recorded_of(row).event
@@ -369,7 +376,7 @@ def test_explain_tells_a_sheet_that_went_back_to_the_jury(event_log: EventLog, t
 
 def test_an_older_database_is_refused_with_what_to_do(database: Database) -> None:
     with pytest.raises(MigrationError, match="run `escrutinio-aggregator migrate`"):
-        Views(database.reader_url)
+        Reader(database.reader_url)
     applied, waiting = migrate(database.owner_url)
     assert ([m.version for m in applied], waiting) == ([1, 2], [])
     assert migrate(database.owner_url) == ([], [])
@@ -414,7 +421,7 @@ def test_it_waits_for_a_broker_and_a_database_that_go_away(
         runner.join(WITHIN_S)
         log.producer.close()
     assert not runner.is_alive()
-    with Views(postgres.reader_url) as views:
+    with Reader(postgres.reader_url) as views:
         assert views.count(CONTEST, None).sub_units["counted"] == 3
 
 
@@ -580,7 +587,7 @@ def test_explain_counts_moves_by_the_offices_own_order(event_log: EventLog, tota
     late = sheet(1, {"a": 0, "b": 0}, after=first, hours=13, status=CountStatus.PENDING)
     event_log.append([contest(), first, late, sheet(1, {"a": 11, "b": 20}, after=late, hours=16)])
     aggregate(event_log, totals)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         (snapshot,) = views.snapshots(CONTEST, "xx", "precinct")
     assert [(m["before"], m["after"], m["units"]) for m in snapshot["moves"]] == [
         ("COUNTED", "COUNTED", 1),

@@ -21,9 +21,9 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.local.server import free_port
-from tests.fix_observed import Night, documented_metrics
-from tests.ingest_samples import ACTA
-from tests.waiting import eventually
+from tests.support.fix_observed import Night, documented_metrics
+from tests.support.ingest_samples import ACTA
+from tests.support.waiting import eventually
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "deploy" / "observability"

@@ -32,13 +32,13 @@ from backup.manifest import Manifest, Record
 from backup.restore import restore
 from deploy.local import Broker
 from deploy.local.server import free_port
-from runtime.access import KafkaAccess
-from runtime.ask import ask
+from runtime.healthcheck import ask
+from runtime.kafka.access import KafkaAccess
 from schemas.topics import EVENTS
-from tests.fix_disk import SmallDisk
-from tests.fix_kafka import create_topic
-from tests.ingest_samples import ROOT
-from tests.waiting import WITHIN_S, eventually
+from tests.support.fix_disk import SmallDisk
+from tests.support.fix_kafka import create_topic
+from tests.support.ingest_samples import ROOT
+from tests.support.waiting import WITHIN_S, eventually
 
 
 def ignore(*_: object) -> None:

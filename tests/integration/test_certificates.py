@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
-from aggregator.log import Log
+from aggregator.log.reader import Log
 from deploy import secrets as making
 from deploy.local.errors import StartFailed
 from deploy.secrets import Secrets
-from runtime.access import AccessRefused, KafkaAccess
-from tests.fix_secured import SecuredBroker
-from tests.waiting import eventually
+from runtime.kafka.access import AccessRefused, KafkaAccess
+from tests.support.fix_secured import SecuredBroker
+from tests.support.waiting import eventually
 
 TOPIC = "results.events"
 

@@ -10,16 +10,17 @@ from uuid import UUID
 import pytest
 from click.testing import CliRunner
 
-from aggregator import checkpoint
-from aggregator.checkpoint import CheckpointError, read
 from aggregator.cli import main
-from aggregator.fold import ContestState
-from aggregator.log import Log, LogError
-from aggregator.moment import NOW, Moment
-from aggregator.records import RawRecord
-from aggregator.replay import replay
-from tests.builders import CONTEST, STARTS, bulletin, contest, sheet
-from tests.fix_aggregate import EventLog
+from aggregator.fold.fold import ContestState
+from aggregator.log.errors import LogError
+from aggregator.log.reader import Log
+from aggregator.replay import checkpoint
+from aggregator.replay.checkpoint import CheckpointError, read
+from aggregator.replay.replay import replay
+from results.moment import NOW, Moment
+from schemas.log_record import RawRecord
+from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
+from tests.support.fix_aggregate import EventLog
 from tests.unit.test_checkpoint import told
 from tests.unit.test_merge import folded_whole
 

@@ -11,19 +11,20 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest import correct, publish
-from ingest.archive import Archive
-from ingest.corrections import Wish
+from ingest import operator as correct
 from ingest.errors import Overtaken
+from ingest.news.corrections import Wish
 from ingest.pipeline import Connection, Pipeline
-from ingest.recall import TopicReader
+from ingest.publish import publisher as publish
+from ingest.publish.log_reader import TopicReader
+from ingest.sources.archive import Archive
 from schemas.codec import decode
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.topics import TopicNames
 from schemas.types import UpdateKind
-from tests.builders import CONTEST, contest, sheet
-from tests.fix_aggregate import EventLog, aggregate, count_of
-from tests.fix_postgres import Database
+from tests.support.builders import CONTEST, contest, sheet
+from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_postgres import Database
 
 NOW = datetime(2021, 6, 8, tzinfo=UTC)
 WISH = Wish(

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator.count import AsOf, Basis, Count, NothingCounted, count
-from aggregator.course import between, over_time
-from aggregator.difference import AreaDifference, Difference
-from aggregator.fold import ContestState, evolve
-from aggregator.moment import NOW, Moment
-from aggregator.past import Past
-from aggregator.records import RawRecord, Recorded, recorded_of_raw
-from aggregator.tally import Layout
-from aggregator.timeline import end_of_interval
-from aggregator.views import Views
+from aggregator.fold.fold import ContestState, evolve
+from results.as_of import Past
+from results.count import AsOf, Basis, Count, NothingCounted, count
+from results.difference import AreaDifference, Difference
+from results.moment import NOW, Moment
+from results.over_time import between, over_time
+from results.reader import Reader
+from results.timeline import end_of_interval
+from results.vectors import Layout
 from schemas.count_update import CountUpdate
-from tests.fix_postgres import Database
-from tests.fix_tables import CONTEST, written
-from tests.strategies import (
+from schemas.log_record import RawRecord, Recorded, recorded_of_raw
+from tests.support.fix_postgres import Database
+from tests.support.fix_tables import CONTEST, written
+from tests.support.strategies import (
     COUNTRY,
     PRECINCT,
     a_bulletin,
@@ -44,14 +44,14 @@ from tests.strategies import (
 made_up = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def counted(views: Views, moment: Moment, area: str) -> Count | None:
+def counted(views: Reader, moment: Moment, area: str) -> Count | None:
     try:
         return Past(views, CONTEST, moment).count(area)
     except NothingCounted:
         return None
 
 
-def difference(views: Views, first: Moment, second: Moment, area: str, limit: int = 1000) -> Difference | None:
+def difference(views: Reader, first: Moment, second: Moment, area: str, limit: int = 1000) -> Difference | None:
     try:
         return between(views, CONTEST, first, second, area, limit)
     except NothingCounted:

@@ -15,19 +15,19 @@ import pytest
 from click.testing import CliRunner
 from kafka import KafkaProducer
 
-from aggregator import replay
-from aggregator.cli import main
-from aggregator.moment import Moment
-from aggregator.verify import verify
-from aggregator.views import Views
+from aggregator.replay import replay
+from aggregator.verify.compare import verify
+from results.cli import main
+from results.moment import Moment
+from results.reader import Reader
 from schemas.codec import encode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus
-from tests.builders import CONTEST, contest, sheet
-from tests.fix_aggregate import EventLog, aggregate, count_of
-from tests.fix_postgres import Database
-from tests.fix_secured import SecuredBroker
+from tests.support.builders import CONTEST, contest, sheet
+from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_postgres import Database
+from tests.support.fix_secured import SecuredBroker
 
 ROOT = Path(__file__).parents[2]
 NOTE = "mesa 1: corrección de digitación"
@@ -67,7 +67,7 @@ def test_both_versions_are_added_up_and_replayed_to_one_digest(
     state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
     assert count.digest == state.root()
     assert ([s.votes for s in count.selections], count.blocked) == ([29, 62], None)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         found = verify(views, event_log.kafka, event_log.topic, CONTEST)
     assert (found.equal, found.events, found.differences) == (True, 7, [])
 

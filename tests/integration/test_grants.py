@@ -40,21 +40,22 @@ from kafka.errors import (
 )
 from kafka.protocol.admin import AlterClientQuotasRequest
 
-from aggregator.log import Log, LogError, LogUnreachable
+from aggregator.log.errors import LogError, LogUnreachable
+from aggregator.log.reader import Log
 from backup.kafka_log import KafkaLog
 from deploy import secrets as making
 from deploy.secrets import Addresses, Secrets
-from ingest.publish import inspect
-from runtime import access as accesses
-from runtime.access import AccessError, AccessRefused, KafkaAccess
+from ingest.publish.publisher import inspect
 from runtime.health import LINGER_S
+from runtime.kafka import access as accesses
+from runtime.kafka.access import AccessError, AccessRefused, KafkaAccess
 from schemas.topics import EVENTS
-from tests.fix_observed import Observed
-from tests.fix_postgres import Database
-from tests.fix_secured import GRANTS, SecuredBroker
-from tests.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
-from tests.ingest_samples import ACTA
-from tests.waiting import eventually
+from tests.support.fix_observed import Observed
+from tests.support.fix_postgres import Database
+from tests.support.fix_secured import GRANTS, SecuredBroker
+from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.support.ingest_samples import ACTA
+from tests.support.waiting import eventually
 
 OURS = ("ingest", "aggregator", "backup")
 EVERYBODY = (*OURS, "newsroom-demo")

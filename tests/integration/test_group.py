@@ -20,22 +20,27 @@ from kafka.errors import CoordinatorNotAvailableError
 from kafka.partitioner import murmur2
 from psycopg.conninfo import make_conninfo
 
-from aggregator import consume, replay
 from aggregator.cli import main
-from aggregator.count import NothingCounted, of_state
-from aggregator.log import Log
-from aggregator.moment import Moment
-from aggregator.records import Parked, RawRecord
-from aggregator.store import Batch, Cursor, Fenced, Store, StoreError, StoreUnreachable
-from aggregator.verify import verify
-from aggregator.views import Views
+from aggregator.live import run as consume
+from aggregator.live.partition import PartitionFold
+from aggregator.log.reader import Log
+from aggregator.replay import replay
+from aggregator.replay.answer import of_state
+from aggregator.tables.batch import Batch, Cursor, Parked
+from aggregator.tables.errors import Fenced, StoreError, StoreUnreachable
+from aggregator.tables.writer import Store
+from aggregator.verify.compare import verify
+from results.count import NothingCounted
+from results.moment import Moment
+from results.reader import Reader
 from schemas.codec import encode
 from schemas.errors import EscrutinioError
-from tests.builders import CONTEST, contest, sheet
-from tests.fix_aggregate import EventLog, aggregate, count_of
-from tests.fix_postgres import Database
-from tests.servers import Broker
-from tests.waiting import WITHIN_S, eventually
+from schemas.log_record import RawRecord
+from tests.support.builders import CONTEST, contest, sheet
+from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_postgres import Database
+from tests.support.servers import Broker
+from tests.support.waiting import WITHIN_S, eventually
 
 CHECKOUT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -228,7 +233,7 @@ def _nothing_lost_nothing_doubled(log: EventLog, totals: Database, undisturbed: 
         count = count_of(totals, contest_id)
         assert count == count_of(undisturbed, contest_id) == of_state(state, None, state.root())
         assert count.selections[0].votes == sum(n % 100 for n in range(sheets))
-        with Views(totals.reader_url) as views:
+        with Reader(totals.reader_url) as views:
             assert verify(views, log.kafka, log.topic, contest_id).equal
 
 
@@ -313,16 +318,16 @@ class Run(threading.Thread):
 def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     wide_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("aggregator.log.PATIENCE_S", 2)
-    fold, stuck, go_on = consume.PartitionFold.take, threading.Event(), threading.Event()
+    monkeypatch.setattr("aggregator.log.reader.PATIENCE_S", 2)
+    fold, stuck, go_on = PartitionFold.take, threading.Event(), threading.Event()
 
-    def take(own: consume.PartitionFold, records: list[RawRecord]) -> Batch:
+    def take(own: PartitionFold, records: list[RawRecord]) -> Batch:
         if threading.current_thread() is slow and not stuck.is_set():
             stuck.set()
             go_on.wait(WITHIN_S)
         return fold(own, records)
 
-    monkeypatch.setattr(consume.PartitionFold, "take", take)
+    monkeypatch.setattr(PartitionFold, "take", take)
     slow, other = Run(wide_log, totals), Run(wide_log, totals)
     wide_log.append([contest(c) for c in CONTESTS])
     slow.start()
@@ -378,11 +383,11 @@ def test_a_writer_from_outside_the_group_is_not_fought_with(
 def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
     event_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aggregator.store.COMMIT_S", 1)
+    monkeypatch.setattr("aggregator.tables.writer.COMMIT_S", 1)
     event_log.append([contest()])
     with Log(event_log.kafka, event_log.topic) as log:
         topic_id, records = log.topic_id(), next(log.read_to_end(0))
-    batch = consume.PartitionFold().take(records)
+    batch = PartitionFold().take(records)
     taken: list[Cursor] = []
 
     def frozen() -> Iterator[Parked]:

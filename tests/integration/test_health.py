@@ -15,10 +15,11 @@ import pytest
 
 from deploy.local.server import free_port
 from runtime import health
-from runtime.ask import ask
-from runtime.health import Address, HealthError, Pulse, new_registry, serving
+from runtime.health import HealthError, Pulse, new_registry, serving
+from runtime.healthcheck import ask
+from runtime.settings import Address
 from schemas.errors import EscrutinioError
-from tests.waiting import WITHIN_S
+from tests.support.waiting import WITHIN_S
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -73,7 +74,7 @@ def test_what_is_not_there_is_said(process: Process) -> None:
 
 def test_the_command_has_an_exit_code_and_a_reason(process: Process) -> None:
     def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "runtime.ask", *arguments]
+        command = [sys.executable, "-m", "runtime.healthcheck", *arguments]
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr
         return done.returncode, done.stdout

@@ -22,23 +22,24 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 
 from deploy.local.server import free_port
-from ingest import publish, recall
-from ingest.archive import Archive
 from ingest.errors import ArchiveError, DeliveryFailed, IngestError, LogDamaged, Stopped, TopicRefused
 from ingest.listener import Listener
 from ingest.pipeline import Connection, Pipeline
-from ingest.publish import IN_FLIGHT
+from ingest.publish import log_reader as recall
+from ingest.publish import publisher as publish
+from ingest.publish.publisher import IN_FLIGHT
 from ingest.report import Report
+from ingest.sources.archive import Archive
 from ingest.watch import Watch
-from runtime.access import KafkaAccess
-from runtime.ask import ask
+from runtime.healthcheck import ask
+from runtime.kafka.access import KafkaAccess
 from schemas.codec import Event, Headers, Message, decode, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate
 from schemas.identity import is_named_right, named
 from schemas.topics import TopicNames
 from schemas.types import CorrectionBasis, CountStatus, UpdateKind
-from tests.ingest_samples import (
+from tests.support.ingest_samples import (
     ACTA,
     ACTA_HEADER,
     ACTA_ROWS,
@@ -51,8 +52,8 @@ from tests.ingest_samples import (
     many_sheets,
     needs_data,
 )
-from tests.servers import Broker
-from tests.waiting import WITHIN_S, eventually
+from tests.support.servers import Broker
+from tests.support.waiting import WITHIN_S, eventually
 
 UPDATES = EXAMPLE / "updates.csv"
 
@@ -415,7 +416,7 @@ class Striking(Fetching):
 def test_a_broker_that_dies_while_it_is_sent_to_is_waited_for(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.publish._PATIENCE_S", 1.0)
+    monkeypatch.setattr("ingest.publish.publisher._PATIENCE_S", 1.0)
     desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     screen = Striking(own_kafka_server, after=5_000)
     with desk.pipeline(screen) as pipeline:

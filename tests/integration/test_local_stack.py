@@ -22,11 +22,11 @@ from deploy.local import Broker, Postgres, Stack, State, java
 from deploy.local.account import SYSTEM_DATA
 from deploy.local.errors import StartFailed
 from deploy.local.server import free_port
-from ingest.broker import reach
 from ingest.errors import BrokerAway
+from ingest.publish.reachable import reach
 from runtime.settings import Settings
-from tests.fix_kafka import create_topic
-from tests.waiting import WITHIN_S, eventually
+from tests.support.fix_kafka import create_topic
+from tests.support.waiting import WITHIN_S, eventually
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -182,8 +182,8 @@ def test_while_the_stack_does_not_run_the_commands_name_what_starts_it(
     )
     monkeypatch.chdir(tmp_path)
 
-    def says(*arguments: str) -> bool:
-        line = [sys.executable, "-m", "aggregator", *arguments]
+    def says(package: str, *arguments: str) -> bool:
+        line = [sys.executable, "-m", package, *arguments]
         told = subprocess.run(line, capture_output=True, text=True, timeout=WITHIN_S, check=False)
         assert told.returncode == 2
         return "; the local stack does not run: `make demo` starts it" in told.stderr
@@ -191,12 +191,12 @@ def test_while_the_stack_does_not_run_the_commands_name_what_starts_it(
     mine = Settings.load().kafka
     with pytest.raises(BrokerAway, match="the local stack does not run: `make demo` starts it"):
         reach(mine)
-    assert says("replay", "a-contest")
-    assert says("show", "a-contest")
+    assert says("aggregator", "replay", "a-contest")
+    assert says("results", "show", "a-contest")
     # Who was given another address does not mean the local stack.
     other = Settings.load(bootstrap_servers=f"localhost:{free}").kafka
     assert (other.hint, mine.hint != "") == ("", True)
-    assert not says("show", "a-contest", "--reader-url", f"postgresql://127.0.0.1:{free}/escrutinio")
+    assert not says("results", "show", "a-contest", "--reader-url", f"postgresql://127.0.0.1:{free}/escrutinio")
 
 
 def test_a_crash_of_either_is_seen_said_and_repaired(root: Path) -> None:

@@ -10,15 +10,16 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from aggregator.log import Log, LogError, LogUnreachable
-from aggregator.records import RawRecord
-from runtime.access import AccessRefused, KafkaAccess
+from aggregator.log.errors import LogError, LogUnreachable
+from aggregator.log.reader import Log
+from runtime.kafka.access import AccessRefused, KafkaAccess
+from schemas.log_record import RawRecord
 from schemas.topics import TOPICS
-from tests.fix_aggregate import EventLog
-from tests.fix_kafka import create_topic
-from tests.fix_secured import GRANTS, SecuredBroker
-from tests.servers import Broker
-from tests.waiting import WITHIN_S
+from tests.support.fix_aggregate import EventLog
+from tests.support.fix_kafka import create_topic
+from tests.support.fix_secured import GRANTS, SecuredBroker
+from tests.support.servers import Broker
+from tests.support.waiting import WITHIN_S
 
 pytestmark = pytest.mark.usefixtures("kafka_client")
 EVENTS = TOPICS[0].name
@@ -150,7 +151,7 @@ def test_what_is_deleted_before_it_is_read_is_missed(event_log: EventLog) -> Non
 def test_a_topic_that_is_deleted_while_it_is_read_is_missed(
     event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aggregator.log.STALL_S", 1)
+    monkeypatch.setattr("aggregator.log.reader.STALL_S", 1)
     filled(event_log, 3)
     with Log(event_log.kafka, event_log.topic) as log:
         reading = log.read({0: 0})
@@ -186,7 +187,7 @@ def test_a_broker_that_comes_back_is_read_on(own_kafka_server: Broker) -> None:
 
 
 def test_a_broker_that_stays_away_is_said(own_kafka_server: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aggregator.log.STALL_S", 1)
+    monkeypatch.setattr("aggregator.log.reader.STALL_S", 1)
     create_topic(own_kafka_server, EVENTS)
     with Log(KafkaAccess(own_kafka_server.bootstrap_servers), EVENTS) as log:
         reading = log.read({0: 0})
@@ -224,7 +225,7 @@ def test_a_reader_without_a_group_needs_no_grant_for_one(secured_server: Secured
 
 
 def test_a_stalled_reading_is_made_anew(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aggregator.log.STALL_S", 0.3)
+    monkeypatch.setattr("aggregator.log.reader.STALL_S", 0.3)
     with Log(event_log.kafka, event_log.topic) as log:
         first = log._poller
         reading = log.read({0: 0}, wait_ms=50)

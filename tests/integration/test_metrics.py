@@ -12,11 +12,11 @@ from pathlib import Path
 import psycopg
 
 from runtime.health import LINGER_S
-from tests.fix_observed import Night, Observed, documented_metrics, night_on
-from tests.fix_setup import CHECKOUT, CONTEST
-from tests.ingest_samples import ACTA
-from tests.servers import Broker, Postgres
-from tests.waiting import eventually
+from tests.support.fix_observed import Night, Observed, documented_metrics, night_on
+from tests.support.fix_setup import CHECKOUT, CONTEST
+from tests.support.ingest_samples import ACTA
+from tests.support.servers import Broker, Postgres
+from tests.support.waiting import eventually
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 

@@ -7,15 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from aggregator import replay
-from aggregator.log import Log
-from aggregator.moment import Moment
-from aggregator.records import RawRecord, recorded_of_raw
-from runtime.access import KafkaAccess
+from aggregator.log.reader import Log
+from aggregator.replay import replay
+from results.moment import Moment
+from runtime.kafka.access import KafkaAccess
 from schemas.codec import encode
-from tests.bench import fill, naive
-from tests.bench.nights import BEGIN, Night, log, rough
-from tests.servers import Broker
+from schemas.log_record import RawRecord, recorded_of_raw
+from tests.bench import fill
+from tests.support import naive
+from tests.support.nights import BEGIN, Night, log, rough
+from tests.support.servers import Broker
 
 EVENTS = 600
 UNITS = 30

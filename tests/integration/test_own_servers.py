@@ -11,9 +11,9 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 
 from deploy.local.postgres import OWNER, READER, WRITER
-from tests.fix_kafka import create_topic
-from tests.fix_postgres import Database
-from tests.servers import Broker, Postgres, Server
+from tests.support.fix_kafka import create_topic
+from tests.support.fix_postgres import Database
+from tests.support.servers import Broker, Postgres, Server
 
 ENDS: dict[str, Callable[[Server], object]] = {"killed": lambda one: one.kill(), "stopped": lambda one: one.stop()}
 

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.fold import ContestState
-from aggregator.log import LogError
-from aggregator.moment import NOW, Moment
-from aggregator.parallel import split
-from aggregator.replay import replay
+from aggregator.fold.fold import ContestState
+from aggregator.log.errors import LogError
+from aggregator.replay.replay import replay
+from aggregator.replay.workers import split
+from results.moment import NOW, Moment
 from schemas.contest import Selection
 from schemas.errors import ContractError
 from schemas.identity import NIL, named
 from schemas.types import ReportingUnitType
-from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
-from tests.fix_aggregate import EventLog
+from tests.support.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
+from tests.support.fix_aggregate import EventLog
+from tests.support.waiting import WITHIN_S, eventually
 from tests.unit.test_merge import whole
-from tests.waiting import WITHIN_S, eventually
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -77,7 +77,7 @@ def test_what_a_worker_cannot_read_is_told_as_ever(event_log: EventLog) -> None:
 def test_a_worker_that_finds_no_log_says_so(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     event_log.append([contest(), *(sheet(n) for n in range(40))])
     monkeypatch.setattr(
-        "aggregator.parallel.split", lambda begin, end, _parts: [*split(begin, end, 1), (end + 5, end + 9)]
+        "aggregator.replay.replay.workers.split", lambda begin, end, _parts: [*split(begin, end, 1), (end + 5, end + 9)]
     )
     with pytest.raises(LogError, match="before offset"):
         replayed(event_log, 2)
@@ -86,9 +86,10 @@ def test_a_worker_that_finds_no_log_says_so(event_log: EventLog, monkeypatch: py
 _ONE = """
 import sys
 import time
-from aggregator import parallel, replay
-from aggregator.moment import NOW
-from runtime.access import KafkaAccess
+from aggregator.replay import workers as parallel
+from aggregator.replay import replay
+from results.moment import NOW
+from runtime.kafka.access import KafkaAccess
 
 def hang(*_anything):
     # this process's own part takes for ever: the others are there as long

@@ -11,23 +11,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator.count import NothingCounted, of_state
-from aggregator.fold import AreaTotal
-from aggregator.folding import Folding
-from aggregator.moment import NOW, Moment
-from aggregator.past import Past
-from aggregator.queries import queries
-from aggregator.records import RawRecord, Recorded
-from aggregator.tally import Layout
-from aggregator.verdict import Verdict
-from aggregator.verify import Tables
-from aggregator.views import Views
-from tests.bench import naive
-from tests.bench.nights import Night
-from tests.bench.nights import log as made_up
-from tests.fix_postgres import Database
-from tests.fix_tables import CONTEST, written
-from tests.strategies import (
+from aggregator.replay.answer import of_state
+from aggregator.replay.fold_to_moment import Folding
+from aggregator.verify.compare import Tables
+from aggregator.verify.report import Report
+from results.as_of import Past
+from results.count import NothingCounted
+from results.moment import NOW, Moment
+from results.named_sql import named_sql
+from results.reader import Reader
+from results.vectors import AreaTotal, Layout
+from schemas.log_record import RawRecord, Recorded
+from tests.support import naive
+from tests.support.fix_postgres import Database
+from tests.support.fix_tables import CONTEST, written
+from tests.support.nights import Night
+from tests.support.nights import log as made_up
+from tests.support.strategies import (
     NIGHT,
     PRECINCT,
     a_contest,
@@ -51,14 +51,14 @@ def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> obj
         return None
 
 
-def totals(views: Views, moment: Moment, areas: Sequence[str]) -> dict[str, AreaTotal]:
+def totals(views: Reader, moment: Moment, areas: Sequence[str]) -> dict[str, AreaTotal]:
     try:
         return Past(views, CONTEST, moment).totals(areas)
     except NothingCounted:
         return {}
 
 
-def from_the_tables(views: Views, moment: Moment, area: str) -> object:
+def from_the_tables(views: Reader, moment: Moment, area: str) -> object:
     try:
         return Past(views, CONTEST, moment).count(area)
     except NothingCounted:
@@ -121,7 +121,7 @@ def test_what_came_late_is_found_by_its_own_index_and_not_by_reading_the_history
     with psycopg.connect(tables.owner_url, autocommit=True) as db:
         db.execute("VACUUM ANALYZE aggregate.count_update_history")  # as autovacuum does in time
         before = db.execute(scans).fetchone()
-        with Views(tables.reader_url) as views:
+        with Reader(tables.reader_url) as views:
             Past(views, "pe-2021-night-1", Moment(stated_at=log[3_000].update.stated_at)).totals(["pe"])
         after = db.execute(scans).fetchone()
     assert before is not None
@@ -142,7 +142,7 @@ def test_that_index_is_for_offsets_of_what_came_late_and_for_no_list_of_offsets(
             db.execute(f"DROP INDEX count_update_history_{better}")
 
         def plan(query: str, **asked: object) -> str:
-            return str(db.execute("EXPLAIN " + queries("views")[query], where | asked).fetchall())
+            return str(db.execute("EXPLAIN " + named_sql("results", "reader")[query], where | asked).fetchall())
 
         assert "count_update_history_late" not in plan("updates_at", offsets=[1, 2, 3])
         for told in (plan("late_changes", **late), plan("last_late", after=1)):
@@ -177,7 +177,7 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
                 total = told.get(area)
                 assert (layout.named(total.vector) if total is not None else nothing) == figures, (moment, area)
         offset = data.draw(st.sampled_from(night)).offset
-        kept = Tables(views, CONTEST, Verdict(CONTEST, offset), offset)
+        kept = Tables(views, CONTEST, Report(CONTEST, offset), offset)
         folding = Folding(CONTEST, Moment(offset=offset), kept.compare)
         folding.take(records)
         assert kept.digest() == folding.state.root()

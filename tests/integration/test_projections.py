@@ -17,26 +17,29 @@ import pytest
 from click.testing import CliRunner
 from psycopg.sql import SQL, Identifier
 
-from aggregator import consume, fold, tally
 from aggregator.cli import main
-from aggregator.count import Basis, NothingCounted
-from aggregator.keep import replay_into
-from aggregator.moment import NOW, Moment
-from aggregator.past import Past
-from aggregator.projection import LIVE, Projection, ProjectionError
-from aggregator.projections import NotEqual, Projections, ReadersBusy, TakeOver
-from aggregator.rebuild import Building, next_projection, take_over
-from aggregator.verify import verify
-from aggregator.views import Views
+from aggregator.fold import fold
+from aggregator.live import run as consume
+from aggregator.projections.catalog import NotEqual, Projections, ReadersBusy, TakeOver
+from aggregator.projections.keep_replay import replay_into
+from aggregator.projections.rebuild import Building, next_projection, take_over
+from aggregator.verify.compare import verify
+from results import vectors as tally
+from results.as_of import Past
+from results.cli import main as show
+from results.count import Basis, NothingCounted
+from results.moment import NOW, Moment
+from results.projection import LIVE, Projection, ProjectionError
+from results.reader import Reader
 from schemas.chain import judge
 from schemas.count_update import CountUpdate
 from schemas.rules import Finding
 from schemas.types import CountStatus, ReportingUnitType
-from tests.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
-from tests.fix_aggregate import EventLog, aggregate, count_of
-from tests.fix_postgres import Database
-from tests.fix_setup import Setup
-from tests.waiting import WITHIN_S, eventually
+from tests.support.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
+from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_postgres import Database
+from tests.support.fix_setup import Setup
+from tests.support.waiting import WITHIN_S, eventually
 
 V1, V2, V3 = Projection("v1"), Projection("v2"), Projection("v3")
 
@@ -74,7 +77,7 @@ def test_a_rebuild_takes_over_and_the_former_one_can_come_back(event_log: EventL
     aggregate(event_log, totals)
     after = count_of(totals, CONTEST)
     assert after.as_of.offset == before.as_of.offset + 1
-    with Views(totals.reader_url, V1) as views:
+    with Reader(totals.reader_url, V1) as views:
         assert views.count(CONTEST, None) == before  # a former one stands still
     back = rebuild(event_log, totals, V1)
     assert (back.from_version, back.to_version, back.former) == (2, 1, V2)
@@ -148,7 +151,7 @@ def test_another_rule_of_what_is_accepted_takes_over_with_a_reason_only(
     back = rebuild(event_log, totals, V1, "it has more after all")
     assert (back.from_version, back.to_version, votes(totals)) == (2, 1, [270, 40])
     aggregate(event_log, totals)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
 
 
@@ -211,7 +214,7 @@ def test_a_rebuild_that_is_killed_goes_on_and_ends_equal(
     assert "version 2 is live" in setup.run("aggregator", "rebuild")
     assert versions(totals) == {None: 2, "v1": 1}
     assert count_of(totals, CONTEST) == before
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
 
 
@@ -289,7 +292,7 @@ def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, tota
         rebuild(event_log, totals)
         event_log.append([sheet(2)])
         reached(totals, 2)
-        with Views(totals.reader_url) as views:
+        with Reader(totals.reader_url) as views:
             assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
     finally:
         stop.set()
@@ -308,7 +311,9 @@ def reached(totals: Database, offset: int) -> None:
 
 
 def test_a_writer_of_before_writes_nothing(event_log: EventLog, totals: Database) -> None:
-    from aggregator.store import Batch, Fenced, Store
+    from aggregator.tables.batch import Batch
+    from aggregator.tables.errors import Fenced
+    from aggregator.tables.writer import Store
 
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
@@ -399,7 +404,7 @@ def test_a_kept_replay_is_read_like_the_live_one(
     kept = Projection("kept")
     servers = event_log.kafka, event_log.topic
     state = replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
-    with Views(totals.reader_url, kept) as views:
+    with Reader(totals.reader_url, kept) as views:
         answer = views.count(CONTEST, None)
         assert (answer.sub_units["counted"], answer.digest) == (counted, state.root())
         assert Past(views, CONTEST, Moment(offset=1)).count(None).sub_units["counted"] == 1
@@ -410,7 +415,7 @@ def test_a_kept_replay_is_read_like_the_live_one(
                 verify(views, *servers, CONTEST)
     with pytest.raises(ProjectionError, match="there is a projection kept already"):
         replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
-    with Views(totals.reader_url) as views, pytest.raises(NothingCounted):
+    with Reader(totals.reader_url) as views, pytest.raises(NothingCounted):
         views.count(CONTEST, None)  # live was not touched
 
 
@@ -436,7 +441,7 @@ def test_a_kept_replay_is_counted_on_the_level_that_held_then(event_log: EventLo
     kept, moment = Projection("kept"), Moment(stated_at=STARTS + timedelta(hours=12, minutes=30))
     servers = event_log.kafka, event_log.topic
     replay_into(totals.owner_url, totals.writer_url, *servers, CONTEST, moment, kept)
-    with Views(totals.reader_url, kept) as views:
+    with Reader(totals.reader_url, kept) as views:
         told = views.count(CONTEST, None)
         assert (told.basis, told.selections[0].votes) == (Basis.OFFICIAL, 50)
         again = Past(views, CONTEST, NOW).count(None)
@@ -488,7 +493,7 @@ def test_the_commands(event_log: EventLog, totals: Database) -> None:
     }
 
     def run(*command: str) -> tuple[int, str]:
-        result = CliRunner().invoke(main, command, env=settings)
+        result = CliRunner().invoke(show if command[0] == "show" else main, command, env=settings)
         return result.exit_code, result.stdout + result.stderr
 
     assert run("rebuild", "--only-build")[0] == 0
@@ -501,6 +506,6 @@ def test_the_commands(event_log: EventLog, totals: Database) -> None:
     code, told = run("projections", "--json")
     assert [(p["name"], p["live"]) for p in json.loads(told)] == [(None, True), ("kept", False), ("v1", False)]
     assert run("drop", "v1")[0] == 0
-    assert run("drop", "v1") == (2, "ProjectionError: there is no projection v1 here (there are: kept)\n")
+    assert run("drop", "v1") == (2, "escrutinio-aggregator: there is no projection v1 here (there are: kept)\n")
     assert run("show", CONTEST, "--schema", "v1")[0] == 2
     assert run("show", CONTEST, "--schema", "V 1")[0] == 2

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.log import Log
+from aggregator.log.reader import Log
 from ingest.errors import DeliveryFailed, Stopped
-from ingest.publish import IN_FLIGHT, Publisher
-from runtime.access import AccessRefused, KafkaAccess
+from ingest.publish.publisher import IN_FLIGHT, Publisher
+from runtime.kafka.access import AccessRefused, KafkaAccess
 from schemas.codec import Message
 from schemas.topics import TOPICS
-from tests.fix_aggregate import EventLog
-from tests.fix_kafka import create_topic
-from tests.fix_secured import GRANTS, SecuredBroker
-from tests.servers import Broker
+from tests.support.fix_aggregate import EventLog
+from tests.support.fix_kafka import create_topic
+from tests.support.fix_secured import GRANTS, SecuredBroker
+from tests.support.servers import Broker
 
 pytestmark = pytest.mark.usefixtures("kafka_client")
 EVENTS = TOPICS[0].name
@@ -117,7 +117,7 @@ def test_a_sending_that_ends_in_the_middle_is_not_mixed_up_with_the_next(event_l
 def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost_doubled_or_turned_round(
     own_kafka_server: Broker, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
-    monkeypatch.setattr("ingest.publish._PATIENCE_S", 0.5)
+    monkeypatch.setattr("ingest.publish.publisher._PATIENCE_S", 0.5)
     create_topic(own_kafka_server, EVENTS)
     kafka = KafkaAccess(own_kafka_server.bootstrap_servers)
     said: list[str] = []
@@ -141,7 +141,7 @@ def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost_doubled_or_turned_
 
 
 def test_stopped_while_the_broker_is_away_it_lets_go(own_kafka_server: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.publish._PATIENCE_S", 0.5)
+    monkeypatch.setattr("ingest.publish.publisher._PATIENCE_S", 0.5)
     create_topic(own_kafka_server, EVENTS)
     kafka, stop = KafkaAccess(own_kafka_server.bootstrap_servers), threading.Event()
     with publisher(kafka, lambda _: stop.set(), stop) as sending:

@@ -6,12 +6,12 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier
 
-from aggregator.migrate import migrate
-from aggregator.projections import Projections
-from aggregator.rebuild import next_projection
-from tests.builders import contest, sheet
-from tests.fix_aggregate import EventLog, aggregate
-from tests.fix_postgres import Database
+from aggregator.projections.catalog import Projections
+from aggregator.projections.rebuild import next_projection
+from aggregator.tables.migrate import migrate
+from tests.support.builders import contest, sheet
+from tests.support.fix_aggregate import EventLog, aggregate
+from tests.support.fix_postgres import Database
 
 DEEDS = {
     "SELECT": SQL("SELECT FROM {table}"),

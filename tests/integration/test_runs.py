@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator.consume import PartitionFold
-from aggregator.records import RawRecord
-from aggregator.runs import _closing
+from aggregator.columns.runs import _closing
+from aggregator.live.partition import PartitionFold
+from schemas.log_record import RawRecord
 from schemas.types import ReportingUnitType
-from tests.bench.nights import Night, log, rough
-from tests.fix_postgres import Database
-from tests.fix_tables import TABLES, written
-from tests.strategies import nights, raw, recorded, set_back
+from tests.support.fix_postgres import Database
+from tests.support.fix_tables import TABLES, written
+from tests.support.nights import Night, log, rough
+from tests.support.strategies import nights, raw, recorded, set_back
 
 NEVER = 10**9
 

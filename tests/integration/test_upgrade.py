@@ -10,17 +10,18 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from aggregator import migrate as migrations
 from aggregator.cli import main
-from aggregator.migrate import Migration, MigrationError, migrate, released
-from aggregator.projections import Projections
-from aggregator.rebuild import Building, next_projection, take_over
-from aggregator.store import Store
-from aggregator.verify import verify
-from aggregator.views import Views
-from tests.builders import CONTEST, contest, sheet
-from tests.fix_aggregate import EventLog, aggregate
-from tests.fix_postgres import Database
+from aggregator.projections.catalog import Projections
+from aggregator.projections.rebuild import Building, next_projection, take_over
+from aggregator.tables import migrate as migrations
+from aggregator.tables.migrate import Migration, migrate, released
+from aggregator.tables.writer import Store
+from aggregator.verify.compare import verify
+from results.reader import Reader
+from results.version import MigrationError
+from tests.support.builders import CONTEST, contest, sheet
+from tests.support.fix_aggregate import EventLog, aggregate
+from tests.support.fix_postgres import Database
 
 
 def _migration(version: int, name: str, sql: LiteralString) -> Migration:
@@ -73,12 +74,12 @@ def test_the_old_release_works_on_while_the_new_one_comes(
     assert ([m.name for m in applied], waiting) == (["0004_post_updated_at"], [])
     event_log.append([sheet(6)])
     aggregate(event_log, totals)
-    with Views(totals.reader_url) as views:
+    with Reader(totals.reader_url) as views:
         verdict = verify(views, event_log.kafka, event_log.topic, CONTEST)
     assert (verdict.equal, verdict.events) == (True, 7)
 
     release(OLD)
-    doors: tuple[Callable[[], object], ...] = (lambda: Store(totals.writer_url), lambda: Views(totals.reader_url))
+    doors: tuple[Callable[[], object], ...] = (lambda: Store(totals.writer_url), lambda: Reader(totals.reader_url))
     for door in doors:
         with pytest.raises(MigrationError, match=r"0004_post_updated_at of a newer release, .*; start the newer one"):
             door()

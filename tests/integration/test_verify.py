@@ -8,20 +8,20 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from aggregator import fold
 from aggregator.cli import main
-from aggregator.count import NothingCounted
-from aggregator.log import Log
-from aggregator.verdict import SHOWN, Verdict
-from aggregator.verify import verify
-from aggregator.views import Views
+from aggregator.fold import fold
+from aggregator.log.reader import Log
+from aggregator.verify.compare import verify
+from aggregator.verify.report import SHOWN, Report
+from results.count import NothingCounted
+from results.reader import Reader
 from schemas.codec import Event, decode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus, ReportingUnitType
-from tests.builders import CONTEST, bulletin, contest, revised, sheet, source
-from tests.fix_aggregate import EventLog, aggregate
-from tests.fix_postgres import Database
+from tests.support.builders import CONTEST, bulletin, contest, revised, sheet, source
+from tests.support.fix_aggregate import EventLog, aggregate
+from tests.support.fix_postgres import Database
 
 ALL = ReportingUnitType.PRECINCT
 
@@ -43,8 +43,8 @@ def a_night(log: EventLog) -> None:
     )
 
 
-def verdict(log: EventLog, totals: Database, to_offset: int | None = None) -> Verdict:
-    with Views(totals.reader_url) as views:
+def verdict(log: EventLog, totals: Database, to_offset: int | None = None) -> Report:
+    with Reader(totals.reader_url) as views:
         return verify(views, log.kafka, log.topic, CONTEST, to_offset)
 
 

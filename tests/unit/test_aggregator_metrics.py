@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from aggregator.consume import PartitionFold
-from aggregator.metrics import Metrics
-from aggregator.records import RawRecord
-from aggregator.store import Batch, Cursor
+from aggregator.live.metrics import Metrics
+from aggregator.live.partition import PartitionFold
+from aggregator.tables.batch import Batch, Cursor
 from schemas.codec import Event, encode
+from schemas.log_record import RawRecord
 from schemas.types import ReportingUnitType
-from tests.builders import CONTEST, STARTS, bulletin, contest, sheet
+from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
 
 NOW_S = 1_800_000_000
 

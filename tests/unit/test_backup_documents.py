@@ -11,7 +11,7 @@ from backup.folder import TopicFolder
 from backup.manifest import Manifest, Record
 from schemas.codec import encode
 from schemas.count_update import Document
-from tests.builders import contest, sheet
+from tests.support.builders import contest, sheet
 
 
 def test_what_is_damaged_and_what_is_missing_is_named(tmp_path: Path) -> None:

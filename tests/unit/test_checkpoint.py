@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator import checkpoint
-from aggregator.checkpoint import CheckpointError, find, needed, read, write
-from aggregator.fold import ContestState
-from aggregator.moment import NOW, Moment
-from aggregator.records import RawRecord, Recorded
-from aggregator.sheets import unpack
-from tests.strategies import PRECINCT, a_contest, a_sheet, a_unit, after, minute, nights, set_back
+from aggregator.columns.sheets import unpack
+from aggregator.fold.fold import ContestState
+from aggregator.replay import checkpoint
+from aggregator.replay.checkpoint import CheckpointError, find, needed, read, write
+from results.moment import NOW, Moment
+from schemas.log_record import RawRecord, Recorded
+from tests.support.strategies import PRECINCT, a_contest, a_sheet, a_unit, after, minute, nights, set_back
 from tests.unit.test_merge import CONTEST, folded_in_parts, folded_whole, messages, split_nights, whole
 
 TOPIC_ID = UUID(int=5)

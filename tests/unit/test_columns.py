@@ -12,24 +12,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator import columns, folding
-from aggregator.columns import Reader
-from aggregator.consume import PartitionFold
-from aggregator.fold import ContestState
-from aggregator.folding import Folding
-from aggregator.moment import NOW, Moment
-from aggregator.records import RawRecord, Recorded, recorded_of_raw
-from aggregator.roll import Roll
-from aggregator.sheets import Sheets, unpack
-from aggregator.tally import Layout
+from aggregator.columns import columns
+from aggregator.columns.columns import Reader
+from aggregator.columns.roll import Roll
+from aggregator.columns.sheets import Sheets, unpack
+from aggregator.fold.fold import ContestState
+from aggregator.live.partition import PartitionFold
+from aggregator.replay import fold_to_moment as folding
+from aggregator.replay.fold_to_moment import Folding
+from results.moment import NOW, Moment
+from results.vectors import Layout
 from schemas.chain import judge
 from schemas.contest import ContestDefined, Selection
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
 from schemas.identity import leaf, named, text_of
+from schemas.log_record import RawRecord, Recorded, recorded_of_raw
 from schemas.types import CountStatus, ReportingUnitType
-from tests.bench.nights import Night, log, rough
-from tests.strategies import (
+from tests.support.nights import Night, log, rough
+from tests.support.strategies import (
     NIGHT,
     PRECINCT,
     Event,

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.count import Basis, Count, NothingCounted, of_state, percent
-from aggregator.fold import ContestState, evolve
-from aggregator.records import Recorded
-from aggregator.tally import BALLOTS, SHEETS
+from aggregator.fold.fold import ContestState, evolve
+from aggregator.replay.answer import of_state
+from results.count import Basis, Count, NothingCounted, percent
+from results.vectors import BALLOTS, SHEETS
 from schemas.count_update import CountUpdate, PublishedPercentages
+from schemas.log_record import Recorded
 from schemas.types import CountStatus, UpdateKind
-from tests.strategies import (
+from tests.support.strategies import (
     MUNICIPALITY,
     NIGHT,
     PRECINCT,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from aggregator.count import Basis, Count, of_state
-from aggregator.difference import area_difference, changes_of
-from aggregator.fold import ContestState, evolve
-from aggregator.records import Recorded
-from aggregator.tally import Layout
+from aggregator.fold.fold import ContestState, evolve
+from aggregator.replay.answer import of_state
+from results.count import Basis, Count
+from results.difference import area_difference, changes_of
+from results.vectors import Layout
 from schemas.count_update import CountUpdate
+from schemas.log_record import Recorded
 from schemas.types import UpdateKind
-from tests.strategies import (
+from tests.support.strategies import (
     PRECINCT,
     Event,
     a_bulletin,

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.digest import StateDigest
-from aggregator.fold import ContestState, evolve
-from aggregator.records import Recorded
+from aggregator.fold.digest import StateDigest
+from aggregator.fold.fold import ContestState, evolve
 from schemas.identity import text_of
-from tests.strategies import nights
+from schemas.log_record import Recorded
+from tests.support.strategies import nights
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "state_digest.json").read_text())
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
-from aggregator import render
-from aggregator.explain import Change, changes, sentences_of, signed, snapshot_changes
-from aggregator.fold import ContestState, evolve
-from aggregator.records import Recorded
+from aggregator.fold.fold import ContestState, evolve
+from results import render
+from results.changes import Change, changes, sentences_of, signed, snapshot_changes
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
+from schemas.log_record import Recorded
 from schemas.types import CountStatus, ResultStage, ReviewReason
-from tests.strategies import (
+from tests.support.strategies import (
     NIGHT,
     PRECINCT,
     a_bulletin,
@@ -207,7 +207,7 @@ def test_the_offices_note_is_told_in_one_line_beside_its_update() -> None:
     assert [c.office_note for c in told] == [noted.office_note, None]
     console = Console(width=160)
     with console.capture() as shown:
-        console.print(render.explain(told, "America/Lima"))
+        console.print(*render.statements(told, "America/Lima"), sep="\n")
     notes = [line for line in shown.get().splitlines() if "the office notes" in line]
     assert notes == ["    the office notes: typed in anew [31m(mesa 1)"]
 

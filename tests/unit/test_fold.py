@@ -11,14 +11,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from aggregator.fold import ContestState, Step, evolve
-from aggregator.records import Recorded
-from aggregator.tally import Layout
+from aggregator.fold.fold import ContestState, Step, evolve
+from results.vectors import Layout
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import leaf, name_text, text_of
+from schemas.log_record import Recorded
 from schemas.types import CountStatus, ReviewReason, UpdateKind
-from tests.strategies import (
+from tests.support.strategies import (
     MUNICIPALITY,
     PRECINCT,
     Event,

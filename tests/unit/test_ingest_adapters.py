@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ingest import adapters
-from ingest.changes import ContestMemory, since
-from ingest.statement import Rejection, Snapshot, Statement
+from ingest.feeds import registry as adapters
+from ingest.feeds.statement import Rejection, Snapshot, Statement
+from ingest.news.changes import ContestMemory, since
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus, ResultStage, ReviewReason
-from tests.ingest_samples import (
+from tests.support.ingest_samples import (
     ACTA,
     ACTA_HEADER,
     ACTA_ROWS,

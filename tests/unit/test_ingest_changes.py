@@ -1,4 +1,4 @@
-"""What is news: the rules of `ingest.changes`, one by one and as properties."""
+"""What is news: the rules of `ingest.news.changes`, one by one and as properties."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import changes
-from ingest.changes import Changes, ContestMemory, adopt, published, remember, since
-from ingest.statement import Snapshot, Statement
+from ingest.feeds.statement import Snapshot, Statement
+from ingest.news import changes
+from ingest.news.changes import Changes, ContestMemory, adopt, published, remember, since
 from schemas.chain import judge
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, UnitKey

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ingest import contest_file
 from ingest.cli import cli
+from ingest.news import contest_file
 from ingest.report import Report
-from tests.ingest_samples import EXAMPLE, contest, unprivileged
+from tests.support.ingest_samples import EXAMPLE, contest, unprivileged
 
 TOML = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
 AREAS = (EXAMPLE / "areas.csv").read_text(encoding="utf-8")

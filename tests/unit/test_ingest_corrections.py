@@ -9,15 +9,15 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from ingest.changes import ContestMemory, remember
-from ingest.corrections import Wish, confirmed, decided, propose, read
 from ingest.errors import IngestError, Overtaken
-from ingest.statement import Kept
+from ingest.feeds.statement import Kept
+from ingest.news.changes import ContestMemory, remember
+from ingest.news.corrections import Wish, confirmed, decided, propose, read
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import is_named_right, named
 from schemas.types import CorrectionBasis, UpdateKind
-from tests.builders import STARTS, contest, revised, sheet
-from tests.builders import bulletin as of_country
+from tests.support.builders import STARTS, contest, revised, sheet
+from tests.support.builders import bulletin as of_country
 
 AT = STARTS + timedelta(days=1)
 CONTEST = contest()

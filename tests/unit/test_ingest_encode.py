@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from ingest.changes import ContestMemory, since
-from ingest.encode import encode
+from ingest.news.changes import ContestMemory, since
+from ingest.publish.encode import encode
 from schemas import codec
 from schemas.count_update import SubUnits
-from tests import strategies
-from tests.ingest_samples import ACTA, EXAMPLE, FINAL, contest, kept, parse
+from tests.support import strategies
+from tests.support.ingest_samples import ACTA, EXAMPLE, FINAL, contest, kept, parse
 
 
 @given(strategies.events())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.changes import ContestMemory, UnitMemory
+from ingest.news.changes import ContestMemory, UnitMemory
 from ingest.pipeline import complete, differing
-from ingest.publish import unsafe
+from ingest.publish.publisher import unsafe
 from schemas.count_update import UnitKey
 from schemas.identity import NIL
 from schemas.topics import EVENTS, TOPICS, Topic
 from schemas.types import ReportingUnitType
-from tests.ingest_samples import contest
+from tests.support.ingest_samples import contest
 
 SAFE = {**EVENTS.required, "min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from ingest.errors import BrokerAway
-from ingest.recall import Record, TopicReader
-from runtime.access import KafkaAccess
+from ingest.publish.log_reader import Record, TopicReader
+from runtime.kafka.access import KafkaAccess
 
 
 @dataclass(slots=True)

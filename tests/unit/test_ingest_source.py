@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest import source
 from ingest.errors import SourceError
-from tests.ingest_samples import unprivileged
+from ingest.sources import folder as source
+from tests.support.ingest_samples import unprivileged
 
 
 def test_visible_documents_of_a_folder_in_order(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.fold import AreaTotal, ContestState, Unit
-from aggregator.folding import Folding
-from aggregator.moment import NOW, Moment
-from aggregator.records import RawRecord, Recorded
-from aggregator.sheets import unpack
+from aggregator.columns.sheets import unpack
+from aggregator.fold.fold import ContestState, Unit
+from aggregator.replay.fold_to_moment import Folding
+from results.moment import NOW, Moment
+from results.vectors import AreaTotal
 from schemas.contest import Selection
-from tests.strategies import (
+from schemas.log_record import RawRecord, Recorded
+from tests.support.strategies import (
     COUNTRY,
     PRECINCT,
     Event,

@@ -19,17 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.fold import ContestState, evolve
-from aggregator.records import Recorded
+from aggregator.fold.fold import ContestState, evolve
 from schemas.chain import judge
 from schemas.codec import Message, decode, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import text_of
+from schemas.log_record import Recorded
 from schemas.types import CountStatus, ReportingUnitType, UpdateKind
-from tests import strategies
-from tests.bench import naive
-from tests.bench.nights import BEGIN, Deed, Entry, Night, log, messages, rough, validated
+from tests.support import naive, strategies
+from tests.support.nights import BEGIN, Deed, Entry, Night, log, messages, rough, validated
 
 SMALL = Night(events=2_000, units=120, states=3, counties=5, municipalities=12)
 ROUGH = rough(Night(events=1_000, units=30, states=3, counties=5, municipalities=12))

@@ -13,6 +13,7 @@ from aggregator.cli import main as aggregator
 from backup.cli import cli as backup
 from grants.cli import main as grants
 from ingest.cli import cli as ingest
+from results.cli import main as results
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -20,6 +21,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize(
     ("name", "command"),
     [
+        ("escrutinio", results),
         ("escrutinio-ingest", ingest),
         ("escrutinio-aggregator", aggregator),
         ("escrutinio-grants", grants),

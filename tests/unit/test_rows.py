@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from aggregator.consume import PartitionFold
-from aggregator.fold import ContestState, Step, evolve
-from aggregator.records import RawRecord, Recorded
-from aggregator.rows import UPDATE, RowError, parked_row, recorded_of, update_row
+from aggregator.fold.fold import ContestState, Step, evolve
+from aggregator.live.partition import PartitionFold
+from aggregator.tables.rows import UPDATE, parked_row, update_row
+from results.rows import RowError, recorded_of
 from schemas.codec import encode
 from schemas.count_update import CountUpdate
 from schemas.identity import is_named_right
-from tests.strategies import a_bulletin, a_contest, a_sheet, after, corrected, minute, nights, recorded, updates
+from schemas.log_record import RawRecord, Recorded
+from tests.support.strategies import a_bulletin, a_contest, a_sheet, after, corrected, minute, nights, recorded, updates
 
 
 def through_the_table(step: Step) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def in_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     """One line of the log, with everything in it."""
     about = {"contest_id": "c", "event_id": "e", "partition": 0, "offset": 7}
-    logging.getLogger("ingest.screen").warning("published: %d [bold] señal", 7, extra=about)
+    logging.getLogger("ingest.progress").warning("published: %d [bold] señal", 7, extra=about)
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
@@ -47,7 +47,7 @@ def test_for_machines_a_line_is_an_object_with_the_fields_that_were_given(capsys
     assert told.pop("time").endswith("Z")
     assert told == {
         "level": "WARNING",
-        "logger": "ingest.screen",
+        "logger": "ingest.progress",
         "message": "published: 7 [bold] señal",
         "contest_id": "c",
         "event_id": "e",

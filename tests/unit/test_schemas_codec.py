@@ -22,7 +22,7 @@ from schemas.count_update import Counts, CountUpdate, ReportingUnit
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
 from schemas.types import from_milliseconds, rfc3339, to_milliseconds
-from tests.strategies import (
+from tests.support.strategies import (
     NIGHT,
     a_bulletin,
     a_contest,

@@ -10,16 +10,16 @@ import fastavro
 import pytest
 from hypothesis import given
 
-from ingest.changes import ContestMemory, remember, since
-from ingest.encode import encode as encode_fast
+from ingest.news.changes import ContestMemory, remember, since
+from ingest.publish.encode import encode as encode_fast
 from schemas import codec
 from schemas.codec import SCHEMAS, Headers, decode, encode
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError, NewerSchema
 from schemas.identity import is_named_right, named
-from tests.builders import avsc, in_version_1
-from tests.ingest_samples import ACTA, EXAMPLE, contest, kept, parse
-from tests.strategies import a_bulletin, a_sheet, minute, updates
+from tests.support.builders import avsc, in_version_1
+from tests.support.ingest_samples import ACTA, EXAMPLE, contest, kept, parse
+from tests.support.strategies import a_bulletin, a_sheet, minute, updates
 
 V1, V2 = avsc("count_update.v1.avsc"), avsc("count_update.v2.avsc")
 NOTED = a_sheet(office_note="Acta 000001: corrección de digitación")

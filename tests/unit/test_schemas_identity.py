@@ -30,7 +30,7 @@ from schemas.identity import (
     text_of,
 )
 from schemas.types import CountStatus, ResultStage, ReviewReason, rfc3339
-from tests.strategies import (
+from tests.support.strategies import (
     NIGHT,
     PRECINCT,
     a_bulletin,

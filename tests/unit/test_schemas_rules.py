@@ -11,7 +11,7 @@ from hypothesis import given
 from schemas.count_update import CountUpdate
 from schemas.rules import CLOCK_TOLERANCE, RULES, Finding, check
 from schemas.types import CountStatus, ReportingUnitType
-from tests.strategies import (
+from tests.support.strategies import (
     COUNTRY,
     MUNICIPALITY,
     NIGHT,

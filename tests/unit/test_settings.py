@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.settings import AggregatorSettings
+from aggregator.cli.settings import AggregatorSettings
 from runtime.settings import SettingsError
 
 

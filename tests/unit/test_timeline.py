@@ -8,18 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.count import AsOf
-from aggregator.timeline import (
-    Point,
-    TimelineTooLong,
-    end_of_interval,
-    official_points,
-    timeline,
-    with_lead_changes,
-)
+from results.count import AsOf
+from results.timeline import Point, TimelineTooLong, end_of_interval, official_points, timeline, with_lead_changes
 from schemas.count_update import CountUpdate
 from schemas.types import UpdateKind, from_milliseconds
-from tests.strategies import a_bulletin, a_contest, after, corrected, counts, minute, recorded
+from tests.support.strategies import a_bulletin, a_contest, after, corrected, counts, minute, recorded
 
 CONTEST = a_contest()
 AS_OF = AsOf(offset=9, recorded_at=minute(99), reported_at=None)

@@ -1,21 +1,22 @@
-"""`escrutinio-aggregator`: one command per question. Alone reads configuration; exit codes are 0 done and true, 1 a
-negative answer, 2 wrong use or something that cannot be read or reached.
-"""
+"""`escrutinio-aggregator`: what operators do. A command's modules are imported when it runs."""
 
 import gc
 
 import click
 
-from aggregator.cli import operating, reading, replaying
+from aggregator.cli import operating, replaying
+from runtime.commands import Group
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, name="escrutinio-aggregator")
 @click.version_option(package_name="escrutinio")
 def main() -> None:
-    """Adds the official updates on the log up into running totals, and explains every one.
+    """Add the official updates on the log up into running totals.
+
+    What the totals say is asked with escrutinio.
 
     \b
-    Example: escrutinio-aggregator show pe-2021-president-runoff
+    Example: escrutinio-aggregator run --until-caught-up
     """
     # The state is a million small objects that live as long as the process: the default collector would walk
     # them again and again. Measured on the real night: a third of the time.
@@ -23,18 +24,14 @@ def main() -> None:
 
 
 for command in (
-    operating.migrate,
     operating.run,
-    reading.status,
-    reading.show,
-    reading.diff,
-    reading.timeline,
-    reading.explain,
+    operating.status,
     replaying.replay,
     replaying.verify,
     operating.rebuild,
     operating.take_over,
     operating.projections,
     operating.drop,
+    operating.migrate,
 ):
     main.add_command(command)

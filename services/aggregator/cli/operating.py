@@ -1,44 +1,30 @@
-"""Commands that make, fill and change over the tables."""
+"""Commands that fill the tables, watch over them, and change over between them."""
+
+from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.markup import escape
 
-from aggregator import consume, render
-from aggregator import rebuild as rebuilding
-from aggregator.cli.options import (
-    Command,
-    errors,
-    json_option,
-    owner,
-    progress_bar,
-    shown_on,
-    tell,
-    writer,
-)
-from aggregator.metrics import Metrics
-from aggregator.migrate import migrate as run_migrations
-from aggregator.projection import LIVE, Projection
-from aggregator.projections import NotEqual, Projections, Standing
-from aggregator.rebuild import Building, next_projection
-from aggregator.settings import AggregatorSettings
-from runtime import logs, options
-from runtime.health import new_registry, serving
-from schemas.types import rfc3339
+from aggregator.cli.options import progress_bar, settings, shown_on
+from runtime import options
+from runtime.commands import Command, json_option, show, stopping
+
+if TYPE_CHECKING:
+    from aggregator.cli.settings import AggregatorSettings
+    from aggregator.live.run import Progress
+    from aggregator.projections.catalog import Projections
+    from results.projection import Projection
 
 
 @click.command(cls=Command)
-@owner
+@options.owner_url
 @click.option(
-    "--old-is-gone", is_flag=True, help="No process of an earlier release runs: take away what only they needed."
+    "--old-is-gone", is_flag=True, help="No process of an earlier release runs: remove what only they needed."
 )
-def migrate(owner_url: str | None, old_is_gone: bool) -> None:
+def migrate(old_is_gone: bool, **flags: Any) -> None:
     """Bring the database to what this release needs. Safe to run again, and while the release before is at work.
 
     An upgrade is: migrate, restart every service with the new release, migrate --old-is-gone.
@@ -46,8 +32,9 @@ def migrate(owner_url: str | None, old_is_gone: bool) -> None:
     \b
     Example: escrutinio-aggregator migrate
     """
-    url = AggregatorSettings.load(owner_url=owner_url).need("owner_url")
-    applied, waiting = run_migrations(url, old_is_gone=old_is_gone)
+    from aggregator.tables.migrate import migrate
+
+    applied, waiting = migrate(settings(flags).need("owner_url"), old_is_gone=old_is_gone)
     for migration in applied:
         click.echo(f"applied {migration.name}")
     click.echo(f"{len(applied)} migrations applied; the database is up to date")
@@ -58,31 +45,14 @@ def migrate(owner_url: str | None, old_is_gone: bool) -> None:
 
 @click.command(cls=Command)
 @options.kafka
-@writer
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1, 100_000),
-    default=20_000,
-    show_default=True,
-    help="Events per transaction, at most.",
-)
+@options.writer_url
+@click.option("--batch-size", type=click.IntRange(1, 100_000), default=20_000, help="Events per transaction, at most.")
 @click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached. Not with --group.")
 @options.setting("--group", "Share the partitions with all runs that name the same group.")
-@options.setting("--session-timeout", "Seconds after which a silent member loses its partitions; else 10.")
+@options.setting("--session-timeout", "Seconds after which a silent member loses its partitions. Default: 10.")
 @options.http
 @options.log_format
-def run(
-    bootstrap_servers: str | None,
-    kafka_config: Path | None,
-    writer_url: str | None,
-    topic_prefix: str | None,
-    batch_size: int,
-    until_caught_up: bool,
-    group: str | None,
-    session_timeout: str | None,
-    http: str | None,
-    log_format: str | None,
-) -> None:
+def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
     """Aggregate for ever. SIGTERM or Ctrl-C stops after the batch in hand.
 
     One run reads every partition. To spread contests over several processes or machines, start each with the same --group.
@@ -91,31 +61,25 @@ def run(
     Examples: escrutinio-aggregator run --until-caught-up
               escrutinio-aggregator run --group escrutinio-night
     """
-    settings = AggregatorSettings.load(
-        bootstrap_servers=bootstrap_servers,
-        kafka_config=kafka_config,
-        writer_url=writer_url,
-        topic_prefix=topic_prefix,
-        group=group,
-        session_timeout=session_timeout,
-        http=http,
-        log_format=log_format,
-    )
-    console = logs.configure(settings.log_format)
-    topic = settings.names.events
-    if until_caught_up and settings.group is not None:
+    from aggregator.live import run as live
+    from aggregator.live.metrics import Metrics
+    from runtime import logs
+    from runtime.health import new_registry, serving
+
+    given = settings(flags)
+    console = logs.configure(given.log_format)
+    topic = given.names.events
+    if until_caught_up and given.group is not None:
         raise click.UsageError(
-            f"--until-caught-up takes every partition, also those that members of group {settings.group} hold; stop them "
+            f"--until-caught-up reads every partition, also those that members of group {given.group} hold; stop them "
             "and leave the group out"
         )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stopping()
     metrics = Metrics(registry := new_registry("aggregator"))
-    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), progress_bar(console) as bar:
+    with serving(given.http, registry, metrics.pulse, metrics.not_ready, stop), progress_bar(console) as bar:
         tasks: dict[int, Any] = {}
 
-        def on_progress(p: consume.Progress) -> None:
+        def on_progress(p: Progress) -> None:
             if bar.disable:
                 logging.getLogger("aggregator").info(
                     "%s/%d: offset %d of %d, %.0f events/s",
@@ -131,15 +95,15 @@ def run(
                     tasks[p.partition] = bar.add_task("events", rate="")
                 bar.update(tasks[p.partition], completed=p.offset, total=p.end, rate=f"{p.rate:,.0f}/s")
 
-        consume.run(
-            settings.need("writer_url"),
-            settings.kafka,
+        live.run(
+            given.need("writer_url"),
+            given.kafka,
             topic,
             stop,
             batch_size=batch_size,
             until_caught_up=until_caught_up,
-            group=settings.group,
-            session_timeout_s=settings.session_timeout,
+            group=given.group,
+            session_timeout_s=given.session_timeout,
             on_progress=on_progress,
             listener=metrics,
         )
@@ -147,53 +111,63 @@ def run(
 
 @click.command(cls=Command)
 @options.kafka
-@owner
-@writer
-@click.option("--only-build", is_flag=True, help="Build and bring up to the live one, and leave it at that.")
-def rebuild(
-    bootstrap_servers: str | None,
-    kafka_config: Path | None,
-    owner_url: str | None,
-    writer_url: str | None,
-    topic_prefix: str | None,
-    only_build: bool,
-) -> None:
-    """Build all tables anew from the log beside the live ones, and take over.
+@options.reader_url
+@click.option(
+    "--max-lag", type=click.IntRange(0), help="Exit 1 when more events than this are not aggregated yet. Default: any."
+)
+@json_option
+def status(max_lag: int | None, as_json: bool, **flags: Any) -> None:
+    """Show position, lag, last official time and findings.
 
-    Only when both are equal, at the same offset. The live totals serve and go on meanwhile. Interrupted, it goes on where it stopped when it is called again. The former
-    totals are kept: `take-over` brings them back, `drop` deletes them. Exit 1 when the digests differ: nothing is changed then.
+    Exit 1 when the log cannot be read or is not the one the totals were built from, when a contest is blocked, or when
+    the lag is above --max-lag.
+
+    \b
+    Example: escrutinio-aggregator status --max-lag 1000
+    """
+    from datetime import UTC, datetime
+
+    from aggregator.cli import render
+    from aggregator.cli.status import is_healthy, status
+
+    given = settings(flags)
+    answer = status(given.need("reader_url"), given.kafka, given.names)
+    show(as_json, lambda: answer, lambda: render.status(answer, datetime.now(UTC)))
+    sys.exit(0 if is_healthy(answer, max_lag) else 1)
+
+
+@click.command(cls=Command)
+@options.kafka
+@options.owner_url
+@options.writer_url
+@click.option("--only-build", is_flag=True, help="Build and bring up to the live one, and do not take over.")
+def rebuild(only_build: bool, **flags: Any) -> None:
+    """Build all tables again from the log beside the live ones, and take over.
+
+    Only when both are equal, at the same offset. The live totals serve and go on meanwhile. Interrupted, it goes on where it
+    stopped when it is called again. The former totals are kept: `take-over` brings them back, `drop` deletes them. Exit 1
+    when the digests differ: nothing is changed then.
 
     \b
     Example: escrutinio-aggregator rebuild
     """
-    settings = AggregatorSettings.load(
-        bootstrap_servers=bootstrap_servers,
-        kafka_config=kafka_config,
-        owner_url=owner_url,
-        writer_url=writer_url,
-        topic_prefix=topic_prefix,
-    )
-    with Projections(settings.need("owner_url")) as projections:
+    from aggregator.projections.catalog import Projections
+    from aggregator.projections.rebuild import next_projection
+
+    given = settings(flags)
+    with Projections(given.need("owner_url")) as projections:
         projection = next_projection(projections)
         click.echo(f"building {projection}", err=True)
-        _take_over(settings, projections, projection, None, only_build=only_build)
+        _take_over(given, projections, projection, None, only_build=only_build)
 
 
 @click.command(cls=Command, name="take-over")
 @click.argument("name")
 @options.kafka
-@owner
-@writer
+@options.owner_url
+@options.writer_url
 @click.option("--reason", help="Take over though the digests differ. It is recorded.")
-def take_over(
-    name: str,
-    bootstrap_servers: str | None,
-    kafka_config: Path | None,
-    owner_url: str | None,
-    writer_url: str | None,
-    topic_prefix: str | None,
-    reason: str | None,
-) -> None:
+def take_over(name: str, reason: str | None, **flags: Any) -> None:
     """Make projection NAME the live one. Rolling back is the same, with the former one's name.
 
     It is brought up to the live one first. Position and digests are compared; `verify --schema NAME` compares every row. Exit
@@ -202,44 +176,28 @@ def take_over(
     \b
     Example: escrutinio-aggregator take-over v1
     """
-    settings = AggregatorSettings.load(
-        bootstrap_servers=bootstrap_servers,
-        kafka_config=kafka_config,
-        owner_url=owner_url,
-        writer_url=writer_url,
-        topic_prefix=topic_prefix,
-    )
-    with Projections(settings.need("owner_url")) as projections:
-        _take_over(settings, projections, Projection(name), reason, only_build=False)
+    from aggregator.projections.catalog import Projections
+    from results.projection import Projection
+
+    given = settings(flags)
+    with Projections(given.need("owner_url")) as projections:
+        _take_over(given, projections, Projection(name), reason, only_build=False)
 
 
 def _take_over(
-    settings: AggregatorSettings,
-    projections: Projections,
-    projection: Projection,
-    reason: str | None,
-    *,
-    only_build: bool,
+    given: AggregatorSettings, projections: Projections, projection: Projection, reason: str | None, *, only_build: bool
 ) -> None:
+    from aggregator.projections import rebuild
+    from schemas.types import rfc3339
+
     projections.of(projection)  # named first: an unknown one is not looked for on the log
-    servers, topic = settings.kafka, settings.names.events
-    with Building(settings.need("writer_url"), servers, topic, projection) as building, progress_bar() as bar:
+    building = rebuild.Building(given.need("writer_url"), given.kafka, given.names.events, projection)
+    with building, progress_bar() as bar:
         if only_build:
-            rebuilding.bring_up(projections, building, shown_on(bar))
+            rebuild.bring_up(projections, building, shown_on(bar))
             click.echo(f"{projection} is up to the live one; `take-over {projection.name}` makes it the live one")
             return
-        try:
-            taken = rebuilding.take_over(projections, building, projection, reason, shown_on(bar))
-        except NotEqual as error:
-            bar.stop()
-            errors.print(f"[red]not taken over:[/] {escape(str(error))}", soft_wrap=True)
-            errors.print(
-                f"Nothing was changed. Compare: show CONTEST --schema {projection.name}. Where the difference is meant: "
-                f"take-over {projection.name} --reason '…'",
-                soft_wrap=True,
-                markup=False,
-            )
-            sys.exit(1)
+        taken = rebuild.take_over(projections, building, projection, reason, shown_on(bar))
     click.echo(
         f"version {taken.to_version} is live since {rfc3339(taken.taken_at)}; version {taken.from_version} is kept as "
         f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was held for {taken.held_s:.2f} s."
@@ -247,52 +205,36 @@ def _take_over(
 
 
 @click.command(cls=Command)
-@owner
+@options.owner_url
 @json_option
-def projections(owner_url: str | None, as_json: bool) -> None:
-    """What stands in the database: the live projection, former ones, kept replays.
+def projections(as_json: bool, **flags: Any) -> None:
+    """List what is in the database: the live projection, former ones, kept replays.
 
     \b
     Example: escrutinio-aggregator projections
     """
-    with Projections(AggregatorSettings.load(owner_url=owner_url).need("owner_url")) as door:
-        found, were_live = door.standing(), door.were_live()
-    kinds = [_kind(s, were_live) for s in found]
-    told = [_standing(s) | {"kind": kind} for s, kind in zip(found, kinds, strict=True)]
-    tell(told if as_json else None, lambda: render.projections(found, kinds))
+    from aggregator.cli import render
+    from aggregator.projections.catalog import Projections
+
+    with Projections(settings(flags).need("owner_url")) as catalog:
+        found = catalog.standing()
+    show(as_json, lambda: [one.as_json() for one in found], lambda: render.projections(found))
 
 
 @click.command(cls=Command)
 @click.argument("name")
-@owner
-def drop(name: str, owner_url: str | None) -> None:
-    """Delete projection NAME, never the live one.
+@options.owner_url
+def drop(name: str, **flags: Any) -> None:
+    """Delete projection NAME; the live one is refused.
 
     A kept replay, a former one, or what an interrupted rebuild left.
 
     \b
     Example: escrutinio-aggregator drop first_night
     """
-    with Projections(AggregatorSettings.load(owner_url=owner_url).need("owner_url")) as door:
-        door.drop(Projection(name))
+    from aggregator.projections.catalog import Projections
+    from results.projection import Projection
+
+    with Projections(settings(flags).need("owner_url")) as catalog:
+        catalog.drop(Projection(name))
     click.echo(f"projection {name} is deleted")
-
-
-def _kind(standing: Standing, were_live: set[int]) -> str:
-    if standing.projection == LIVE:
-        return "live"
-    if not standing.projection.is_rebuilt:
-        return "kept replay"
-    return "former" if standing.version in were_live else "unfinished rebuild"
-
-
-def _standing(standing: Standing) -> dict[str, Any]:
-    return {
-        "name": standing.projection.name,
-        "live": standing.projection == LIVE,
-        "version": standing.version,
-        "made_at": rfc3339(standing.made_at),
-        "until_stated_at": None if standing.until_stated_at is None else rfc3339(standing.until_stated_at),
-        "next_offsets": {str(p.partition): p.next_offset for p in standing.places},
-        "bytes": standing.bytes,
-    }

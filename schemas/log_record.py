@@ -1,0 +1,63 @@
+"""A message of the log and its place: what passes between the doors and the fold (pure)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from schemas.codec import decode
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.errors import ContractError
+from schemas.feed_status import FeedStatus
+from schemas.types import from_milliseconds
+
+
+class RawRecord(NamedTuple):
+    """One message. `timestamp_ms` is the broker's (LogAppendTime); Kafka lets key, value and a header's value be null.
+
+    A tuple, since one is made for each message before anything is known of it: a frozen dataclass takes four times as long.
+    """
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event and its place on the log. `recorded_at` is the broker's time."""
+
+    partition: int
+    offset: int
+    recorded_at: datetime
+    event: CountUpdate | ContestDefined
+
+    @property
+    def update(self) -> CountUpdate:
+        """The event, of which it is known that it is an update."""
+        assert isinstance(self.event, CountUpdate)
+        return self.event
+
+    @property
+    def stated_at(self) -> datetime:
+        """The official time of the event, of which it is known that it is an update."""
+        return self.update.stated_at
+
+    @property
+    def definition(self) -> ContestDefined:
+        """The event, of which it is known that it is a definition."""
+        assert isinstance(self.event, ContestDefined)
+        return self.event
+
+
+def recorded_of_raw(raw: RawRecord) -> Recorded:
+    """The event in a message of the log. Raises ContractError for what is not one."""
+    event = decode(raw.value, raw.headers)
+    if isinstance(event, FeedStatus):
+        raise ContractError("a heartbeat does not belong on the log")
+    if raw.key != event.contest_id.encode():
+        raise ContractError(f"key {raw.key!r} is not the event's contest {event.contest_id}")
+    return Recorded(raw.partition, raw.offset, from_milliseconds(raw.timestamp_ms), event)

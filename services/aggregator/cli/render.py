@@ -1,0 +1,115 @@
+"""Draw the operators' answers as tables for a terminal."""
+
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from aggregator.projections.catalog import Standing
+from aggregator.verify.report import Report
+from results.render import ago, utc
+
+
+def status(answer: dict[str, Any], now: datetime) -> RenderableType:
+    """Positions, lag, contests, findings; times with how long ago they are."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(min_width=24)
+    table.add_column()
+    if answer["log_fault"]:
+        table.add_row("LOG", escape(answer["log_fault"]), style="bold red")
+    if not answer["partitions"]:
+        table.add_row("nothing aggregated yet", "start it: escrutinio-aggregator run")
+    for p in answer["partitions"]:
+        lag = (
+            "how far behind is unknown"
+            if p["lag"] is None
+            else f"{p['lag']:,} events behind"
+            if p["lag"]
+            else "caught up"
+        )
+        table.add_row(
+            f"{p['topic']}/{p['partition']}",
+            f"offset {p['next_offset']:,}"
+            + (f" of {p['end_offset']:,}" if p["end_offset"] is not None else "")
+            + f": {lag}",
+        )
+        table.add_row("  last commit", ago(p["updated_at"], now))
+    for c in answer["contests"]:
+        table.add_row(escape(c["contest_id"]), f"{c['updates']:,} updates, counting level {c['counting_level']}")
+        table.add_row("  last official time", utc(c["last_reported_at"]) if c["last_reported_at"] else "not stated")
+        table.add_row("  last recorded", ago(c["last_recorded_at"], now))
+        table.add_row("  findings", ", ".join(f"{code} × {n}" for code, n in c["findings"].items()) or "none")
+        if c["blocked"]:
+            table.add_row(
+                "  BLOCKED",
+                escape(f"at offset {c['blocked_offset']}: {c['blocked_reason']}; {c['parked']} messages parked"),
+                style="bold red",
+            )
+    if answer["heartbeat"]:
+        h = answer["heartbeat"]
+        table.add_row(
+            "last heartbeat", f"{escape(h['unit'])}: nothing new at {utc(h['reported_at'] or h['observed_at'])}"
+        )
+        table.add_row("  observed", ago(h["observed_at"], now))
+    for u in answer["unattributed"]:
+        table.add_row(
+            "UNREADABLE",
+            escape(f"{u['messages']} messages of no contest from offset {u['first_offset']}: {u['reason']}"),
+            style="bold red",
+        )
+    return table
+
+
+def projections(found: list[Standing]) -> RenderableType:
+    """What stands in the database, the live one first."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title, justify in (
+        ("Projection", "left"),
+        ("Kind", "left"),
+        ("Version", "right"),
+        ("Next offset", "right"),
+        ("MB", "right"),
+        ("Made", "left"),
+    ):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for s in found:
+        offsets = ", ".join(f"{p.next_offset:,}" + (f" ({p.partition})" if len(s.places) > 1 else "") for p in s.places)
+        until = f", by what was stated by {utc(s.until_stated_at)}" if s.until_stated_at is not None else ""
+        table.add_row(
+            s.projection.name or "–",
+            Text(s.kind, style="bold" if s.kind == "live" else ""),
+            str(s.version),
+            offsets or "nothing read yet",
+            f"{s.bytes / 1e6:,.0f}",
+            utc(s.made_at) + until,
+        )
+    return table
+
+
+def report(found: Report) -> RenderableType:
+    """Whether the tables say what the log says, and where not."""
+    lines = [Text(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
+    if found.is_copy:
+        lines.append(
+            Text(
+                "This is another topic than the tables were built from: a copy's own log times are left out.",
+                style="yellow",
+            )
+        )
+    if found.blocked_offset is not None:
+        what = (
+            f"BLOCKED at offset {found.blocked_offset}, {found.parked_count:,} messages parked: {found.blocked_reason}"
+        )
+        lines.append(Text(what, style="bold red"))
+    if found.equal:
+        return Group(*lines, Text(f"equal; digest {found.log_digest}, from the log and from the tables", style="bold"))
+    lines += [Text(str(difference), style="red") for difference in found.differences]
+    if found.count > len(found.differences):
+        lines.append(Text(f"and {found.count - len(found.differences):,} more", style="red"))
+    return Group(
+        *lines,
+        Text("The tables are not the log's: `escrutinio-aggregator rebuild` makes them again.", style="bold red"),
+    )

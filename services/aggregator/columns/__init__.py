@@ -1,0 +1,1 @@
+"""The fold of ordinary tally sheets as numpy columns (pure)."""

@@ -1,0 +1,1 @@
+"""Build, keep, list and change over the projections."""

@@ -1,0 +1,1 @@
+"""Fold the log again, from its start to a chosen moment, in memory."""

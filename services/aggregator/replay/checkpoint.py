@@ -1,0 +1,265 @@
+"""Checkpoints of the fold: a prefix of the log, compacted, in a file, so that a replay to a late point can begin there.
+
+A checkpoint holds the messages of the log, as they stand there, that a contest's state rests on (`needed`): the
+accepted definitions; of each unit the update that is its state and the last of its chain; what the office stated of
+areas; what moved a unit; the latest times; the contest's last event. Folded in their order they give the state of the
+whole prefix, since an update changes a state only through these. It pays where units are stated again and again: of a
+night in which each is stated once, it is nearly the log itself.
+
+A file is never trusted blindly. Before it is used, its messages are hashed and compared with the hash beside them, and
+folded like the log's, with every check of ids and rules; the digest must be the one it names; topic and contest must be
+those asked for; and all its definitions, its last event and `SAMPLE` others, chosen anew each time, are compared byte
+for byte with the log. What that proves: that the file was not damaged; that whoever changed or made up a message of one
+unit in `n` is found with a chance of SAMPLE in `n` at each use, of many units almost surely. What it does not prove:
+that nothing was left out, such as a unit's later update by someone who wrote the digest anew as well. Whoever trusts
+nothing replays from zero (`replay --check-checkpoint` does, and compares).
+
+Nothing is lost with a checkpoint: it can be deleted at any time. A crash while one is written leaves a temporary file
+that nobody reads; a file under its final name is complete.
+"""
+
+import contextlib
+import hashlib
+import os
+import random
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import fastavro
+
+from aggregator.columns.sheets import unpack
+from aggregator.fold.fold import ContestState
+from aggregator.log.reader import Log
+from aggregator.replay.fold_to_moment import Folding
+from results.moment import Moment
+from schemas.errors import ContractError, EscrutinioError
+from schemas.log_record import RawRecord
+from schemas.types import from_milliseconds, to_milliseconds
+
+FORMAT = "1"
+_BATCH = 20_000
+SAMPLE = 200
+"""Messages compared with the log before use, beside definitions and last event."""
+AHEAD = 10_000
+"""Offsets by which a replay must have gone beyond the checkpoint it began with, before it writes another."""
+
+_BYTES = ["null", "bytes"]
+_SCHEMA = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "escrutinio.checkpoint.Message",
+        "fields": [
+            {"name": "offset", "type": "long"},
+            {"name": "timestamp_ms", "type": "long"},
+            {"name": "key", "type": _BYTES},
+            {"name": "value", "type": _BYTES},
+            {
+                "name": "headers",
+                "type": {
+                    "type": "array",
+                    "items": {
+                        "type": "record",
+                        "name": "Header",
+                        "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": _BYTES}],
+                    },
+                },
+            },
+        ],
+    }
+)
+
+
+class CheckpointError(EscrutinioError):
+    """A checkpoint that may not be used."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"checkpoint {path}: {what}. It is not used; deleting it is safe, the log has everything")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a file says of itself, and its messages. `offset`: the contest's last event in it."""
+
+    path: Path
+    topic_id: UUID
+    contest_id: str
+    partition: int
+    offset: int
+    recorded_at_ms: int
+    digest: str
+    records: list[RawRecord]
+
+
+def needed(state: ContestState) -> set[int]:
+    """Offsets of the messages that give `state` when they are folded without the others."""
+    assert state.last is not None
+    units = unpack(state).units.values()
+    return {
+        *state.revisions,
+        *(unit.offset for unit in units),
+        *(unit.head_offset for unit in units),
+        *(recorded.offset for said in state.official.values() for recorded in said),
+        *state.moves,
+        *state.reported_by[1],
+        *state.recorded_by[1],
+        state.last.offset,
+    }
+
+
+def write(
+    folder: Path, topic: str, topic_id: UUID, contest_id: str, state: ContestState, log: Iterable[list[RawRecord]]
+) -> Path:
+    """Writes the checkpoint of `state`, taking its messages from `log`: batches that hold every one of them."""
+    assert state.last is not None
+    assert state.last_recorded_at is not None
+    offsets = needed(state)
+    records = [raw for batch in log for raw in batch if raw.offset in offsets]
+    assert len(records) == len(offsets), "the log holds what was folded"
+    told = {
+        "format": FORMAT,
+        "topic": topic,
+        "topic_id": str(topic_id),
+        "contest_id": contest_id,
+        "partition": str(state.last.partition),
+        "offset": str(state.last.offset),
+        "recorded_at_ms": str(to_milliseconds(state.last_recorded_at)),
+        "digest": state.root(),
+        "sha256": _hash(records),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_stem(contest_id, topic_id)}{state.last.offset:012d}.avro"
+    _write_whole(path, [_row(raw) for raw in records], {f"escrutinio.{k}": v for k, v in told.items()})
+    return path
+
+
+def _stem(contest_id: str, topic_id: UUID) -> str:
+    return f"{quote(contest_id, safe='')}.{topic_id}."
+
+
+def _row(raw: RawRecord) -> dict[str, Any]:
+    headers = [{"name": name, "value": value} for name, value in raw.headers]
+    return {
+        "offset": raw.offset,
+        "timestamp_ms": raw.timestamp_ms,
+        "key": raw.key,
+        "value": raw.value,
+        "headers": headers,
+    }
+
+
+def _hash(records: Iterable[RawRecord]) -> str:
+    whole = hashlib.sha256()
+    for raw in records:
+        whole.update(repr((raw.offset, raw.timestamp_ms, raw.key, raw.value, raw.headers)).encode())
+    return whole.hexdigest()
+
+
+def _write_whole(path: Path, rows: list[dict[str, Any]], metadata: dict[str, str]) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            fastavro.writer(file, _SCHEMA, rows, codec="deflate", metadata=metadata)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # a crash before this leaves a file that nobody reads
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def find(folder: Path, topic_id: UUID, contest_id: str, partition: int, moment: Moment) -> Checkpoint | None:
+    """The latest checkpoint of this log and contest that does not go beyond `moment`. Raises CheckpointError for a broken one.
+
+    Files of other contests and logs, by their names, are left alone.
+    """
+    names = sorted(folder.glob(f"{_glob(_stem(contest_id, topic_id))}*.avro"), reverse=True) if folder.is_dir() else []
+    for path in names:
+        kept = read(path)
+        if (kept.topic_id, kept.contest_id) != (topic_id, contest_id):
+            raise CheckpointError(
+                path, f"it is of contest {kept.contest_id} and topic id {kept.topic_id}, not what its name says"
+            )
+        if kept.partition != partition:
+            continue
+        if not moment.passed_by(kept.offset, from_milliseconds(kept.recorded_at_ms)):
+            return kept
+    return None
+
+
+def _glob(text: str) -> str:
+    return text.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
+
+
+def read(path: Path) -> Checkpoint:
+    """A file, whole and undamaged. Raises CheckpointError."""
+    try:
+        with path.open("rb") as file:
+            reader = fastavro.reader(file)
+            told = {name.removeprefix("escrutinio."): text for name, text in reader.metadata.items()}
+            if told.get("format") != FORMAT:
+                raise CheckpointError(path, f"format {told.get('format')!r}, this release reads {FORMAT!r}")
+            partition = int(told["partition"])
+            records = [_raw(partition, row) for row in reader]
+            kept = Checkpoint(
+                path,
+                UUID(told["topic_id"]),
+                told["contest_id"],
+                partition,
+                int(told["offset"]),
+                int(told["recorded_at_ms"]),
+                told["digest"],
+                records,
+            )
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever damaged bytes lead the reader to
+        raise CheckpointError(path, f"it cannot be read ({type(error).__name__}: {error})") from error
+    if _hash(records) != told.get("sha256"):
+        raise CheckpointError(path, "its messages are not those that it was written with")
+    return kept
+
+
+def _raw(partition: int, row: Any) -> RawRecord:
+    headers = [(header["name"], header["value"]) for header in row["headers"]]
+    return RawRecord(partition, row["offset"], row["timestamp_ms"], row["key"], row["value"], headers)
+
+
+def take(kept: Checkpoint, folding: Folding, log: Log) -> None:
+    """Folds a checkpoint, once it is compared with itself and with the log. Raises CheckpointError, saying what is wrong."""
+    offsets = [raw.offset for raw in kept.records]
+    if offsets != sorted(set(offsets)) or not offsets or offsets[-1] != kept.offset:
+        raise CheckpointError(kept.path, f"its messages are not in order up to offset {kept.offset}")
+    try:
+        whole = all(folding.take(kept.records[i : i + _BATCH]) for i in range(0, len(kept.records), _BATCH))
+    except ContractError as error:
+        raise CheckpointError(kept.path, f"it holds what is no event ({error})") from error
+    state = folding.state
+    if not whole or state.last is None or state.last.offset != kept.offset:
+        raise CheckpointError(kept.path, f"its events do not lead to offset {kept.offset}")
+    if (root := state.root()) != kept.digest:
+        raise CheckpointError(kept.path, f"its events give the digest {root[:16]}…, it says {kept.digest[:16]}…")
+    _compare(kept, {*state.revisions, kept.offset}, log)
+
+
+def _compare(kept: Checkpoint, always: set[int], log: Log) -> None:
+    end = log.end_offset(kept.partition)
+    if kept.offset >= end:
+        raise CheckpointError(kept.path, f"it goes to offset {kept.offset}, the log ends at {end - 1}")
+    by_offset = {raw.offset: raw for raw in kept.records}
+    others = sorted(by_offset.keys() - always)
+    chosen = always | set(random.SystemRandom().sample(others, min(SAMPLE, len(others))))
+    with Log(log.kafka, log.topic, max_poll_records=1, max_fetch_bytes=1) as looking_up:
+        for raw in looking_up.messages_at(kept.partition, chosen):
+            if raw != by_offset[raw.offset]:
+                raise CheckpointError(kept.path, f"its message at offset {raw.offset} is not the one on the log")

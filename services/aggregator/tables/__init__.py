@@ -1,0 +1,1 @@
+"""Write the tables: one transaction per batch, fenced."""

@@ -1,0 +1,111 @@
+"""Schema migrations: a door that brings an empty or older database to what this release needs.
+
+A change that old code cannot live with is a pair of files: `NNNN_pre_NAME.sql` is applied before the new code starts and leaves
+the old code at work; `NNNN_post_NAME.sql` is applied when none of the old is left, and takes away what only that needed. So a release
+works before and after its own `post` files, and with the `pre` files of the next; what has met the next one's `post`, it refuses.
+
+They are applied in order, each in its own transaction together with its line in `schema_migration`; a crash leaves whole
+migrations only. A released file is never edited: its SHA-256 is kept and compared.
+
+Why not a migration library: the projection is built several times side by side, each in schemas of its own and at a state
+of its own, and the ones there are (alembic, yoyo) keep one state per database.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, LiteralString
+
+import psycopg
+
+from results.projection import LIVE, Projection
+from results.version import MigrationError, Released, applied_migrations, point_at, same_form
+
+_LOCK = 0x65736372  # one migrator at a time
+_ROLES = ("escrutinio_writer", "escrutinio_reader")
+_VARIABLE = re.compile(r":(aggregate|results)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration(Released):
+    """One file. The schemas in it are psql's variables :aggregate and :results."""
+
+    sql: LiteralString
+
+    def of(self, projection: Projection) -> LiteralString:
+        """Return the file for one projection's schemas."""
+        schemas = {"aggregate": projection.tables, "results": projection.views}
+        return _VARIABLE.sub(lambda found: schemas[found[1]], self.sql)
+
+
+def released() -> list[Migration]:
+    """All migrations of this release, in order."""
+    found = []
+    for file in sorted(resources.files(__package__).joinpath("migrations").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".sql"):
+            text = file.read_text(encoding="utf-8")
+            name = file.name.removesuffix(".sql")
+            found.append(Migration(int(name[:4]), name, hashlib.sha256(text.encode()).hexdigest(), text))
+    return found
+
+
+def migrate(
+    owner_url: str, projection: Projection = LIVE, version: int = 1, *, old_is_gone: bool = False
+) -> tuple[list[Migration], list[Migration]]:
+    """Apply what is missing. Returns what was applied, and what waits until the old code is gone.
+
+    `version`: the projection's number, when it is made by this; `old_is_gone`: no process of an earlier release runs any more.
+    Raises MigrationError for a database this release does not fit.
+    """
+    try:
+        db = psycopg.connect(owner_url, autocommit=True, connect_timeout=10)
+    except psycopg.Error as error:
+        raise MigrationError(f"PostgreSQL does not answer: {error}") from error
+    try:
+        with db:
+            return _apply(db, projection, version, old_is_gone)
+    except psycopg.Error as error:
+        raise MigrationError(f"PostgreSQL refused: {error}. Migrations are for the owner of the database.") from error
+
+
+def _apply(
+    db: psycopg.Connection[tuple[Any, ...]], projection: Projection, version: int, old_is_gone: bool
+) -> tuple[list[Migration], list[Migration]]:
+    db.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    roles = {name for (name,) in db.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(_ROLES),))}
+    if missing := sorted(set(_ROLES) - roles):
+        raise MigrationError(
+            f"role {', '.join(missing)} does not exist; an administrator creates it: CREATE ROLE {missing[0]} LOGIN"
+        )
+    with db.transaction():
+        _start(db, projection)
+    applied = applied_migrations(db)
+    new: list[Migration] = []
+    waiting: list[Migration] = []
+    for migration in released():
+        if migration.version in applied:
+            same_form(migration, applied)
+            continue
+        if waiting or (migration.is_post and applied and not old_is_gone):
+            waiting.append(migration)
+            continue
+        with db.transaction():
+            db.execute(migration.of(projection))
+            db.execute(
+                "INSERT INTO schema_migration (version, name, sha256) VALUES (%s, %s, %s)",
+                (migration.version, migration.name, migration.sha256),
+            )
+        new.append(migration)
+    db.execute("INSERT INTO projection (version) VALUES (%s) ON CONFLICT DO NOTHING", (version,))
+    return new, waiting
+
+
+def _start(db: psycopg.Connection[tuple[Any, ...]], projection: Projection) -> None:
+    for schema in (projection.views, projection.tables):
+        db.execute(psycopg.sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(psycopg.sql.Identifier(schema)))
+    point_at(db, projection.tables)
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migration (version int PRIMARY KEY, name text NOT NULL,"
+        " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )

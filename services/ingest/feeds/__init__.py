@@ -1,0 +1,1 @@
+"""Turn an office's documents into statements (pure)."""

@@ -1,0 +1,342 @@
+"""ONPE's bulletins: four tables (resultados, totales, resumen, participacion), for the country or for its districts. Pure.
+
+One publication is the rows of all four tables that carry one `updated`; the national tables have one such row (or one
+per candidate, or per total), the district tables one per district. A figure that stands in two tables must agree.
+ONPE's words and ours: schemas/types.py. `TOTAL DE VOTOS VÁLIDOS` is left out where it would be 0: not stated.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement, first_fault, refuse
+from ingest.feeds.table import FITTING, BadCell, Form, Refused, Table, instant, percent, whole
+from schemas.contest import ContestDefined
+from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
+from schemas.types import CountStatus, ReportingUnitType, ResultStage, ReviewReason, rfc3339
+
+NATIONAL, DISTRICTS = "onpe-national", "onpe-districts"
+PARTS = ("resultados", "totales", "resumen", "participacion")
+_NAMES = ("departamento", "provincia", "distrito")
+
+_COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "resultados": (
+        ("C_CODI_AGRUPOL", "TOTAL_VOTOS", "POR_VALIDOS", "updated"),
+        ("AGRUPACION", "NLISTA", "POR_EMITIDOS", "NOMBREe_CANDIDATO", "avance"),
+    ),
+    "totales": (("AGRUPACION", "TOTAL_VOTOS", "updated"), ("POR_EMITIDOS", "avance")),
+    "resumen": (
+        ("CCODI_UBIGEO", "CONTABILIZA", "CONT_NORMAL", "IMPUGNADA", "ERROR_MAT", "ACTAS_PROCESADAS", "SOL_NULIDAD",
+         "ILEGIBLE", "PENDIENTE", "OTRAS_OBS", "CONT_ANULADA", "POR_PROCESAR", "EXTRAVIADA", "SINIESTRADA", "INCOMPLETA",
+         "SIN_FIRMA", "MESAS_NO_INST", "MESAS_HABILES", "TOT_CIUDADANOS_VOTARON", "ELECTORES_HABIL", "TOTAL_JEE", "updated"),
+        ("MESAS_INSTALADAS", "SIN_DATOS", "A_INSTALAR", "FUSIONADAS", "NTOTAL_AUTO", "ELECTORES_HABIL_50", "avance"),
+    ),
+    "participacion": (
+        ("ELECTORES_HABIL", "TOT_CIUDADANOS_VOTARON", "POR_CIUDADANOS_VOTARON", "POR_ACTAS_CONTABILIZADAS",
+         "POR_ACTAS_PROCESADAS", "ACTAS_PROCESADAS", "POR_PROCESAR", "CONTABILIZA", "updated"),
+        ("POR_POR_PROCESAR", "N_CANDIDATOS", "avance"),
+    ),
+}  # fmt: skip
+FORMS = tuple(
+    Form(family, part, (*names, *needed), known, time_column="updated")
+    for family, names in ((NATIONAL, ()), (DISTRICTS, _NAMES))
+    for part, (needed, known) in _COLUMNS.items()
+)
+
+_TOTALS = {
+    "TOTAL DE VOTOS VÁLIDOS": "valid_votes",
+    "VOTOS EN BLANCO": "blank_votes",
+    "VOTOS NULOS": "invalid_votes",
+    "VOTOS IMPUGNADOS": "challenged_votes",
+    "TOTAL DE VOTOS EMITIDOS": "ballots_cast",
+}
+_SUB_UNITS = {
+    "total": "MESAS_HABILES",
+    "processed": "ACTAS_PROCESADAS",
+    "counted": "CONTABILIZA",
+    "counted_normal": "CONT_NORMAL",
+    "annulled": "CONT_ANULADA",
+    "not_installed": "MESAS_NO_INST",
+    "under_review": "TOTAL_JEE",
+    "to_be_processed": "POR_PROCESAR",
+    "pending": "PENDIENTE",
+}
+_REASONS = {
+    ReviewReason.CHALLENGED_VOTES: "IMPUGNADA",
+    ReviewReason.MATERIAL_ERROR: "ERROR_MAT",
+    ReviewReason.NULLITY_REQUEST: "SOL_NULIDAD",
+    ReviewReason.ILLEGIBLE: "ILEGIBLE",
+    ReviewReason.INCOMPLETE: "INCOMPLETA",
+    ReviewReason.MISSING_SIGNATURES: "SIN_FIRMA",
+    ReviewReason.LOST: "EXTRAVIADA",
+    ReviewReason.DESTROYED: "SINIESTRADA",
+    ReviewReason.OTHER: "OTRAS_OBS",
+}
+_TWICE = ("ELECTORES_HABIL", "TOT_CIUDADANOS_VOTARON", "ACTAS_PROCESADAS", "POR_PROCESAR", "CONTABILIZA")
+
+Place = tuple[str, ...]
+"""Names of department, province, district; empty for the country."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    table: Table
+    index: int
+
+    def text(self, column: str) -> str:
+        return self.table.rows[self.index][self.table.column(column)]
+
+    def count(self, column: str) -> int:
+        return whole(self.text(column), column)
+
+    def reject(self, column: str | None, code: str, message: str, expected: str) -> Rejection:
+        return self.table.reject(self.index, column, code, message, expected)
+
+
+class _Bad(Exception):
+    """The unit's rows do not make a statement."""
+
+    def __init__(self, row: _Row, column: str | None, code: str, message: str, expected: str) -> None:
+        super().__init__(message)
+        self.rejection = row.reject(column, code, message, expected)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What the four tables say of one unit at one time."""
+
+    parts: dict[str, dict[str, _Row]] = field(default_factory=lambda: {part: {} for part in PARTS})
+    clashes: list[Rejection] = field(default_factory=list)
+    contradictory: bool = False
+
+    def all(self) -> Iterator[_Row]:
+        for part in self.parts.values():
+            yield from part.values()
+
+    def lacking(self) -> tuple[str, ...]:
+        return tuple(part for part in PARTS if not self.parts[part])
+
+
+def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
+    """A snapshot for each `updated`, in the order of time. Raises Refused when a table is another election's."""
+    publications: dict[datetime, dict[Place, _Rows]] = defaultdict(dict)
+    stray: list[Rejection] = []
+    for table in tables:
+        _refuse_other_election(table, contest)
+        for index in range(len(table.rows)):
+            row = _Row(table, index)
+            try:
+                time = instant(row.text("updated"), "updated").astimezone(UTC)
+            except BadCell as bad:
+                stray.append(row.reject(bad.column, bad.code, str(bad), bad.expected))
+                continue
+            place = tuple(row.text(name) for name in _NAMES) if table.form.family == DISTRICTS else ()
+            _put(publications[time].setdefault(place, _Rows()), row)
+    family = tables[0].form.family
+    snapshots = [_snapshot(family, time, places, contest) for time, places in sorted(publications.items())]
+    if stray:
+        snapshots.append(Snapshot(f"{family}/unknown-time", contest.authority, (), tuple(stray)))
+    return tuple(snapshots)
+
+
+def _refuse_other_election(table: Table, contest: ContestDefined) -> None:
+    if table.form.name != "resultados":
+        return
+    at = table.column("C_CODI_AGRUPOL")
+    for index, row in enumerate(table.rows):
+        if row[at] not in contest.by_external_id:
+            known = ", ".join(f"{code} ({s.party})" for code, s in contest.by_external_id.items())
+            raise Refused(
+                refuse(
+                    table.document, "F301",
+                    f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of {contest.contest_id}: a table of another election?",
+                    f"one of {known}",
+                )
+            )  # fmt: skip
+
+
+def _put(rows: _Rows, row: _Row) -> None:
+    """Files the row under its table. Overlapping documents repeat rows; one document must not."""
+    part = row.table.form.name
+    name = {"resultados": "C_CODI_AGRUPOL", "totales": "AGRUPACION"}.get(part)
+    line = row.text(name) if name else ""
+    other = rows.parts[part].get(line)
+    if other is None:
+        rows.parts[part][line] = row
+        return
+    same = dict(zip(row.table.header, row.table.rows[row.index], strict=True)) == dict(
+        zip(other.table.header, other.table.rows[other.index], strict=True)
+    )
+    if same and other.table is not row.table:
+        return
+    where = f"{other.table.document.uri}, {other.table.place(other.index)}"
+    if same:
+        rows.clashes.append(row.reject(None, "F203", f"repeats {where}", "every line once"))
+    else:
+        for one, two in ((row, where), (other, f"{row.table.document.uri}, {row.table.place(row.index)}")):
+            rows.clashes.append(
+                one.reject(
+                    None,
+                    "F203",
+                    f"says otherwise than {two}",
+                    "every line once; two captures of one update are loaded one after the other",
+                )
+            )
+        rows.contradictory = True
+
+
+def _snapshot(family: str, time: datetime, places: dict[Place, _Rows], contest: ContestDefined) -> Snapshot:
+    statements: list[Statement] = []
+    rejections: list[Rejection] = []
+    incomplete: list[Rejection] = []
+    awaited: dict[str, None] = {}
+    for place, rows in places.items():
+        rejections.extend(rows.clashes)
+        if rows.contradictory:
+            continue
+        if lacking := rows.lacking():
+            awaited.update(dict.fromkeys(f"{part} of {rfc3339(time)}" for part in lacking))
+            first = next(rows.all())
+            what = f"{'/'.join(place) or 'the country'} at {rfc3339(time)}"
+            incomplete.append(
+                first.reject(
+                    None, "F205", f"{what} lacks its row in {', '.join(lacking)}", f"rows in all of {', '.join(PARTS)}"
+                )
+            )
+            continue
+        try:
+            statements.append(_statement(time, place, rows, contest))
+        except _Bad as bad:
+            rejections.append(bad.rejection)
+        except ValidationError as error:
+            rejections.append(next(rows.all()).reject(None, "F202", first_fault(error), FITTING))
+    return Snapshot(
+        f"{family}/{rfc3339(time)}",
+        contest.authority,
+        tuple(statements),
+        tuple(rejections),
+        tuple(awaited),
+        tuple(incomplete),
+    )
+
+
+def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefined) -> Statement:
+    (summary,) = rows.parts["resumen"].values()
+    (turnout,) = rows.parts["participacion"].values()
+    votes: dict[str, int | None] = {}
+    shares = {}
+    lines = rows.parts["resultados"]
+    for selection in contest.selections:
+        row = lines.get(selection.external_id or "")
+        if row is None:
+            raise _Bad(
+                next(iter(lines.values())),
+                "C_CODI_AGRUPOL",
+                "F205",
+                f"no row for {selection.external_id} ({selection.party})",
+                "a row for every selection",
+            )
+        votes[selection.selection_id] = _count(row, "TOTAL_VOTOS")
+        shares[selection.selection_id] = _percent(row, "POR_VALIDOS")
+    totals: dict[str, int] = {}
+    for line, row in rows.parts["totales"].items():
+        if line not in _TOTALS:
+            raise _Bad(row, "AGRUPACION", "F205", f"unknown total {line[:60]!r}", f"one of {', '.join(_TOTALS)}")
+        totals[_TOTALS[line]] = _count(row, "TOTAL_VOTOS")
+    _agree(summary, turnout, rows.parts["totales"].get("TOTAL DE VOTOS EMITIDOS"))
+    return Statement(
+        unit=_unit(summary, place, contest),
+        reported_at=time,
+        observed_at=max(row.table.document.observed_at for row in rows.all()),
+        count_status=CountStatus.COUNTED,  # a bulletin is a count
+        source_status=None,
+        review_reason=None,
+        result_stage=ResultStage.PROVISIONAL,
+        office_note=None,
+        counts=Counts(
+            votes=votes,
+            ballots_cast=totals.get("ballots_cast"),
+            valid_votes=totals.get("valid_votes"),
+            blank_votes=totals.get("blank_votes"),
+            invalid_votes=totals.get("invalid_votes"),
+            challenged_votes=totals.get("challenged_votes"),
+            registered_voters=None,
+            registered_voters_counted=_count(summary, "ELECTORES_HABIL"),
+        ),
+        sub_units=SubUnits(
+            under_review_by_reason={reason.value: _count(summary, column) for reason, column in _REASONS.items()},
+            **{name: _count(summary, column) for name, column in _SUB_UNITS.items()},
+        ),
+        published_percentages=PublishedPercentages(
+            valid_votes_share=shares,
+            sub_units_processed=_percent(turnout, "POR_ACTAS_PROCESADAS"),
+            sub_units_counted=_percent(turnout, "POR_ACTAS_CONTABILIZADAS"),
+            turnout=_percent(turnout, "POR_CIUDADANOS_VOTARON"),
+        ),
+        documents=_documents(rows),
+        original=b"".join(row.table.original(row.index) for row in rows.all()),
+    )
+
+
+def _documents(rows: _Rows) -> tuple[Document, ...]:
+    """One for each file, with all its rows: a total of the country stands in several."""
+    places: dict[str, tuple[Kept, list[int]]] = {}
+    for row in rows.all():
+        document = row.table.document
+        places.setdefault(document.sha256, (document, []))[1].append(row.index + 2)
+    return tuple(
+        Document(
+            uri=document.uri,
+            sha256=sha256,
+            place=f"row{'s' if len(numbers) > 1 else ''} {', '.join(str(n) for n in sorted(numbers))}",
+        )
+        for sha256, (document, numbers) in places.items()
+    )
+
+
+def _unit(summary: _Row, place: Place, contest: ContestDefined) -> ReportingUnit:
+    ubigeo = summary.text("CCODI_UBIGEO")
+    if not (len(ubigeo) == 6 and ubigeo.isascii() and ubigeo.isdigit()):
+        raise _Bad(summary, "CCODI_UBIGEO", "F202", f"{ubigeo[:40]!r} is not a ubigeo", "six digits")
+    if not place:
+        if ubigeo != "000000":
+            raise _Bad(
+                summary, "CCODI_UBIGEO", "F303", f"{ubigeo} is not the whole country", "000000 in the national table"
+            )
+        root = contest.root
+        return ReportingUnit(id=root.area_id, type=root.type, name=root.name, area_path=())
+    path = contest.area_paths.get(ubigeo, (contest.root.area_id, f"{ubigeo[:2]}0000", f"{ubigeo[:4]}00", ubigeo))
+    return ReportingUnit(id=ubigeo, type=ReportingUnitType.MUNICIPALITY, name=place[-1], area_path=path[:-1])
+
+
+def _agree(summary: _Row, turnout: _Row, cast: _Row | None) -> None:
+    for column in _TWICE:
+        if _count(summary, column) != _count(turnout, column):
+            raise _Bad(
+                summary, column, "F205",
+                f"resumen says {summary.text(column)}, participacion {turnout.text(column)} ({turnout.table.document.uri}, {turnout.table.place(turnout.index)})",
+                "the same figure in both tables of one update",
+            )  # fmt: skip
+    if cast is not None and _count(cast, "TOTAL_VOTOS") != _count(summary, "TOT_CIUDADANOS_VOTARON"):
+        raise _Bad(
+            summary, "TOT_CIUDADANOS_VOTARON", "F205",
+            f"resumen says {summary.text('TOT_CIUDADANOS_VOTARON')}, totales {cast.text('TOTAL_VOTOS')} ({cast.table.document.uri}, {cast.table.place(cast.index)})",
+            "the same figure in both tables of one update",
+        )  # fmt: skip
+
+
+def _count(row: _Row, column: str) -> int:
+    try:
+        return row.count(column)
+    except BadCell as bad:
+        raise _Bad(row, bad.column, bad.code, str(bad), bad.expected) from bad
+
+
+def _percent(row: _Row, column: str) -> str:
+    try:
+        return percent(row.text(column), column)
+    except BadCell as bad:
+        raise _Bad(row, bad.column, bad.code, str(bad), bad.expected) from bad

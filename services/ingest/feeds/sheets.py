@@ -1,0 +1,254 @@
+"""ONPE's tally sheets (actas), one row each, in the two forms they were collected in. Pure.
+
+`acta` is the form of the dated captures (mesa numbers without leading zeros, `NA` for what is not stated, time of
+capture in `descargado`); `acta-final` that of the final file (columns `v2_…`, no time). Neither states an official time.
+A sheet that is pending or still being typed in states no votes, although the file prints zeros.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+
+from ingest.feeds.statement import Rejection, Snapshot, Statement, refuse
+from ingest.feeds.table import BadCell, Form, Refused, Table, fitting, seen, whole
+from schemas.contest import ContestDefined
+from schemas.count_update import Counts, ReportingUnit
+from schemas.types import CountStatus, ReportingUnitType, ResultStage, ReviewReason
+
+FAMILY = "onpe-tally-sheets"
+_RESOLVED = "ACTA ELECTORAL RESUELTA"
+_NOT_STATED = "NA"
+
+STATUSES: dict[str, tuple[CountStatus, ReviewReason | None]] = {
+    "CONTABILIZADAS NORMALES": (CountStatus.COUNTED, None),
+    "ACTA ELECTORAL PENDIENTE": (CountStatus.PENDING, None),
+    "EN PROCESO DE DIGITACION": (CountStatus.IN_PROCESS, None),
+    "ACTA ELECTORAL ANULADA": (CountStatus.ANNULLED, None),
+    "MESA NO INSTALADA": (CountStatus.NOT_INSTALLED, None),
+    "VOTOS IMPUGNADOS": (CountStatus.UNDER_REVIEW, ReviewReason.CHALLENGED_VOTES),
+    "ERROR MATERIAL": (CountStatus.UNDER_REVIEW, ReviewReason.MATERIAL_ERROR),
+    "OTRAS OBSERVACIONES": (CountStatus.UNDER_REVIEW, ReviewReason.OTHER),
+    "INCOMPLETA": (CountStatus.UNDER_REVIEW, ReviewReason.INCOMPLETE),
+    "ACTA SIN FIRMAS": (CountStatus.UNDER_REVIEW, ReviewReason.MISSING_SIGNATURES),
+    "ILEGIBILIDAD": (CountStatus.UNDER_REVIEW, ReviewReason.ILLEGIBLE),
+    "SOLICITUD DE NULIDAD": (CountStatus.UNDER_REVIEW, ReviewReason.NULLITY_REQUEST),
+}
+"""ONPE's word in `observacion` → ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where a form keeps each figure. `votes`: column → the authority's code of the selection."""
+
+    mesa: str
+    digits: tuple[int, int]
+    ubigeo: str
+    name: str
+    status: str
+    detail: str
+    voters: str
+    cast: str
+    blank: str
+    invalid: str
+    challenged: str
+    valid: str | None
+    time: str | None
+    votes: dict[str, str]
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        single = (
+            self.mesa, self.ubigeo, self.name, self.status, self.detail, self.voters,
+            self.cast, self.blank, self.invalid, self.challenged, self.valid, self.time,
+        )  # fmt: skip
+        return (*(column for column in single if column), *self.votes)
+
+
+_DATED = _Columns(
+    mesa="num_mesa", digits=(1, 6), ubigeo="ubigeo", name="local", status="observacion", detail="observacion_detalle",
+    voters="num_electores", cast="num_votos", blank="votos_blanco", invalid="votos_nulos", challenged="votos_impugnados",
+    valid=None, time="descargado",
+    votes={"votos_perulibre": "00000014", "votos_fuerzapopular": "00000007"},
+)  # fmt: skip
+_FINAL = _Columns(
+    mesa="mesa", digits=(6, 6), ubigeo="v2_CCODI_UBIGEO", name="v2_TNOMB_LOCAL", status="v2_OBSERVACION",
+    detail="v2_OBSERVACION_TXT", voters="v2_NNUME_HABILM", cast="v2_emitidos", blank="v2_blanco", invalid="v2_nulos",
+    challenged="v2_impugnados", valid="v2_validos", time=None,
+    votes={"v2_perulibre": "00000014", "v2_fp": "00000007"},
+)  # fmt: skip
+_FORMS = {"acta": _DATED, "acta-final": _FINAL}
+
+FORMS = (
+    Form(FAMILY, "acta", _DATED.needed, ("departamento", "provincia", "distrito", "num_resoluciones"), "descargado"),
+    Form(
+        FAMILY, "acta-final", _FINAL.needed,
+        ("rowid", "v2_TOT_CIUDADANOS_VOTARON", "v2_DEPARTAMENTO", "v2_PROVINCIA", "v2_DISTRITO", "v2_TDIRE_LOCAL",
+         "v2_CCOPIA_ACTA", "v2_N_CANDIDATOS", "v2_CCENT_COMPU"),
+    ),
+)  # fmt: skip
+
+
+def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
+    """One snapshot for the one document of sheets. Raises Refused when it is another election's."""
+    (table,) = tables
+    columns = _FORMS[table.form.name]
+    _refuse_other_election(table, columns, contest)
+    rejections, skip = _twice(table, columns)
+    read = _reader(table, columns, contest)
+    statements = []
+    for index, row in enumerate(table.rows):
+        if index in skip:
+            continue
+        try:
+            statements.append(fitting(read, index, row))
+        except BadCell as bad:
+            rejections.append(table.reject(index, bad.column or None, bad.code, str(bad), bad.expected))
+    snapshot_id = f"{FAMILY}/{table.document.sha256[:16]}"
+    return (Snapshot(snapshot_id, contest.authority, tuple(statements), tuple(rejections)),)
+
+
+def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefined) -> None:
+    for column, code in columns.votes.items():
+        if code not in contest.by_external_id:
+            raise Refused(
+                refuse(
+                    table.document, "F301", f"row 1: column {column} counts votes for {code}, which {contest.contest_id} does not have: a table of another election?",
+                    f"votes for {', '.join(contest.by_external_id)}",
+                )
+            )  # fmt: skip
+    lacking = set(contest.by_external_id) - set(columns.votes.values())
+    strange = [c for c in table.header if c not in table.form.columns and c.startswith(("votos_", "v2_"))]
+    if lacking or strange:
+        what = f"column {', '.join(strange)} is unknown" if strange else f"no column for {', '.join(sorted(lacking))}"
+        raise Refused(
+            refuse(
+                table.document,
+                "F301",
+                f"row 1: {what}: a table of another election?",
+                f"votes in {', '.join(columns.votes)} and no others",
+            )
+        )
+
+
+def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
+    """Mesas stated more than once: of equal rows the first stands; rows that differ are all rejected."""
+    at = table.column(columns.mesa)
+    number = table.header.index("rowid") if "rowid" in table.header else None
+
+    def content(index: int) -> list[str]:
+        return [cell for place, cell in enumerate(table.rows[index]) if place not in (at, number)]
+
+    first: dict[str, int] = {}
+    more: dict[str, list[int]] = {}
+    for index, row in enumerate(table.rows):
+        mesa = row[at].zfill(6)
+        if first.setdefault(mesa, index) != index:
+            more.setdefault(mesa, [first[mesa]]).append(index)
+    rejections, skip = [], set()
+    for mesa, places in more.items():
+        differ = any(content(place) != content(places[0]) for place in places[1:])
+        for place in places if differ else places[1:]:
+            others = ", ".join(str(other + 2) for other in places if other != place)
+            message = (
+                f"mesa {mesa} stands in rows {others} too, with other figures: neither is believed"
+                if differ
+                else f"mesa {mesa} is repeated from row {places[0] + 2}"
+            )
+            rejections.append(table.reject(place, columns.mesa, "F203", message, "one row for each mesa"))
+            skip.add(place)
+    return rejections, skip
+
+
+def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callable[[int, list[str]], Statement]:
+    """The function from a row to its statement: everything that does not depend on the row is looked up once."""
+    at = {column: table.column(column) for column in columns.needed}
+    fixed: Any = itemgetter(
+        *(at[c] for c in (columns.mesa, columns.ubigeo, columns.name, columns.status, columns.detail))
+    )
+    names = (columns.voters, columns.cast, columns.blank, columns.invalid, columns.challenged)
+    figures: Any = itemgetter(*(at[c] for c in names))
+    ballot = [(contest.by_external_id[code].selection_id, column, at[column]) for column, code in columns.votes.items()]
+    ballot.sort(key=lambda vote: contest.selection_ids.index(vote[0]))
+    times: dict[str, datetime] = {}
+    lowest, highest = columns.digits
+    paths, root = contest.area_paths, contest.root.area_id
+    document = table.document
+
+    def seen_at(row: list[str]) -> datetime:
+        if columns.time is None:
+            return document.observed_at
+        text = row[at[columns.time]]
+        if text not in times:
+            times[text] = seen(text, columns.time, document)
+        return times[text]
+
+    known: dict[str, int | None] = {_NOT_STATED: None}  # sheets say the same few hundred numbers again and again
+
+    def stated(text: str, column: str) -> int | None:
+        if text not in known:
+            known[text] = whole(text, column)
+        return known[text]
+
+    def read(index: int, row: list[str]) -> Statement:
+        mesa, ubigeo, place, word, detail = fixed(row)
+        if not (mesa.isascii() and mesa.isdigit() and lowest <= len(mesa) <= highest):
+            raise BadCell(
+                columns.mesa,
+                "F202",
+                f"{mesa[:40]!r} is not the number of a mesa",
+                "six digits" if lowest == 6 else "up to six digits",
+            )
+        if word not in STATUSES:
+            raise BadCell(
+                columns.status,
+                "F204",
+                f"{word[:60]!r} is not a known state of a sheet",
+                f"one of {', '.join(STATUSES)}",
+            )
+        if not (ubigeo.isascii() and ubigeo.isdigit() and len(ubigeo) == 6):
+            raise BadCell(columns.ubigeo, "F202", f"{ubigeo[:40]!r} is not a ubigeo", "six digits")
+        status, reason = STATUSES[word]
+        voters, cast, blank, invalid, challenged = [
+            known[text] if text in known else stated(text, name) for text, name in zip(figures(row), names, strict=True)
+        ]
+        votes = {
+            selection: known[row[where]] if row[where] in known else stated(row[where], column)
+            for selection, column, where in ballot
+        }
+        valid = None if columns.valid is None else stated(row[at[columns.valid]], columns.valid)
+        if status is CountStatus.PENDING or status is CountStatus.IN_PROCESS:
+            cast = blank = invalid = challenged = valid = None
+            votes = dict.fromkeys(votes)
+        return Statement(
+            unit=ReportingUnit(
+                id=mesa.zfill(6),
+                type=ReportingUnitType.PRECINCT,
+                name=None if place == _NOT_STATED else place,
+                area_path=paths.get(ubigeo) or (root, f"{ubigeo[:2]}0000", f"{ubigeo[:4]}00", ubigeo),
+            ),
+            reported_at=None,
+            observed_at=seen_at(row),
+            count_status=status,
+            source_status=word,
+            review_reason=reason,
+            result_stage=ResultStage.ADJUDICATED if detail == _RESOLVED else ResultStage.PROVISIONAL,
+            office_note=None,
+            counts=Counts(
+                votes=votes,
+                ballots_cast=cast,
+                valid_votes=valid,
+                blank_votes=blank,
+                invalid_votes=invalid,
+                challenged_votes=challenged,
+                registered_voters=voters,
+                registered_voters_counted=None,
+            ),
+            sub_units=None,
+            published_percentages=None,
+            documents=(table.at(index),),
+            original=table.original(index),
+        )
+
+    return read

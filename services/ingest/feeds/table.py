@@ -1,0 +1,289 @@
+"""Bytes to rows: unpacks, decodes and checks the shape of a CSV document before a figure of it is read. Pure.
+
+Every fault of a document as a whole is found here and refuses all of it: a document that is damaged anywhere is not
+believed anywhere. `Form` describes the columns of one kind of table.
+"""
+
+import csv
+import difflib
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+
+from pydantic import ValidationError
+
+from ingest.feeds.statement import Kept, Rejection, Statement, first_fault, refuse
+from schemas.count_update import Document
+from schemas.rules import CLOCK_TOLERANCE, Finding
+from schemas.types import rfc3339
+
+_GZIP = b"\x1f\x8b"
+_THOUSANDTH = Decimal("0.001")
+LARGEST_DOCUMENT = 1 << 30
+"""Bytes, unpacked: more than any count's; a bound against a document that unpacks without end."""
+FITTING = "an id of at most 200 characters without control characters, words of at most 10,000"
+
+csv.field_size_limit(1 << 20)
+
+
+def _never(column: str) -> bool:
+    return not column
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One kind of table. `family` tables make one publication together; `needed` columns are read, `known` may be there."""
+
+    family: str
+    name: str
+    needed: tuple[str, ...]
+    known: tuple[str, ...] = ()
+    time_column: str | None = None
+    accepts: Callable[[str], bool] = _never
+    """Further columns that belong to the form."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Every column that belongs to the form."""
+        return frozenset(self.needed) | frozenset(self.known)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a readable document. Row i of `rows` is numbered i + 2: row 1 is the header."""
+
+    document: Kept
+    form: Form
+    header: tuple[str, ...]
+    rows: list[list[str]]
+    lines: list[str]
+    ends: list[int]
+
+    def column(self, name: str) -> int:
+        """The place of a column in a row."""
+        return self.header.index(name)
+
+    def original(self, index: int) -> bytes:
+        """The bytes of a row as they stand in the (unpacked) document."""
+        return "".join(self.lines[self.ends[index - 1] if index else self.header_end : self.ends[index]]).encode()
+
+    @property
+    def header_end(self) -> int:
+        """Lines of the header: one, since no known form quotes a line break in a column's name."""
+        return 1
+
+    def place(self, index: int, column: str | None = None) -> str:
+        """`row 17, column votos_nulos`."""
+        return f"row {index + 2}" + (f", column {column}" if column else "")
+
+    def at(self, index: int) -> Document:
+        """The row as the place of a statement."""
+        return Document(uri=self.document.uri, sha256=self.document.sha256, place=f"row {index + 2}")
+
+    def reject(self, index: int, column: str | None, code: str, message: str, expected: str) -> Rejection:
+        """One row is rejected."""
+        document = self.document
+        return Rejection(
+            Finding(code, message), document.uri, document.sha256, document.observed_at,
+            self.place(index, column), expected, self.original(index),
+        )  # fmt: skip
+
+
+class Refused(Exception):
+    """Inside the adapters: the document in hand is refused. Never leaves them; they return its rejection."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(str(rejection))
+        self.rejection = rejection
+
+
+class BadCell(Exception):
+    """Inside the adapters: a cell does not hold what its column holds. Becomes the rejection of its row."""
+
+    def __init__(self, column: str, code: str, message: str, expected: str) -> None:
+        super().__init__(message)
+        self.column, self.code, self.message, self.expected = column, code, message, expected
+
+
+def fitting(read: Callable[[int, list[str]], Statement], index: int, row: list[str]) -> Statement:
+    """What `read` makes of a row. Raises BadCell when its words do not fit: too long, or with control characters."""
+    try:
+        return read(index, row)
+    except ValidationError as error:
+        raise BadCell("", "F202", first_fault(error), FITTING) from error
+
+
+def whole(text: str, column: str) -> int:
+    """A count: digits and nothing else."""
+    if text.isascii() and text.isdigit() and len(text) < 19 and (value := int(text)) < 2**53:
+        return value
+    raise BadCell(column, "F201", f"{text[:40]!r} is not a count", "a whole number, zero or more, in digits")
+
+
+def instant(text: str, column: str) -> datetime:
+    """A time with its zone, in whole milliseconds."""
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            time = time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        time = None
+    if time is None or time.tzinfo is None or time.microsecond % 1000 or not 1 < time.year < 9999:
+        raise BadCell(
+            column, "F206", f"{text[:40]!r} is not a time with its zone", "ISO 8601 with zone, as 2021-06-08T00:23:00Z"
+        )
+    return time
+
+
+def seen(text: str, column: str, document: Kept) -> datetime:
+    """When the source says that it fetched a row: not later than we have the document, or it would stand for ever."""
+    time = instant(text, column)
+    if time - document.observed_at > CLOCK_TOLERANCE:
+        raise BadCell(
+            column,
+            "F305",
+            f"seen at {rfc3339(time)}, but the document was fetched at {rfc3339(document.observed_at)}",
+            "a time before that; --observed-at says when a document was fetched",
+        )
+    return time
+
+
+def percent(text: str, column: str) -> str:
+    """A percentage, at the three decimals the office publishes: files carry 50.269000000000005 for 50.269."""
+    try:
+        value = Decimal(text).quantize(_THOUSANDTH)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value.is_signed() or value >= 1000:
+        raise BadCell(column, "F201", f"{text[:40]!r} is not a percentage", "a number in percent, as 50.269")
+    return f"{value:f}"
+
+
+def unpack(document: Kept) -> str:
+    """The document's text. Raises Refused when it is damaged, empty, or not UTF-8."""
+    content = document.content
+    if content.startswith(_GZIP):
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                content = packed.read(LARGEST_DOCUMENT + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise Refused(
+                refuse(
+                    document,
+                    "F207",
+                    f"the gzip file is damaged or cut off ({error})",
+                    "a whole gzip file; fetch it again",
+                )
+            ) from error
+        if len(content) > LARGEST_DOCUMENT:
+            raise Refused(refuse(document, "F207", "unpacks to more than 1 GiB", "a table of a count"))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = error.object.count(b"\n", 0, error.start) + 1
+        raise Refused(
+            refuse(
+                document, "F207", f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
+                "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
+            )
+        ) from error  # fmt: skip
+    if (at := text.find("\0")) >= 0:
+        row = text.count("\n", 0, at) + 1
+        raise Refused(refuse(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again"))
+    start = text[:2000].lstrip()
+    if not start:
+        raise Refused(refuse(document, "F207", "the file is empty", "a table with a header and rows"))
+    if start[0] == "<":
+        raise Refused(
+            refuse(
+                document,
+                "F207",
+                f"HTML or XML, not CSV: begins {start[:40]!r}",
+                "CSV; the site may have answered with an error page: fetch it again",
+            )
+        )
+    if start[0] in "{[":
+        raise Refused(refuse(document, "F207", f"JSON, not CSV: begins {start[:40]!r}", "CSV"))
+    return text
+
+
+def recognise(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
+    """The form whose columns the header fits best, and the header. Raises Refused when none fits or a column lacks."""
+    try:
+        header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
+    except csv.Error as error:
+        raise Refused(refuse(document, "F207", f"row 1: {error}", "well-formed CSV")) from error
+    names = set(header)
+
+    def likeness(form: Form) -> float:
+        own = {name for name in names if form.accepts(name)}
+        return len(names & form.columns | own) / len(names | frozenset(form.needed))
+
+    form = max(forms, key=likeness)
+    if likeness(form) < 0.5:
+        known = "; ".join(sorted({f"{f.family} {f.name}" for f in forms}))
+        raise Refused(
+            refuse(
+                document, "F207", f"row 1: no known table has the columns {', '.join(header)[:200]}", f"one of: {known}"
+            )
+        )
+    if len(names) != len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        raise Refused(refuse(document, "F207", f"row 1: column {', '.join(twice)} stands twice", "every column once"))
+    spare = sorted(name for name in names - form.columns if not form.accepts(name))
+    for column in form.needed:
+        if column not in names:
+            near = difflib.get_close_matches(column, spare, n=1, cutoff=0.5)
+            renamed = f"; is {near[0]!r} its new name?" if near else ""
+            raise Refused(
+                refuse(
+                    document, "F207", f"row 1: column {column} of {form.family} {form.name} is missing{renamed}",
+                    f"the columns {', '.join(form.needed)}",
+                )
+            )  # fmt: skip
+    return form, header
+
+
+def read(document: Kept, forms: Sequence[Form]) -> Table:
+    """The document's rows, all of its shape checked. Raises Refused."""
+    text = unpack(document)
+    form, header = recognise(document, text, forms)
+    if not text.endswith("\n"):
+        raise Refused(
+            refuse(
+                document, "F207", f"row {text.count(chr(10)) + 1}: the file does not end with a line end, so its last row may be cut off",
+                "a whole file; fetch it again, or if it is whole, add a line end",
+            )
+        )  # fmt: skip
+    lines = text.split("\n")
+    lines = [f"{line}\n" for line in lines[:-1]]
+    reader = csv.reader(lines, strict=True)
+    rows: list[list[str]] = []
+    ends: list[int] = []
+    try:
+        next(reader)
+        for row in reader:
+            rows.append(row)
+            ends.append(reader.line_num)
+    except csv.Error as error:
+        raise Refused(refuse(document, "F207", f"row {len(rows) + 2}: {error}", "well-formed CSV")) from error
+    while rows and not rows[-1]:  # blank lines at the end say nothing
+        rows.pop()
+        ends.pop()
+    if not rows:
+        raise Refused(refuse(document, "F207", "the table has a header and no rows", "at least one row"))
+    width = len(header)
+    for index, row in enumerate(rows):
+        if len(row) != width:
+            raise Refused(
+                refuse(
+                    document, "F207", f"row {index + 2} has {len(row)} fields, the header {width}"
+                    + ("; it is the last: the file is cut off" if index == len(rows) - 1 else ""),
+                    f"{width} fields in every row",
+                )
+            )  # fmt: skip
+    return Table(document, form, header, rows, lines, ends)

@@ -1,0 +1,1 @@
+"""Find what of a document the log does not have yet (pure)."""

@@ -1,0 +1,295 @@
+"""An operator's correction: what it will say, what it changes, and the document that two people put their names to. Pure.
+
+Place in the flow: beside the adapters. What the office states becomes news in `changes`; what an operator decides becomes
+exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, and only if the log still is what the operator saw.
+
+A `Proposal` is a document of the archive: the event in full, the names, and the figures before and after. Its SHA-256 gives
+the code with which somebody publishes it, so nothing of it can change between the two. The event's `source` names that
+document, the confirmation, and the table of figures if one was given.
+
+The event is stated for the time of the one it replaces: it takes that one's place, for who asks about that time. Where the
+office states no time, it holds from when it was proposed. A retraction repeats what it takes back, and adds nothing.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field, ValidationError
+
+from ingest.errors import IngestError, Overtaken
+from ingest.feeds.statement import Kept, Statement, first_fault
+from ingest.news.changes import Changes, ContestMemory, adds, extended, figures
+from schemas.contest import ContestDefined
+from schemas.count_update import Correction, CountUpdate, Document, Source, UnitKey
+from schemas.identity import NIL, is_named_right, named
+from schemas.rules import Finding, check
+from schemas.types import CorrectionBasis, Frozen, Id, Instant, Text, UpdateKind, adding, rfc3339
+
+CODE_LENGTH = 16
+"""Hexadecimal digits of a confirmation code: the beginning of the proposal's SHA-256."""
+_STATED = ("count_status", "source_status", "review_reason", "result_stage", "office_note")
+
+
+class Wish(Frozen):
+    """What the operator asks for, but the figures."""
+
+    unit: UnitKey
+    kind: UpdateKind
+    reason: Text = Field(min_length=1)
+    authority: Id
+    operator: Id
+    replaces: UUID | None = None
+    at: Instant
+
+
+class Difference(Frozen):
+    """A figure, as text; None where it is not stated."""
+
+    name: Text
+    before: Text | None
+    after: Text | None
+
+
+class Proposal(Frozen):
+    """The document. `event` has only the operator's figures as its documents: the rest is known once it is confirmed."""
+
+    format: Text = "escrutinio.operator-proposal.1"
+    proposed_by: Id
+    proposed_at: Instant
+    definition_event_id: UUID
+    stated: tuple[Difference, ...]
+    """Every figure that the event states otherwise than the one it replaces."""
+    count: tuple[Difference, ...]
+    """Every figure by which what the unit adds to the count changes; empty where the unit's state stays another statement."""
+    areas: tuple[Id, ...]
+    """The areas it adds that to, outermost first."""
+    is_counted: bool
+    """Whether units of its type are what is added up; else its areas' totals stay, and what stands beside them changes."""
+    findings: tuple[Text, ...]
+    event: CountUpdate
+
+    def content(self) -> bytes:
+        """The document's bytes."""
+        text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1, default=str)
+        return text.encode() + b"\n"
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        event, correction = self.event, self.event.correction
+        assert correction is not None
+        yield f"{event.kind} of {event.unit}, stated for {rfc3339(event.stated_at)}, basis OPERATOR"
+        yield f"  replaces event {correction.replaces_event_id}"
+        yield f"  follows  event {event.previous_event_id} (sequence {event.sequence - 1})"
+        yield f"  reason: {correction.reason}"
+        yield f"  on the word of {correction.authority}; proposed by {self.proposed_by} at {rfc3339(self.proposed_at)}"
+        yield from _table("what it states", self.stated)
+        if not self.count:
+            yield "the count of now does not change by it"
+        else:
+            yield from _table("what the unit adds to the count", self.count)
+            where = ", ".join(self.areas)
+            if self.is_counted:
+                yield f"the totals change by that of: {where}"
+            else:
+                yield f"units of this type are not added up: beside the computed totals of {where} stands another statement"
+        for finding in self.findings:
+            yield f"finding, published beside it: {finding}"
+
+
+class Confirmation(Frozen):
+    """Who let the proposal through. Its document stands beside the proposal's in the event's source."""
+
+    format: Text = "escrutinio.operator-confirmation.1"
+    proposal_sha256: Text
+    event_id: UUID
+    confirmed_by: Id
+    confirmed_at: Instant
+
+    def content(self) -> bytes:
+        """The document's bytes."""
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def read(content: bytes, code: str) -> Proposal:
+    """The proposal in a document. Raises IngestError when it is none, or its event is not the one it was."""
+    try:
+        proposal = Proposal.model_validate_json(content)
+    except ValidationError as error:
+        raise IngestError(f"the document {code}… is no operator's proposal: {first_fault(error)}") from error
+    if not is_named_right(proposal.event):
+        raise IngestError(f"the proposal {code}… is not what was proposed: its event's id is not that of its content")
+    return proposal
+
+
+def propose(
+    wish: Wish, history: Sequence[CountUpdate], contest: ContestDefined, content: Statement | CountUpdate | None
+) -> Proposal:
+    """What would be published. `history`: the unit's accepted events, in the order of the log. `content`: where the figures of
+    a correction come from; None for a retraction. Raises IngestError when it cannot be."""
+    unit = wish.unit
+    if not history:
+        raise IngestError(f"the log has no statement of {unit} in {contest.contest_id}: there is nothing to correct")
+    head, state = history[-1], state_of(history)
+    replaced = state if wish.replaces is None else next((e for e in history if e.event_id == wish.replaces), None)
+    if replaced is None:
+        raise IngestError(f"event {wish.replaces} is none of the {len(history)} of {unit} on the log")
+    if wish.kind is UpdateKind.RETRACTED and replaced.kind is UpdateKind.RETRACTED:
+        raise IngestError(f"{unit} is retracted already, by event {replaced.event_id}; `correct` states figures again")
+    event = _event(wish, replaced, head, contest, replaced if content is None else content)
+    found = check(event, contest)
+    if fatal := next((finding for finding in found if finding.rejects), None):
+        raise IngestError(f"{unit} cannot be published so: {fatal}")
+    stated = _differences(_figures(replaced), _figures(event))
+    if not stated:
+        raise IngestError(
+            f"these are the figures that event {replaced.event_id} of {unit} states: nothing would change"
+        )
+    return Proposal(
+        proposed_by=wish.operator,
+        proposed_at=wish.at,
+        definition_event_id=contest.event_id,
+        stated=stated,
+        count=_differences(_adding(state), _adding(state_of((*history, event)))),
+        areas=event.counting_areas,
+        is_counted=event.reporting_unit.type is contest.counting_level,
+        findings=tuple(map(str, found)),
+        event=event,
+    )
+
+
+def state_of(history: Sequence[CountUpdate]) -> CountUpdate:
+    """The unit's state: the latest official time, the higher sequence breaking ties."""
+    return max(history, key=lambda event: (event.stated_at, event.sequence))
+
+
+def _event(
+    wish: Wish, replaced: CountUpdate, head: CountUpdate, contest: ContestDefined, content: Statement | CountUpdate
+) -> CountUpdate:
+    documents: tuple[Document, ...] = ()
+    if isinstance(content, Statement):
+        documents, path = content.documents, content.unit.area_path
+        if content.reported_at not in (None, replaced.reported_at):
+            raise IngestError(
+                f"the table states figures for {rfc3339(content.reported_at)}, but what they replace was stated for "
+                f"{rfc3339(replaced.stated_at)}; leave reported_at out, or name the event with --replaces"
+            )
+        if path not in ((), replaced.reporting_unit.area_path):
+            raise IngestError(f"the table puts {wish.unit} into {'/'.join(path)}: a correction does not move a unit")
+    try:
+        event = CountUpdate(
+            event_id=NIL,
+            contest_id=contest.contest_id,
+            reporting_unit=replaced.reporting_unit,
+            sequence=head.sequence + 1,
+            previous_event_id=head.event_id,
+            kind=wish.kind,
+            correction=Correction(
+                reason=wish.reason,
+                basis=CorrectionBasis.OPERATOR,
+                authority=wish.authority,
+                replaces_event_id=replaced.event_id,
+            ),
+            reported_at=replaced.reported_at,
+            observed_at=wish.at,
+            count_status=content.count_status,
+            source_status=content.source_status,
+            review_reason=content.review_reason,
+            result_stage=content.result_stage,
+            counts=content.counts,
+            sub_units=content.sub_units,
+            published_percentages=content.published_percentages,
+            source=Source(name="operator", snapshot_id="proposal", part=1, parts=1, documents=documents),
+            is_test=contest.is_test,
+            office_note=content.office_note,
+        )
+    except ValidationError as error:
+        raise IngestError(f"{wish.unit} cannot be published so: {first_fault(error)}") from error
+    return named(event)
+
+
+def confirmed(proposal: Proposal, document: Kept, confirmation: Kept) -> CountUpdate:
+    """The event as it is published, naming the documents behind it. Its id is the proposed one: provenance is not in it."""
+    event = proposal.event
+    behind = (
+        Document(uri=document.uri, sha256=document.sha256, place="event"),
+        Document(uri=confirmation.uri, sha256=confirmation.sha256, place="confirmed_by"),
+    )
+    source = Source(
+        name="operator",
+        snapshot_id=f"operator/{document.sha256[:CODE_LENGTH]}",
+        part=1,
+        parts=1,
+        documents=(*behind, *event.source.documents),
+    )
+    return event.model_copy(update={"source": source})
+
+
+def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Changes:
+    """The event, if the log does not have it and still is what the operator saw. Raises Overtaken when it is not."""
+    unit, contest = memory.units.get(event.unit), memory.definition
+    if unit is not None and any(said.event_id == event.event_id for said in unit.said):
+        return Changes(statements=1, known=1)
+    at = (unit.sequence, unit.event_id) if unit is not None else (0, None)
+    if at != (event.sequence - 1, event.previous_event_id):
+        raise Overtaken(
+            f"{event.unit} has gone on since this was proposed: its last event is {at[1]} (sequence {at[0]}), the operator saw "
+            f"{event.previous_event_id} (sequence {event.sequence - 1}). The proposal does not count and will not be sent again; "
+            "look at what the office says now, and propose anew"
+        )
+    if contest.event_id != definition:
+        raise Overtaken(f"{contest.contest_id} was defined anew since this was proposed; look at it, and propose anew")
+    found: list[tuple[CountUpdate, Finding]] = [(event, finding) for finding in check(event, contest)]
+    return Changes(events=[event], findings=found, units={event.unit: extended(unit, event)}, statements=1)
+
+
+def _figures(event: CountUpdate) -> dict[str, str | None]:
+    """Everything an event states, by name; nothing for a retraction."""
+    if event.kind is UpdateKind.RETRACTED:
+        return {}
+    told: dict[str, Any] = {name: getattr(event, name) for name in _STATED}
+    for prefix, group in (
+        ("", event.counts),
+        ("sub_units.", event.sub_units),
+        ("published.", event.published_percentages),
+    ):
+        if group is None:
+            continue
+        for name, value in group:
+            if isinstance(value, Mapping):
+                told |= {f"{prefix}{name}.{key}": one for key, one in value.items()}
+            else:
+                told[prefix + name] = value
+    return {name: None if value is None else str(value) for name, value in told.items()}
+
+
+def _adding(event: CountUpdate) -> dict[str, str | None]:
+    if event.kind is UpdateKind.RETRACTED:
+        return {}
+    added = adds(figures(event.reporting_unit, event), adding(event.reporting_unit.type))
+    return {name: None if value is None else str(value) for name, value in added.items()}
+
+
+def _differences(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(name=name, before=before.get(name), after=after.get(name))
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) != after.get(name)
+    )
+
+
+def _table(title: str, rows: Sequence[Difference]) -> Iterator[str]:
+    yield f"{title}:"
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        change = ""
+        if row.before and row.after and row.before.isdecimal() and row.after.isdecimal():
+            change = f"  {int(row.after) - int(row.before):+,}".replace("-", "−")
+        yield f"  {row.name:{width}}  {_shown(row.before):>14} → {_shown(row.after):>14}{change}"
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "not stated"
+    return f"{int(value):,}" if value.isdecimal() else value

@@ -1,0 +1,1 @@
+"""Put events on the log, and read back what is on it."""

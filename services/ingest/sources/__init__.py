@@ -1,0 +1,1 @@
+"""Fetch documents and keep them by their SHA-256."""

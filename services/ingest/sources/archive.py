@@ -1,0 +1,151 @@
+"""Keeps every fetched document by the SHA-256 of its bytes: `ab/abcdef…` and beside it `ab/abcdef….json`. A door; stage `keep`.
+
+Place in the flow: between fetching and parsing, so that whatever is published points to bytes that are already safe. The
+archive is trusted as evidence, not as memory: its loss costs the original documents, never an event.
+
+A crash leaves at most a temporary file, which the next start removes, or bytes without their JSON, which the next `keep`
+of the same bytes writes. The lock is the operating system's and dies with the process.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ingest.errors import ArchiveError
+from ingest.feeds.statement import Capture, Kept
+from schemas.types import rfc3339
+
+_TEMPORARY = ".writing-"
+_NOTHING: Mapping[str, datetime | None] = {}
+
+
+class Archive:
+    """A folder of documents, held by one ingest at a time. Use as a context manager.
+
+    `beside`: without holding it, beside an ingest that may; for who adds a document of their own and publishes nothing of others'.
+    """
+
+    def __init__(self, folder: Path, *, beside: bool = False) -> None:
+        self._folder = folder
+        self._beside = beside
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ArchiveError(f"the archive {self._folder} cannot be opened: {error.strerror}") from error
+        if self._beside:
+            return self
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            self._lock = None
+            raise ArchiveError(
+                f"another ingest is using the archive {self._folder}; wait for it or stop it (two at once could publish twice)"
+            ) from error
+        for left in self._folder.glob(f"*/{_TEMPORARY}*"):  # of a crash in the middle of `_write`
+            left.unlink(missing_ok=True)  # or of who writes beside us, and has just finished
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def keep(self, capture: Capture, on_log: Mapping[str, datetime | None] = _NOTHING) -> Kept:
+        """Stores the document, if it is new, and says when its bytes were first seen. Raises ArchiveError.
+
+        `on_log`: by SHA-256, when the log says that a document was seen. It wins: an archive can be lost.
+        """
+        assert self._beside or self._lock is not None, "keep() outside the archive's lock"
+        sha256 = hashlib.sha256(capture.content).hexdigest()
+        path = self._folder / sha256[:2] / sha256
+        note = path.with_name(f"{sha256}.json")
+        try:
+            if not _holds(path, sha256):
+                # A crash before the rename leaves a temporary file (removed at the next start) and no document;
+                # nothing was published from it, and the source still has it.
+                self._write(path, capture.content)
+            noted = _first_seen(note, sha256)
+            first_seen = on_log.get(sha256) or noted
+            if noted is None:
+                # A crash here leaves bytes without a note. Nothing was published from them, so it is still true
+                # that they are first seen when they are next kept: the same lines write the note then.
+                first_seen = first_seen or capture.observed_at
+                about = {
+                    "sha256": sha256,
+                    "bytes": len(capture.content),
+                    "uri": capture.uri,
+                    "first_observed_at": rfc3339(first_seen),
+                }
+                self._write(note, (json.dumps(about, ensure_ascii=False, indent=1) + "\n").encode())
+        except OSError as error:
+            raise ArchiveError(f"{path} cannot be written: {error.strerror}") from error
+        assert first_seen is not None
+        return Kept(capture.uri, capture.content, sha256, first_seen)
+
+    def find(self, beginning: str) -> tuple[bytes, str]:
+        """The document whose SHA-256 begins so (at least two digits), and its SHA-256. Raises ArchiveError when none does, or
+        several, or it is damaged."""
+        found = [path for path in self._folder.glob(f"{beginning[:2]}/{beginning}*") if len(path.name) == 64]
+        if len(found) != 1:
+            raise ArchiveError(
+                f"the archive {self._folder} has {len(found) or 'no'} documents whose SHA-256 begins with {beginning}; look at the code "
+                "again, or propose anew"
+            )
+        (path,) = found
+        if not _holds(path, path.name):
+            raise ArchiveError(f"{path} is damaged: its bytes have another SHA-256; restore it")
+        return path.read_bytes(), path.name
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """All of the file or nothing of it, and on the disk when this returns."""
+        if not path.parent.exists():
+            path.parent.mkdir()
+            _sync(self._folder)
+        temporary = path.with_name(f"{_TEMPORARY}{path.name}")
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        _sync(path.parent)  # until now a power cut may undo the rename: as if the crash had come before it
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    """Whether the document is there and undamaged; a damaged one is written anew."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except FileNotFoundError:
+        return False
+
+
+def _first_seen(note: Path, sha256: str) -> datetime | None:
+    try:
+        about = json.loads(note.read_bytes())
+        return datetime.fromisoformat(about["first_observed_at"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(
+            f"{note} is damaged ({error}); restore it, or remove it to have {sha256[:12]}… count as first seen now"
+        ) from error
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The read side: what the tables say, as a library and as the command `escrutinio`. Never Kafka."""

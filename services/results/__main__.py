@@ -1,0 +1,5 @@
+"""`python -m results`: the same as `escrutinio`."""
+
+from results.cli import main
+
+main()

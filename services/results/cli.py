@@ -1,0 +1,209 @@
+"""`escrutinio`: what people ask day by day, read off the tables.
+
+A command's modules are imported when it runs, so that a help text costs no more than itself.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from results import options
+from runtime.commands import Group, json_option
+from runtime.commands import show as answer
+from runtime.options import reader_url as reader_option
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from results.moment import Moment
+    from results.projection import Projection
+    from results.reader import Reader
+
+
+@click.group(cls=Group, name="escrutinio")
+@click.version_option(package_name="escrutinio")
+def main() -> None:
+    """Ask what the count is, what it was, and why it changed.
+
+    Operators use escrutinio-aggregator, escrutinio-ingest, escrutinio-backup and escrutinio-grants.
+
+    \b
+    Example: escrutinio show pe-2021-president-runoff
+    """
+
+
+def _reader(reader_url: str | None, projection: Projection) -> Reader:
+    from results.reader import Reader
+    from results.settings import ResultsSettings
+
+    return Reader(ResultsSettings.load(reader_url=reader_url).need("reader_url"), projection)
+
+
+@main.command()
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA]", required=False)
+@click.option("--at-offset", type=click.IntRange(0), help="As of this offset of the log, inclusive.")
+@click.option(
+    "--at-time",
+    callback=options.at_instant,
+    metavar="TIME",
+    help="As of what was recorded by then (the broker's time).",
+)
+@click.option(
+    "--at-reported",
+    callback=options.at_instant,
+    metavar="TIME",
+    help="As of what the office had stated by then (its own time).",
+)
+@reader_option
+@options.schema
+@json_option
+def show(
+    contest_id: str,
+    area_id: str | None,
+    at_offset: int | None,
+    at_time: datetime | None,
+    at_reported: datetime | None,
+    reader_url: str | None,
+    projection: Projection,
+    as_json: bool,
+) -> None:
+    """Show the count of a contest, or of one of its areas: now, or as of any moment.
+
+    Two axes together: what was known at --at-time about the count of --at-reported.
+
+    \b
+    Examples: escrutinio show pe-2021-president-runoff 010101
+              escrutinio show pe-2021-president-runoff --at-reported 2021-06-08T00:23Z
+    """
+    from results import render
+    from results.as_of import Past
+    from results.moment import NOW, Moment
+
+    moment = Moment(at_offset, at_time, at_reported)
+    with _reader(reader_url, projection) as reader:
+        now = moment == NOW
+        found = reader.count(contest_id, area_id) if now else Past(reader, contest_id, moment).count(area_id)
+    found = options.of_moment(found, moment)
+    answer(as_json, lambda: found.model_dump(mode="json"), lambda: render.show(found))
+
+
+@main.command()
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA | UNIT]", required=False)
+@reader_option
+@options.schema
+@json_option
+def explain(
+    contest_id: str, area_id: str | None, reader_url: str | None, projection: Projection, as_json: bool
+) -> None:
+    """Explain what changed, update by update.
+
+    For an area: each of the office's statements about it, and what each publication changed among its tally sheets.
+    For one sheet: its whole history.
+
+    \b
+    Examples: escrutinio explain pe-2021-president-runoff
+              escrutinio explain pe-2021-president-runoff precinct/001972
+    """
+    from results import render
+    from results.explain import explain as explained
+
+    with _reader(reader_url, projection) as reader:
+        found = explained(reader, contest_id, area_id)
+    answer(as_json, lambda: found.model_dump(mode="json", exclude={"time_zone"}), lambda: render.explanation(found))
+
+
+@main.command()
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("first", metavar="A", callback=options.moment)
+@click.argument("second", metavar="B", callback=options.moment)
+@click.option("--area", "area_id", metavar="AREA", help="This area and those directly in it. Default: the outermost.")
+@click.option("--limit", type=click.IntRange(1), default=20, help="Events to show, at most.")
+@reader_option
+@options.schema
+@json_option
+def diff(
+    contest_id: str,
+    first: Moment,
+    second: Moment,
+    area_id: str | None,
+    limit: int,
+    reader_url: str | None,
+    projection: Projection,
+    as_json: bool,
+) -> None:
+    """Compare two moments: changes by area and selection, and the events behind them.
+
+    \b
+    A moment is
+      now                             all that is known
+      41, offset:41                   up to this offset of the log
+      2021-06-08T00:23Z, reported:…   what the office had stated by then (its own time)
+      recorded:2021-06-08T02:40Z      what was on the log by then (the broker's time)
+    and several joined by commas: what was known at the one about the other.
+
+    \b
+    Examples: escrutinio diff pe-2021-president-runoff 2021-06-08T04:18Z 2021-06-08T05:19Z
+              escrutinio diff pe-2021-president-runoff 31 now --area 010000 --limit 5
+    """
+    from results import render
+    from results.over_time import between
+
+    with _reader(reader_url, projection) as reader:
+        found = between(reader, contest_id, first, second, area_id, limit)
+    answer(as_json, lambda: found.model_dump(mode="json"), lambda: render.difference(found))
+
+
+def _interval(_context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a length of time such as 90s, 10m, 1h or 1d", param=parameter)
+    return int(found[1]) * {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}.get(
+        found[2], timedelta(days=1)
+    )
+
+
+@main.command()
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA]", required=False)
+@click.option(
+    "--every",
+    callback=_interval,
+    metavar="LENGTH",
+    help="One point for each such interval, its last: 90s, 10m, 1h. Default: every official time.",
+)
+@click.option("--limit", type=click.IntRange(1), default=500, help="Exit 2 beyond so many points.")
+@reader_option
+@options.schema
+@json_option
+def timeline(
+    contest_id: str,
+    area_id: str | None,
+    every: timedelta | None,
+    limit: int,
+    reader_url: str | None,
+    projection: Projection,
+    as_json: bool,
+) -> None:
+    """List share, lead and sheets counted over the office's time, and mark where the lead changes.
+
+    Two series. OFFICIAL: the office's statements about the area; of each official time the one that stands. COMPUTED: our
+    sums over what is added up now, as they were published up to each official time. Corrections that came later are
+    not in a point: `show --at-reported` has them. With --every a change of the lead is marked at the end of its interval.
+
+    \b
+    Example: escrutinio timeline pe-2021-president-runoff --every 1h
+    """
+    from results import render
+    from results.over_time import over_time
+
+    with _reader(reader_url, projection) as reader:
+        found = over_time(reader, contest_id, area_id, every, limit)
+    answer(as_json, lambda: found.model_dump(mode="json"), lambda: render.timeline(found))

@@ -1,0 +1,196 @@
+"""What changed between two moments of a contest, and the events behind it (pure).
+
+The figures are the difference of two counts. The events behind them are the accepted updates that belong to one of the two
+moments and not to the other. Of each unit they are told as if its updates were first taken back, last first, to those
+that belong to both, and then made in the order of the log: so the changes that are told add up to the difference,
+whichever axes the moments are on. Where nothing came late that is what each update changed when it came.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
+
+from results.count import AsOf, Basis, Count
+from results.vectors import BALLOTS, REASONS, VOTERS, Layout, Vector
+from schemas.chain import states_of
+from schemas.log_record import Recorded
+from schemas.types import Frozen, Instant
+
+
+class Figure(Frozen):
+    """A figure at both moments; null where it is not stated. The change is after − before, null unless both are stated."""
+
+    before: int | None
+    after: int | None
+    change: int | None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it differs. Not stated differs from 0."""
+        return self.before != self.after
+
+
+class SelectionDifference(Frozen):
+    """Votes of one selection at both moments."""
+
+    selection_id: str
+    candidate: str
+    party: str
+    votes: Figure
+
+
+class AreaDifference(Frozen):
+    """One area at both moments: every selection, and of the other figures those that differ, by the event's names."""
+
+    area_id: str
+    area_name: str
+    area_type: str
+    basis_before: Basis | None
+    """Null where nothing was counted."""
+    basis_after: Basis | None
+    is_comparable: bool
+    """Whether the figures of both moments are of one kind: the office's own, or sums over one type of units."""
+    selections: tuple[SelectionDifference, ...]
+    lead: Figure
+    leader_before: str | None
+    leader_after: str | None
+    counts: dict[str, Figure]
+    sub_units: dict[str, Figure]
+    under_review_by_reason: dict[str, Figure]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether any figure differs, or what the figures are."""
+        figures = (*(s.votes for s in self.selections), self.lead)
+        rest = self.counts or self.sub_units or self.under_review_by_reason
+        return bool(rest) or not self.is_comparable or any(f.is_changed for f in figures)
+
+
+class UpdateBehind(Frozen):
+    """An update that belongs to one moment only, and what the area asked about gained or lost by it here."""
+
+    offset: int
+    event_id: UUID
+    unit: str
+    kind: str
+    count_status: str
+    stated_at: Instant
+    reason: str | None
+    taken_back: bool
+    """True when it belongs to the first moment only: its change is then the opposite of what it had brought."""
+    change: dict[str, int]
+
+
+class Side(Frozen):
+    """One of the two moments: as it was asked for, what it came down to, and the type of the units added up then."""
+
+    moment: str
+    as_of: AsOf
+    counting_level: str
+    blocked: str | None
+    """Why the contest stands still before the moment, if it does: nothing after that is counted."""
+
+
+class Difference(Frozen):
+    """What changed in an area and in the areas directly within it. Events are in the order of the log."""
+
+    contest_id: str
+    contest_name: str
+    authority: str
+    time_zone: str
+    before: Side
+    after: Side
+    area: AreaDifference
+    children: tuple[AreaDifference, ...]
+    """Those of which anything changed."""
+    updates_total: int
+    """How many events are behind the change; `updates` are the first of them."""
+    updates: tuple[UpdateBehind, ...]
+
+
+def area_difference(before: Count | None, after: Count | None) -> AreaDifference:
+    """The difference of two counts of an area. None: nothing was counted; one at least is given."""
+    some = after or before
+    assert some is not None
+    named = {s.selection_id: s for count in (before, after) if count is not None for s in count.selections}
+    was, now = (_votes(count) for count in (before, after))
+    return AreaDifference(
+        area_id=some.area_id,
+        area_name=some.area_name,
+        area_type=some.area_type,
+        basis_before=before.basis if before is not None else None,
+        basis_after=after.basis if after is not None else None,
+        is_comparable=before is not None and after is not None and _kind(before) == _kind(after),
+        selections=tuple(
+            SelectionDifference(
+                selection_id=s,
+                candidate=named[s].candidate,
+                party=named[s].party,
+                votes=_figure(was.get(s), now.get(s)),
+            )
+            for s in named
+        ),
+        lead=_figure(before.lead if before else None, after.lead if after else None),
+        leader_before=before.leader if before else None,
+        leader_after=after.leader if after else None,
+        counts=_differing(before, after, _counts),
+        sub_units=_differing(before, after, lambda count: count.sub_units),
+        under_review_by_reason=_differing(before, after, _reasons),
+    )
+
+
+def changes_of(
+    layout: Layout, area_id: str, statements: Sequence[Recorded], before: Iterable[int], after: Iterable[int]
+) -> dict[int, dict[str, int]]:
+    """By offset, what `area_id` gained or lost by each of a unit's statements that belongs to one moment only.
+
+    `statements`: all accepted ones, in the order of the log; `before`, `after`: the offsets that belong to each moment.
+    """
+    first, second = set(before), set(after)
+    shared = [state for _, state in states_of([r for r in statements if r.offset in first & second], None)]
+    common = shared[-1] if shared else None
+    told: dict[int, dict[str, int]] = {}
+    for sign, only in ((-1, first - second), (1, second - first)):
+        state = common
+        for recorded, changed in states_of([r for r in statements if r.offset in only], common):
+            vectors = _contribution(layout, state, area_id), _contribution(layout, changed, area_id)
+            told[recorded.offset] = layout.changes(*vectors[::sign])
+            state = changed
+    return told
+
+
+def _contribution(layout: Layout, recorded: Recorded | None, area_id: str) -> Vector:
+    if recorded is None or area_id not in recorded.update.counting_areas:
+        return layout.zero()
+    return layout.contribution(recorded.update)
+
+
+def _kind(count: Count) -> tuple[Basis, str | None]:
+    return count.basis, count.counting_level if count.basis is Basis.COMPUTED else None
+
+
+def _votes(count: Count | None) -> dict[str, int | None]:
+    return {} if count is None else {s.selection_id: s.votes for s in count.selections}
+
+
+def _counts(count: Count) -> dict[str, int | None]:
+    figures = {name: getattr(count.turnout, name) for name in VOTERS}
+    return figures | {name: getattr(count, name) for name in (*BALLOTS, "annulled_ballots")}
+
+
+def _reasons(count: Count) -> dict[str, int | None]:
+    """A breakdown that is stated says 0 of the reasons it leaves out."""
+    stated = count.under_review_by_reason
+    return {**(dict.fromkeys(REASONS, 0) if stated or count.basis is Basis.COMPUTED else {}), **stated}
+
+
+def _differing(
+    before: Count | None, after: Count | None, figures_of: Callable[[Count], dict[str, int | None]]
+) -> dict[str, Figure]:
+    was, now = (figures_of(count) if count is not None else {} for count in (before, after))
+    figures = {name: _figure(was.get(name), now.get(name)) for name in {**was, **now}}
+    return {name: figure for name, figure in figures.items() if figure.is_changed}
+
+
+def _figure(before: int | None, after: int | None) -> Figure:
+    change = after - before if before is not None and after is not None else None
+    return Figure(before=before, after=after, change=change)

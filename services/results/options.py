@@ -1,0 +1,62 @@
+"""Flags of the commands that read a projection's tables, for `escrutinio` and for what `escrutinio-aggregator` answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from results.count import Count
+    from results.moment import Moment
+    from results.projection import Projection
+
+
+def at_instant(_context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Read a time with its zone."""
+    from results.moment import MomentError, instant
+
+    if value is None:
+        return None
+    try:
+        return instant(value)
+    except MomentError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
+def moment(_context: click.Context, parameter: click.Parameter, value: str) -> Moment:
+    """Read a moment."""
+    from results.moment import Moment, MomentError
+
+    try:
+        return Moment.parse(value)
+    except MomentError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
+def projection(_context: click.Context, parameter: click.Parameter, name: str | None) -> Projection:
+    """Read the name of a projection; the live one where none is given."""
+    from results.projection import Projection, ProjectionError
+
+    try:
+        return Projection(name)
+    except ProjectionError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
+schema = click.option(
+    "--schema",
+    "projection",
+    callback=projection,
+    metavar="NAME",
+    help="Read this projection (see `escrutinio-aggregator projections`). Default: the live one.",
+)
+
+
+def of_moment(answer: Count, asked: Moment) -> Count:
+    """Add to an answer what was asked for, where that was not now."""
+    from results.moment import NOW
+
+    return answer if asked == NOW else answer.model_copy(update={"moment": str(asked)})

@@ -1,0 +1,397 @@
+"""PostgreSQL, as a reader sees it: a door to the views of one projection. Writes nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+
+from results.count import AsOf, Count, NothingCounted, count, find_area
+from results.moment import Moment
+from results.named_sql import named_sql
+from results.projection import LIVE, Projection
+from results.rows import CHANGED_OUTSIDE, RowError, definition_of, recorded_of, total_of
+from results.vectors import Layout
+from results.version import check
+from schemas.contest import Area, ContestDefined
+from schemas.count_update import UnitKey
+from schemas.errors import EscrutinioError
+from schemas.log_record import Recorded
+from schemas.types import AREA_TYPES, SHEET_TYPES, ReportingUnitType
+
+_SQL = named_sql(__package__, "reader")
+
+
+class DatabaseUnreachable(EscrutinioError):
+    """PostgreSQL does not answer."""
+
+
+class Reader:
+    """A reader's connection: every answer is taken from one snapshot of the database."""
+
+    def __init__(self, url: str, projection: Projection = LIVE) -> None:
+        self._definitions: dict[tuple[str, int], Recorded] = {}
+        try:
+            self._db = psycopg.connect(
+                url,
+                autocommit=True,
+                row_factory=dict_row,
+                connect_timeout=10,
+                prepare_threshold=None,  # what is the best plan depends on the moment asked for
+            )
+        except psycopg.Error as error:
+            raise DatabaseUnreachable(f"PostgreSQL does not answer: {error}") from error
+        try:
+            with _answering():
+                check(self._db, projection, projection.views)
+                self._db.set_autocommit(False)
+                self._db.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+                self._db.set_read_only(True)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def contests(self) -> list[str]:
+        """Ids of the contests there are."""
+        return [row["contest_id"] for row in self._rows("contests")]
+
+    def contest(self, contest_id: str) -> tuple[ContestDefined, Mapping[str, Any]]:
+        """A contest's definition in force and its row. Raises NothingCounted for an unknown one."""
+        row = self.contest_row(contest_id)
+        contest = self._definition(contest_id, row["definition_offset"]).definition
+        # A replay by the office's time may have been counted on another level than the latest definition's.
+        level = ReportingUnitType(row["counting_level"])
+        return contest.model_copy(update={"counting_level": level}), row
+
+    def contest_row(self, contest_id: str) -> Mapping[str, Any]:
+        """A contest's row alone. Raises NothingCounted for an unknown one."""
+        rows = self._rows("contest", contest_id=contest_id)
+        if not rows or rows[0]["definition_offset"] is None:
+            known = ", ".join(self.contests()) or "none yet"
+            raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
+        return rows[0]
+
+    def count(self, contest_id: str, area_id: str | None) -> Count:
+        """The count of an area now. Raises NothingCounted. That of another moment: `past`."""
+        contest, row = self.contest(contest_id)
+        area = find_area(contest, area_id)
+        level, layout = contest.counting_level.value, Layout.of(contest)
+        totals = self._rows("area_total", contest_id=contest_id, unit_type=level, area_id=area.area_id)
+        official = [recorded_of(r) for r in self.history(contest_id, area_key(area))] if area.type in AREA_TYPES else []
+        answer = count(
+            contest,
+            area,
+            total_of(totals[0], layout.vector_of(totals[0])) if totals else None,
+            official,
+            AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
+            row["digest"],
+        )
+        return answer.model_copy(update={"blocked": _blocked(row)})
+
+    def blocked(self, contest_id: str, to_offset: int) -> str | None:
+        """Why nothing after some offset up to `to_offset` is counted, if it is so."""
+        (row,) = self._rows("contest", contest_id=contest_id)
+        return _blocked(row) if row["blocked"] and row["blocked_offset"] <= to_offset else None
+
+    def history(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
+        """Rows of a unit's accepted updates, by sequence."""
+        return self._rows("unit_history", contest_id=contest_id, unit_type=unit.type, unit_id=unit.id)
+
+    def findings(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
+        """Findings about a unit's updates, in the order of the log."""
+        return self._rows("findings_of_unit", contest_id=contest_id, unit_type=unit.type, unit_id=unit.id)
+
+    def snapshots(self, contest_id: str, area_id: str, level: str) -> list[dict[str, Any]]:
+        """What each publication changed among the units of `level` within an area, in the order of the log."""
+        return self._rows("snapshots_of_area", contest_id=contest_id, area_id=area_id, level=level)
+
+    def offset_of(self, contest_id: str, moment: Moment) -> int:
+        """The last offset of a moment that these tables have anything to say of: of a moment that limits neither offset nor
+        log time, the last that is aggregated. Raises NothingCounted for one before the contest or beyond what is aggregated."""
+        rows = self._rows("reach", contest_id=contest_id)
+        if not rows:
+            known = ", ".join(self.contests()) or "none yet"
+            raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
+        offset = int(rows[0]["next_offset"]) - 1
+        if moment.offset is not None:
+            if moment.offset >= rows[0]["next_offset"]:
+                last = rows[0]["next_offset"] - 1
+                raise NothingCounted(f"the tables end at offset {last}; {moment.offset} is not aggregated yet")
+            offset = min(offset, moment.offset)
+        if moment.recorded_at is not None:
+            later = self._rows("first_recorded_after", contest_id=contest_id, recorded_at=moment.recorded_at)
+            offset = min([offset, *(row["log_offset"] - 1 for row in later)])
+        return offset
+
+    def definitions(self, contest_id: str, to_offset: int) -> list[Recorded]:
+        """The accepted definitions of a contest up to an offset, in the order of the log."""
+        rows = self._rows("accepted_definitions", contest_id=contest_id, to_offset=to_offset)
+        return [self._definition(contest_id, row["log_offset"]) for row in rows]
+
+    def _definition(self, contest_id: str, offset: int) -> Recorded:
+        """A definition names every area, so it is read once a connection: what stands on the log never changes."""
+        if (contest_id, offset) not in self._definitions:
+            rows = self._rows("definition_at", contest_id=contest_id, log_offset=offset)
+            if not rows:
+                raise RowError(f"the definition of {contest_id} at offset {offset} is gone: {CHANGED_OUTSIDE}")
+            event = definition_of(rows[0]["definition"])
+            self._definitions[contest_id, offset] = Recorded(
+                rows[0]["partition"], offset, rows[0]["recorded_at"], event
+            )
+        return self._definitions[contest_id, offset]
+
+    def first_event(self, contest_id: str) -> Mapping[str, Any]:
+        """Offset and log time of a contest's first event."""
+        (row,) = self._rows("first_event", contest_id=contest_id)
+        return row
+
+    def last_event(self, contest_id: str, to_offset: int) -> Mapping[str, Any]:
+        """Offset and log time of a contest's last event up to an offset, and the latest time the office had stated."""
+        (row,) = self._rows("last_event", contest_id=contest_id, to_offset=to_offset)
+        return row
+
+    def last_reported(self, contest_id: str, stated_at: datetime, to_offset: int) -> datetime | None:
+        """The latest time up to `stated_at` that the office gave a statement, of those up to an offset."""
+        rows = self._rows("last_reported", contest_id=contest_id, stated_at=stated_at, to_offset=to_offset)
+        return rows[0]["reported_at"] if rows else None
+
+    def unit_types(self, contest_id: str) -> list[str]:
+        """The types of units that anything was stated about."""
+        return [row["unit_type"] for row in self._rows("unit_types", contest_id=contest_id)]
+
+    def unit_history_to(self, contest_id: str, units: Sequence[UnitKey], to_offset: int) -> list[dict[str, Any]]:
+        """Rows of the accepted updates of units up to an offset, unit by unit, by sequence."""
+        types, ids = [unit.type for unit in units], [unit.id for unit in units]
+        return self._rows("unit_history_to", contest_id=contest_id, types=types, ids=ids, to_offset=to_offset)
+
+    def courses(self, contest_id: str, unit_type: str, unit_ids: Sequence[str], to_offset: int) -> list[dict[str, Any]]:
+        """The accepted updates of units of a type up to an offset, unit by unit, by sequence: id, official time, and `areas`, those
+        that it counts in. No figures."""
+        if not unit_ids:
+            return []
+        where = {"contest_id": contest_id, "unit_type": unit_type, "ids": list(unit_ids), "to_offset": to_offset}
+        return self._rows("courses", **where, sheet_types=sorted(SHEET_TYPES))
+
+    def updates_at(self, contest_id: str, offsets: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows of updates at these offsets."""
+        return self._rows("updates_at", contest_id=contest_id, offsets=list(offsets)) if offsets else []
+
+    def changes_at(self, contest_id: str, offsets: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """By offset: id, official time and recorded change of updates."""
+        if not offsets:
+            return {}
+        rows = self._rows("changes_at", contest_id=contest_id, offsets=list(offsets))
+        return {row["log_offset"]: row for row in rows}
+
+    def totals_since(self, contest_id: str, unit_type: str, areas: Sequence[str]) -> dict[str, list[int]]:
+        """By area: offsets of the updates since its last kept total."""
+        rows = self._rows("totals_since", contest_id=contest_id, unit_type=unit_type, areas=list(areas))
+        return {row["area_id"]: row["since"] for row in rows}
+
+    def blocks_to(self, contest_id: str, unit_type: str, areas: Sequence[str], to_offset: int) -> list[dict[str, Any]]:
+        """For each area the last block that begins by an offset and, behind it, the one before."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
+        return self._rows("blocks_to", **where, to_offset=to_offset)
+
+    def blocks_stated_by(
+        self, contest_id: str, unit_type: str, areas: Sequence[str], stated_at: datetime
+    ) -> list[dict[str, Any]]:
+        """For each area the first block that ends with something stated later and, behind it, the one before."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
+        return self._rows("blocks_stated_by", **where, stated_at=stated_at)
+
+    def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[str]:
+        """Ids of units whose recorded changes do not tell their state at an official time: a late statement holds for it, or they
+        have moved."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
+        return [row["unit_id"] for row in self._rows("irregular_units", **where)]
+
+    def late_changes(
+        self,
+        contest_id: str,
+        unit_type: str,
+        stated_at: datetime,
+        to_offset: int,
+        after: Mapping[str, int],
+        irregular: Sequence[str],
+    ) -> dict[str, dict[str, Any]]:
+        """By area: what the updates stated by a time changed that stand on the log beyond an offset (`after`, by area), all
+        together, with offset, id and official time of the last of them; without those of the irregular units."""
+        rows = self._late_rows(
+            "late_changes",
+            contest_id=contest_id,
+            unit_type=unit_type,
+            stated_at=stated_at,
+            to_offset=to_offset,
+            areas=list(after),
+            after=list(after.values()),
+            first=min(after.values()),
+            irregular=list(irregular),
+            sheet_types=sorted(SHEET_TYPES),
+        )
+        return {row["area_id"]: row for row in rows}
+
+    def last_late(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int, after: int) -> int:
+        """The last offset of an update stated by a time, of those beyond an offset; -1 when there is none."""
+        where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
+        return int(self._late_rows("last_late", **where, after=after)[0]["log_offset"])
+
+    def until_stated_at(self) -> datetime | None:
+        """The office's time up to which these tables were made; None for those that hold a prefix of the log."""
+        until: datetime | None = self._rows("made_until")[0]["until_stated_at"]
+        return until
+
+    def updates_between(
+        self,
+        contest_id: str,
+        unit_types: Sequence[str],
+        area_id: str,
+        offsets: tuple[int, int],
+        stated_at: tuple[datetime | None, datetime | None],
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        """The first rows of the accepted updates about an area and its units that belong to one of two moments only, in the
+        order of the log, each with `taken_back` (it belongs to the first) and `updates_total`, how many there are.
+
+        `offsets`, `stated_at`: of the first and of the second moment; None: any time.
+        """
+        low, high = (0, 1) if offsets[0] <= offsets[1] else (1, 0)
+        # an official time beyond all others, as PostgreSQL writes it, where none is asked for
+        stated = [at.isoformat() if at is not None else "infinity" for at in stated_at]
+        early, late = (1, 0) if _after(stated_at[0], stated_at[1]) else (0, 1)
+        return self._rows(
+            "updates_between",
+            contest_id=contest_id,
+            unit_types=list(unit_types),
+            area_types=sorted(AREA_TYPES),
+            area_id=area_id,
+            offset_low=offsets[low],
+            offset_high=offsets[high],
+            offset_back=low == 1,
+            stated_by=stated[high],
+            stated_low=stated[early],
+            stated_high=stated[late],
+            stated_back=early == 1,
+            limit=limit,
+        )
+
+    def cursors(self) -> list[dict[str, Any]]:
+        """How far each partition has been read."""
+        return self._rows("cursors")
+
+    def status(self) -> list[dict[str, Any]]:
+        """A row per contest: position, digest, findings by code, whether it is blocked."""
+        return self._rows("contest_status")
+
+    def unattributed(self) -> list[dict[str, Any]]:
+        """Parked messages of no defined contest."""
+        return self._rows("unattributed")
+
+    def all_updates(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every row of the history up to an offset, in the order of the log; also those that were not accepted."""
+        return self._stream("all_updates", contest_id, to_offset)
+
+    def all_definitions(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every definition up to an offset, in the order of the log; also those that were not accepted."""
+        return self._stream("all_definitions", contest_id, to_offset)
+
+    def all_findings(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every finding up to an offset, in the order of the log."""
+        return self._stream("all_findings", contest_id, to_offset)
+
+    def all_log_times(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every event up to an offset that was recorded later than all before it."""
+        return self._stream("all_log_times", contest_id, to_offset)
+
+    def all_blocks(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every past total up to an offset, in the order of the log, with `log_offset`, the last of its span."""
+        return self._stream("all_blocks", contest_id, to_offset)
+
+    def all_parked(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Every parked message of the contest up to an offset, in the order of the log; of its value the SHA-256."""
+        return self._stream("all_parked", contest_id, to_offset)
+
+    def last_parked(self, contest_id: str) -> int:
+        """The offset of the contest's last parked message; -1 when there is none."""
+        return int(self._rows("last_parked", contest_id=contest_id)[0]["log_offset"])
+
+    def digests(self, topic: str, partition: int) -> dict[str, str]:
+        """The digest of each contest of a partition."""
+        return {r["contest_id"]: r["digest"] for r in self._rows("digests", topic=topic, partition=partition)}
+
+    def all_selections(self, contest_id: str) -> list[dict[str, Any]]:
+        """Every selection of the contest."""
+        return self._rows("all_selections", contest_id=contest_id)
+
+    def all_areas(self, contest_id: str) -> list[dict[str, Any]]:
+        """Every area of the contest."""
+        return self._rows("all_areas", contest_id=contest_id)
+
+    def all_units(self, contest_id: str) -> list[dict[str, Any]]:
+        """Where each unit's state and the end of its chain stand on the log."""
+        return self._rows("all_units", contest_id=contest_id)
+
+    def all_totals(self, contest_id: str) -> list[dict[str, Any]]:
+        """The total of every area."""
+        return self._rows("all_totals", contest_id=contest_id)
+
+    def _stream(self, name: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        with _answering(), self._db.cursor(name=name) as db:
+            db.itersize = 5000
+            yield from db.execute(_SQL[name], {"contest_id": contest_id, "to_offset": to_offset})
+
+    def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
+        with _answering():
+            return self._db.execute(_SQL[name], parameters).fetchall()
+
+    def _late_rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
+        """Rows of a query for what was stated by a time and came after an offset.
+
+        Few updates are both, and they stand close together; but the planner takes the two for independent of each other and would
+        read the history whole. So it may not, and what the other indexes begin with, the contest, the query hides from them
+        (`|| ''`). The BRIN index costs least then; it is on `log_offset + 0`, so that no other query takes it for its offsets.
+        """
+        with _answering():
+            self._db.execute("SET LOCAL enable_seqscan = off")
+            try:
+                return self._rows(name, **parameters)
+            finally:
+                if (
+                    self._db.info.transaction_status is TransactionStatus.INTRANS
+                ):  # else it is taken back with all the rest
+                    self._db.execute("SET LOCAL enable_seqscan TO DEFAULT")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """What PostgreSQL refuses, or its going away, as ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise DatabaseUnreachable(f"PostgreSQL refused or went away: {error}") from error
+
+
+def _after(first: datetime | None, second: datetime | None) -> bool:
+    """Whether a limit on the official time is later than another; none is the latest."""
+    return second is not None and (first is None or first > second)
+
+
+def _blocked(row: Mapping[str, Any]) -> str | None:
+    return f"offset {row['blocked_offset']}: {row['blocked_reason']}" if row["blocked"] else None
+
+
+def area_key(area: Area) -> UnitKey:
+    """The unit under which the office makes statements about an area."""
+    return UnitKey(area.type.value, area.area_id)

@@ -1,0 +1,352 @@
+"""Answers as tables for a terminal. Every figure comes from a model; nothing is computed here but widths."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from results.changes import Change, SnapshotChange, changed_words, signed
+from results.count import Basis, Count, percent
+from results.difference import AreaDifference, Difference, Figure
+from results.explain import Explanation
+from results.timeline import Point, Timeline
+
+
+def times(at: datetime | None, zone: str) -> str:
+    """`2021-06-08T00:23Z (7 June 2021, 19:23 in America/Lima)`."""
+    if at is None:
+        return "not stated"
+    local = at.astimezone(ZoneInfo(zone))
+    return f"{utc(at)} ({local.day} {local:%B %Y, %H:%M} in {zone})"
+
+
+def utc(at: datetime) -> str:
+    """`2021-06-08T00:23Z`; with seconds where there are any."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}{at.strftime(':%S') if at.second else ''}Z"
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """`2021-06-08T00:23Z, 3 min ago`."""
+    return f"{utc(at)}, {span((now - at).total_seconds())} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units, as `1 h 20 min`."""
+    for unit, next_unit, size, part in (("days", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if seconds >= size:
+            whole, rest = divmod(int(seconds), size)
+            return f"{whole:,} {unit} {rest // part} {next_unit}"
+    return f"{max(int(seconds), 0)} s"
+
+
+def number(value: int | None) -> str:
+    """Thousands separated; `not stated` for null, which is not zero."""
+    return "not stated" if value is None else f"{value:,}"
+
+
+def _percent(text: str | None) -> str:
+    return "–" if text is None else f"{text} %"
+
+
+def show(answer: Count) -> RenderableType:
+    """A count as a table."""
+    title = Text(f"{answer.contest_name} · {answer.area_name}", style="bold")
+    whose = (
+        f"stated by {answer.authority}"
+        if answer.basis is Basis.OFFICIAL
+        else f"our sum of every {answer.counting_level}"
+    )
+    about = f"{answer.basis} ({whose}), as of {times(answer.last_update.stated_at, answer.time_zone)}"
+    votes = Table(box=None, pad_edge=False, header_style="dim")
+    votes.add_column("Selection", min_width=46)
+    votes.add_column("Votes", justify="right", min_width=12)
+    votes.add_column("Share", justify="right", min_width=9)
+    if published := any(s.published_share for s in answer.selections):
+        votes.add_column(escape(f"{answer.authority}'s own"), justify="right")
+    for s in answer.selections:
+        votes.add_row(
+            escape(f"{s.party} ({s.candidate})"),
+            number(s.votes),
+            _percent(percent(s.votes, answer.valid_votes, 2)),
+            *([_percent(s.published_share)] if published else []),
+        )
+    if answer.lead is not None:
+        leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
+        votes.add_row(escape(f"Lead ({leader})"), number(answer.lead), style="bold")
+    asked = [] if answer.moment is None else [Text(f"Asked for: {answer.moment}", style="bold")]
+    return Group(title, *asked, Text(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
+
+
+def _ballots(answer: Count) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(min_width=46)
+    table.add_column(justify="right", min_width=12)
+    table.add_column(justify="right", min_width=9)
+    table.add_column(justify="right")
+    table.add_row("Valid votes", number(answer.valid_votes))
+    table.add_row("Blank votes", number(answer.blank_votes))
+    invalid = "Null votes"
+    if answer.annulled_ballots:
+        invalid += f" ({answer.annulled_ballots:,} of them ballots of annulled sheets)"
+    table.add_row(invalid, number(answer.invalid_votes))
+    table.add_row("Ballots cast", number(answer.ballots_cast))
+    cast, turnout = answer.ballots_cast, answer.turnout
+    table.add_row(
+        "Turnout, of the voters of counted sheets",
+        number(turnout.registered_voters_counted),
+        _percent(percent(cast, turnout.registered_voters_counted, 2)),
+        _percent(turnout.published),
+    )
+    table.add_row(
+        "Turnout, of the whole roll",
+        number(turnout.registered_voters),
+        _percent(percent(cast, turnout.registered_voters, 2)),
+    )
+    return table
+
+
+def _sheets(answer: Count) -> Table:
+    sheets = answer.sub_units
+    total = sheets["total"]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(min_width=46)
+    table.add_column(justify="right", min_width=12)
+    table.add_column(justify="right", min_width=9)
+    table.add_column(justify="right")
+    table.add_row("Tally sheets", number(total))
+    for name, label, published in (
+        ("processed", "  processed = counted + under review", answer.sub_units_processed.published),
+        ("counted", "  counted (“precincts reporting”)", answer.sub_units_counted.published),
+    ):
+        table.add_row(label, number(sheets[name]), _percent(percent(sheets[name], total, 2)), _percent(published))
+    for name, label in (
+        ("under_review", "  under review by the electoral juries (JEE)"),
+        ("annulled", "  annulled (among the counted)"),
+        ("not_installed", "  not installed (among the counted)"),
+        ("to_be_processed", "  to be processed"),
+    ):
+        table.add_row(label, number(sheets[name]))
+    return table
+
+
+def _foot(answer: Count) -> RenderableType:
+    last = answer.last_update
+    lines: list[RenderableType] = [
+        Text(f"Last update  event {last.event_id}, offset {last.offset} of the log", style="dim"),
+        Text(
+            f"State        offset {answer.as_of.offset}, "
+            + (
+                f"digest {answer.digest}"
+                if answer.digest
+                else f"its digest: `replay --to-offset {answer.as_of.offset}`"
+            ),
+            style="dim",
+            overflow="fold",
+        ),
+    ]
+    if answer.blocked is not None:
+        lines.insert(0, _blocked(answer.blocked))
+    if answer.official is not None:
+        o = answer.official
+        differ = {n: d for n, d in o.differences.items() if d}
+        lines.append(Text(""))
+        lines.append(
+            Text(
+                f"Beside {answer.authority}'s statement nearest in time, {times(o.stated_at, answer.time_zone)}, {span(o.seconds_apart)} apart "
+                f"(offset {o.offset}): "
+                + (
+                    "no difference"
+                    if not differ
+                    else "ours less theirs: " + ", ".join(f"{n} {signed(d)}" for n, d in differ.items())
+                )
+            )
+        )
+    return Group(*lines)
+
+
+def _blocked(why: str) -> Text:
+    return Text(f"BLOCKED: nothing after it is counted. {why}", style="bold red")
+
+
+def explanation(answer: Explanation) -> RenderableType:
+    """Draw what was stated about an area or a unit, oldest first."""
+    blocks = statements(answer.statements, answer.time_zone)
+    blocks += [
+        Text(f"offset {refused.offset} was not accepted: {'; '.join(refused.findings)}", style="red")
+        for refused in answer.not_accepted
+    ]
+    if answer.publications:
+        blocks.append(Text("\nAmong its tally sheets, publication by publication:", style="bold"))
+        blocks += _snapshots(answer.publications, answer.time_zone)
+    return Group(*blocks)
+
+
+def statements(told: Sequence[Change], zone: str) -> list[RenderableType]:
+    blocks: list[RenderableType] = []
+    for change in told:
+        style = "bold yellow" if change.kind != "REPORTED" else "bold"
+        blocks.append(Text(f"{times(change.stated_at, zone)}  {change.kind}  offset {change.offset}", style=style))
+        blocks.extend(Text(f"    {line}") for line in change.sentences)
+        if change.reason is not None:
+            blocks.append(Text(f"    marked {change.kind}, {_basis(change)}: {_one_line(change.reason)}"))
+        if change.office_note is not None:
+            blocks.append(Text(f"    the office notes: {_one_line(change.office_note)}"))
+        blocks.extend(Text(f"    finding {line}", style="red") for line in change.findings)
+        blocks.append(Text(f"    event {change.event_id}; {change.source}", style="dim"))
+    return blocks
+
+
+def _basis(change: Change) -> str:
+    if change.basis == "OPERATOR":
+        return f"by an operator on the word of {_one_line(change.authority or '')}"
+    return f"basis {change.basis}"
+
+
+def _one_line(words: str) -> str:
+    """Words of the office, without what would break the line or steer the terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())
+
+
+def _snapshots(told: Sequence[SnapshotChange], zone: str) -> list[RenderableType]:
+    blocks: list[RenderableType] = []
+    for s in told:
+        blocks.append(
+            Text(
+                f"{times(s.stated_at, zone)}  {s.updates:,} updates, {s.corrected:,} of them corrections  "
+                f"offsets {s.first_offset}–{s.last_offset}",
+                style="bold",
+            )
+        )
+        blocks.append(Text("    " + ", ".join(f"{m.before} → {m.after} {m.units:,}" for m in s.moves)))
+        blocks.extend(Text(f"    {line}") for line in s.sentences)
+        blocks.append(Text(f"    {s.uri}", style="dim"))
+    return blocks
+
+
+def difference(answer: Difference) -> RenderableType:
+    """What changed between two moments: the area, those within it, the events behind."""
+    zone = answer.time_zone
+    blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area.area_name}", style="bold")]
+    for word, side in (("From", answer.before), ("To  ", answer.after)):
+        blocks.append(Text(f"{word}  {side.moment}: offset {side.as_of.offset}, {times(side.as_of.reported_at, zone)}"))
+        if side.blocked is not None:
+            blocks.append(_blocked(side.blocked))
+    blocks += ["", *_area_difference(answer.area, answer.authority)]
+    levels = list(dict.fromkeys((answer.before.counting_level, answer.after.counting_level)))
+    if len(levels) > 1:
+        blocks.append(Text(f"What is added up moved in between: {' → '.join(levels)}.", style="yellow"))
+    if answer.children:
+        blocks += ["", Text("Areas directly in it that changed:", style="bold"), _children(answer)]
+    shown = len(answer.updates)
+    more = f"; the first {shown:,} (--limit shows more)" if shown < answer.updates_total else ""
+    blocks += ["", Text(f"Events behind it: {answer.updates_total:,}{more}", style="bold")]
+    parties = {s.selection_id: s.party for s in answer.area.selections}
+    for update in answer.updates:
+        taken = "  TAKEN BACK" if update.taken_back else ""
+        style = "bold yellow" if taken or update.kind != "REPORTED" else ""
+        line = f"offset {update.offset}  {times(update.stated_at, zone)}  {update.unit}  {update.kind}{taken}"
+        blocks.append(Text(line, style=style))
+        blocks += [Text(f"    {told}") for told in changed_words(parties, update.change) or ["changes nothing here"]]
+        blocks += [Text(f"    marked {update.kind}: {update.reason}")] if update.reason is not None else []
+        blocks.append(Text(f"    event {update.event_id}", style="dim"))
+    return Group(*blocks)
+
+
+def _area_difference(area: AreaDifference, authority: str) -> list[RenderableType]:
+    told: list[RenderableType] = [Text(f"{area.area_name} ({area.area_id})  {_bases(area)}", style="bold")]
+    if not area.is_comparable and None not in (area.basis_before, area.basis_after):
+        told.append(
+            Text(
+                f"The figures are of two kinds ({authority}'s own statement, or our sums, or sums over other units): their "
+                "difference is not what was counted in between.",
+                style="yellow",
+            )
+        )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("", min_width=46)
+    for column in ("Before", "After", "Change"):
+        table.add_column(column, justify="right", min_width=12)
+    for s in area.selections:
+        table.add_row(escape(f"{s.party} ({s.candidate})"), *_figure(s.votes))
+    parties = {s.selection_id: s.party for s in area.selections}
+    leaders = [parties.get(leader or "", "nobody") for leader in (area.leader_before, area.leader_after)]
+    table.add_row(escape(f"Lead ({' → '.join(dict.fromkeys(leaders))})"), *_figure(area.lead), style="bold")
+    for name, figure in area.counts.items():
+        table.add_row(name.replace("_", " ").replace("invalid", "null").capitalize(), *_figure(figure))
+    for name, figure in area.sub_units.items():
+        table.add_row(f"Tally sheets {'' if name == 'total' else name.replace('_', ' ')}", *_figure(figure))
+    for reason, figure in area.under_review_by_reason.items():
+        table.add_row(f"  under review: {reason.replace('_', ' ').lower()}", *_figure(figure))
+    return [*told, table]
+
+
+def _bases(area: AreaDifference) -> str:
+    bases = [str(b) if b is not None else "nothing counted" for b in (area.basis_before, area.basis_after)]
+    return " → ".join(dict.fromkeys(bases))
+
+
+def _children(answer: Difference) -> Table:
+    """A line for each; where the figures of both moments are not of one kind, what they are instead of a change."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for column in (*(s.party for s in answer.area.selections), "Lead", "Ballots cast", "Sheets counted"):
+        table.add_column(escape(column), justify="right", min_width=12)
+    table.add_column("")
+    for area in answer.children:
+        figures = [*(s.votes for s in area.selections), area.lead, *_named(area, "ballots_cast", "counted")]
+        shown = [number(f.after) for f in figures] if not area.is_comparable else [_figure(f)[2] for f in figures]
+        note = "" if area.is_comparable else _bases(area)
+        if area.leader_before != area.leader_after and None not in (area.leader_before, area.leader_after):
+            note += " ◀ another leads"
+        table.add_row(escape(f"{area.area_name} ({area.area_id})"), *shown, note)
+    return table
+
+
+def _named(area: AreaDifference, *names: str) -> list[Figure]:
+    figures = area.counts | area.sub_units
+    return [figures.get(name, Figure(before=0, after=0, change=0)) for name in names]
+
+
+def _figure(figure: Figure) -> tuple[str, str, str]:
+    change = "–" if figure.change is None else signed(figure.change) if figure.change else "="
+    return number(figure.before), number(figure.after), change
+
+
+def timeline(answer: Timeline) -> RenderableType:
+    """Both series of an area, each a table."""
+    blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area_name}", style="bold")]
+    if answer.blocked is not None:
+        blocks.append(_blocked(answer.blocked))
+    for points, whose in (
+        (answer.official, f"OFFICIAL: stated by {answer.authority}"),
+        (answer.computed, f"COMPUTED: our sum of every {answer.counting_level}, as published up to each time"),
+    ):
+        if points:
+            blocks += ["", Text(f"{whose} ({len(points):,} points)"), _series(points, answer)]
+    return Group(*blocks)
+
+
+def _series(points: tuple[Point, ...], answer: Timeline) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in (f"In {answer.time_zone}", *map(escape, answer.parties.values()), "Lead", "Sheets counted", "Offset"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for p in points:
+        local = p.stated_at.astimezone(ZoneInfo(answer.time_zone))
+        note = "RETRACTED" if p.retracted else ""
+        if p.lead_change:
+            note = f"◀ {answer.parties[p.leader or '']} takes the lead"
+        table.add_row(
+            f"{local.day} {local:%B, %H:%M}",
+            *(f"{number(s.votes)}  {_percent(s.share)}" for s in p.selections),
+            number(p.lead),
+            f"{number(p.sub_units['counted'])}  {_percent(p.sub_units_counted)}",
+            str(p.offset),
+            escape(note),
+            style="bold yellow" if p.lead_change else "dim" if p.retracted else None,
+        )
+    return table

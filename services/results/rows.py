@@ -1,0 +1,59 @@
+"""Make events and totals of what the views hold of them (pure)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from results.vectors import AreaTotal, Vector
+from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
+from schemas.errors import EscrutinioError
+from schemas.log_record import Recorded
+
+
+class RowError(EscrutinioError):
+    """A history row is not what the aggregator writes."""
+
+
+CHANGED_OUTSIDE = "a row was changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+
+_SAME_NAME = tuple(name for name in CountUpdate.model_fields if name != "reporting_unit")
+"""Columns that have the name of their field."""
+
+
+def recorded_of(row: Mapping[str, Any]) -> Recorded:
+    """The inverse of `update_row`. Raises RowError for a row that is not an update."""
+    fields = {name: row[name] for name in _SAME_NAME}
+    fields["reporting_unit"] = {
+        "id": row["unit_id"],
+        "type": row["unit_type"],
+        "name": row["unit_name"],
+        "area_path": row["area_path"],
+    }
+    try:
+        event = CountUpdate.model_validate(fields, strict=False)
+    except ValidationError as error:
+        raise RowError(
+            f"the history row of offset {row['log_offset']} is not an update ({error.errors()[0]['msg']}): "
+            f"{CHANGED_OUTSIDE}"
+        ) from error
+    return Recorded(row["partition"], row["log_offset"], row["recorded_at"], event)
+
+
+def total_of(row: Mapping[str, Any], vector: Vector) -> AreaTotal:
+    """A total as its row of `area_total` has it."""
+    return AreaTotal(
+        vector, row["stated_at"], row["last_offset"], row["last_event_id"], list(row["since"]), row["kept_at"]
+    )
+
+
+def definition_of(content: Mapping[str, Any]) -> ContestDefined:
+    """The contest in a `definition` column. Raises RowError for what is not one."""
+    try:
+        return ContestDefined.model_validate(content, strict=False)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise RowError(
+            f"the definition kept of a contest is not one ({fault['loc']}: {fault['msg']}): {CHANGED_OUTSIDE}"
+        ) from error

@@ -1,0 +1,159 @@
+"""The course of a count: its figures at each official time, the office's statements and our sums apart (pure).
+
+The two series are never mixed: a point of one says nothing of the step to a point of the other.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from results.count import AsOf, Count, count
+from schemas.contest import Area, ContestDefined
+from schemas.errors import EscrutinioError
+from schemas.log_record import Recorded
+from schemas.types import Frozen, Instant, UpdateKind
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TimelineTooLong(EscrutinioError):
+    """More points than were asked for."""
+
+
+class SelectionShare(Frozen):
+    """Votes of one selection, and their share of the valid ones in percent."""
+
+    selection_id: str
+    votes: int | None
+    share: str | None
+
+
+class Point(Frozen):
+    """The count of an area at one official time."""
+
+    stated_at: Instant
+    selections: tuple[SelectionShare, ...]
+    lead: int | None
+    leader: str | None
+    lead_change: bool
+    """Whether another selection leads than at the last point of the series that had a leader."""
+    ballots_cast: int | None
+    sub_units: dict[str, int | None]
+    sub_units_processed: str | None
+    """Percent of the total; so is `sub_units_counted`."""
+    sub_units_counted: str | None
+    offset: int
+    event_id: UUID
+    retracted: bool
+    """Whether the office took this statement back; it then plays no part in the changes of the lead."""
+
+
+class Timeline(Frozen):
+    """An area's two series, each in the order of official time."""
+
+    contest_id: str
+    contest_name: str
+    authority: str
+    time_zone: str
+    area_id: str
+    area_name: str
+    counting_level: str
+    parties: dict[str, str]
+    official: tuple[Point, ...]
+    """The office's own statements about the area: for each official time the one that stands."""
+    computed: tuple[Point, ...]
+    """Our sums over the counting level, as they were published up to each official time."""
+    blocked: str | None
+    """Why the contest stands still, if it does: nothing after that is counted."""
+
+
+def end_of_interval(at: datetime, every: timedelta | None) -> datetime:
+    """The last millisecond of the interval that holds `at`, counted from midnight UTC; `at` itself without one."""
+    if every is None:
+        return at
+    return at + every - (at - _EPOCH) % every - timedelta(milliseconds=1)
+
+
+def official_points(
+    contest: ContestDefined, area: Area, statements: Iterable[Recorded], as_of: AsOf, every: timedelta | None
+) -> list[Point]:
+    """The office's series: of each official time its last statement; of each interval the last of these that stands.
+
+    `statements`: the accepted ones about the area. A retraction is no point; what it takes back is marked.
+    """
+    in_order = sorted(statements, key=lambda r: (r.update.stated_at, r.update.sequence))
+    retractions = [u.correction for r in in_order if (u := r.update).kind is UpdateKind.RETRACTED]
+    retracted = {c.replaces_event_id for c in retractions if c is not None}
+    last = {r.update.stated_at: r for r in in_order if r.update.kind is not UpdateKind.RETRACTED}
+    kept: dict[datetime, Point] = {}
+    for r in last.values():
+        point = _point(count(contest, area, None, [r], as_of, None), retracted=r.update.event_id in retracted)
+        interval = end_of_interval(point.stated_at, every)
+        if not point.retracted or kept.get(interval, point).retracted:
+            kept[interval] = point
+    return list(kept.values())
+
+
+def computed_points(counts: Iterable[Count]) -> list[Point]:
+    """The series of our sums."""
+    return [_point(c, retracted=False) for c in counts]
+
+
+def with_lead_changes(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points of one series, those marked at which the lead went to another selection."""
+    marked = []
+    leader = None
+    for point in points:
+        changes = not point.retracted and None not in (leader, point.leader) and point.leader != leader
+        marked.append(point.model_copy(update={"lead_change": changes}))
+        if not point.retracted and point.leader is not None:
+            leader = point.leader
+    return tuple(marked)
+
+
+def timeline(
+    contest: ContestDefined,
+    area: Area,
+    official: Sequence[Point],
+    computed: Sequence[Point],
+    limit: int,
+    blocked: str | None = None,
+) -> Timeline:
+    """Both series of an area. Raises TimelineTooLong for more than `limit` points."""
+    if (points := len(official) + len(computed)) > limit:
+        raise TimelineTooLong(
+            f"{area.name} has {points:,} points, more than --limit {limit}; take fewer with --every 10m or --every 1h, "
+            "or raise --limit"
+        )
+    return Timeline(
+        contest_id=contest.contest_id,
+        contest_name=contest.name,
+        authority=contest.authority,
+        time_zone=contest.time_zone,
+        area_id=area.area_id,
+        area_name=area.name,
+        counting_level=contest.counting_level.value,
+        parties={s.selection_id: s.party for s in contest.selections},
+        official=with_lead_changes(official),
+        computed=with_lead_changes(computed),
+        blocked=blocked,
+    )
+
+
+def _point(answer: Count, *, retracted: bool) -> Point:
+    return Point(
+        stated_at=answer.last_update.stated_at,
+        selections=tuple(
+            SelectionShare(selection_id=s.selection_id, votes=s.votes, share=s.share) for s in answer.selections
+        ),
+        lead=answer.lead,
+        leader=answer.leader,
+        lead_change=False,
+        ballots_cast=answer.ballots_cast,
+        sub_units={name: answer.sub_units[name] for name in ("total", "processed", "counted")},
+        sub_units_processed=answer.sub_units_processed.percent,
+        sub_units_counted=answer.sub_units_counted.percent,
+        offset=answer.last_update.offset,
+        event_id=answer.last_update.event_id,
+        retracted=retracted,
+    )

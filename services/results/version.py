@@ -1,0 +1,97 @@
+"""Check that the tables of a database are those that this release reads and writes.
+
+A projection's tables and views are made by migrations (`aggregator.tables.migrate`). `sql/migrations.sha256` names those of this
+release with the SHA-256 of each, so that a reader needs none of the files: `sha256sum` writes the same lines. A released file is
+never edited.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import psycopg
+
+from results.projection import LIVE, Projection, ProjectionError
+from schemas.errors import EscrutinioError
+
+
+class MigrationError(EscrutinioError):
+    """The database is not one this release can work with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A migration of this release. `name` without `.sql`, as `0001_pre_history`."""
+
+    version: int
+    name: str
+    sha256: str
+
+    @property
+    def is_post(self) -> bool:
+        """Whether it has to wait until the old code is gone."""
+        return is_post(self.name)
+
+
+def is_post(name: str) -> bool:
+    """Say whether the migration of that name has to wait until the code before it is gone."""
+    return name[5:].startswith("post_")
+
+
+def released() -> list[Released]:
+    """List the migrations of this release, in order."""
+    lines = resources.files(__package__).joinpath("sql", "migrations.sha256").read_text(encoding="utf-8").splitlines()
+    found = (line.removesuffix(".sql").split("  ") for line in lines)
+    return [Released(int(name[:4]), name, sha256) for sha256, name in found]
+
+
+def point_at(db: psycopg.Connection[Any], schema: str) -> None:
+    """Make names in this connection's SQL mean those of `schema`."""
+    db.execute("SELECT set_config('search_path', %s, false)", (schema,))
+
+
+def check(db: psycopg.Connection[dict[str, object]], projection: Projection, schema: str) -> None:
+    """Point the connection at `schema` of a projection.
+
+    Raises MigrationError unless this release can work with it, ProjectionError when there is none of that name.
+    """
+    (there,) = db.execute(
+        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s) AS schema,"
+        " EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        "         WHERE nspname = %(schema)s AND relname = 'schema_migration') AS migrated",
+        {"schema": schema},
+    ).fetchall()
+    if projection != LIVE and not there["schema"]:
+        raise ProjectionError(
+            f"there is no {projection} here; `escrutinio-aggregator projections` lists those there are"
+        )
+    point_at(db, schema)
+    applied = applied_migrations(db) if there["migrated"] else {}
+    latest = released()
+    if missing := [m.name for m in latest if m.version not in applied and not m.is_post]:
+        raise MigrationError(f"the database lacks migration {missing[0]}; run `escrutinio-aggregator migrate`")
+    for migration in latest:
+        if migration.version in applied:
+            same_form(migration, applied)
+    known = {m.version for m in latest}
+    if newer := [name for version, (name, _) in sorted(applied.items()) if version not in known and is_post(name)]:
+        raise MigrationError(
+            f"the database has migration {newer[0]} of a newer release, which took away what this one needs; start the newer one"
+        )
+
+
+def applied_migrations(db: psycopg.Connection[Any]) -> dict[int, tuple[str, str]]:
+    """Return name and SHA-256 of what was applied, by version."""
+    with db.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        rows = cursor.execute("SELECT version, name, sha256 FROM schema_migration").fetchall()
+    return {version: (name, sha256) for version, name, sha256 in rows}
+
+
+def same_form(migration: Released, applied: Mapping[int, tuple[str, str]]) -> None:
+    """Raise MigrationError when a migration was applied in another form."""
+    if applied[migration.version][1] != migration.sha256:
+        raise MigrationError(
+            f"migration {migration.name} was applied in another form: these tables are of another release. "
+            "`escrutinio-aggregator rebuild` makes this one's beside them."
+        )

@@ -1,0 +1,42 @@
+"""Asks a process of ours how it is: `python -m runtime.healthcheck http://127.0.0.1:9464/live`.
+
+For who has no curl, as a slim image. It imports nothing but the standard library: a health check runs every few seconds.
+"""
+
+import json
+import sys
+from http.client import HTTPException
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+_ASK_S = 5.0
+
+
+def ask(url: str) -> str | None:
+    """What `/live` or `/ready` at `url` says: None where all is well, else the reason, also that nobody answers."""
+    try:
+        with urlopen(url, timeout=_ASK_S):
+            return None
+    except HTTPError as answer:
+        with answer:
+            content = answer.read()
+        try:
+            return str(json.loads(content)["reason"])
+        except (ValueError, KeyError, TypeError):
+            return f"{url} answers {answer.code} {answer.reason}"
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        return f"{url} does not answer: {getattr(error, 'reason', error)}"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0 where all is well; 1, and the reason on standard output; 2 for wrong use."""
+    if len(arguments) != 1:
+        print("use: python -m runtime.healthcheck http://127.0.0.1:9464/live", file=sys.stderr)
+        return 2
+    reason = ask(arguments[0])
+    print("ok" if reason is None else reason)
+    return 0 if reason is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Reach Kafka: access, topics, reading, sending."""

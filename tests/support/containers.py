@@ -1,0 +1,268 @@
+"""Servers for tests in containers: the images that docker-compose.yml names, on ports of 127.0.0.1.
+
+Role: the kind that is used where a container engine answers; the local stack's settings, so that a test meets the same
+broker on either. Each server is one container with its data in the container's own volume: killed and started again it has
+both its port and its data. A session ended by SIGKILL leaves its containers running, with a label: `docker rm -fv $(docker
+ps -aq --filter label=escrutinio.tests)` deletes them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from docker.client import DockerClient
+from docker.errors import APIError, DockerException, ImageNotFound
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+
+from deploy.local import kafka, postgres
+from deploy.local.errors import StartFailed
+from deploy.local.postgres import DATABASE, OWNER, READER, SUPERUSER, WRITER
+from deploy.local.server import HOST, free_port
+
+KAFKA_IMAGE = "apache/kafka:4.4.0"
+POSTGRES_IMAGE = "postgres:17"
+LABEL = "escrutinio.tests"
+
+_ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sh"
+_READY_WITHIN_S = 120.0
+_STOP_WITHIN_S = 30
+_POLL_S = 0.05
+_LAUNCHES = 5
+
+# Its helper container, which deletes what a dead session left, needs an image of its own and the engine's socket.
+testcontainers_config.ryuk_disabled = True
+
+
+class NoContainers(Exception):
+    """Containers cannot be used here; `str()` says why."""
+
+
+def engine(images: Collection[str]) -> str:
+    """What answers, such as `Docker 26.1.5`, once each image is here or its registry knows it. Raises NoContainers."""
+    try:
+        client = DockerClient.from_env(timeout=20)
+    except DockerException as error:
+        raise NoContainers(f"no Docker engine answers ({_short(error)})") from error
+    try:
+        if not client.api.base_url.startswith(("http+docker://", "npipe://")):
+            raise NoContainers(f"the engine at {client.api.base_url} is another machine's")
+        version = client.version()["Version"]
+        for image in images:
+            _find(client, image)
+        return f"Docker {version}"
+    except (DockerException, OSError) as error:
+        raise NoContainers(f"no Docker engine answers ({_short(error)})") from error
+    finally:
+        client.close()
+
+
+def _find(client: DockerClient, image: str) -> None:
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        try:
+            client.images.get_registry_data(image)
+        except APIError as error:
+            raise NoContainers(f"image {image} is not here, and no registry gives it ({_short(error)})") from error
+
+
+def _short(error: Exception) -> str:
+    said = error.explanation if isinstance(error, APIError) and error.explanation else str(error).partition("(")[0]
+    return said.strip(" :")[:120]
+
+
+class _Container(ABC):
+    """One container; nothing is there before the first `start`."""
+
+    image: str
+
+    def __init__(self) -> None:
+        self._port = 0
+        self._container: DockerContainer | None = None
+
+    @abstractmethod
+    def _configured(self) -> DockerContainer:
+        """The container to be made, for `self._port`."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it does its work for a client, now."""
+
+    @abstractmethod
+    def _once_made(self) -> None:
+        """What is to be done when it has come up for the first time."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Raises StartFailed."""
+        new = self._container is None
+        for launch in range(1, _LAUNCHES + 1):
+            try:
+                if self._container is None:
+                    self._create()
+                else:
+                    self._docker.start()
+            except APIError as error:
+                # The port of a killed container is free only once the engine has noticed; a free one may just have gone.
+                if "address already in use" not in str(error) and "port is already allocated" not in str(error):
+                    raise
+                if launch == _LAUNCHES:
+                    raise
+                time.sleep(launch * 0.5)
+            else:
+                break
+        self._wait_until_ready()
+        if new:
+            self._once_made()
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._docker.stop(timeout=_STOP_WITHIN_S)
+
+    def kill(self) -> None:
+        """SIGKILL. The engine takes this for a wish, and does not start it again."""
+        self._docker.kill("SIGKILL")
+        self._docker.wait()
+
+    def restart(self) -> None:
+        """Stop it and start it."""
+        self.stop()
+        self.start()
+
+    def reset(self) -> None:
+        """Delete the container and its volumes."""
+        if self._container is not None:
+            self._container.stop()
+            self._container = None
+
+    def _create(self) -> None:
+        self._port = free_port()
+        container = self._configured().with_kwargs(labels={LABEL: ""})
+        try:
+            container.start()
+        except APIError:
+            container.stop()
+            raise
+        self._container = container
+
+    @property
+    def _docker(self) -> Any:
+        assert self._container is not None, "it was never started"
+        return self._container.get_wrapped_container()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while not self._answers():
+            self._docker.reload()
+            if self._docker.status != "running" or time.monotonic() > deadline:
+                raise StartFailed(
+                    f"the container of {self.image} on port {self._port} is {self._docker.status} and does not answer:",
+                    self._docker.logs(tail=15).decode(errors="replace").splitlines(),
+                )
+            time.sleep(_POLL_S)
+
+
+def _bound(container: DockerContainer, inner: int, outer: int) -> DockerContainer:
+    # As the engine's client takes it: `with_bind_ports` knows no address, and would bind every one of the machine's.
+    container.ports[f"{inner}/tcp"] = (HOST, outer)  # type: ignore[assignment]
+    return container
+
+
+class ContainerBroker(_Container):
+    """A Kafka broker, as the local stack sets one up."""
+
+    image = KAFKA_IMAGE
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port`."""
+        return f"{HOST}:{self._port}"
+
+    def _configured(self) -> DockerContainer:
+        # The same port number inside and outside: the broker reaches itself under the address that it tells its clients.
+        settings = kafka.SETTINGS | {
+            "listeners": f"PLAINTEXT://:{self._port},CONTROLLER://:9093",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
+            "controller.quorum.voters": "1@localhost:9093",
+            "log.dirs": "/var/lib/kafka/data",
+        }
+        container = DockerContainer(self.image).with_envs(
+            **{"KAFKA_" + name.replace(".", "_").upper(): value for name, value in settings.items()},
+            KAFKA_HEAP_OPTS="-Xms128m -Xmx512m",
+            KAFKA_JVM_PERFORMANCE_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true",
+        )
+        return _bound(container, self._port, self._port)
+
+    def _answers(self) -> bool:
+        return kafka.answers(self._port)
+
+    def _once_made(self) -> None:
+        """Nothing: topics are made by those who own them."""
+
+
+class ContainerPostgres(_Container):
+    """A PostgreSQL with the compose file's roles, made by the compose file's own script."""
+
+    image = POSTGRES_IMAGE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, OWNER, WRITER, READER)}
+
+    def url(self, role: str, database: str = DATABASE) -> str:
+        """A `postgresql://` address with its password."""
+        return f"postgresql://{role}:{self._passwords[role]}@{HOST}:{self._port}/{database}"
+
+    @property
+    def owner_url(self) -> str:
+        """The owner's address of the database `escrutinio`."""
+        return self.url(OWNER)
+
+    @property
+    def writer_url(self) -> str:
+        """The writer's."""
+        return self.url(WRITER)
+
+    @property
+    def reader_url(self) -> str:
+        """The reader's."""
+        return self.url(READER)
+
+    def create_database(self, name: str, template: str = "template1") -> None:
+        """A new database of the owner's, a copy of `template`, to which nobody may be connected."""
+        postgres.create_database(self.url(SUPERUSER, "postgres"), name, template)
+
+    def drop_database(self, name: str) -> None:
+        """Delete a database, ending whatever is connected to it."""
+        postgres.drop_database(self.url(SUPERUSER, "postgres"), name)
+
+    def _configured(self) -> DockerContainer:
+        settings = [word for key, value in postgres.SETTINGS.items() for word in ("-c", f"{key}={value}")]
+        container = (
+            DockerContainer(self.image)
+            .with_env("POSTGRES_PASSWORD", self._passwords[SUPERUSER])
+            .with_command(["postgres", *settings])
+            .with_copy_into_container(_ROLES, "/roles.sh", 0o755)
+            .with_kwargs(shm_size="256m")
+        )
+        for name, role in {"admin": SUPERUSER, "owner": OWNER, "writer": WRITER, "reader": READER}.items():
+            secret = self._passwords[role].encode()
+            container.with_copy_into_container(secret, f"/run/secrets/postgres_{name}_password", 0o444)
+        return _bound(container, 5432, self._port)
+
+    def _once_made(self) -> None:
+        code, said = self._docker.exec_run(["/roles.sh"], environment={"PGHOST": "127.0.0.1"})
+        assert code == 0, said.decode(errors="replace")
+
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(self.url(SUPERUSER, "postgres"), connect_timeout=3):
+                return True
+        except psycopg.OperationalError:
+            return False

@@ -1,0 +1,102 @@
+"""A log and a database to aggregate it into, fresh for each test, on the session's servers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+
+from aggregator.live import run as consume
+from aggregator.tables.migrate import migrate
+from results.count import Count
+from results.reader import Reader
+from runtime.kafka.access import KafkaAccess
+from schemas.codec import Event, encode
+from schemas.count_update import CountUpdate
+from schemas.topics import TopicNames
+from tests.support.builders import in_version_1
+from tests.support.fix_postgres import Database
+from tests.support.servers import Broker, Postgres
+
+
+@dataclass
+class EventLog:
+    """A topic with the log's settings, and a plain way to append to it."""
+
+    bootstrap_servers: str
+    topic: str
+    producer: Any = field(repr=False)
+
+    @property
+    def kafka(self) -> KafkaAccess:
+        """How the log is reached."""
+        return KafkaAccess(self.bootstrap_servers)
+
+    def append(self, events: Iterable[Event]) -> int:
+        """Append events in order; returns the offset of the last."""
+        messages = [encode(event) for event in events]
+        sent = [self.producer.send(self.topic, key=m.key, value=m.value, headers=m.headers) for m in messages]
+        self.producer.flush()
+        return int(sent[-1].get(30).offset) if sent else -1
+
+    def append_version_1(self, updates: Iterable[CountUpdate]) -> int:
+        """Append updates as they were written before version 2; returns the offset of the last."""
+        return [self.append_raw(m.key, m.value, m.headers) for m in map(in_version_1, updates)][-1]
+
+    def append_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> int:
+        """Append any bytes."""
+        future = self.producer.send(self.topic, key=key, value=value, headers=list(headers))
+        self.producer.flush()
+        return int(future.get(30).offset)
+
+
+@pytest.fixture
+def event_log(kafka_server: Broker, topic_prefix: str, new_topic: Callable[..., str]) -> Iterator[EventLog]:
+    """An empty log of the test's own."""
+    topic = new_topic("results.events", max_message_bytes="8388608")
+    assert topic == TopicNames(topic_prefix).events
+    producer = KafkaProducer(
+        bootstrap_servers=kafka_server.bootstrap_servers, acks="all", linger_ms=5, max_request_size=8 * 1024 * 1024
+    )
+    try:
+        yield EventLog(kafka_server.bootstrap_servers, topic, producer)
+    finally:
+        producer.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: Postgres) -> str:
+    """A database with every migration applied, to be copied."""
+    from tests.support.fix_postgres import database_of
+
+    postgres_server.create_database("migrated")
+    migrate(database_of(postgres_server, "migrated").owner_url)
+    return "migrated"
+
+
+@pytest.fixture
+def totals(migrated_template: str, new_database: Callable[..., Database]) -> Database:
+    """A migrated, empty database."""
+    return new_database(migrated_template)
+
+
+def aggregate(log: EventLog, totals: Database, *, batch_size: int = 20_000) -> None:
+    """Run the aggregator until it has caught up."""
+    consume.run(
+        totals.writer_url,
+        log.kafka,
+        log.topic,
+        threading.Event(),
+        batch_size=batch_size,
+        until_caught_up=True,
+    )
+
+
+def count_of(totals: Database, contest_id: str, area_id: str | None = None) -> Count:
+    """The count as a reader gets it."""
+    with Reader(totals.reader_url) as views:
+        return views.count(contest_id, area_id)

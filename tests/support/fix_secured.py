@@ -1,0 +1,105 @@
+"""A broker as docker compose runs it: the same settings, with passwords, certificates and grants."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from click.testing import CliRunner, Result
+
+from deploy.local import Broker
+from deploy.local.kafka import SETTINGS
+from deploy.local.server import HOST, Record
+from deploy.secrets import CHECKOUT, Addresses, Secrets
+from grants.cli import main as grants
+from ingest.cli import cli as ingest
+from runtime.kafka import access
+from runtime.kafka.access import KafkaAccess
+
+_FILE = CHECKOUT / "deploy" / "kafka" / "server.properties"
+GRANTS = CHECKOUT / "deploy" / "kafka" / "grants.toml"
+LISTENERS = {"INTERNAL": "broker", "EXTERNAL": "external", "BROKER": "admin", "CONTROLLER": "controller"}
+
+
+class SecuredBroker(Broker):
+    """The broker of docker-compose.yml, on this machine: what differs is where things are, and that it starts fast."""
+
+    port_names: ClassVar[tuple[str, ...]] = tuple(LISTENERS.values())
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of secrets."""
+        return self.root / "secrets"
+
+    def _settings(self, record: Record) -> dict[str, str]:
+        lines = [line for line in _FILE.read_text().splitlines() if line and not line.startswith("#")]
+        fast = {key: value for key, value in SETTINGS.items() if "listener" not in key}
+        listeners = ",".join(f"{name}://{HOST}:{record.ports[port]}" for name, port in LISTENERS.items())
+        written = dict(line.split("=", 1) for line in lines)
+        del written["controller.quorum.voters"]  # the local stack's data folder knows its only voter
+        return fast | written | {
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "controller.quorum.bootstrap.servers": f"{HOST}:{record.ports['controller']}",
+            "ssl.keystore.location": str(self.secrets / "kafka_broker.pem"),
+            "ssl.truststore.location": str(self.secrets / "ca.crt"),
+        }  # fmt: skip
+
+    def _write_properties(self, record: Record, name: str, data: str) -> str:
+        at = self.addresses(record)
+        if not self._is_told(at):
+            shutil.rmtree(self.secrets / "kafka", ignore_errors=True)  # of an earlier try, with other ports
+            shutil.rmtree(self.secrets / "admin", ignore_errors=True)
+        Secrets(self.secrets, at).make(["newsroom-demo", "newsroom-other"])
+        return super()._write_properties(record, name, data)
+
+    def addresses(self, record: Record | None = None) -> Addresses:
+        """Where it is found, as the secrets tell."""
+        ports = (record or self._load()).ports
+        return Addresses(*(f"{HOST}:{ports[port]}" for port in ("broker", "admin", "external")))
+
+    def _is_told(self, at: Addresses) -> bool:
+        """Whether the access files are there and say so: then they are kept, and the passwords in them."""
+        told = {"ingest": at.internal, "admin": at.broker, "newsroom-demo": at.external}
+        try:
+            return all(self.access(who).bootstrap_servers == where for who, where in told.items())
+        except access.AccessError:
+            return False
+
+    def access(self, principal: str) -> KafkaAccess:
+        """How a principal reaches it."""
+        folder = "admin/kafka" if principal == "admin" else f"kafka/{principal}"
+        return access.read(self.secrets / f"{folder}.properties")
+
+    def grant(self, command: str = "apply", file: Path = GRANTS) -> Result:
+        """`escrutinio-grants`, as the administrator."""
+        options = ["--kafka-config", self.secrets / "admin/kafka.properties", "--principals", self.secrets / "kafka"]
+        return CliRunner().invoke(grants, [command, *map(str, options), str(file)])
+
+
+@pytest.fixture(scope="session")
+def secured_server(new_root: Callable[[], Path]) -> Iterator[SecuredBroker]:
+    """The session's secured broker, set up as compose sets it up: topics, principals, grants."""
+    yield from _set_up(new_root())
+
+
+@pytest.fixture
+def own_secured_server(new_root: Callable[[], Path]) -> Iterator[SecuredBroker]:
+    """The same, of the test's own."""
+    yield from _set_up(new_root())
+
+
+def _set_up(root: Path) -> Iterator[SecuredBroker]:
+    broker = SecuredBroker(root)
+    try:
+        broker.start()
+        made = CliRunner().invoke(ingest, ["topics", "--kafka-config", str(broker.secrets / "admin/kafka.properties")])
+        assert made.exit_code == 0, made.output
+        granted = broker.grant()
+        assert granted.exit_code == 0, granted.output
+        yield broker
+    finally:
+        broker.reset()

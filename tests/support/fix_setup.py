@@ -1,0 +1,137 @@
+"""The commands as a person runs them, pointed at topics and a database of one's own on the tests' servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.topics import TopicNames
+from tests.support.fix_postgres import Database, database_of
+from tests.support.servers import Broker, Postgres
+
+CHECKOUT = Path(__file__).parents[2]
+EXAMPLE = CHECKOUT / "examples" / "peru-2021-runoff"
+CONTEST = "pe-2021-president-runoff"
+FETCHED = "2021-07-01T00:00:00Z"
+"""When the final sheets, which state no time, are said to have been fetched: the same in every run."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Topics, a database and an archive of one's own, and the commands pointed at them."""
+
+    bootstrap_servers: str
+    prefix: str
+    database: Database
+    archive: Path
+
+    @property
+    def names(self) -> TopicNames:
+        """The topics."""
+        return TopicNames(self.prefix)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points the commands here."""
+        return os.environ | {
+            "ESCRUTINIO_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "ESCRUTINIO_TOPIC_PREFIX": self.prefix,
+            "ESCRUTINIO_OWNER_URL": self.database.owner_url,
+            "ESCRUTINIO_WRITER_URL": self.database.writer_url,
+            "ESCRUTINIO_READER_URL": self.database.reader_url,
+            "ESCRUTINIO_ARCHIVE": str(self.archive),
+        }
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start `ingest load …` or `aggregator run …`; what it says is not read."""
+        return subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=CHECKOUT,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, *command: str, expect: int = 0) -> str:
+        """Run a command to its end; its standard output. Fails the test on another exit code, with what was printed."""
+        return self._done(command, expect).stdout
+
+    def refused(self, *command: str) -> str:
+        """Run a command that ends with exit code 2; what it says on standard error."""
+        return self._done(command, 2).stderr
+
+    def _done(self, command: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=CHECKOUT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expect, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *command: str, expect: int = 0) -> Any:
+        """The command's answer, with --json."""
+        return json.loads(self.run(*command, "--json", expect=expect))
+
+    def load(self, *files: Path | str, expect: int = 0) -> Any:
+        """`escrutinio-ingest load`, and its report."""
+        return self.json(
+            "ingest",
+            "load",
+            "--contest",
+            str(EXAMPLE / "contest.toml"),
+            "--observed-at",
+            FETCHED,
+            *map(str, files),
+            expect=expect,
+        )
+
+    def aggregate(self) -> None:
+        """`escrutinio-aggregator run` to the end of the log."""
+        self.run("aggregator", "run", "--until-caught-up")
+
+    def show(self, *area: str) -> Any:
+        """`escrutinio show --json`."""
+        return self.json("results", "show", CONTEST, *area)
+
+    def digests_after(self, documents: Iterable[Path]) -> list[str]:
+        """Load and aggregate them one by one; the contest's digest after each."""
+        found = []
+        for document in documents:
+            self.load(document)
+            self.aggregate()
+            found.append(str(self.show()["digest"]))
+        return found
+
+
+@pytest.fixture(scope="session")
+def new_setup(
+    postgres_server: Postgres, migrated_template: str, new_root: Callable[[], Path]
+) -> Iterator[Callable[[Broker], Setup]]:
+    """Makes setups on the session's PostgreSQL, for a broker."""
+    made: list[str] = []
+
+    def make(broker: Broker) -> Setup:
+        name = f"accept_{uuid.uuid4().hex[:12]}"
+        postgres_server.create_database(name, migrated_template)
+        made.append(name)
+        setup = Setup(broker.bootstrap_servers, f"{name}.", database_of(postgres_server, name), new_root() / "archive")
+        setup.run("ingest", "topics")
+        return setup
+
+    yield make
+    for name in made:
+        postgres_server.drop_database(name)

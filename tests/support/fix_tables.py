@@ -1,0 +1,60 @@
+"""The tables as the aggregator writes them of a made-up night, without a broker; and moments of that night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from aggregator.fold import fold
+from aggregator.live.partition import PartitionFold
+from aggregator.replay.fold_to_moment import RUN
+from aggregator.tables.writer import Store
+from results.reader import Reader
+from schemas.log_record import RawRecord
+from tests.support.fix_postgres import Database, database_of
+from tests.support.servers import Postgres
+
+CONTEST = "pe-2021-president-runoff"
+TABLES = (
+    "cursor, contest_history, count_update_history, unit_state, contest, selection, area, area_total, area_total_block,"
+    " log_time, finding, parked"
+)
+
+
+@pytest.fixture(scope="module")
+def tables(migrated_template: str, postgres_server: Postgres) -> Iterator[Database]:
+    """One database for all examples; each empties it."""
+    postgres_server.create_database("past", migrated_template)
+    yield database_of(postgres_server, "past")
+    postgres_server.drop_database("past")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a short night has many."""
+    monkeypatch.setattr(fold, "BLOCK", 3)
+
+
+@contextmanager
+def written(
+    tables: Database, records: Sequence[RawRecord], batch_sizes: Sequence[int], run: int = RUN, one_life: bool = False
+) -> Iterator[Reader]:
+    """The tables as the aggregator writes them of these messages, batch by batch; each batch in a life of its own, unless all are in
+    one. `run`: updates from which they are folded as columns."""
+    with psycopg.connect(tables.owner_url) as db:
+        db.execute("TRUNCATE " + ", ".join(f"aggregate.{table}" for table in TABLES.split(", ")))
+    begin, number, living = 0, 0, None
+    with Store(tables.writer_url) as store:
+        while begin < len(records):
+            end = begin + batch_sizes[number % len(batch_sizes)]
+            if living is None or not one_life:
+                cursor = store.claim("log", UUID(int=1), 0)
+                living = PartitionFold(*store.load(cursor), run=run)
+            cursor = store.commit(cursor, living.take(list(records[begin:end])))
+            begin, number = end, number + 1
+    with Reader(tables.reader_url) as views:
+        yield views
