@@ -6,11 +6,8 @@ new, and at most files that no manifest names: the next `mirror` deletes them. A
 when a file has been taken in by a larger one.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,12 +16,12 @@ from typing import Any, Self
 import fastavro
 from pydantic import ValidationError
 
-from backup.errors import BackupError, FolderFull, MirrorDamaged
+from backup.errors import FolderFull, MirrorDamaged
 from backup.manifest import Manifest, Record, Segment, taken_in
+from runtime.files import TEMPORARY, FolderLock, write_whole
 
 MOST_EVENTS = 10_000
 MOST_BYTES = 64 << 20
-_TEMPORARY = ".writing-"
 _BYTES = ["null", "bytes"]
 _HEADER = {
     "type": "record",
@@ -52,29 +49,20 @@ class TopicFolder:
     def __init__(self, path: Path, most_events: int = MOST_EVENTS) -> None:
         self.path = path
         self._most_events = most_events
-        self._lock: int | None = None
+        self._lock = FolderLock(path, f"another mirror is at work in {path}; stop it, or name another folder")
 
     def __enter__(self) -> Self:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock.__enter__()
         except OSError as error:
             raise FolderFull(f"{self.path} cannot be opened: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            self._lock = None
-            raise BackupError(f"another mirror is at work in {self.path}; stop it, or name another folder") from error
         self.sweep()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.__exit__(kind, error, trace)
 
     def manifest(self) -> Manifest | None:
         """What the folder says it holds; None where nothing was mirrored yet. Raises MirrorDamaged."""
@@ -114,7 +102,7 @@ class TopicFolder:
 
     def append(self, partition: int, records: Sequence[Record]) -> Manifest:
         """Adds records that follow those mirrored; on the disk when it returns. Raises FolderFull."""
-        assert self._lock is not None, "append() outside the folder's lock"
+        assert self._lock.is_held, "append() outside the folder's lock"
         manifest = self._existing()
         assert records[0].offset == manifest.next_offset(partition), "no hole, and nothing twice"
         taken = taken_in(manifest.of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
@@ -166,20 +154,9 @@ class TopicFolder:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.path / name
-        temporary = path.with_name(_TEMPORARY + path.name)
         try:
-            if not path.parent.exists():
-                path.parent.mkdir()
-                _sync(self.path)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync(path.parent)
+            write_whole(path, content)
         except OSError as error:
-            with contextlib.suppress(OSError):  # what was written of it is to leave room for others
-                temporary.unlink(missing_ok=True)
             raise FolderFull(
                 f"{path} cannot be written: {error.strerror}. What was mirrored before is whole; make room, and mirror again"
             ) from error
@@ -188,8 +165,8 @@ class TopicFolder:
         """Deletes what a crash or a full disk left: temporary files, and segments that no manifest names."""
         manifest = self.manifest()
         named = {segment.file for segment in manifest.segments} if manifest is not None else set()
-        for path in (*self.path.glob(f"{_TEMPORARY}*"), *self.path.glob("*/*")):
-            if path.name.startswith(_TEMPORARY) or (
+        for path in (*self.path.glob(f"{TEMPORARY}*"), *self.path.glob("*/*")):
+            if path.name.startswith(TEMPORARY) or (
                 path.suffix == ".avro" and path.relative_to(self.path).as_posix() not in named
             ):
                 try:
@@ -225,11 +202,3 @@ def _decode(content: bytes) -> list[Record]:
         Record(r["offset"], r["timestamp_ms"], r["key"], r["value"], [(h["name"], h["value"]) for h in r["headers"]])
         for r in rows
     ]
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

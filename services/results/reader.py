@@ -1,14 +1,12 @@
 """PostgreSQL, as a reader sees it: a door to the views of one projection. Writes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
 
 from results.count import AsOf, Count, NothingCounted, count, find_area
 from results.moment import Moment
@@ -17,17 +15,13 @@ from results.projection import LIVE, Projection
 from results.rows import CHANGED_OUTSIDE, RowError, definition_of, recorded_of, total_of
 from results.vectors import Layout
 from results.version import check
+from runtime.postgres import connect, faults_named
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import UnitKey
-from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
 from schemas.types import AREA_TYPES, SHEET_TYPES, ReportingUnitType
 
 _SQL = named_sql(__package__, "reader")
-
-
-class DatabaseUnreachable(EscrutinioError):
-    """PostgreSQL does not answer."""
 
 
 class Reader:
@@ -35,18 +29,10 @@ class Reader:
 
     def __init__(self, url: str, projection: Projection = LIVE) -> None:
         self._definitions: dict[tuple[str, int], Recorded] = {}
+        # what is the best plan depends on the moment asked for
+        self._db = connect(url, prepare_threshold=None)
         try:
-            self._db = psycopg.connect(
-                url,
-                autocommit=True,
-                row_factory=dict_row,
-                connect_timeout=10,
-                prepare_threshold=None,  # what is the best plan depends on the moment asked for
-            )
-        except psycopg.Error as error:
-            raise DatabaseUnreachable(f"PostgreSQL does not answer: {error}") from error
-        try:
-            with _answering():
+            with faults_named():
                 check(self._db, projection, projection.views)
                 self._db.set_autocommit(False)
                 self._db.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
@@ -348,12 +334,12 @@ class Reader:
         return self._rows("all_totals", contest_id=contest_id)
 
     def _stream(self, name: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        with _answering(), self._db.cursor(name=name) as db:
+        with faults_named(), self._db.cursor(name=name) as db:
             db.itersize = 5000
             yield from db.execute(_SQL[name], {"contest_id": contest_id, "to_offset": to_offset})
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
-        with _answering():
+        with faults_named():
             return self._db.execute(_SQL[name], parameters).fetchall()
 
     def _late_rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
@@ -363,7 +349,7 @@ class Reader:
         read the history whole. So it may not, and what the other indexes begin with, the contest, the query hides from them
         (`|| ''`). The BRIN index costs least then; it is on `log_offset + 0`, so that no other query takes it for its offsets.
         """
-        with _answering():
+        with faults_named():
             self._db.execute("SET LOCAL enable_seqscan = off")
             try:
                 return self._rows(name, **parameters)
@@ -372,15 +358,6 @@ class Reader:
                     self._db.info.transaction_status is TransactionStatus.INTRANS
                 ):  # else it is taken back with all the rest
                     self._db.execute("SET LOCAL enable_seqscan TO DEFAULT")
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """What PostgreSQL refuses, or its going away, as ours."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise DatabaseUnreachable(f"PostgreSQL refused or went away: {error}") from error
 
 
 def _after(first: datetime | None, second: datetime | None) -> bool:

@@ -9,7 +9,6 @@ stack writes), in this folder or one above it; paths in it are relative to it.
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import (
@@ -28,7 +27,7 @@ from schemas.topics import TopicNames
 
 _FILES = ("escrutinio.toml", ".local/escrutinio.toml")
 _SECRETS = Path("/run/secrets")
-_LOCAL = "; the local stack does not run: `make demo` starts it"
+LOCAL_HINT = "; the local stack does not run: `make demo` starts it"
 
 
 class Address(NamedTuple):
@@ -116,7 +115,7 @@ class Settings(BaseSettings):
             return access.read(self.kafka_config, self.bootstrap_servers)
         return KafkaAccess(
             servers := self.need("bootstrap_servers"),
-            hint=_LOCAL if servers == _local().get("bootstrap_servers") else "",
+            hint=LOCAL_HINT if servers == local_stack().get("bootstrap_servers") else "",
         )
 
     @property
@@ -134,14 +133,8 @@ def _file(start: Path) -> Path | None:
     return None
 
 
-def local_database_hint(fault: Exception) -> str:
-    """The end of a message that PostgreSQL does not answer: what to do, where it is the local stack's; else empty."""
-    port = urlsplit(_local().get("reader_url", "")).port
-    return _LOCAL if port is not None and f"port {port} failed" in str(fault) else ""
-
-
-def _local() -> dict[str, Any]:
-    """What the local stack's file says, if that is the one in use."""
+def local_stack() -> dict[str, Any]:
+    """Return the settings of the local stack, where its file is the one in use; else none."""
     file = _file(Path.cwd())
     if file is None or not file.match(_FILES[-1]):
         return {}

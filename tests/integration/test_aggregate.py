@@ -30,6 +30,7 @@ from results.moment import Moment
 from results.reader import Reader
 from results.version import MigrationError
 from runtime.kafka.access import KafkaAccess
+from runtime.postgres import DatabaseError
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import Correction, CountUpdate
 from schemas.errors import EscrutinioError
@@ -504,7 +505,7 @@ def test_a_database_holds_one_topic(event_log: EventLog, totals: Database) -> No
 
 def test_what_the_database_refuses_is_a_fault_and_not_waited_for(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest()])
-    with pytest.raises(StoreError, match="refused"):
+    with pytest.raises(DatabaseError, match="refused"):
         consume.run(totals.reader_url, event_log.kafka, event_log.topic, threading.Event(), until_caught_up=True)
 
 

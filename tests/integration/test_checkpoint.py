@@ -86,8 +86,7 @@ def rewritten(path: Path, change: Callable[[list[RawRecord]], list[RawRecord]], 
     words |= {"format": checkpoint.FORMAT, "sha256": checkpoint._hash(records)} | {
         k: str(v) for k, v in metadata.items()
     }
-    told = {f"escrutinio.{name}": word for name, word in words.items()}
-    checkpoint._write_whole(path, [checkpoint._row(raw) for raw in records], told)
+    path.write_bytes(checkpoint._packed(records, words))
 
 
 @pytest.fixture

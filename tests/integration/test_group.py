@@ -27,12 +27,13 @@ from aggregator.log.reader import Log
 from aggregator.replay import replay
 from aggregator.replay.answer import of_state
 from aggregator.tables.batch import Batch, Cursor, Parked
-from aggregator.tables.errors import Fenced, StoreError, StoreUnreachable
+from aggregator.tables.errors import Fenced, StoreError
 from aggregator.tables.writer import Store
 from aggregator.verify.compare import verify
 from results.count import NothingCounted
 from results.moment import Moment
 from results.reader import Reader
+from runtime.postgres import DatabaseUnreachable
 from schemas.codec import encode
 from schemas.errors import EscrutinioError
 from schemas.log_record import RawRecord
@@ -398,7 +399,7 @@ def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
     batch.parked = frozen()  # type: ignore[assignment]
     with Store(totals.writer_url) as store:
         cursor = store.claim(event_log.topic, topic_id, 0)
-        with pytest.raises(StoreUnreachable):
+        with pytest.raises(DatabaseUnreachable):
             store.commit(cursor, batch)
     assert [(c.next_offset, c.epoch) for c in taken] == [(0, 2)]
     aggregate(event_log, totals)

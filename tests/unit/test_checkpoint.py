@@ -87,9 +87,13 @@ def test_a_change_that_no_id_covers_is_found_by_the_hash(tmp_path: Path) -> None
     path = a_file(tmp_path, some_messages())
     kept = read(path)
     with path.open("rb") as file:
-        told_of = {n: t for n, t in fastavro.reader(file).metadata.items() if n.startswith("escrutinio.")}
+        about = {
+            name.removeprefix("escrutinio."): text
+            for name, text in fastavro.reader(file).metadata.items()
+            if name.startswith("escrutinio.")
+        }
     changed = [raw._replace(timestamp_ms=raw.timestamp_ms + 1) for raw in kept.records]
-    checkpoint._write_whole(path, [checkpoint._row(raw) for raw in changed], told_of)
+    path.write_bytes(checkpoint._packed(changed, about))
     with pytest.raises(CheckpointError, match="not those that it was written with"):
         read(path)
 

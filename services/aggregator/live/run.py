@@ -21,10 +21,11 @@ from aggregator.live.listener import Listener
 from aggregator.log.errors import LogUnreachable
 from aggregator.log.group import Group
 from aggregator.log.reader import Log
-from aggregator.tables.errors import Fenced, StoreUnreachable, TablesChanged
+from aggregator.tables.errors import Fenced, TablesChanged
 from aggregator.tables.writer import Store
 from results.rows import RowError
 from runtime.kafka.access import KafkaAccess
+from runtime.postgres import DatabaseUnreachable
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def run(
         except (TablesChanged, RowError):
             listener.changed_outside()
             raise
-        except (LogUnreachable, StoreUnreachable) as error:
+        except (LogUnreachable, DatabaseUnreachable) as error:
             listener.lost("kafka" if isinstance(error, LogUnreachable) else "postgres", str(error))
             if time.monotonic() - begun > 30:  # it had worked: this is a new fault
                 wait_s = 0.5
@@ -112,7 +113,7 @@ def _telling_how_far_it_goes(log: Log, listener: Listener) -> Iterator[None]:
     """Where the database is away the log may go on, and we fall behind: that is to be seen before it is back."""
     try:
         yield
-    except StoreUnreachable:
+    except DatabaseUnreachable:
         listener.ends({partition: log.end_offset(partition) for partition in log.partitions()})
         raise
 
@@ -123,7 +124,7 @@ def _turn(writer_url: str, stop: threading.Event) -> tuple[int, int] | None:
         try:
             with Store(writer_url) as store:
                 return store.turn
-        except StoreUnreachable as error:
+        except DatabaseUnreachable as error:
             logger.warning("%s; trying again", error)
     return None
 

@@ -14,7 +14,6 @@ from typing import Any, Self
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
@@ -22,6 +21,7 @@ from aggregator.tables.migrate import migrate
 from results.named_sql import named_sql
 from results.projection import LIVE, Projection, ProjectionError
 from results.version import point_at
+from runtime.postgres import connect, faults_named
 
 _SQL = named_sql(__package__, "catalog")
 _HELD_S = 30
@@ -98,10 +98,7 @@ class Projections:
 
     def __init__(self, owner_url: str) -> None:
         self._url = owner_url
-        try:
-            self._db = psycopg.connect(owner_url, autocommit=True, row_factory=dict_row, connect_timeout=10)
-        except psycopg.Error as error:
-            raise ProjectionError(f"PostgreSQL does not answer: {error}") from error
+        self._db = connect(owner_url)
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +108,8 @@ class Projections:
     ) -> None:
         self._db.close()
         if isinstance(error, psycopg.Error):
-            raise ProjectionError(f"PostgreSQL refused or went away: {error}") from error
+            with faults_named():
+                raise error
 
     def standing(self) -> list[Standing]:
         """List all there are, the live one first."""

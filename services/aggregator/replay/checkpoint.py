@@ -18,12 +18,10 @@ Nothing is lost with a checkpoint: it can be deleted at any time. A crash while 
 that nobody reads; a file under its final name is complete.
 """
 
-import contextlib
 import hashlib
-import os
+import io
 import random
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,7 @@ from aggregator.fold.fold import ContestState
 from aggregator.log.reader import Log
 from aggregator.replay.fold_to_moment import Folding
 from results.moment import Moment
+from runtime.files import write_whole
 from schemas.errors import ContractError, EscrutinioError
 from schemas.log_record import RawRecord
 from schemas.types import from_milliseconds, to_milliseconds
@@ -131,14 +130,20 @@ def write(
         "digest": state.root(),
         "sha256": _hash(records),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_stem(contest_id, topic_id)}{state.last.offset:012d}.avro"
-    _write_whole(path, [_row(raw) for raw in records], {f"escrutinio.{k}": v for k, v in told.items()})
+    write_whole(path, _packed(records, told))  # a crash before the rename leaves a file that nobody reads
     return path
 
 
 def _stem(contest_id: str, topic_id: UUID) -> str:
     return f"{quote(contest_id, safe='')}.{topic_id}."
+
+
+def _packed(records: Iterable[RawRecord], about: Mapping[str, str]) -> bytes:
+    content = io.BytesIO()
+    metadata = {f"escrutinio.{name}": value for name, value in about.items()}
+    fastavro.writer(content, _SCHEMA, [_row(raw) for raw in records], codec="deflate", metadata=metadata)
+    return content.getvalue()
 
 
 def _row(raw: RawRecord) -> dict[str, Any]:
@@ -157,25 +162,6 @@ def _hash(records: Iterable[RawRecord]) -> str:
     for raw in records:
         whole.update(repr((raw.offset, raw.timestamp_ms, raw.key, raw.value, raw.headers)).encode())
     return whole.hexdigest()
-
-
-def _write_whole(path: Path, rows: list[dict[str, Any]], metadata: dict[str, str]) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fastavro.writer(file, _SCHEMA, rows, codec="deflate", metadata=metadata)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # a crash before this leaves a file that nobody reads
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def find(folder: Path, topic_id: UUID, contest_id: str, partition: int, moment: Moment) -> Checkpoint | None:

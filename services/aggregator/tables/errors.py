@@ -1,9 +1,8 @@
-"""What can go wrong between the writer and PostgreSQL.
+"""Faults of the tables, beside those of PostgreSQL itself (`runtime.postgres`).
 
-StoreError
-├── StoreUnreachable    PostgreSQL does not answer; it may come back
-├── TablesChanged       somebody else has written to the tables
-└── Fenced              another writer, or another projection, has taken over
+StoreError           the tables are not what they should be
+├── TablesChanged    somebody else has written to them
+└── Fenced           another writer, or another projection, has taken over
 """
 
 from schemas.errors import EscrutinioError
@@ -11,10 +10,6 @@ from schemas.errors import EscrutinioError
 
 class StoreError(EscrutinioError):
     """PostgreSQL does not hold what it should."""
-
-
-class StoreUnreachable(StoreError):
-    """PostgreSQL does not answer. It may come back."""
 
 
 class TablesChanged(StoreError):

@@ -15,12 +15,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
+from psycopg.rows import DictRow
 
 from results.projection import LIVE, Projection
 from results.version import MigrationError, Released, applied_migrations, point_at, same_form
+from runtime.postgres import DatabaseError, DatabaseUnreachable, connect, faults_named
 
 _LOCK = 0x65736372  # one migrator at a time
 _ROLES = ("escrutinio_writer", "escrutinio_reader")
@@ -58,22 +60,23 @@ def migrate(
     `version`: the projection's number, when it is made by this; `old_is_gone`: no process of an earlier release runs any more.
     Raises MigrationError for a database this release does not fit.
     """
+    db = connect(owner_url)
     try:
-        db = psycopg.connect(owner_url, autocommit=True, connect_timeout=10)
-    except psycopg.Error as error:
-        raise MigrationError(f"PostgreSQL does not answer: {error}") from error
-    try:
-        with db:
+        with faults_named(), db:
             return _apply(db, projection, version, old_is_gone)
-    except psycopg.Error as error:
-        raise MigrationError(f"PostgreSQL refused: {error}. Migrations are for the owner of the database.") from error
+    except DatabaseUnreachable:
+        raise
+    except DatabaseError as error:
+        raise MigrationError(f"{error}. Migrations are for the owner of the database.") from error
 
 
 def _apply(
-    db: psycopg.Connection[tuple[Any, ...]], projection: Projection, version: int, old_is_gone: bool
+    db: psycopg.Connection[DictRow], projection: Projection, version: int, old_is_gone: bool
 ) -> tuple[list[Migration], list[Migration]]:
     db.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-    roles = {name for (name,) in db.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(_ROLES),))}
+    roles = {
+        row["rolname"] for row in db.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(_ROLES),))
+    }
     if missing := sorted(set(_ROLES) - roles):
         raise MigrationError(
             f"role {', '.join(missing)} does not exist; an administrator creates it: CREATE ROLE {missing[0]} LOGIN"
@@ -101,7 +104,7 @@ def _apply(
     return new, waiting
 
 
-def _start(db: psycopg.Connection[tuple[Any, ...]], projection: Projection) -> None:
+def _start(db: psycopg.Connection[DictRow], projection: Projection) -> None:
     for schema in (projection.views, projection.tables):
         db.execute(psycopg.sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(psycopg.sql.Identifier(schema)))
     point_at(db, projection.tables)

@@ -15,7 +15,6 @@ from uuid import UUID
 
 import orjson
 import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb, set_json_dumps
 from psycopg.types.range import Range
 
@@ -24,12 +23,13 @@ from aggregator.fold.fold import ContestState, Step, Unit, sum_up
 from aggregator.tables import copy_columns as history
 from aggregator.tables import rows
 from aggregator.tables.batch import Batch, Cursor
-from aggregator.tables.errors import Fenced, StoreError, StoreUnreachable, TablesChanged
+from aggregator.tables.errors import Fenced, StoreError, TablesChanged
 from results.named_sql import named_sql
 from results.projection import LIVE, Projection
 from results.rows import CHANGED_OUTSIDE, definition_of, recorded_of, total_of
 from results.vectors import FIGURES, AreaTotal, Layout
 from results.version import check
+from runtime.postgres import connect, faults_named
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.identity import leaf, text_of
@@ -48,17 +48,12 @@ class Store:
     """A writer's connection to one projection. Use as a context manager."""
 
     def __init__(self, url: str, projection: Projection = LIVE) -> None:
-        try:
-            self._db = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
-        except psycopg.OperationalError as error:
-            raise StoreUnreachable(f"PostgreSQL does not answer: {error}") from error
-        except psycopg.Error as error:
-            raise StoreError(f"not an address of PostgreSQL: {error}") from error
+        self._db = connect(url)
         self._rows = history.Rows()
         # Three documents a row: the standard library would take a tenth of a commit for them.
         set_json_dumps(orjson.dumps, self._db)
         try:
-            with _reachable():
+            with faults_named():
                 check(self._db, projection, projection.tables)
                 row = self._db.execute(_SQL["turn"]).fetchone()
                 assert row is not None
@@ -81,7 +76,7 @@ class Store:
 
         Raises StoreError when the cursor is of another topic under the same name.
         """
-        with _reachable(), self._db.transaction():
+        with faults_named(), self._db.transaction():
             other = self._db.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
             if other is not None:
                 raise StoreError(
@@ -102,13 +97,13 @@ class Store:
         return Cursor(topic, partition, row["next_offset"], row["epoch"])
 
     def ask(self) -> None:
-        """Raises StoreUnreachable when the database does not answer."""
-        with _reachable():
+        """Raises DatabaseUnreachable when the database does not answer."""
+        with faults_named():
             self._db.execute("SELECT 1")
 
     def commit(self, cursor: Cursor, batch: Batch) -> Cursor:
         """Write a batch. Raises Fenced, having written nothing, when another writer holds the partition."""
-        with _reachable(), self._db.transaction():
+        with faults_named(), self._db.transaction():
             self._db.execute(f"SET LOCAL transaction_timeout = '{COMMIT_S}s'")
             moved = self._db.execute(
                 _SQL["move_cursor"],
@@ -259,7 +254,7 @@ class Store:
         when another writer has claimed the partition meanwhile: what it writes is not to be taken for such a change.
         """
         topic, partition = cursor.topic, cursor.partition
-        with _reachable(), self._db.transaction():
+        with faults_named(), self._db.transaction():
             self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # all of one moment
             states: dict[str, ContestState] = {}
             blocked: dict[str, tuple[int, str]] = {}
@@ -275,7 +270,7 @@ class Store:
 
     def parked(self, cursor: Cursor) -> dict[str, int]:
         """How many messages of a partition are parked, by what their key says is their contest."""
-        with _reachable():
+        with faults_named():
             found = self._db.execute(_SQL["parked_of_partition"], {"partition": cursor.partition})
             return {row["contest_id"]: row["messages"] for row in found}
 
@@ -386,24 +381,3 @@ def _total_row(contest_id: str, unit_type: str, area: str, state: ContestState) 
 def _first_offset(steps: list[Step], runs: list[Run]) -> int:
     offsets = [*(step.recorded.offset for step in steps), *(int(run.offsets[0]) for run in runs if len(run))]
     return min(offsets)
-
-
-class _reachable:
-    """Tells a lost connection from a fault of ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not isinstance(error, psycopg.Error):
-            return
-        state = error.sqlstate
-        # No state: the connection broke. 08 connection, 57 shutdown, 53 resources, 40 conflict, 55 not now.
-        if isinstance(error, psycopg.errors.TransactionTimeout):
-            raise StoreUnreachable(f"PostgreSQL gave the transaction up: {error}") from error
-        away = state is None or state[:2] in ("08", "57", "53", "40", "55")
-        if away and isinstance(error, psycopg.OperationalError):
-            raise StoreUnreachable(f"PostgreSQL went away: {error}") from error
-        raise StoreError(f"PostgreSQL refused ({state}): {error}") from error
