@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError, NewerSchema
+from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
 from schemas.types import from_milliseconds, rfc3339, to_milliseconds
 
@@ -129,16 +130,10 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     try:
         # Avro has already fixed the types; strict mode would refuse the strings that stand for UUIDs and enums.
         return _MODELS[schema.record].model_validate(schema.from_wire(plain), strict=False)
-    except (ValidationError, ValueError) as error:
-        raise ContractError(f"not a {schema.record}: {_first_fault(error)}") from error
-
-
-def _first_fault(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    fault = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(p) for p in fault["loc"])
-    return f"{place + ': ' if place else ''}{fault['msg']} (got {str(fault['input'])[:80]!r})"
+    except ValidationError as error:
+        raise ContractError(f"not a {schema.record}: {first_fault(error)}") from error
+    except ValueError as error:
+        raise ContractError(f"not a {schema.record}: {error}") from error
 
 
 def _load(directory: Path) -> dict[int, Schema]:

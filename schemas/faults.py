@@ -5,14 +5,15 @@ from pydantic import ValidationError
 _SHOWN = 40
 
 
-def first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError, *, is_secret: bool = False) -> str:
     """Describe the first fault of a validation error: `counts.votes.peru-libre: Input should be … (got 'x')`.
 
     Returns:
         The place (field names and indexes joined by dots), pydantic's message, and the first characters of the input.
-        A fault between fields has no place of its own: only its message is returned.
+        A fault between fields has no place of its own: only its message is returned. `is_secret` leaves the input out.
     """
     fault = error.errors(include_url=False, include_context=False)[0]
     if not fault["loc"]:
         return fault["msg"]
-    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']} (got {str(fault['input'])[:_SHOWN]!r})"
+    place = f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+    return place if is_secret else f"{place} (got {str(fault['input'])[:_SHOWN]!r})"

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from backup.errors import FolderFull, MirrorDamaged
 from backup.manifest import Manifest, Record, Segment, taken_in
 from runtime.files import TEMPORARY, FolderLock, write_whole
+from schemas.faults import first_fault
 
 MOST_EVENTS = 10_000
 MOST_BYTES = 64 << 20
@@ -74,8 +75,7 @@ class TopicFolder:
         except OSError as error:
             raise MirrorDamaged(f"{path} cannot be read: {error.strerror}") from error
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_context=False)[0]
-            raise MirrorDamaged(f"{path} is no manifest: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+            raise MirrorDamaged(f"{path} is no manifest: {first_fault(error)}") from error
 
     def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[Record]]:
         """The records from `start` up to, not including, `end` (all that are there when it is called), a segment at a time.

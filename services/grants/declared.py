@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import EscrutinioError
+from schemas.faults import first_fault
 
 
 class GrantsError(EscrutinioError):
@@ -95,8 +96,7 @@ def kinds(text: str) -> dict[str, Kind]:
         try:
             found[name] = Kind.model_validate(table)
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_context=False)[0]
-            raise GrantsError(f"[{name}] {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+            raise GrantsError(f"[{name}] {first_fault(error)}") from error
     return found
 
 

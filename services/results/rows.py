@@ -9,6 +9,7 @@ from results.vectors import AreaTotal, Vector
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
+from schemas.faults import first_fault
 from schemas.log_record import Recorded
 
 
@@ -35,8 +36,7 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
         event = CountUpdate.model_validate(fields, strict=False)
     except ValidationError as error:
         raise RowError(
-            f"the history row of offset {row['log_offset']} is not an update ({error.errors()[0]['msg']}): "
-            f"{CHANGED_OUTSIDE}"
+            f"the history row of offset {row['log_offset']} is not an update ({first_fault(error)}): {CHANGED_OUTSIDE}"
         ) from error
     return Recorded(row["partition"], row["log_offset"], row["recorded_at"], event)
 
@@ -53,7 +53,6 @@ def definition_of(content: Mapping[str, Any]) -> ContestDefined:
     try:
         return ContestDefined.model_validate(content, strict=False)
     except ValidationError as error:
-        fault = error.errors()[0]
         raise RowError(
-            f"the definition kept of a contest is not one ({fault['loc']}: {fault['msg']}): {CHANGED_OUTSIDE}"
+            f"the definition kept of a contest is not one ({first_fault(error)}): {CHANGED_OUTSIDE}"
         ) from error

@@ -23,6 +23,7 @@ from runtime.kafka import access
 from runtime.kafka.access import KafkaAccess
 from runtime.logs import LogFormat
 from schemas.errors import EscrutinioError
+from schemas.faults import first_fault
 from schemas.topics import TopicNames
 
 _FILES = ("escrutinio.toml", ".local/escrutinio.toml")
@@ -99,8 +100,7 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_context=False)[0]
-            raise SettingsError(f"configuration: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+            raise SettingsError(f"configuration: {first_fault(error, is_secret=True)}") from error
 
     def need(self, name: str) -> str:
         """A setting that the command cannot do without. Raises NotGiven, saying how to give it."""
