@@ -1,34 +1,22 @@
-"""`escrutinio-backup`: the command. Alone in the backup it reads configuration: flags over environment over a file.
+"""`escrutinio-backup`: copy the log into files, check the copy, put it back. Exit code 1: something differs or is missing."""
 
-Place in the flow: before and after it. Exit codes: 0 done and whole, 1 something differs or is missing, 2 wrong use or a fault.
-Answers go to standard output, everything said meanwhile to standard error.
-"""
+from __future__ import annotations
 
-import json
 import logging
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from backup import check as checking
-from backup import documents, mirror, restore
-from backup.folder import MOST_EVENTS, TopicFolder
-from backup.kafka_log import KafkaLog
-from backup.manifest import Manifest
-from backup.metrics import Metrics
-from runtime import logs, options
-from runtime.health import new_registry, serving
-from runtime.kafka.access import AccessError
-from runtime.settings import Settings, SettingsError
-from schemas.errors import EscrutinioError
-from schemas.topics import TOPICS
+from runtime import options
+from runtime.commands import Group, answer, json_option, stopping
+
+if TYPE_CHECKING:
+    from backup.manifest import Manifest
+    from runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +24,16 @@ _EVERY_S = 2.0
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
-    return as_json(options.log_format(options.kafka(command)))
+    return json_option(options.log_format(options.kafka(command)))
 
 
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, name="escrutinio-backup")
 @click.version_option(package_name="escrutinio")
-def cli() -> None:
-    """Keeps a second copy of the log in files, checks it, and puts it back.
+def main() -> None:
+    """Keep a second copy of the log in files, check it, and put it back.
 
     \b
     Example:
@@ -56,22 +43,14 @@ def cli() -> None:
     """
 
 
-@cli.command("mirror")
+@main.command("mirror")
 @_folder
 @_options
 @click.option(
     "--follow", is_flag=True, help="Go on until stopped (SIGTERM or Ctrl-C), waiting for a broker that is away."
 )
-@click.option(
-    "--every", "every_s", type=click.FloatRange(0.05), default=1.0, show_default=True, help="Seconds between looks."
-)
-@click.option(
-    "--segment-events",
-    type=click.IntRange(1),
-    default=MOST_EVENTS,
-    show_default=True,
-    help="Records in a file, at most.",
-)
+@click.option("--every", "every_s", type=click.FloatRange(0.05), default=1.0, help="Seconds between looks at the log.")
+@click.option("--segment-events", type=click.IntRange(1), default=10_000, help="Records in a file, at most.")
 @options.http
 def mirror_command(
     folder: Path,
@@ -81,20 +60,22 @@ def mirror_command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Copy the log into FOLDER, or what it has got since.
+    """Copy the log into FOLDER, or the records added since the last copy.
 
     \b
     Example:
       escrutinio-backup mirror --bootstrap-servers broker-1:9092 /backup/log
     """
-    settings = _settings(flags)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
+    from backup import mirror
+    from backup.kafka_log import KafkaLog
+    from backup.metrics import Metrics
+    from runtime.health import new_registry, serving
+    from schemas.topics import TOPICS
 
+    settings, stop = _settings(flags), stopping()
+    needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
     metrics = Metrics(registry := new_registry("backup"))
-    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), _log(settings) as log:
+    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), KafkaLog(settings.kafka) as log:
         manifests = mirror.run(
             log, folder, needed, stop, _say,
             follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,
@@ -102,7 +83,7 @@ def mirror_command(
     _tell(as_json, {"topics": [_told(m) for m in manifests]}, [_line(m) for m in manifests])
 
 
-@cli.command("check")
+@main.command("check")
 @_folder
 @_options
 @click.option("--against-log", is_flag=True, help="Compare with Kafka, record by record.")
@@ -112,34 +93,39 @@ def mirror_command(
     help="A copy of the archive: every document is what its name says, and every one that the log names is there.",
 )
 def check_command(folder: Path, against_log: bool, archive: Path | None, as_json: bool, **flags: Any) -> None:
-    """Is the mirror in FOLDER whole? Exit code 1, and the first thing that is wrong, when it is not.
+    """Check that the mirror in FOLDER is whole. Exit 1, and name the first thing that is wrong, when it is not.
 
     \b
     Example:
       escrutinio-backup check /backup/log --archive /backup/archive
     """
+    from backup import check as checking
+    from backup import documents
+    from backup.folder import TopicFolder
+    from backup.kafka_log import KafkaLog
+
     settings = _settings(flags)
     folders = [TopicFolder(folder / topic) for topic in _topics(settings)]
-    with _log(settings) if against_log else nullcontext() as log:
+    with KafkaLog(settings.kafka) if against_log else nullcontext() as log:
         verdicts = [
             checking.check(one, topic, log, _Progress(topic))
             for one, topic in zip(folders, _topics(settings), strict=True)
         ]
-    answer: dict[str, Any] = {"topics": [verdict.as_json() for verdict in verdicts]}
+    found: dict[str, Any] = {"topics": [verdict.as_json() for verdict in verdicts]}
     lines = [verdict.line() for verdict in verdicts]
     whole = all(verdict.fault is None for verdict in verdicts)
     if archive is not None and whole:
         of_archive = documents.check(archive, folders, _Progress("archive"))
-        answer["archive"] = of_archive.as_json()
+        found["archive"] = of_archive.as_json()
         lines.extend(of_archive.lines())
         whole = of_archive.is_whole
     elif archive is not None:
         lines.append("archive: not checked, since the mirror is not whole")
-    _tell(as_json, {"whole": whole, **answer}, lines)
+    _tell(as_json, {"whole": whole, **found}, lines)
     raise SystemExit(0 if whole else 1)
 
 
-@cli.command("restore")
+@main.command("restore")
 @_folder
 @_options
 @click.option(
@@ -154,9 +140,13 @@ def restore_command(folder: Path, replication_factor: int | None, as_json: bool,
     Example:
       escrutinio-backup restore --bootstrap-servers new-broker:9092 /backup/log
     """
+    from backup import restore
+    from backup.folder import TopicFolder
+    from backup.kafka_log import KafkaLog
+
     settings = _settings(flags)
     written = {}
-    with _log(settings) as log:
+    with KafkaLog(settings.kafka) as log:
         for topic in _topics(settings):
             written[topic] = restore.restore(
                 TopicFolder(folder / topic), topic, log, replication_factor, _Progress(topic), _say
@@ -181,8 +171,11 @@ def _say(line: str) -> None:
     logger.info("%s", line)
 
 
-def _tell(as_json: bool, answer: dict[str, Any], lines: list[str]) -> None:
-    click.echo(json.dumps(answer, ensure_ascii=False, indent=1) if as_json else "\n".join(lines))
+def _tell(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
+    if as_json:
+        answer(value)
+    else:
+        click.echo("\n".join(lines))
 
 
 def _told(manifest: Manifest) -> dict[str, Any]:
@@ -202,30 +195,16 @@ def _line(manifest: Manifest) -> str:
 
 
 def _settings(flags: dict[str, Any]) -> Settings:
-    try:
-        settings = Settings.load(**flags)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
+    from runtime import logs
+    from runtime.settings import Settings
+
+    settings = Settings.load(**flags)
     logs.configure(settings.log_format)
     return settings
 
 
-def _log(settings: Settings) -> KafkaLog:
-    try:
-        return KafkaLog(settings.kafka)
-    except (SettingsError, AccessError) as error:
-        raise click.UsageError(str(error)) from error
-
-
 def _topics(settings: Settings) -> list[str]:
-    """The names in use."""
+    """List the names in use."""
+    from schemas.topics import TOPICS
+
     return [settings.topic_prefix + topic.name for topic in TOPICS]
-
-
-def main() -> None:
-    """The console script: faults become one clear line and exit code 2."""
-    try:
-        cli()
-    except EscrutinioError as fault:
-        logs.say_fault("escrutinio-backup", fault)
-        sys.exit(2)

@@ -1,19 +1,17 @@
-"""`escrutinio-grants`: who may do what on Kafka, made so or compared. Alone in its room it reads configuration.
+"""`escrutinio-grants`: make Kafka's grants as declared, or compare. Exit code 1: the cluster is not as declared (`check`)."""
 
-Exit codes: 0 the cluster is as declared, 1 it is not (`check`), 2 wrong use or a fault.
-"""
+from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from grants.cluster import Cluster
-from grants.declared import Declared, GrantsError, declare, kinds
 from runtime import options
-from runtime.kafka import access
-from runtime.settings import Settings
-from schemas.errors import EscrutinioError
+from runtime.commands import Command, Group
+
+if TYPE_CHECKING:
+    from grants.declared import Declared
 
 _options = (
     options.setting("--kafka-config", "The administrator's access.", click.Path(path_type=Path)),
@@ -26,24 +24,17 @@ _options = (
 )  # fmt: skip
 
 
-class _Command(click.Command):
+class _Command(Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for option in reversed(_options):
             option(self)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except EscrutinioError as fault:
-            click.echo(f"escrutinio-grants: {fault}", err=True)
-            ctx.exit(2)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, name="escrutinio-grants")
 @click.version_option(package_name="escrutinio")
 def main() -> None:
-    """Says who may do what on Kafka, and makes it so. It is run as the administrator, and by nothing that runs through the night.
+    """Grant on Kafka what is declared, and nothing else. For the administrator; no service runs it.
 
     \b
     Example:
@@ -53,7 +44,7 @@ def main() -> None:
 
 @main.command(cls=_Command)
 def apply(**flags: Any) -> None:
-    """Make the cluster as declared: passwords, grants and quotas; what is not declared is taken away.
+    """Make the cluster as declared: passwords, grants and quotas. What is not declared is removed.
 
     \b
     Example:
@@ -74,7 +65,7 @@ def apply(**flags: Any) -> None:
 
 @main.command(cls=_Command)
 def check(**flags: Any) -> None:
-    """Say what on the cluster is not as declared. Exit 1 when anything is. (That a password is the declared one nobody can see.)
+    """Compare the cluster with what is declared. Exit 1 at any difference. (Kafka does not tell passwords: they are not compared.)
 
     \b
     Example:
@@ -93,6 +84,10 @@ class _Declaration:
     """What is declared and what is so, side by side."""
 
     def __init__(self, flags: dict[str, Any]) -> None:
+        from grants.cluster import Cluster
+        from grants.declared import GrantsError, declare, kinds
+        from runtime.settings import Settings
+
         file, folder = flags.pop("grants_file"), flags.pop("principals")
         settings = Settings.load(**flags)
         self.passwords = _passwords(folder)
@@ -102,7 +97,7 @@ class _Declaration:
             raise GrantsError(f"{file}: {error}") from error
         self.cluster = Cluster(settings.kafka)
 
-    def __enter__(self) -> "_Declaration":
+    def __enter__(self) -> _Declaration:
         self.cluster.__enter__()
         self.now, self.strange = self.cluster.declared()
         known = self.cluster.principals()
@@ -137,7 +132,10 @@ def _quota_changes(now: Declared, wanted: Declared) -> list[str]:
 
 
 def _passwords(folder: Path) -> dict[str, str]:
-    """Password by principal, from the access files of a folder. Raises GrantsError."""
+    """Read the password of each principal from the access files of a folder. Raises GrantsError."""
+    from grants.declared import GrantsError
+    from runtime.kafka import access
+
     found = {}
     for file in sorted(folder.glob("*.properties")):
         told = dict(access.read(file).settings)

@@ -13,9 +13,7 @@ from typing import Any
 
 import click
 
-from runtime import logs
 from schemas.errors import EscrutinioError
-from schemas.types import rfc3339
 
 
 class Command(click.Command):
@@ -26,6 +24,8 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except EscrutinioError as fault:
+            from runtime import logs  # here: a help text needs no log
+
             logs.say_fault(ctx.find_root().command.name or "escrutinio", fault)
             ctx.exit(fault.exit_code)
 
@@ -53,6 +53,8 @@ def answer(value: Any) -> None:
 
 
 def _json_value(value: object) -> str:
+    from schemas.types import rfc3339
+
     return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 

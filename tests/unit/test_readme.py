@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from aggregator.cli import main as aggregator
-from backup.cli import cli as backup
+from backup.cli import main as backup
 from grants.cli import main as grants
 from ingest.cli import cli as ingest
 from results.cli import main as results
