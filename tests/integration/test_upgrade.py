@@ -17,6 +17,7 @@ from aggregator.tables import migrate as migrations
 from aggregator.tables.migrate import Migration, migrate, released
 from aggregator.tables.writer import Store
 from aggregator.verify.compare import verify
+from results import version
 from results.reader import Reader
 from results.version import MigrationError
 from tests.support.builders import CONTEST, contest, sheet
@@ -25,7 +26,7 @@ from tests.support.fix_postgres import Database
 
 
 def _migration(version: int, name: str, sql: LiteralString) -> Migration:
-    return Migration(version, f"{version:04}_{name}", sql, hashlib.sha256(sql.encode()).hexdigest())
+    return Migration(version, f"{version:04}_{name}", hashlib.sha256(sql.encode()).hexdigest(), sql)
 
 
 OLD = released()
@@ -42,7 +43,12 @@ NEW = [
 @pytest.fixture
 def release(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Migration]], None]:
     """Makes this process the release with those migrations."""
-    return lambda files: monkeypatch.setattr(migrations, "released", lambda: files)
+
+    def become(files: list[Migration]) -> None:
+        for module in (migrations, version):
+            monkeypatch.setattr(module, "released", lambda: files)
+
+    return become
 
 
 def test_the_old_release_works_on_while_the_new_one_comes(

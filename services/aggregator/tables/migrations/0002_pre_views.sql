@@ -1,4 +1,4 @@
--- What readers see. Reader run with their owner's rights, so a reader needs no right on the tables beneath.
+-- What readers see. Views run with their owner's rights, so a reader needs no right on the tables beneath.
 
 COMMENT ON SCHEMA :results IS 'The count, for readers. Only views.';
 
@@ -41,9 +41,10 @@ WITH official AS (
            (counts ->> 'registered_voters_counted')::bigint AS registered_voters_counted,
            (counts ->> 'ballots_cast')::bigint     AS ballots_cast,
            coalesce((counts ->> 'valid_votes')::bigint,
-                    -- not stated: their sum, when every selection's votes are
-                    (SELECT CASE WHEN bool_and(v.value IS NOT NULL) THEN sum(v.value::bigint) END
-                     FROM jsonb_each_text(counts -> 'votes') v))::bigint AS valid_votes,
+                    -- not stated: their sum, when the votes of every selection of the contest are
+                    (SELECT CASE WHEN bool_and(counts -> 'votes' ->> s.selection_id IS NOT NULL)
+                                 THEN sum((counts -> 'votes' ->> s.selection_id)::bigint) END
+                     FROM :aggregate.selection s WHERE s.contest_id = u.contest_id))::bigint AS valid_votes,
            (counts ->> 'blank_votes')::bigint      AS blank_votes,
            (counts ->> 'invalid_votes')::bigint    AS invalid_votes,
            (counts ->> 'challenged_votes')::bigint AS challenged_votes,
@@ -57,7 +58,7 @@ WITH official AS (
            (sub_units ->> 'pending')::bigint         AS pending,
            sub_units -> 'under_review_by_reason' AS under_review_by_reason,
            stated_at, log_offset AS last_offset, event_id AS last_event_id
-    FROM :results.unit_count
+    FROM :results.unit_count u
     WHERE unit_type IN ('country', 'state', 'county', 'municipality') AND kind <> 'RETRACTED'
 ), both_bases AS (
     SELECT o.contest_id, o.area_id, 'OFFICIAL' AS basis, o.votes,
