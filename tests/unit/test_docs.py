@@ -66,3 +66,13 @@ def test_pre_commit_runs_what_make_check_runs() -> None:
         commands = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], commands)
     hooks = yaml.safe_load((CHECKOUT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
     assert [hook["entry"] for hook in hooks] == [line.strip() for line in commands.splitlines()]
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/decisions.md", "CONTRIBUTING.md"])
+def test_a_page_about_the_code_names_files_that_are_there(page: str) -> None:
+    named = re.findall(
+        r"`((?:\w+/)+[\w.]+\.(?:py|sql|sha256|json|yml|toml))`", (CHECKOUT / page).read_text(encoding="utf-8")
+    )
+    assert named
+    roots = (CHECKOUT, CHECKOUT / "services")
+    assert [name for name in named if not any((root / name).is_file() for root in roots)] == []
