@@ -1,4 +1,4 @@
-"""What ids and chains reveal of an altered log, and what they do not: the table of docs/contract.md, "What a chain proves"."""
+"""What ids and chains reveal of an altered log, and what not: the table "What a chain proves" of docs/contract.md."""
 
 from __future__ import annotations
 

@@ -56,6 +56,14 @@ def test_prose_keeps_to_the_length_of_a_line_of_code(page: Path) -> None:
     assert [line for line in prose if len(line) > limit] == []
 
 
+def test_every_page_stands_in_the_index_and_in_the_readme() -> None:
+    index, readme = ((CHECKOUT / page).read_text(encoding="utf-8") for page in ("docs/index.md", "README.md"))
+    for page in sorted((CHECKOUT / "docs").glob("*.md")):
+        if page.name != "index.md":
+            assert f"]({page.name})" in index
+            assert f"](docs/{page.name})" in readme
+
+
 def test_pre_commit_runs_what_make_check_runs() -> None:
     makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
     variables = dict(re.findall(r"^(\w+) *:= *(.+)$", makefile, re.MULTILINE))
@@ -76,3 +84,15 @@ def test_a_page_about_the_code_names_files_that_are_there(page: str) -> None:
     assert named
     roots = (CHECKOUT, CHECKOUT / "services")
     assert [name for name in named if not any((root / name).is_file() for root in roots)] == []
+
+
+def test_a_message_in_the_table_of_faults_is_one_that_the_code_has() -> None:
+    page = (CHECKOUT / "docs" / "operate.md").read_text(encoding="utf-8")
+    table = re.search(r"^\| it says \|.*\n\|---.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert table is not None
+    quoted = [text for row in table[1].splitlines() for text in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    sources = [path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "services").rglob("*.py"))]
+    code = re.sub(r'"\n +f?"', "", "\n".join(sources))  # a message that goes on in the next line
+    from_clients = {"TopicAuthorizationFailedError", "SaslAuthenticationFailed", "certificate verify failed"}
+    parts = {part.strip() for text in quoted for part in text.split("…")} - from_clients - {""}
+    assert [part for part in sorted(parts) if part not in code] == []
