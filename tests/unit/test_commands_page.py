@@ -1,4 +1,4 @@
-"""The blocks of docs/commands.md are what the commands print. To write them again: `python -m tests.unit.test_readme`."""
+"""The blocks of docs/commands.md are what the commands print. To renew them: `python -m tests.unit.test_commands_page`."""
 
 from __future__ import annotations
 
