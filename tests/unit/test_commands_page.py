@@ -1,4 +1,4 @@
-"""The blocks of docs/commands.md are what the commands print. To renew them: `python -m tests.unit.test_commands_page`."""
+"""The blocks of docs/commands.md are what commands print. To renew: `python -m tests.unit.test_commands_page`."""
 
 from __future__ import annotations
 
