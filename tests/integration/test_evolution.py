@@ -91,7 +91,7 @@ def test_the_note_is_in_the_history_and_in_explain(event_log: EventLog, totals: 
 def samples(bootstrap_servers: str) -> tuple[str, str]:
     """The reader of the contract, and the lines of a secured cluster's."""
     text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8").replace("127.0.0.1:29092", bootstrap_servers)
-    reader = text[text.index("    import io, json, fastavro") : text.index("A broker that asks who you are")]
+    reader = text[text.index("    import io, json, fastavro") : text.index("A broker that requires authentication")]
     secured = text[text.index("    secured = dict(") : text.index("Fields are documented where")]
     return textwrap.dedent(reader), textwrap.dedent(secured)
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 CHECKOUT = Path(__file__).parents[2]
-DOCS = [CHECKOUT / "README.md", CHECKOUT / "deploy" / "runbook.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+DOCS = [path for folder in (".", "docs", "deploy", "examples/*") for path in sorted(CHECKOUT.glob(f"{folder}/*.md"))]
 
 
 def anchors(file: Path) -> set[str]:
@@ -18,7 +18,7 @@ def anchors(file: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8")):
         target = (page.parent / path).resolve() if path else page
