@@ -1,10 +1,11 @@
 """Tally sheets of many messages at once, field by field (pure): the fast way of reading a log.
 
-Place in the flow: beside `records.recorded_of_raw`, which is the plain way and the reference. A field of all messages is one column,
-read by a few numpy operations; what that saves is the making of thirty objects for every message. Only the ordinary is
-read so: statements of the released schemas about one tally sheet, in the one spelling that this project's own encoder gives, that
-accept nothing which the models would refuse. Whatever is otherwise in any way, an unreadable message too, is simply not in
-the columns, and has to be read plainly by whoever asked. So this can be slower than the plain way, never different.
+Place in the flow: beside `records.recorded_of_raw`, which is the plain way and the reference. A field of all messages
+is one column, read by a few numpy operations; what that saves is the making of thirty objects for every message. Only
+the ordinary is read so: statements of the released schemas about one tally sheet, in the one spelling that this
+project's own encoder gives, that accept nothing which the models would refuse. Whatever is otherwise in any way, an
+unreadable message too, is simply not in the columns, and has to be read plainly by whoever asked. So this can be slower
+than the plain way, never different.
 
 An event's id is checked here as it is there: its canonical text is written out anew from what was read, and hashed.
 """
@@ -45,8 +46,9 @@ _EARLIEST, _LATEST = -62_072_524_800_000, 253_339_228_800_000
 
 @dataclass(slots=True)
 class Columns:
-    """What ordinary messages say: entry i of each is of message `rows[i]` of those that were given. All of them have the id of
-    their content, break no rule that rejects, and stand in the chain as first or as the update after another."""
+    """What ordinary messages say: entry i of each is of message `rows[i]` of those that were given. All of them have
+    the id of their content, break no rule that rejects, and stand in the chain as first or as the update after
+    another."""
 
     rows: Numbers
     units: Numbers
@@ -123,7 +125,8 @@ class Reader:
         return self._checked(wire, stated)
 
     def _read(self, wire: Wire, at: "Fields") -> None:
-        """Every field in its order on the wire (`count_update.v2.avsc`), of all messages; `wire.ok` keeps which are ordinary."""
+        """Every field in its order on the wire (`count_update.v2.avsc`), of all messages; `wire.ok` keeps which are
+        ordinary."""
         contest = self._contest
         assert contest is not None
         at.event_id = wire.uuid()
@@ -283,8 +286,8 @@ class Reader:
             + canonical(contest.contest_id).decode().replace("%", "%%")
             + ',"correction":null,"count_status":"%s","counts":%s,"is_test":'
             + canonical(contest.is_test).decode()
-            + ',"kind":"REPORTED","previous_event_id":%s,"reported_at":%s,"result_stage":"%s","review_reason":%s,"sequence":%d,'
-            '"source_status":%s,"stated_at":%s,"sub_units":null,%s'
+            + ',"kind":"REPORTED","previous_event_id":%s,"reported_at":%s,"result_stage":"%s","review_reason":%s,'
+            '"sequence":%d,"source_status":%s,"stated_at":%s,"sub_units":null,%s'
         )
         columns = (
             [self.roll.path_texts[path] for path in paths],

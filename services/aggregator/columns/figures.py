@@ -10,7 +10,8 @@ STATED = (
     "ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes", "registered_voters",
     "registered_voters_counted",
 )  # fmt: skip
-"""Columns of a matrix of figures, before one for each selection in ballot order: as they follow each other on the wire."""
+"""Columns of a matrix of figures, before one for each selection in ballot order: as they follow each other on the
+wire."""
 STATUSES, REASONS, STAGES = tuple(CountStatus), tuple(ReviewReason), tuple(ResultStage)
 """As on the wire: a number is a place in these."""
 
@@ -41,8 +42,8 @@ def is_sound(status: Numbers, has_counts: Mask, figures: Numbers) -> Mask:
 
 
 def contributions(layout: Layout, status: Numbers, reason: Numbers, stated: Numbers) -> Numbers:
-    """What statements add to the count, as `Layout.contribution` has it. `stated`: shape (statements, STATED and selections); the
-    result's is (statements, layout.size)."""
+    """What statements add to the count, as `Layout.contribution` has it. `stated`: shape (statements, STATED and
+    selections); the result's is (statements, layout.size)."""
     figures = np.maximum(stated, 0)  # what is not stated adds nothing
     vectors: Numbers = _sheet_slots(layout.size)[status]
     votes = len(STATED)

@@ -14,8 +14,8 @@ assert len(TYPES) == 2
 
 
 class Roll:
-    """The tally sheets that were met, and where they are: each has a number, for as long as the roll lives, and what is written of
-    it every time. A sheet that only a refused message names has one, too."""
+    """The tally sheets that were met, and where they are: each has a number, for as long as the roll lives, and what is
+    written of it every time. A sheet that only a refused message names has one, too."""
 
     def __init__(self) -> None:
         self.numbers: dict[bytes, int] = {}

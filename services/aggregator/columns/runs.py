@@ -1,8 +1,9 @@
 """A run of updates folded as columns, with all that the tables hold of each (pure).
 
-Place in the flow: beside `fold.evolve`, which is the plain way and the reference: `verify` holds what was written of each event against
-it. The units come first, sheet by sheet; then the areas, in each of which all that touched it, whether it was read as columns or
-plainly, is added up in the order of the log, so that every kept total stands where the plain fold would have put it.
+Place in the flow: beside `fold.evolve`, which is the plain way and the reference: `verify` holds what was written of
+each event against it. The units come first, sheet by sheet; then the areas, in each of which all that touched it,
+whether it was read as columns or plainly, is added up in the order of the log, so that every kept total stands where
+the plain fold would have put it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,8 +29,8 @@ _ROOM = 2**62
 
 @dataclass(slots=True)
 class Run:
-    """What updates that were folded as columns did. Entry i of each column is of `entries[i]` of `columns`: all were accepted, became
-    their sheet's state, left it where it was, and nothing was found of them."""
+    """What updates that were folded as columns did. Entry i of each column is of `entries[i]` of `columns`: all were
+    accepted, became their sheet's state, left it where it was, and nothing was found of them."""
 
     contest_id: str
     partition: int
@@ -63,8 +64,8 @@ class Run:
 def fold_run(
     state: ContestState, run: Sequence[RawRecord], columns: Columns, plain: dict[int, Recorded], roll: Roll
 ) -> tuple[Run, list[Step]]:
-    """Folds updates of one contest that follow each other, as they were read into columns and, by row, plainly. Returns what
-    the columns did, and the steps of all others in their order."""
+    """Folds updates of one contest that follow each other, as they were read into columns and, by row, plainly. Returns
+    what the columns did, and the steps of all others in their order."""
     sheets = pack(state, roll)
     offsets = offsets_of(state, run)
     kept, change = sheets.take_each(
@@ -115,7 +116,8 @@ def _up_to(before: datetime | None, times: Numbers) -> Numbers:
 
 @dataclass(slots=True)
 class _Touches:
-    """What changed totals, area by area and in the order of the log in each. Entry i: the change of `row[i]` of all changes."""
+    """What changed totals, area by area and in the order of the log in each. Entry i: the change of `row[i]` of all
+    changes."""
 
     places: list[tuple[str, str]]
     place: Numbers

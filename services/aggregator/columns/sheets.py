@@ -1,11 +1,13 @@
 """The states of ordinary tally sheets, as columns, and what a batch of statements makes of them (pure).
 
-Place in the flow: a part of a `fold.ContestState`, in a replay and in the live run alike. A sheet whose state is the last of its
-chain is a row of numbers here; every other unit is a `fold.Unit`. A unit is in one of the two, and goes from one to the other
-when it has to: what `take` cannot vouch for is left to the plain fold, unit by unit, since no unit's state depends on another's.
+Place in the flow: a part of a `fold.ContestState`, in a replay and in the live run alike. A sheet whose state is the
+last of its chain is a row of numbers here; every other unit is a `fold.Unit`. A unit is in one of the two, and goes
+from one to the other when it has to: what `take` cannot vouch for is left to the plain fold, unit by unit, since no
+unit's state depends on another's.
 
-In a replay totals are added up at the end (`settle`): they are sums, and what last touched an area is a maximum, the same in any
-order; where the blocks of an area's total begin is then not known, as in a merged state. The live run has to know it: `runs`.
+In a replay totals are added up at the end (`settle`): they are sums, and what last touched an area is a maximum, the
+same in any order; where the blocks of an area's total begin is then not known, as in a merged state. The live run has
+to know it: `runs`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -65,10 +67,11 @@ class Sheets:
     def take(
         self, columns: Columns, entries: Numbers, elsewhere: Collection[int], offsets: Numbers, layout: Layout
     ) -> Mask:
-        """Takes the statements of sheets that only go on in their chains. Which entries were taken; the others are for the
-        plain fold.
+        """Takes the statements of sheets that only go on in their chains. Which entries were taken; the others are for
+        the plain fold.
 
-        `elsewhere`: sheets that are not here, or of which the batch says more. `offsets`: on the log, by entry of `columns`.
+        `elsewhere`: sheets that are not here, or of which the batch says more. `offsets`: on the log, by entry of
+        `columns`.
         """
         unit, entry, begins, taken = self._chosen(columns, entries, elsewhere, strictly=False)
         ends = _ends(begins) & taken
@@ -87,8 +90,9 @@ class Sheets:
     def take_each(
         self, columns: Columns, entries: Numbers, elsewhere: Collection[int], offsets: Numbers, layout: Layout
     ) -> tuple[Mask, Numbers]:
-        """The same where every statement is to be written down: only those of which there is nothing to be found, and the
-        totals are not touched. Also what each that was taken adds to the count or takes from it. Shape (taken, size)."""
+        """The same where every statement is to be written down: only those of which there is nothing to be found, and
+        the totals are not touched. Also what each that was taken adds to the count or takes from it. Shape (taken,
+        size)."""
         unit, entry, begins, taken = self._chosen(columns, entries, elsewhere, strictly=True)
         figures = columns.contributions(layout, entry[taken])
         before = np.empty_like(figures)
@@ -103,8 +107,8 @@ class Sheets:
     def _chosen(
         self, columns: Columns, entries: Numbers, elsewhere: Collection[int], *, strictly: bool
     ) -> tuple[Numbers, Numbers, Mask, Mask]:
-        """Sheet by sheet, in the order of the log: sheets, entries, which begin a sheet, and which are taken: all of a sheet's or
-        none."""
+        """Sheet by sheet, in the order of the log: sheets, entries, which begin a sheet, and which are taken: all of a
+        sheet's or none."""
         self._make_room()
         units = columns.units[entries]
         order = np.argsort(units, kind="stable")
@@ -118,8 +122,8 @@ class Sheets:
         return unit, entry, begins, ~refused[unit]
 
     def _goes_on(self, columns: Columns, unit: Numbers, entry: Numbers, begins: Mask, strictly: bool) -> Mask:
-        """Of each statement whether it is accepted, becomes its sheet's state, and leaves it where it is; strictly, whether
-        it is the very next of the chain, too, and breaks no rule."""
+        """Of each statement whether it is accepted, becomes its sheet's state, and leaves it where it is; strictly,
+        whether it is the very next of the chain, too, and breaks no rule."""
         sequence, stated, group = columns.sequence[entry], columns.stated[entry], columns.groups[entry]
         had_sequence = _before(sequence, begins, np.where(self.here[unit], self.sequence[unit], 0))
         had_stated = _before(stated, begins, np.where(self.here[unit], self.stated[unit], NO_TIME))
@@ -192,7 +196,8 @@ class Sheets:
         )
 
     def put_back(self, key: UnitKey, unit: Unit) -> bool:
-        """Takes a unit whose state is the last of its chain. False, and nothing is done, where it cannot be kept here."""
+        """Takes a unit whose state is the last of its chain. False, and nothing is done, where it cannot be kept
+        here."""
         number = self.roll.number(wire_name(key)) if key.type in TYPES and unit.offset == unit.head_offset else -1
         if number < 0 or max(unit.contribution) >= LARGEST:
             return False
@@ -283,7 +288,8 @@ def _in_order(entry: Numbers, taken: Mask) -> Mask:
 
 
 def _before(column: Any, begins: Mask, kept: Any) -> Any:
-    """Of each statement what the one of its sheet before it had; of the first in the batch what is kept of the sheet."""
+    """Of each statement what the one of its sheet before it had; of the first in the batch what is kept of the
+    sheet."""
     before = np.empty_like(column)
     before[1:] = column[:-1]
     before[begins] = kept[begins]
@@ -374,8 +380,9 @@ def fold_run(
     plain: dict[int, Recorded],
     roll: Roll,
 ) -> tuple[Numbers, list[tuple[int, Step]]]:
-    """Folds messages that follow each other: some `entries` of the columns they were read into, and those that were read
-    plainly, by row. Returns the entries that were taken as columns, all of them accepted, and the steps of all others by row."""
+    """Folds messages that follow each other: some `entries` of the columns they were read into, and those that were
+    read plainly, by row. Returns the entries that were taken as columns, all of them accepted, and the steps of all
+    others by row."""
     sheets = pack(state, roll)
     offsets = offsets_of(state, run)[columns.rows]
     kept = sheets.take(columns, entries, elsewhere(state, plain, roll), offsets, state.layout)
@@ -407,8 +414,8 @@ def close_run(
     entries: Numbers,
     before: tuple[datetime | None, datetime | None],
 ) -> None:
-    """What a state tells of the contest's last event, and of the latest times, with `entries` of a run of which all others are
-    folded. `before`: the times as they were then."""
+    """What a state tells of the contest's last event, and of the latest times, with `entries` of a run of which all
+    others are folded. `before`: the times as they were then."""
     if not entries.size:
         return
     _note_times(state, run, columns, entries, before)

@@ -1,7 +1,8 @@
 """Avro fields of many messages at once, each a column of numbers (pure): what `columns` reads with.
 
-A run of messages is one array of bytes; a field is read by a few numpy operations at all the places that were reached. It knows
-what Avro and this project's own encoder write, and the order of no field; whatever is written otherwise is no longer `ok`.
+A run of messages is one array of bytes; a field is read by a few numpy operations at all the places that were reached.
+It knows what Avro and this project's own encoder write, and the order of no field; whatever is written otherwise is no
+longer `ok`.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ assert set(_KINDS) == {2, 4}, "another version of CountUpdate: teach the columns
 
 
 class Wire:
-    """The messages one after the other, and how far each is read. What is not ordinary is no longer `ok`; it is read on, as
-    whatever stands there, and never out of bounds."""
+    """The messages one after the other, and how far each is read. What is not ordinary is no longer `ok`; it is read
+    on, as whatever stands there, and never out of bounds."""
 
     def __init__(self, records: Sequence[RawRecord]) -> None:
         values = [r.value or b"" for r in records]
@@ -236,7 +237,8 @@ def _names_right(headers: Sequence[tuple[str, bytes | None]], sha256: bytes) -> 
 
 
 def _keys(wire: bytes, selections: Sequence[str]) -> Sequence[str]:
-    """The keys of a map of optional numbers, in their order; the selections as they are where these are not its keys."""
+    """The keys of a map of optional numbers, in their order; the selections as they are where these are not its
+    keys."""
     found: list[str] = []
     at = next((i for i, byte in enumerate(wire, 1) if byte < 128), len(wire))
     try:

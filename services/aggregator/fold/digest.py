@@ -56,7 +56,8 @@ class StateDigest:
     def root(self, others: Others | None = None) -> str:
         """SHA-256, in hexadecimal, of the definition's hash followed by the 256 bucket hashes.
 
-        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names, of those here and of the others.
+        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names, of those here and of the
+        others.
         """
         for index in self._stale | others.stale if others is not None else self._stale:
             entries, bucket = b"", self._buckets[index]

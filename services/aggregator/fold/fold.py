@@ -49,16 +49,18 @@ class Unit:
 
 
 BLOCK = 16
-"""Updates between two kept totals of an area: what is added up for a past offset, at most. More of them makes the tables
-smaller and every answer about the past slower. It is part of what the tables hold: another number needs a rebuild."""
+"""Updates between two kept totals of an area: what is added up for a past offset, at most. More of them makes the
+tables smaller and every answer about the past slower. It is part of what the tables hold: another number needs a
+rebuild."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """An area's total as it was at offset `end`, and the updates that led there from the block before.
 
-    Between the ends of two blocks a total is the earlier one and the recorded changes of the updates up to there. Only the last
-    update of a block may do more than its recorded change says: it closes the block, whose total says the rest.
+    Between the ends of two blocks a total is the earlier one and the recorded changes of the updates up to there. Only
+    the last update of a block may do more than its recorded change says: it closes the block, whose total says the
+    rest.
     """
 
     unit_type: str
@@ -114,8 +116,8 @@ class Apart(Others, Protocol):
 
 
 Witness = tuple[UnitKey | None, tuple[int, ...]]
-"""An event's unit (None for a definition), and the offsets by which it would be judged alike again, were the others gone:
-its own, and those of its unit's state and head at that time."""
+"""An event's unit (None for a definition), and the offsets by which it would be judged alike again, were the others
+gone: its own, and those of its unit's state and head at that time."""
 
 
 @dataclass(slots=True)
@@ -128,13 +130,15 @@ class ContestState:
     sheets: Apart | None = None
     """Units that are not in `units`."""
     sums: dict[str, dict[str, AreaTotal]] = field(default_factory=dict)
-    """Totals by the type of the units that are added up, then by area: a moved counting level only chooses among them."""
+    """Totals by the type of the units that are added up, then by area: a moved counting level only chooses among
+    them."""
     official: dict[str, list[Recorded]] = field(default_factory=dict)
     """Accepted statements about areas, by area id, in the order of the log."""
     revisions: list[int] = field(default_factory=list)
     """Offsets of the accepted definitions."""
     moves: list[int] = field(default_factory=list)
-    """Offsets, two for each time a unit changed its areas: of the update that was its state, and of the one that moved it."""
+    """Offsets, two for each time a unit changed its areas: of the update that was its state, and of the one that moved
+    it."""
     digest: StateDigest = field(default_factory=StateDigest)
     last: Recorded | None = None
     last_reported_at: datetime | None = None
@@ -250,7 +254,8 @@ def _define(state: ContestState, step: Step, event: ContestDefined, text: bytes)
 
 
 def sum_up(state: ContestState) -> dict[str, dict[str, AreaTotal]]:
-    """All totals anew, from the units alone. What last touched an area may be a unit that has left it: that is not in here."""
+    """All totals anew, from the units alone. What last touched an area may be a unit that has left it: that is not in
+    here."""
     sums: dict[str, dict[str, AreaTotal]] = {}
     for key, unit in state.units.items():
         totals = sums.setdefault(key.type, {})
@@ -347,7 +352,8 @@ def _chain(unit: Unit | None, event: CountUpdate) -> Iterable[Finding]:
     elif unit is not None and event.previous_event_id != unit.head_event_id:
         yield Finding(
             "F403",
-            f"{event.unit} sequence {event.sequence} follows {event.previous_event_id}, the log has {unit.head_event_id}",
+            f"{event.unit} sequence {event.sequence} follows {event.previous_event_id}, "
+            f"the log has {unit.head_event_id}",
         )
     if unit is not None and event.sequence > head and event.stated_at < unit.stated_at:
         yield Finding(
