@@ -1,4 +1,4 @@
--- What readers see. Reader run with their owner's rights, so a reader needs no right on the tables beneath.
+-- What readers see. Views run with their owner's rights, so a reader needs no right on the tables beneath.
 
 COMMENT ON SCHEMA :results IS 'The count, for readers. Only views.';
 
