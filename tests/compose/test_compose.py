@@ -67,7 +67,7 @@ def test_asked_to_stop_the_services_end_in_good_order(project: Project) -> None:
         # After the grace period it would be 137.
         assert [project.inspect(service)["State"]["ExitCode"] for service in ("ingest", "aggregator")] == [0, 0]
     finally:
-        project.up()
+        project.up("--no-deps", "ingest", "aggregator")
 
 
 def test_nothing_runs_as_root(project: Project) -> None:
@@ -119,7 +119,7 @@ def test_two_aggregators_share_the_log_where_a_group_is_named(project: Project) 
         assert [(one["RestartCount"], one["State"]["Health"]["Status"]) for one in found] == [(0, "healthy")] * 2
     finally:
         settings.unlink()
-        project.up()
+        project.up("--no-deps", "aggregator")
 
 
 def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Project) -> None:
@@ -150,7 +150,7 @@ def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Proj
         project.until(lambda: active() & {*gone, "AggregatorDown"} == gone, "two rules say that ingest alone is gone")
     finally:
         project.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus")
-        project.up()
+        project.up("--no-deps", "ingest")
 
 
 def test_only_what_the_docs_say_can_be_reached_and_from_this_machine_alone(project: Project) -> None:
