@@ -168,6 +168,10 @@ class Project:
         (container,) = self.containers(service)
         return container.attrs
 
+    def said(self, text: str, service: str, since: float = 0.0) -> bool:
+        """Whether a container of the service has printed this text, since a moment (Unix time) or ever."""
+        return any(text.encode() in container.logs(since=since) for container in self.containers(service))
+
     def answer(self, service: str, *command: str) -> Any:
         """The JSON that a command in the service's container prints; None when it fails."""
         done = self._compose("exec", "-T", service, *command, "--json")

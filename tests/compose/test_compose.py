@@ -111,10 +111,7 @@ def test_two_aggregators_share_the_log_where_a_group_is_named(project: Project) 
         project.up("--no-deps", "--scale", "aggregator=2", "aggregator")
         both = project.containers("aggregator")
         assert len(both) == 2
-        project.until(
-            lambda: "group escrutinio-test has partitions: 0" in project.compose("logs", "aggregator"),
-            "one has the log",
-        )
+        project.until(partial(project.said, "group escrutinio-test has partitions: 0", "aggregator"), "one has the log")
         found = [one.attrs for one in project.containers("aggregator")]
         assert [(one["RestartCount"], one["State"]["Health"]["Status"]) for one in found] == [(0, "healthy")] * 2
     finally:
