@@ -75,7 +75,7 @@ class Project:
         self._stand_ins: list[str] = []
 
     def set_up(self) -> None:
-        """What the docs tell a person to do once, before the first `up`; and images under names of the session's own."""
+        """Do what the docs say to do once, before the first `up`; and give our images the session's own names."""
         self._nameless = self._nameless_volumes()
         self.updates.mkdir()
         secrets = [sys.executable, "-m", "deploy.secrets", "--external", self._brokers, NEWSROOM]
@@ -137,8 +137,8 @@ class Project:
         self._engine.close()
 
     def left(self) -> list[str]:
-        """Containers, volumes and networks that are there; volumes without a name as well, which tell no project: those that no
-        container has and that were not there before.
+        """Return the project's containers, volumes and networks, and the anonymous volumes, which have no project: those
+        that no container uses and that did not exist before.
         """
         which = ["--filter", _OURS + self.name, "-q"]
         found = [
@@ -204,16 +204,16 @@ class Project:
         return int(self.admin.list_partition_offsets({partition: OffsetSpec.LATEST})[partition].offset)
 
     def put(self, document: Path) -> None:
-        """A copy of the document appears, whole, in the watched folder."""
+        """Put a copy of the document into the watched folder, by renaming it."""
         name = f"{len(list(self.updates.iterdir())):02}{document.suffix}"
         shutil.copy(document, self.checkout / name)
         (self.checkout / name).rename(self.updates / name)
 
     def crash(self, service: str) -> int:
-        """kill -9 of the container's main process; how often the engine had restarted it before.
+        """Kill the container's main process with SIGKILL. Returns how often the engine had restarted it before.
 
-        From outside, as an accident is: `docker kill` is a wish, after which nothing is restarted. A container beside it
-        kills, since the process may live in the engine's own machine.
+        From outside, like an accident: after `docker kill` the engine restarts nothing. Another container kills, since the
+        process may run in a virtual machine of the engine's.
         """
         found = self.inspect(service)
         kill = ["run", "--rm", "--pid=host", "--user=0", "--network=none", "--entrypoint=kill", POSTGRES_IMAGE]
@@ -221,16 +221,18 @@ class Project:
         return int(found["RestartCount"])
 
     def recovered(self, service: str, restarts: int) -> bool:
-        """Whether the engine has started it again since, and it is healthy."""
+        """Return whether the engine has restarted it since, and it is healthy."""
         found = self.inspect(service)
         return (found["RestartCount"] > restarts, found["State"]["Health"]["Status"]) == (True, "healthy")
 
     def until(self, true: Callable[[], bool], what: str) -> None:
-        """Wait for it. Fails the test, with what the services said last, when it does not come to pass."""
+        """Wait until `true()`. Fails the test with the services' last lines when it does not become so."""
         deadline = time.monotonic() + WITHIN_S
         while not true():
             if time.monotonic() > deadline:
-                pytest.fail(f"{what}: it did not come to pass\n{self.compose('logs', '--tail', '15')}")
+                pytest.fail(
+                    f"after {WITHIN_S:.0f} s it still does not hold that {what}\n{self.compose('logs', '--tail', '15')}"
+                )
             time.sleep(0.1)
 
     def _compose(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -245,7 +247,7 @@ class Project:
 
 @pytest.fixture(scope="session")
 def docker_engine() -> str:
-    """Skips where there is none."""
+    """Return the engine's name. Skips the test where there is none."""
     try:
         answers = engine([BASE_IMAGE, KAFKA_IMAGE, POSTGRES_IMAGE])
     except NoContainers as missing:

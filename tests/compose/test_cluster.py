@@ -78,7 +78,7 @@ def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
     cluster.until(lambda: cluster.end_of_log() > 1, "a load is going on")
     with held(cluster, "ingest"):
         assert 1 < cluster.end_of_log() < 1 + SHEETS, "the load is still going on"
-        cluster.docker("kill", cluster.inspect(BROKERS[first])["Id"])  # stays away: the engine takes it for a wish
+        cluster.docker("kill", cluster.inspect(BROKERS[first])["Id"])  # the engine does not restart it: a manual stop
     cluster.until(partial(cluster.counted, loaded), "two brokers take in and give out the whole load")
     assert cluster.end_of_log() == 1 + SHEETS, "each event is there once"
     second, in_sync = cluster.log()
