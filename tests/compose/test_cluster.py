@@ -65,22 +65,25 @@ def held(cluster: Project, service: str) -> Iterator[None]:
 def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
     cluster: Project, kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
 ) -> None:
-    sheets, bulletins = many_sheets(tmp_path / "sheets.csv", SHEETS), EXAMPLE / "updates.csv"
-    loaded, whole = new_setup(kafka_server).digests_after([sheets, bulletins])
+    bulletins, sheets = EXAMPLE / "updates.csv", many_sheets(tmp_path / "sheets.csv", SHEETS)
+    late = many_sheets(tmp_path / "late.csv", 100, first=SHEETS + 1)
+    stated, loaded, whole = new_setup(kafka_server).digests_after([bulletins, sheets, late])
+    cluster.put(bulletins)
+    cluster.until(partial(cluster.counted, stated), "the bulletins are in the count")
+    already = cluster.end_of_log()
     settings = described(cluster)
     assert "ReplicationFactor: 3" in settings
     assert "min.insync.replicas=2" in settings
     cluster.until(lambda: cluster.log()[1] == set(BROKERS), "all three brokers are in sync")
-    cluster.until(lambda: cluster.end_of_log() == 1, "the contest is defined")
     first, _ = cluster.log()
 
     cluster.put(sheets)
-    cluster.until(lambda: cluster.end_of_log() > 1, "a load is going on")
+    cluster.until(lambda: cluster.end_of_log() > already, "a load is going on")
     with held(cluster, "ingest"):
-        assert 1 < cluster.end_of_log() < 1 + SHEETS, "the load is still going on"
+        assert already < cluster.end_of_log() < already + SHEETS, "the load is still going on"
         cluster.docker("kill", cluster.inspect(BROKERS[first])["Id"])  # the engine does not restart it: a manual stop
     cluster.until(partial(cluster.counted, loaded), "two brokers take in and give out the whole load")
-    assert cluster.end_of_log() == 1 + SHEETS, "each event is there once"
+    assert cluster.end_of_log() == already + SHEETS, "each event is there once"
     second, in_sync = cluster.log()
     assert second in in_sync == set(BROKERS) - {first}
     assert is_healthy(cluster, second, BROKERS[second])
@@ -89,7 +92,7 @@ def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
     # Of three copies two are needed: with one broker nothing is acknowledged, and ingest waits.
     cluster.docker("kill", cluster.inspect(BROKERS[second])["Id"])
     killed_at = time.time()
-    cluster.put(bulletins)
+    cluster.put(late)
     cluster.until(partial(cluster.said, "still trying", "ingest", killed_at), "ingest says that it waits")
     assert not cluster.counted(whole)
     cluster.compose("start", BROKERS[first], BROKERS[second])
