@@ -1,7 +1,7 @@
-# escrutinio: `make` alone says what there is.
+# escrutinio: `make` alone lists the targets.
 #
-# Everything runs from .venv, made from requirements.lock: every package by its hash. The stamp file remembers
-# that it is complete, so a second run needs no network.
+# Everything runs from .venv, made from requirements.lock: every package by its hash. The stamp file marks
+# it as complete, so a second run needs no network.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,23 +20,23 @@ ACTAS ?=
 NEWSROOMS ?=
 EXTERNAL ?=
 
-help:  ## This list
+help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## Start everything, play the official updates, show the count (FULL=1: the whole night)
 	@FULL="$(FULL)" ACTAS="$(ACTAS)" $(PY) -m deploy.demo
 
-stop:  ## Stop what demo started; its data is kept
-	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local stop; else echo "Nothing is installed, so nothing runs."; fi
+stop:  ## Stop what demo started, and keep its data
+	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local stop; else echo "Nothing is installed, so nothing is running."; fi
 
-reset:  ## Stop it and delete its data
+reset:  ## Stop what demo started, and delete its data
 	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local reset; else echo "Nothing is installed, so there is no data."; fi
 
-secrets: $(STAMP)  ## Make every password and certificate of docker compose that is missing (NEWSROOMS="newsroom-demo …" EXTERNAL=host:port)
+secrets: $(STAMP)  ## Make every missing password and certificate of docker compose (NEWSROOMS="newsroom-demo …" EXTERNAL=host:port)
 	@mkdir -p updates
 	@$(PY) -m deploy.secrets $(if $(EXTERNAL),--external $(EXTERNAL)) $(NEWSROOMS)
 
-check: $(STAMP)  ## Lint, format, types, who may import whom, and the released schemas
+check: $(STAMP)  ## Lint, format, types, import rules, and the released schemas
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy $(CODE)
@@ -51,7 +51,7 @@ bench: $(STAMP)  ## Measure against this machine's own limits (ACTAS=folder of t
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
-lock: $(STAMP)  ## For developers: resolve Python packages and Kafka's jars anew (needs uv)
+lock: $(STAMP)  ## Resolve Python packages and Kafka's jars again (for developers; needs uv)
 	$(LOCK) --all-extras --upgrade --output-file requirements.lock pyproject.toml
 	$(LOCK) --constraint requirements.lock --extra fast --output-file deploy/images/requirements.lock pyproject.toml
 	printf '%s\n' hatchling editables | $(LOCK) --constraint requirements.lock --output-file deploy/images/build.lock -

@@ -1,8 +1,8 @@
 """`make demo`: the 48 official updates of Peru's 2021 runoff through a real Kafka and a real PostgreSQL.
 
-Runs what a person would type, and shows each command. Safe to run again: nothing is published or added up twice.
-With FULL=1 and ACTAS=folder it goes on with the tally sheets (86,488 in each file of that folder). A crash leaves the
-stack running, and `make demo` goes on where it was.
+Runs the commands a person would type, and shows each. Safe to run again: nothing is published or counted twice.
+With FULL=1 and ACTAS=folder it continues with the tally sheets (86,488 in each file of that folder). A crash leaves the
+stack running, and `make demo` resumes.
 """
 
 import argparse
@@ -41,18 +41,18 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def say(text: str) -> None:
-    """A heading."""
+    """Print a heading."""
     console.print(f"\n[bold]{text}[/]")
 
 
 def run(environment: Mapping[str, str], package: str, *arguments: str) -> None:
-    """Run a service's command, shown as a person would type it. Ends the demo when it fails."""
+    """Show a service's command as a person would type it, and run it. Ends the demo when it fails."""
     sys.stdout.flush()
     program = "escrutinio" if package == "results" else f"escrutinio-{package}"
     console.print(f"[dim]$ .venv/bin/{program} {shlex.join(_shown(arguments))}[/]", soft_wrap=True)
     done = subprocess.run([sys.executable, "-m", package, *arguments], cwd=CHECKOUT, env=environment, check=False)
     if done.returncode:
-        console.print(f"[red]That failed (exit code {done.returncode}); the lines above say why.[/]")
+        console.print(f"[red]The command failed (exit code {done.returncode}); the lines above say why.[/]")
         sys.exit(done.returncode)
 
 
@@ -61,7 +61,7 @@ def _shown(arguments: tuple[str, ...]) -> list[str]:
 
 
 def update_by_update(reader_url: str) -> Table:
-    """Every official update as it stands in the database: one plain query on a view."""
+    """Return every official update as the database has it: one plain query on a view."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("In Peru", "Perú Libre", "Fuerza Popular", "Perú Libre leads by", "Sheets counted"):
         table.add_column(column, justify="right")
@@ -75,7 +75,7 @@ def update_by_update(reader_url: str) -> Table:
 
 
 def acta_files() -> list[str]:
-    """The tally sheets' files, where the whole night is asked for. Ends the demo when they are not to be found."""
+    """Return the files of the tally sheets where FULL=1 asks for them. Ends the demo when they are not found."""
     if not os.environ.get("FULL"):
         return []
     folder = os.environ.get("ACTAS", "")
@@ -84,7 +84,7 @@ def acta_files() -> list[str]:
         console.print(
             "FULL=1 needs the tally sheets: make demo FULL=1 ACTAS=folder\n"
             f"{'There is no .csv or .csv.gz in ' + repr(folder) + '. ' if folder else ''}"
-            "examples/peru-2021-runoff/README.md says where anyone gets them."
+            "examples/peru-2021-runoff/README.md says where to download them."
         )
         sys.exit(2)
     return files
@@ -101,17 +101,17 @@ def main() -> None:
         stack = Stack(root, steps)
         stack.start()
     settings = tomllib.loads(stack.settings_file.read_text(encoding="utf-8"))
-    # The commands find the stack in .local by themselves; said all the same, so that no other setting gets in between.
+    # The commands find the stack in .local by themselves; set all the same, so that no other setting overrides it.
     environment = os.environ | {f"ESCRUTINIO_{name.upper()}": value for name, value in settings.items()}
     command = partial(run, environment)
     command("ingest", "topics")
     command("aggregator", "migrate")
 
-    say("The office's 48 updates, onto the log; those that say nothing new become heartbeats")
+    say("The office's 48 updates, onto the log; repetitions become heartbeats")
     command("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(EXAMPLE / "updates.csv"))
     say("From the log into totals, each batch in one transaction")
     command("aggregator", "run", "--until-caught-up")
-    say("Update by update, as a plain SQL query on a view sees it")
+    say("Update by update, as a plain SQL query on a view shows it")
     console.print(update_by_update(settings["reader_url"]))
     if actas:
         say("The tally sheets, one event for each change of one")
@@ -122,10 +122,10 @@ def main() -> None:
 
     say("The count as it stands")
     command("results", "show", CONTEST)
-    say("The count of 7 June 2021, 19:23 in Peru, folded anew from the log")
+    say("The count of 7 June 2021, 19:23 in Peru, replayed from the log")
     command("aggregator", "replay", CONTEST, "--to-reported", NINETEEN_TWENTY_THREE)
 
-    say("The stack goes on running. Look further:")
+    say("The stack keeps running. Try next:")
     for shown, what in (
         (f"escrutinio explain {CONTEST}", "what changed, update by update, and why"),
         (
@@ -141,12 +141,12 @@ def main() -> None:
         console.print(f"      [dim]{what}[/]")
     console.print(f"  psql '{settings['reader_url']}'", soft_wrap=True)
     console.print("      [dim]SELECT * FROM results.selection_count WHERE is_count;[/]")
-    console.print("  make stop    [dim]ends it and keeps its data;[/] make reset [dim]deletes them[/]")
+    console.print("  make stop    [dim]stops it and keeps its data;[/] make reset [dim]deletes its data[/]")
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        console.print("\nStopped. What was started goes on running; make demo goes on from here, make stop ends it.")
+        console.print("\nInterrupted. The stack keeps running: make demo continues from here, make stop stops it.")
         sys.exit(130)

@@ -1,18 +1,18 @@
-"""Makes the secrets of a deployment: passwords, certificates, and the access file of each principal. `make secrets`.
+"""Make the secrets of a deployment: passwords, certificates and the access file of each principal. `make secrets`.
 
-Everything goes below one folder, `secrets/`, which only its owner can enter; the files in it can be read by whoever they are
-mounted for, since containers run as other users. What is there is kept, so that it can be called again after something was
-added or deleted; deleting a file and calling it again is how a secret is rotated.
+Everything goes below one folder, `secrets/`, which only its owner can enter. The files in it can be read by any
+user, since the containers they are mounted into run as other users. Existing files are kept: run it again after adding
+a newsroom. To rotate a secret, delete its file and run it again.
 
-    secrets/ca.key ca.crt                the authority of this deployment's certificates. ca.key is used here only.
+    secrets/ca.key ca.crt                the certificate authority of this deployment. ca.key is used here only.
     secrets/kafka_broker.pem             the brokers' key and certificate
-    secrets/admin/kafka.properties       the administrator's access, by certificate
-    secrets/kafka/NAME.properties        one principal each: its access, with its password
+    secrets/admin/kafka.properties       how the administrator reaches Kafka, by certificate
+    secrets/kafka/NAME.properties        how principal NAME reaches Kafka, with its password
     secrets/postgres_ROLE_password       and escrutinio_ROLE_url, as the services read them
     secrets/grafana_admin_password
-    secrets/external                     where newsrooms reach Kafka
+    secrets/external                     the address at which newsrooms reach Kafka
 
-A crash leaves a file unmade or whole: each is written under another name first.
+A crash leaves no half-written file: each is written under another name and renamed.
 """
 
 import ipaddress
@@ -39,10 +39,10 @@ CHECKOUT = Path(__file__).parents[1]
 FOLDER = CHECKOUT / "secrets"
 
 SERVICES = ("ingest", "aggregator", "backup")
-"""The principals that are ours."""
+"""Our own principals."""
 ROLES = ("owner", "writer", "reader")
 BROKERS = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
-"""What brokers are called, from inside."""
+"""The names of the brokers inside the compose network."""
 _CA_DAYS, _DAYS = 3650, 398
 _WARN_DAYS = 30
 _PRINCIPAL = re.compile(r"newsroom-[a-z0-9]+(-[a-z0-9]+)*")
@@ -50,26 +50,26 @@ _PRINCIPAL = re.compile(r"newsroom-[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the parts are found."""
+    """The addresses of Kafka's listeners and of PostgreSQL."""
 
     internal: str = "kafka:19092"
     broker: str = "kafka:9091"
     external: str = "127.0.0.1:29092"
-    """Of several brokers, the address of each, with commas between."""
+    """Of several brokers: the address of each, separated by commas."""
     postgres: str = "postgres"
 
 
 class Secrets:
-    """A folder of secrets. `made` names the files that were not there."""
+    """A folder of secrets. `made` lists the files that were written."""
 
     def __init__(self, folder: Path = FOLDER, addresses: Addresses | None = None) -> None:
-        """`addresses`: those of docker-compose.yml unless told; where newsrooms come in is remembered from the last time."""
+        """`addresses`: by default docker-compose.yml's, and for newsrooms the external address of the last run."""
         self.folder = folder
         self.made: list[Path] = []
         self._at = addresses or Addresses(external=self._remembered() or Addresses.external)
 
     def ending(self) -> list[tuple[Path, datetime]]:
-        """The certificates that are good for less than 30 days, or no longer good, and until when."""
+        """Return the certificates that expire within 30 days or have expired, and when."""
         found = []
         for name in ("ca.crt", "kafka_broker.pem", "admin/kafka.crt"):
             path = self.folder / name
@@ -83,14 +83,14 @@ class Secrets:
         return file.read_text().strip() if file.exists() else None
 
     def make(self, newsrooms: Iterable[str] = ()) -> None:
-        """Every secret that is missing."""
+        """Write every secret that is missing."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.folder.chmod(0o700)  # an engine that was started too early makes folders that everybody may enter
+        self.folder.chmod(0o700)  # started before this, the container engine makes folders that everybody may enter
         for name in ("kafka", "admin"):
             (self.folder / name).mkdir(exist_ok=True)
         if self._remembered() != self._at.external:
             self._write("external", self._at.external)
-            (self.folder / "kafka_broker.pem").unlink(missing_ok=True)  # it has to name the new address
+            (self.folder / "kafka_broker.pem").unlink(missing_ok=True)  # the certificate has to name the new address
         self._certificates()
         for name in SERVICES:
             self._principal(name, self._at.internal, tls=False)
@@ -145,11 +145,11 @@ class Secrets:
         )
 
     def _issue(self, name: str, addresses: list[x509.GeneralName]) -> tuple[str, str]:
-        """A key and its certificate, each as PEM."""
+        """Return a key and its certificate, each as PEM."""
         authority = x509.load_pem_x509_certificate((self.folder / "ca.crt").read_bytes())
         if not (self.folder / "ca.key").exists():
             raise click.ClickException(
-                f"{self.folder / 'ca.key'} is not there: bring it back to issue a certificate for {name}"
+                f"{self.folder / 'ca.key'} is missing: put it back to issue a certificate for {name}"
             )
         signing = load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
         assert isinstance(signing, ec.EllipticCurvePrivateKey)
@@ -211,7 +211,9 @@ def _pem_of(key: ec.EllipticCurvePrivateKey) -> str:
 def _newsrooms(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if not _PRINCIPAL.fullmatch(name):
-            raise click.BadParameter(f"{name} is none: newsroom-, then small letters, digits and single dashes")
+            raise click.BadParameter(
+                f"{name} is not a newsroom's name: use newsroom- and then small letters, digits and single dashes"
+            )
     return names
 
 
@@ -221,14 +223,15 @@ def _newsrooms(_context: click.Context, _parameter: click.Parameter, names: tupl
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=FOLDER,
-    help="[default: secrets in the checkout]",
+    help="Folder of the secrets.  [default: secrets in the checkout]",
 )
 @click.option(
     "--external", metavar="HOST:PORT[,HOST:PORT…]", envvar="ESCRUTINIO_KAFKA_ADDRESS",
-    help="Where newsrooms reach Kafka, in a cluster each broker: for their access files and the brokers' certificate. Remembered. [ESCRUTINIO_KAFKA_ADDRESS]  [default: 127.0.0.1:29092]",
+    help="Address at which newsrooms reach Kafka, in a cluster one for each broker. Written into access files and the "
+    "brokers' certificate, and kept for later runs.  [env: ESCRUTINIO_KAFKA_ADDRESS]  [default: 127.0.0.1:29092]",
 )  # fmt: skip
 def main(newsrooms: tuple[str, ...], folder: Path, external: str | None) -> None:
-    """Make every secret that is missing, and the access of the newsrooms named. What is there is kept.
+    """Make every missing secret, and an access file for each newsroom named. Existing files are kept.
 
     \b
     Example:
@@ -239,10 +242,10 @@ def main(newsrooms: tuple[str, ...], folder: Path, external: str | None) -> None
     for path in made.made:
         click.echo(f"made {path}")
     if not made.made:
-        click.echo(f"every secret is there already, in {folder}")
+        click.echo(f"every secret exists already in {folder}")
     for path, ends in made.ending():
         click.echo(
-            f"{path} is good until {ends:%Y-%m-%d %H:%M} UTC: make a new one (deploy/runbook.md, Rotating a secret)",
+            f"{path} expires at {ends:%Y-%m-%d %H:%M} UTC: make a new one (deploy/runbook.md, Rotating a secret)",
             err=True,
         )
 

@@ -12,9 +12,9 @@ development and for the tests. Run it with `python -m deploy.local start|stop|st
 
 Place: beside the services, which never import it; they read the addresses from `<root>/escrutinio.toml`.
 
-Below one root folder: `run/` who runs and where (ports, pids, generated passwords), `kafka/` and `postgres/` the
-data, `logs/`, and `archive/`, which belongs to ingest. A crash at any point leaves files that the next start
-repairs: data folders are made under another name and renamed when complete, `run/*.json` is replaced whole.
+Below one root folder: `run/` ports, pids and generated passwords, `kafka/` and `postgres/` the data, `logs/`, and
+`archive/`, which belongs to ingest. A crash at any point leaves files that the next start repairs: data folders are
+made under another name and renamed when complete, and `run/*.json` is replaced atomically.
 """
 
 from deploy.local.errors import LocalStackError

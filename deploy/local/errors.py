@@ -1,11 +1,11 @@
-"""What can go wrong with the local stack, said so that a person can act on it.
+"""The faults of the local stack. Each message says what to do.
 
 LocalStackError
 ├── JarError        a jar could not be fetched, or is not the one in jars.lock
-├── JavaMissing     no Java runtime, neither the machine's nor the package's
+├── JavaMissing     no Java runtime, neither on the machine nor from the package
 ├── AccountError    PostgreSQL has no account it can run under, or the data belongs to another one
 ├── StartFailed     a server ended or did not answer in time; carries the last lines of its log
-└── StopFailed      a server is still there after SIGKILL, or belongs to another user
+└── StopFailed      a server still runs after SIGKILL, or belongs to another user
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AccountError(LocalStackError):
 class StartFailed(LocalStackError):
     """A server ended, or did not answer in time.
 
-    `log_tail` holds what it wrote since it was launched, as lines, oldest first.
+    `log_tail` holds the last lines it wrote since it was launched, oldest first.
     """
 
     def __init__(self, message: str, log_tail: list[str]) -> None:

@@ -1,9 +1,9 @@
-"""Kafka's jars: named with their SHA-256 in jars.lock, fetched once, checked before each use.
+"""Fetch Kafka's jars once, and check each against its SHA-256 in jars.lock before each use.
 
-Place: before the broker. What is run is what the lock file names, whatever a registry or the cache hold.
-A crash while fetching leaves a temporary folder in the cache; a jar gets its name only once it was checked.
+Place: before the broker. Only what the lock file names is run, whatever a registry or the cache holds.
+A crash while fetching leaves a temporary folder in the cache; a jar gets its name only after it was checked.
 
-`python -m deploy.local lock` (`make lock`) resolves the two packages of ROOTS anew and rewrites the lock file.
+`python -m deploy.local lock` (`make lock`) resolves the two packages of ROOTS again and rewrites the lock file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Jar:
         return f"{self.artifact}-{self.version}.jar"
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file at `path` exists and is this jar, to the byte."""
+        """Return whether the file at `path` exists and has this jar's SHA-256."""
         try:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
@@ -57,7 +57,7 @@ Fetch = Callable[[Jar, Path], Path]
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept for every checkout: ESCRUTINIO_CACHE, or below XDG_CACHE_HOME, or ~/.cache."""
+    """Return the folder of downloads of all checkouts: ESCRUTINIO_CACHE, or below XDG_CACHE_HOME, or ~/.cache."""
     if named := os.environ.get("ESCRUTINIO_CACHE"):
         return Path(named).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -65,13 +65,13 @@ def cache_folder() -> Path:
 
 
 def read_lock(path: Path = LOCK_FILE) -> list[Jar]:
-    """The jars named in the lock file, in class path order."""
+    """Return the jars named in the lock file, in class path order."""
     lines = (line.split("#")[0].split() for line in path.read_text(encoding="utf-8").splitlines())
     return [Jar(*line[0].split(":"), *line[1:]) for line in lines if line]
 
 
 def class_path(steps: Steps, jars: Sequence[Jar] | None = None, fetch: Fetch | None = None) -> str:
-    """Java's class path of all jars, each checked against the lock file, fetched first where missing.
+    """Return Java's class path of all jars, each checked against the lock file and fetched where missing.
 
     `fetch` puts one jar into a folder and returns its path; by default it comes from the registry.
     Raises JarError if one cannot be fetched or is not what the lock file names.
@@ -99,8 +99,8 @@ def _fetch(jars: Sequence[Jar], folder: Path, step: Step, fetch: Fetch) -> None:
                 fetched, jar = job.result(), jobs[job]
                 if not jar.is_at(fetched):
                     raise JarError(
-                        f"{jar.file_name} as fetched is not the one in {LOCK_FILE.name}: its SHA-256 differs. "
-                        "Nothing was run. Either it was altered on its way, or the lock file is wrong."
+                        f"the SHA-256 of the fetched {jar.file_name} differs from the one in {LOCK_FILE.name}. "
+                        "Nothing was run. Either the jar was altered on its way, or the lock file is wrong."
                     )
                 byte_count += fetched.stat().st_size
                 fetched.replace(folder / jar.file_name)
@@ -121,7 +121,7 @@ def _from_registry(jar: Jar, staging: Path) -> Path:
         try:
             return artifact.resolve()
         except (requests.RequestException, RuntimeError, OSError) as error:
-            # jgo writes straight to the final name: half a jar would be taken for a whole one.
+            # jgo writes straight to the final name: half a jar would pass for a whole one.
             if artifact.cached_path:
                 artifact.cached_path.unlink(missing_ok=True)
             if not left:
@@ -150,7 +150,7 @@ def _resolve() -> Iterable[Jar]:
 
 
 def write_lock() -> int:
-    """Resolve ROOTS anew, rewrite the lock file, return the number of jars."""
+    """Resolve ROOTS again, rewrite the lock file, and return the number of jars."""
     jars = list(_resolve())
     lines = [f"{jar.group}:{jar.artifact}:{jar.version} {jar.sha256}\n" for jar in jars]
     head = "# The jars of the local broker, with their SHA-256. Written by `make lock`.\n"

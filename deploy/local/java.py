@@ -1,4 +1,4 @@
-"""Find a Java runtime for the broker: the machine's if it is recent enough, else the one installed as a package.
+"""Find a Java runtime for the broker: the machine's if it is recent enough, otherwise the one installed as a package.
 
 `ESCRUTINIO_JAVA` names another `java` to use.
 """
@@ -18,7 +18,7 @@ OLDEST = 17  # Kafka 4 runs on nothing older
 
 
 def find() -> Path:
-    """The path of a `java` of version 17 or later."""
+    """Return the path of a `java` of version 17 or later. Raises JavaMissing."""
     for java in _candidates():
         if (version(java) or 0) >= OLDEST:
             return java
@@ -26,7 +26,7 @@ def find() -> Path:
 
 
 def version(java: Path) -> int | None:
-    """The feature version of this `java` (17, 25 …), or None if it does not run."""
+    """Return the feature version of this `java` (17, 25 …), or None if it does not run."""
     try:
         shown = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -38,7 +38,7 @@ def version(java: Path) -> int | None:
 def _candidates() -> Iterator[Path]:
     if named := os.environ.get("ESCRUTINIO_JAVA"):
         if version(Path(named)) is None:
-            raise JavaMissing(f"ESCRUTINIO_JAVA names {named}, which does not run")
+            raise JavaMissing(f"ESCRUTINIO_JAVA names {named}, which does not run as Java; name another or unset it")
         yield Path(named)
         return
     if home := os.environ.get("JAVA_HOME"):

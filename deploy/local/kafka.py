@@ -26,7 +26,7 @@ from deploy.local.server import HOST, Record, Server
 _JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 _LOGGING = Path(__file__).with_name("log4j2.xml")
 
-# What the log needs of every broker, and what one small node on one machine needs.
+# Settings that the log needs of every broker, and those of one small node on one machine.
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -47,7 +47,7 @@ SETTINGS = {
     "share.coordinator.state.topic.num.partitions": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # A killed broker is let in again only when its old session has ended: by default after 9 s.
+    # A killed broker can register again only when its old session has ended: by default after 9 s.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
@@ -64,7 +64,7 @@ class Broker(Server):
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port`, as Kafka clients take it. It was started at least once."""
+        """Return `host:port`, as Kafka clients expect it. The broker must have been started once."""
         return self._address(self._load())
 
     @property
@@ -136,16 +136,16 @@ class Broker(Server):
         return answers(record.ports["broker"])
 
     def _once_ready(self, record: Record) -> None:
-        """Nothing: topics are made by those who own them."""
+        """Do nothing: topics are made by the services that own them."""
 
     def _folders(self, record: Record) -> list[Path]:  # noqa: ARG002
         return [self._home]
 
 
 def answers(port: int) -> bool:
-    """Whether a broker works on this port of 127.0.0.1: ask which versions of requests it knows, as every client first does.
+    """Ask a broker on 127.0.0.1 for its API versions, as every client first does. Returns whether it answers.
 
-    The broker opens its port before it can work, and answers only after.
+    The broker opens its port before it is ready, and answers only once it is.
     """
     client = b"escrutinio"
     request = struct.pack(f">hhih{len(client)}s", 18, 0, 1, len(client), client)
@@ -165,7 +165,7 @@ def _environment() -> dict[str, str]:
 
 
 def _cluster_id() -> str:
-    """A random UUID as Kafka writes it: base64, and no dash first, which would be taken for an option."""
+    """Return a random UUID as Kafka writes it: base64, and without a leading dash, which would be read as an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes)[:22].decode()).startswith("-"):
         pass
     return text

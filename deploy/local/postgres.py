@@ -1,11 +1,11 @@
-"""The PostgreSQL of the local stack: the programs of a Python package, run as they are.
+"""The PostgreSQL of the local stack: the programs of a Python package.
 
-Role: keeps what the aggregator derives from the log. Everything in it can be rebuilt from the log; losing it
-costs the time of a replay. Place: between aggregator and api.
+Role: keeps the aggregator's tables. Everything in them can be rebuilt from the log; losing them costs the time
+of a replay. Place: between aggregator and api.
 
 Four roles, each with a generated password: `postgres` (the superuser, for setting up and for tests),
 `escrutinio_owner` (owns the database and runs the migrations), `escrutinio_writer` and `escrutinio_reader`
-(may log in; the migrations grant the rest). Reached over TCP on 127.0.0.1 only: a Unix socket's path may be
+(may log in; the migrations grant the rest). It listens on TCP on 127.0.0.1 only: a Unix socket's path may be
 longer than the system allows.
 
 A crash while the data folder is made leaves `data.new`, which the next start deletes. Roles and database are
@@ -43,7 +43,7 @@ SETTINGS = {
     "log_timezone": "UTC",
 }
 _REACHED_BY = {"listen_addresses": HOST, "unix_socket_directories": ""}
-# Nothing of the caller's: PGPORT and its like would change what the server does.
+# Nothing of the caller's environment: PGPORT and the like would change the server.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -60,7 +60,7 @@ class Postgres(Server):
         self.account = account.for_postgres()
 
     def url(self, role: str, database: str = DATABASE) -> str:
-        """A `postgresql://` address with its password. It was started at least once."""
+        """Return a `postgresql://` address with its password. The server must have been started once."""
         return _url(self._load(), role, database)
 
     @property
@@ -94,7 +94,7 @@ class Postgres(Server):
             passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, OWNER, WRITER, READER)}
             record.facts = {"home": str(home), **passwords}
             self._save(record)
-        elif not Path(record.facts["home"]).is_dir():  # deleted, to be rebuilt from the log
+        elif not Path(record.facts["home"]).is_dir():  # the data was deleted, to be rebuilt from the log
             record.facts["home"] = str(account.home_of_data(self.root, self.account))
             self._save(record)
         data = Path(record.facts["home"]) / "data"
@@ -103,8 +103,8 @@ class Postgres(Server):
         expected = self.account.uid if self.account else os.geteuid()
         if data.stat().st_uid != expected:
             raise AccountError(
-                f"the data in {data} was made under another account: start it as the user who made it, or delete "
-                "it (reset)"
+                f"the data in {data} belongs to another account: start it as that user, or delete it "
+                "(python -m deploy.local reset)"
             )
 
     def _init(self, record: Record, data: Path) -> None:
@@ -158,7 +158,7 @@ class Postgres(Server):
             return False
 
     def _passes(self, log_tail: list[str]) -> bool:
-        # The children of a killed server take a moment to notice.
+        # The children of a killed server need a moment to end.
         return super()._passes(log_tail) or any("is still in use" in line for line in log_tail)
 
     def _once_ready(self, record: Record) -> None:
@@ -199,13 +199,13 @@ def drop_database(admin_url: str, name: str) -> None:
 
 
 def program_version() -> str:
-    """What the server says of itself, such as `postgres (PostgreSQL) 18.4`."""
+    """Return the server's own version line, such as `postgres (PostgreSQL) 18.4`."""
     done = subprocess.run([installed() / "postgres", "--version"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def installed() -> Path:
-    """The folder of PostgreSQL's programs, as the package brings them: `postgres`, `pg_dump`, `pg_restore` …"""
+    """Return the folder of the package's PostgreSQL programs: `postgres`, `pg_dump`, `pg_restore` …"""
     # Found without importing the package, whose import looks for a home folder.
     from importlib.util import find_spec
 

@@ -1,10 +1,10 @@
-"""Start a process that outlives its starter, know it again later, and end it.
+"""Start a process that outlives its starter, find it again later, and end it.
 
-Role: the only code of the local stack that starts and signals processes. A process is known by its pid *and* by
-the moment it was born, so that a pid which the system has given to something else is never taken for ours.
+Role: the only code of the local stack that starts and signals processes. A process is identified by its pid *and* its
+start time, so that a reused pid is never mistaken for ours.
 
-A crash between the launch and the caller's note of it leaves a server that no file names. Nothing is lost by
-that: the server holds the lock on its own data folder, and the next start fails with that server's own message.
+A crash between the launch and the caller's record of it leaves a server that no file names. Nothing is lost: the
+server holds the lock on its own data folder, and the next start fails with that server's own message.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Process:
-    """A process of ours. `born` is opaque and compared only for equality; `since` is local time, ISO 8601."""
+    """A process we started. `born` is its start time, compared for equality only; `since` is local time, ISO 8601."""
 
     pid: int
     born: str
     since: str
 
     def alive(self) -> bool:
-        """Whether this very process still runs. A zombie does not."""
+        """Return whether this process still runs. A zombie does not."""
         child = _children.get(self.pid)
         if child is not None and child.poll() is not None:
             del _children[self.pid]
         return _born(self.pid) == self.born
 
     def end(self, how: signal.Signals, patience_s: float) -> None:
-        """Ask with `how`, wait `patience_s`, then SIGKILL.
+        """Send signal `how`, wait `patience_s`, then send SIGKILL.
 
-        Raises StopFailed if the process belongs to somebody else or cannot die (stuck in the kernel).
+        Raises StopFailed if the process belongs to another user or does not die (stuck in the kernel).
         """
         for number, wait_s in ((how, patience_s), (signal.SIGKILL, 10.0)):
             if not self.alive():
@@ -60,7 +60,7 @@ class Process:
                 raise StopFailed(f"process {self.pid} belongs to another user: stop it as that user") from error
             if self._gone_within(wait_s):
                 return
-        raise StopFailed(f"process {self.pid} is still there after SIGKILL")
+        raise StopFailed(f"process {self.pid} still runs after SIGKILL")
 
     def _gone_within(self, wait_s: float) -> bool:
         deadline = time.monotonic() + wait_s
@@ -79,9 +79,9 @@ def spawn(
     log: Path,
     account: Account | None = None,
 ) -> Process:
-    """Launch `command` in a session of its own, with its output appended to `log`.
+    """Launch `command` in a new session, with its output appended to `log`.
 
-    A session of its own: neither the end of the shell nor Ctrl-C in it reaches the server.
+    A new session: neither the end of the shell nor Ctrl-C in it reaches the server.
     """
     with log.open("ab") as out:
         child = subprocess.Popen(
@@ -95,13 +95,13 @@ def spawn(
             **switch(account),
         )
     _children[child.pid] = child
-    # Our own child cannot be reaped by anybody else, so its pid is still its own here, dead or alive.
+    # Only we can reap our own child, so its pid is not reused yet, whether it runs or not.
     born = _born(child.pid) or "ended at once"
     return Process(child.pid, born, datetime.now().astimezone().isoformat(timespec="seconds"))
 
 
 def _born(pid: int) -> str | None:
-    """When the process with this pid was born, or None if there is none that runs."""
+    """Return the start time of the process with this pid, or None if none runs."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             # The name, in brackets, may hold anything; the fields are counted after it.
@@ -117,5 +117,5 @@ def _born(pid: int) -> str | None:
 
 
 def _boot() -> str:
-    """Which boot of the machine this is: start times count from it, so they repeat after a reboot."""
+    """Return the id of the machine's current boot: start times count from it, so they repeat after a reboot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,4 +1,4 @@
-"""Say what is being done and how long it took: a line per step, moving on a terminal, plain elsewhere."""
+"""Show each step and how long it lasted: a line per step, animated on a terminal, plain elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 
 class Step:
-    """One step under way. `say` replaces what is shown for it, and what its line will say at the end."""
+    """One running step. `say` replaces its text, which is also the text of its last line."""
 
     def __init__(self, live: Progress, task: TaskID, text: str) -> None:
         self._live = live
@@ -26,7 +26,7 @@ class Step:
 
 
 class Steps:
-    """The steps of one command. Several may be under way at a time, from several threads."""
+    """The steps of one command. Several may run at a time, in several threads."""
 
     def __init__(self, *, quiet: bool = False, file: IO[str] | None = None) -> None:
         self.console = Console(quiet=quiet, file=file, highlight=False)
@@ -50,7 +50,7 @@ class Steps:
 
     @contextmanager
     def step(self, part: str, doing: str) -> Iterator[Step]:
-        """Show `doing` while the block runs, then a line with what was last said and the seconds it took."""
+        """Show `doing` while the block runs, then a line with the step's last text and its seconds."""
         begun = time.monotonic()
         task = self._live.add_task(doing, total=None, part=part)
         step = Step(self._live, task, doing)
@@ -64,5 +64,5 @@ class Steps:
             self.line(part, f"{step.text}  {time.monotonic() - begun:.1f} s")
 
     def line(self, part: str, text: str) -> None:
-        """A line of its own."""
+        """Print a line."""
         self.console.print(f"{part:<11}{text}", markup=False, soft_wrap=True)

@@ -1,10 +1,10 @@
-"""One server of the local stack: started, found again, seen to have crashed, stopped, deleted.
+"""One server of the local stack: start it, find it again, detect its crash, stop it, delete it.
 
-Role: what Kafka and PostgreSQL have in common. Each is one process of ours, known from `<root>/run/<name>.json`.
-The record is replaced whole on each change, so a crash leaves the old or the new one:
+Role: what Kafka and PostgreSQL have in common. Each is one process, recorded in `<root>/run/<name>.json`.
+The record is replaced atomically, so a crash leaves the old or the new one:
 
-- before the launch: ports and data are there, no process; the next start launches;
-- after it: the process is there and recorded; the next start finds it, or finds it crashed and starts it again.
+- before the launch: it has ports and data, and no process; the next start launches one;
+- after the launch: it has the process; the next start finds it running, or crashed and launches another.
 
 A lock file makes starts and stops of the same server wait for each other, over processes and threads.
 """
@@ -38,12 +38,12 @@ _READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 30.0
 _POLL_S = 0.05
 _LAUNCHES = 5
-# Below the range from which Linux takes ports for outgoing connections, so that ours stay free while stopped.
+# Below the range that Linux uses for outgoing connections, so that our ports stay free while the server is stopped.
 _PORTS = range(20_000, 32_000)
 
 
 class State(StrEnum):
-    """What can be seen of a server."""
+    """The state of a server."""
 
     RUNNING = "running"
     SILENT = "not answering"
@@ -53,7 +53,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """What `status` tells of one server. `log_tail` is there where something is wrong."""
+    """The answer of `status` for one server. `log_tail` is filled when it crashed or does not answer."""
 
     part: str
     state: State
@@ -66,7 +66,7 @@ class Status:
 
 @dataclass
 class Record:
-    """What is kept in `run/<name>.json`: `facts` are set once (passwords, ids), `process` while one should run."""
+    """The content of `run/<name>.json`: `facts` are set once (passwords, ids), `process` while one should run."""
 
     ports: dict[str, int] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
@@ -88,36 +88,36 @@ class Server(ABC):
         self.log = self.root / "logs" / f"{self.name}.log"
         self._record_file = self.root / "run" / f"{self.name}.json"
 
-    # What a server says of itself.
+    # What each server defines.
 
     @abstractmethod
     def _prepare(self, record: Record) -> None:
-        """Make whatever the launch needs: programs, data folder, facts. Repeatable."""
+        """Make what the launch needs: programs, data folder, facts. Repeatable."""
 
     @abstractmethod
     def _command(self, record: Record) -> tuple[list[str | Path], Path, Mapping[str, str]]:
-        """Command line, working folder and environment of the server."""
+        """Return the server's command line, working folder and environment."""
 
     @abstractmethod
     def _answers(self, record: Record) -> bool:
-        """Whether it does its work for a client, now."""
+        """Return whether it serves a client now."""
 
     @abstractmethod
     def _folders(self, record: Record) -> list[Path]:
-        """What `reset` deletes."""
+        """Return what `reset` deletes."""
 
     @abstractmethod
     def _once_ready(self, record: Record) -> None:
-        """What is to be done each time it has come up. Repeatable."""
+        """Finish the setup, after each start. Repeatable."""
 
     def _passes(self, log_tail: list[str]) -> bool:
-        """Whether a launch that ended like this may work a moment later."""
+        """Return whether a launch that failed with these lines may work a moment later."""
         return any("already in use" in line for line in log_tail)
 
-    # What all servers can do.
+    # What all servers share.
 
     def start(self) -> bool:
-        """Start it, and wait until it answers. False if it was running already. Raises StartFailed.
+        """Start it and wait until it answers. Returns False if it was already running. Raises StartFailed.
 
         A start that fails or is interrupted leaves no process behind.
         """
@@ -126,7 +126,7 @@ class Server(ABC):
             if self._runs_already(record):
                 return False
             if record.process:
-                self.steps.line(self.title, "had ended without being stopped; starting it again")
+                self.steps.line(self.title, "crashed or was killed; starting it again")
             for folder in ("logs", "run"):
                 (self.root / folder).mkdir(exist_ok=True)
             self._prepare(record)
@@ -136,14 +136,14 @@ class Server(ABC):
             return True
 
     def stop(self) -> bool:
-        """End it and wait for its end. False if it was not running. Raises StopFailed."""
+        """Stop it and wait for its end. Returns False if it was not running. Raises StopFailed."""
         if not self._record_file.exists():
             return False
         with self._locked():
             return self._stop(self._load())
 
     def kill(self) -> None:
-        """End it as a crash would, with SIGKILL. `status` then says that it crashed."""
+        """Kill it with SIGKILL, as a crash would. `status` then says `crashed`."""
         record = self._load()
         if record.process:
             record.process.end(signal.SIGKILL, 0)
@@ -154,7 +154,7 @@ class Server(ABC):
         self.start()
 
     def status(self) -> Status:
-        """How it is, by looking at the process and asking the server."""
+        """Return its state, from its process and from the server's own answer."""
         record = self._load()
         process = record.process
         if process is None:
@@ -174,7 +174,7 @@ class Server(ABC):
         )
 
     def reset(self) -> list[Path]:
-        """Stop it and delete its data, its log and its record. Returns what was deleted."""
+        """Stop it and delete its data, log and record. Returns the deleted paths."""
         if not self.root.exists():
             return []
         with self._locked():
@@ -188,16 +188,16 @@ class Server(ABC):
                     path.unlink()
             return found
 
-    # How.
+    # Helpers.
 
     def _runs_already(self, record: Record) -> bool:
-        """Wait until it answers. False where there is no process, or it turns out to be one that was about to end."""
+        """Wait until it answers. Returns False where no process runs, or the one there ends meanwhile."""
         if not (record.process and record.process.alive()):
             return False
         try:
-            with self.steps.step(self.title, "asking whether it runs") as step:
+            with self.steps.step(self.title, "checking whether it runs") as step:
                 self._wait_until_ready(record, 0)
-                step.say(f"runs already on {self._address(record)}")
+                step.say(f"already runs on {self._address(record)}")
         except StartFailed:
             if record.process.alive():
                 raise
@@ -207,7 +207,7 @@ class Server(ABC):
     def _stop(self, record: Record) -> bool:
         ran = record.process is not None and record.process.alive()
         if record.process:
-            with self.steps.step(self.title, "stopping" if ran else "had ended by itself") as step:
+            with self.steps.step(self.title, "stopping" if ran else "was not running any more") as step:
                 record.process.end(self.stop_signal, _STOP_WITHIN_S)
                 if ran:
                     step.say("stopped")
@@ -254,11 +254,11 @@ class Server(ABC):
             time.sleep(_POLL_S)
 
     def _choose_ports(self, record: Record) -> None:
-        """Keep the ports of the last time, so that clients find the server again, unless one is taken."""
+        """Keep the ports of the last time, so that clients find the server again, unless one is in use."""
         chosen: dict[str, int] = {}
         for name in self.port_names:
             port = record.ports.get(name)
-            # What a killed server leaves behind may hold its port for a moment.
+            # The children of a killed server may hold its port for a moment.
             if port is not None and not _is_free(port):
                 time.sleep(1)
             chosen[name] = port if port is not None and _is_free(port) else free_port(chosen.values())
@@ -295,14 +295,14 @@ class Server(ABC):
 
 
 def make_root(root: Path) -> None:
-    """Make the root folder, passable for the account that PostgreSQL runs under; one that exists stays as it is."""
+    """Make the root folder, such that PostgreSQL's account may enter it. An existing one is left alone."""
     if not root.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o711)
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file that only we can read. A crash leaves the old content or the new, whole."""
+    """Replace a file atomically with one that only we can read."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
         new.write(text)
         new.flush()
@@ -311,7 +311,7 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def free_port(taken: Collection[int] = ()) -> int:
-    """A port on 127.0.0.1 that nobody listens on now, and none of `taken`."""
+    """Return a port of 127.0.0.1 that is free now and not among `taken`."""
     while (port := random.choice(_PORTS)) in taken or not _is_free(port):
         pass
     return port
@@ -319,7 +319,7 @@ def free_port(taken: Collection[int] = ()) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do: connections of the last run that are still winding down do not count.
+        # As the servers do: closing connections of the last run do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,7 +1,7 @@
-"""Both servers together, and the file that tells the services where they are.
+"""Both servers together, and the settings file with which the services find them.
 
-Place: behind `python -m deploy.local` and `make demo`. A start that fails or is interrupted stops what it had
-started, and leaves alone what ran before it. The settings file is written once both servers answer.
+Place: behind `python -m deploy.local` and `make demo`. A start that fails or is interrupted stops the servers it
+started, and no others. The settings file is written once both servers answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stack:
         return (self.broker, self.postgres)
 
     def start(self) -> bool:
-        """Start what does not run, and write the settings file. False if everything ran already."""
+        """Start what does not run, and write the settings file. Returns False if everything was running."""
         make_root(self.root)
         started: list[Server] = []
 
@@ -51,7 +51,7 @@ class Stack:
             self.archive.mkdir(exist_ok=True)
             self._write_settings()
         except BaseException:
-            pool.shutdown()  # the other part is either up or has failed by then
+            pool.shutdown()  # waits until the other server runs or has failed
             for part in started:
                 part.stop()
             raise
@@ -59,20 +59,20 @@ class Stack:
         return bool(started)
 
     def stop(self) -> bool:
-        """Stop what runs. False if nothing did."""
+        """Stop what runs. Returns False if nothing did."""
         stopped = [part.stop() for part in self.parts]
         return any(stopped)
 
     def status(self) -> list[Status]:
-        """How each part is."""
+        """Return the state of each server."""
         return [part.status() for part in self.parts]
 
     def runs(self) -> bool:
-        """Whether every part answers."""
+        """Return whether every server answers."""
         return all(status.state is State.RUNNING for status in self.status())
 
     def reset(self) -> list[Path]:
-        """Stop everything and delete everything below the root that is the stack's. Returns what was deleted."""
+        """Stop both servers and delete everything of theirs below the root. Returns the deleted paths."""
         deleted = [path for part in self.parts for path in part.reset()]
         for path in (self.archive, self.root / "logs", self.root / "run"):
             if path.is_dir():
@@ -95,5 +95,5 @@ class Stack:
         }
         # A JSON string without escaped letters is a TOML string.
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items()]
-        head = "# Where the local stack is. Written by its start; holds passwords of this machine only.\n"
+        head = "# The addresses of the local stack, written when it starts, with passwords for this machine only.\n"
         replace_file(self.settings_file, head + "".join(lines))

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Starts a PostgreSQL that follows another (PRIMARY): on an empty data folder, first copies the other's. A crash
-# in the middle of the copy leaves a folder without the mark of a whole one: the next start empties it and copies again.
+# Start a replica of another PostgreSQL (PRIMARY). On an empty data folder, copy the primary's first. A crash during the
+# copy leaves a folder without the file `copied`: the next start empties it and copies again.
 set -euo pipefail
 PGPASSWORD=$(cat /run/secrets/postgres_replication_password)
-export PGPASSWORD  # also read by the process that follows, so it need not stand in a command line
+export PGPASSWORD  # the WAL receiver reads it too, so the password is in no command line
 if [ ! -e "$PGDATA/copied" ]; then
     find "$PGDATA" -mindepth 1 -delete
     pg_basebackup --dbname "$PRIMARY" --pgdata "$PGDATA" --wal-method stream --checkpoint fast
@@ -11,5 +11,5 @@ if [ ! -e "$PGDATA/copied" ]; then
     chmod 700 "$PGDATA"
     touch "$PGDATA/copied"
 fi
-# Feedback: the first keeps rows for as long as a reader here looks at them, so that no reader is cut off.
+# Feedback: the primary keeps rows for as long as a query here reads them, so that no query is cancelled.
 exec postgres -c "primary_conninfo=$PRIMARY" -c hot_standby_feedback=on -c hba_file=/replication/pg_hba.conf

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The role under which a second PostgreSQL follows the first: it may copy everything and change nothing. Run at every start,
-# so that a password that was changed takes effect.
+# Create the replica's role: it may copy everything and change nothing. Runs at every start, so that a changed password
+# becomes effective.
 set -euo pipefail
 PGPASSWORD=$(cat /run/secrets/postgres_admin_password)
 export PGPASSWORD

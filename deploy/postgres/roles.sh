@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The database and its roles, with the passwords that the secrets say: run at every start, so that a password that was
-# changed takes effect. None is a superuser. The owner migrates; the migrations grant the writer INSERT into history
-# and the reader SELECT on views, and no more.
+# Create the database and its roles, with the passwords of the secrets. Runs at every start, so that a changed password
+# becomes effective. None of the roles is a superuser. The owner migrates; the migrations grant the writer INSERT into
+# history and the reader SELECT on views, and no more.
 set -euo pipefail
 PGPASSWORD=$(cat /run/secrets/postgres_admin_password)
 export PGPASSWORD
@@ -10,7 +10,7 @@ psql -v ON_ERROR_STOP=1 --quiet --no-psqlrc --username postgres --dbname postgre
 \set owner_password `cat /run/secrets/postgres_owner_password`
 \set writer_password `cat /run/secrets/postgres_writer_password`
 \set reader_password `cat /run/secrets/postgres_reader_password`
-SET log_min_error_statement = panic;  -- a statement with a password is not to be found in a log
+SET log_min_error_statement = panic;  -- no statement with a password reaches a log
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest('{escrutinio_owner,escrutinio_writer,escrutinio_reader}'::text[]) name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 ALTER ROLE escrutinio_owner PASSWORD :'owner_password';

@@ -1,11 +1,12 @@
-"""deploy/compose.cluster.yml: brokers killed and restarted in the middle of a load, and the copy of the database.
+"""deploy/compose.cluster.yml: what only three brokers and a second database can show.
 
-What is loaded is made up: sheets of the example's contest, enough of them for a load to be still going on when it is disturbed.
+A broker killed in the middle of a load, and another one after it; the replica of the database. That a single broker is killed and
+comes back is shown in test_compose. The sheets are made up: enough of them for a load to be going on when the broker is killed.
 """
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +21,6 @@ from tests.support.servers import Broker
 
 BROKERS = {1: "kafka", 2: "kafka-2", 3: "kafka-3"}
 SHEETS = 16_000
-"""In each of six documents."""
 
 
 @pytest.fixture(scope="module")
@@ -31,141 +31,86 @@ def cluster(new_project: Callable[..., Project]) -> Project:
     return cluster
 
 
-def described(cluster: Project, broker: str, *which: str) -> str:
-    """What a broker says of topics, asked by its own name with Kafka's own tool, as in the runbook: `kafka` may be any of them."""
+def described(cluster: Project) -> str:
+    """What Kafka's own tool prints of the log, called as in the runbook: a newsroom may not read a topic's settings."""
     tool = ["/opt/kafka/bin/kafka-topics.sh", "--command-config", "/mnt/shared/config/broker-client.properties"]
-    name = "kafka-1" if broker == "kafka" else broker
-    return cluster.compose("exec", "-T", broker, *tool, "--bootstrap-server", f"{name}:9091", "--describe", *which)
+    which = ["--bootstrap-server", "kafka:9091", "--describe", "--topic", "results.events"]
+    return cluster.compose("exec", "-T", "kafka", *tool, *which)
 
 
-def leader(cluster: Project) -> int:
-    """The number of the broker that leads the log's partition, as all of them say."""
-    found = set()
-    for broker in BROKERS.values():
-        told = described(cluster, broker, "--topic", "results.events")
-        assert "ReplicationFactor: 3" in told
-        assert "min.insync.replicas=2" in told
-        found |= set(re.findall(r"Leader: (\d)", told))
-    (number,) = found
-    return int(number)
-
-
-def end_of_log(cluster: Project) -> int:
-    """How many events are on the log; waits for a broker that knows."""
-    known: list[int] = []
-
-    def told() -> bool:
-        status = cluster.answer("aggregator", "escrutinio-aggregator", "status")
-        known.extend(one["end_offset"] for one in (status or {"partitions": []})["partitions"] if one["end_offset"])
-        return bool(known)
-
-    cluster.until(told, "a broker says how long the log is")
-    return known[-1]
-
-
-def cursor(cluster: Project) -> int:
-    """How many events are in the count, from the database: quicker told than the end of the log."""
-    ask = ["psql", "-h", "/var/run/postgresql", "-U", "postgres", "-d", "escrutinio", "-tAc"]
-    return int(cluster.compose("exec", "-T", "postgres", *ask, "SELECT next_offset FROM results.cursor"))
+def is_healthy(cluster: Project, number: int, asked: str) -> bool:
+    """Whether broker `asked` counts broker `number` among the live ones: the health check, with another's number."""
+    (container,) = cluster.containers(asked)
+    check = ["bash", "/mnt/shared/config/healthcheck"]
+    code, output = container.exec_run(check, environment={"KAFKA_NODE_ID": str(number)})
+    assert code == 0 or b"it is fenced or not registered" in output
+    return bool(code == 0)
 
 
 @contextmanager
 def held(cluster: Project, service: str) -> Iterator[None]:
-    """The service stands still, so that where it was can be looked at.
+    """Stop the service's processes by signal and let them go on afterwards.
 
-    By signal, to all but the container's first process, which is the engine's own (`init: true`): its `pause` fails now and then
-    for a container that is short of processor time.
+    All but the container's first process, which is the engine's own (`init: true`): the engine's `pause` fails now and then for a
+    container that is short of processor time.
     """
-    cluster.compose("exec", "-T", service, "sh", "-c", "kill -STOP -1")
+    (container,) = cluster.containers(service)
+    container.exec_run(["sh", "-c", "kill -STOP -1"])
     try:
         yield
     finally:
-        cluster.compose("exec", "-T", service, "sh", "-c", "kill -CONT -1")
+        container.exec_run(["sh", "-c", "kill -CONT -1"])
 
 
-@contextmanager
-def slow(cluster: Project, service: str) -> Iterator[None]:
-    """The service gets a small part of a processor: what it does goes on for longer than it takes to look and to kill, on any machine."""
-    container = cluster.inspect(service)["Id"]
-    cluster.docker("update", "--cpus", "0.1", container)
-    yield
-    cluster.docker("update", "--cpus", "1", container)
-
-
-def is_whole(cluster: Project, broker: str) -> bool:
-    """Whether the broker is healthy and, as far as it knows, every record is on all three."""
-    healthy = cluster.inspect(broker)["State"]["Health"]["Status"] == "healthy"
-    return healthy and described(cluster, broker, "--under-replicated-partitions").strip() == ""
-
-
-def test_brokers_killed_and_restarted_in_the_middle_of_a_load_cost_no_event(
+def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
     cluster: Project, kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
 ) -> None:
-    documents = [many_sheets(tmp_path / f"{n}.csv", SHEETS, first=n * SHEETS + 1) for n in range(6)]
-    bulletins = EXAMPLE / "updates.csv"
-    stated, *digests = new_setup(kafka_server).digests_after([bulletins, *documents])
+    bulletins, sheets = EXAMPLE / "updates.csv", many_sheets(tmp_path / "sheets.csv", SHEETS)
+    late = many_sheets(tmp_path / "late.csv", 100, first=SHEETS + 1)
+    stated, loaded, whole = new_setup(kafka_server).digests_after([bulletins, sheets, late])
     cluster.put(bulletins)
     cluster.until(partial(cluster.counted, stated), "the bulletins are in the count")
-    already = end_of_log(cluster)
+    already = cluster.end_of_log()
+    settings = described(cluster)
+    assert "ReplicationFactor: 3" in settings
+    assert "min.insync.replicas=2" in settings
+    cluster.until(lambda: cluster.log()[1] == set(BROKERS), "all three brokers are in sync")
+    first, _ = cluster.log()
 
-    def begun(number: int) -> bool:
-        """Whether some of this document is in the count."""
-        return cursor(cluster) > already + number * SHEETS
+    cluster.put(sheets)
+    cluster.until(lambda: cluster.end_of_log() > already, "a load is going on")
+    with held(cluster, "ingest"):
+        assert already < cluster.end_of_log() < already + SHEETS, "the load is still going on"
+        cluster.docker("kill", cluster.inspect(BROKERS[first])["Id"])  # the engine does not restart it: a manual stop
+    cluster.until(partial(cluster.counted, loaded), "two brokers take in and give out the whole load")
+    assert cluster.end_of_log() == already + SHEETS, "each event is there once"
+    second, in_sync = cluster.log()
+    assert second in in_sync == set(BROKERS) - {first}
+    assert is_healthy(cluster, second, BROKERS[second])
+    assert not is_healthy(cluster, first, BROKERS[second])
 
-    first = leader(cluster)
-    for number, struck in enumerate((first % 3 + 1, first)):
-        assert leader(cluster) == first
-        with slow(cluster, "ingest"):
-            cluster.put(documents[number])
-            cluster.until(partial(begun, number), "a load is going on")
-            before = cluster.crash(BROKERS[struck])
-            with held(cluster, "ingest"):
-                assert end_of_log(cluster) < already + (number + 1) * SHEETS, "it is still going on"
-        cluster.until(
-            partial(cluster.recovered, BROKERS[struck], before), f"broker {struck} is healthy again by itself"
-        )
-        cluster.until(partial(cluster.counted, digests[number]), "what came meanwhile is in the count")
-
-    # On purpose, or the engine would start them again before ingest had to wait for long.
-    away = [BROKERS[first], BROKERS[first % 3 + 1]]
-    with slow(cluster, "ingest"):
-        cluster.put(documents[2])
-        cluster.until(partial(begun, 2), "a load is going on")
-        cluster.compose("kill", *away)
-    cluster.until(
-        lambda: "still trying" in cluster.compose("logs", "ingest", "--tail", "3"), "ingest says that it waits"
-    )
-    assert not cluster.counted(digests[2])
-    cluster.compose("start", *away)
-    cluster.until(partial(cluster.counted, digests[2]), "what came while two were away is in the count")
-
-    # As the runbook upgrades brokers: one after the other, who leads the log last, each whole before the next.
-    for broker in BROKERS.values():
-        cluster.until(partial(is_whole, cluster, broker), f"{broker} knows of no record that another misses")
-    first = leader(cluster)
-    order = [*(number for number in BROKERS if number != first), first]
-    for number, restarted in enumerate(order, 3):
-        with slow(cluster, "ingest"):
-            cluster.put(documents[number])
-            cluster.until(partial(begun, number), "a load is going on")
-            with held(cluster, "ingest"):
-                assert end_of_log(cluster) < already + (number + 1) * SHEETS, "it is still going on"
-            cluster.compose("restart", BROKERS[restarted])
-        cluster.until(partial(is_whole, cluster, BROKERS[restarted]), f"broker {restarted} has what it missed")
-    cluster.until(partial(cluster.counted, digests[-1]), "what came meanwhile is in the count")
+    # Of three copies two are needed: with one broker nothing is acknowledged, and ingest waits.
+    cluster.docker("kill", cluster.inspect(BROKERS[second])["Id"])
+    killed_at = time.time()
+    cluster.put(late)
+    cluster.until(partial(cluster.said, "still trying", "ingest", killed_at), "ingest says that it waits")
+    assert not cluster.counted(whole)
+    cluster.compose("start", BROKERS[first], BROKERS[second])
+    cluster.until(partial(cluster.counted, whole), "what came while two were away is in the count")
+    cluster.until(lambda: cluster.log()[1] == set(BROKERS), "the two have what they missed")
     cluster.compose("exec", "-T", "aggregator", "escrutinio-aggregator", "verify", CONTEST)
     assert [cluster.inspect(name)["RestartCount"] for name in ("ingest", "aggregator")] == [0, 0]
 
 
-def test_the_copy_of_the_database_answers_readers_and_takes_no_writes(cluster: Project) -> None:
+def test_the_replica_of_the_database_answers_readers_and_refuses_writes(cluster: Project) -> None:
     def answer(url: str) -> object:
         command = ["escrutinio-aggregator", "status", "--reader-url", url]
         return cluster.answer("aggregator", *command)
 
     url = (cluster.checkout / "secrets" / "escrutinio_reader_url").read_text(encoding="ascii")
-    copy = url.replace("@postgres/", "@postgres-replica/")
-    assert copy != url
-    cluster.until(lambda: answer(copy) == answer(url) is not None, "both answer the same")
+    replica = url.replace("@postgres/", "@postgres-replica/")
+    assert replica != url
+    cluster.until(lambda: answer(replica) == answer(url) is not None, "both answer the same")
     psql = ["exec", "-T", "postgres-replica", "psql", "-U", "postgres", "-d", "escrutinio", "-c"]
     cluster.compose(*psql, "SELECT count(*) FROM results.cursor")
     cluster.compose(*psql, "CREATE TABLE written ()", expect=1)

@@ -67,15 +67,15 @@ def test_asked_to_stop_the_services_end_in_good_order(project: Project) -> None:
         # After the grace period it would be 137.
         assert [project.inspect(service)["State"]["ExitCode"] for service in ("ingest", "aggregator")] == [0, 0]
     finally:
-        project.up()
+        project.up("--no-deps", "ingest", "aggregator")
 
 
 def test_nothing_runs_as_root(project: Project) -> None:
     for service in project.running():
-        container = project.compose("ps", "-q", service).strip()
-        processes = project.docker("top", container, "-eo", "uid,pid,args").splitlines()[1:]
+        (container,) = project.containers(service)
+        processes = container.top(ps_args="-eo uid,pid,args")["Processes"]
         assert processes
-        assert [line for line in processes if line.split()[0] == "0"] == [], service
+        assert [process for process in processes if process[0] == "0"] == [], service
 
 
 def test_an_image_is_not_written_to(project: Project) -> None:
@@ -86,7 +86,6 @@ def test_an_image_is_not_written_to(project: Project) -> None:
 
 
 def test_an_image_tells_its_release_and_from_what_it_was_built(project: Project) -> None:
-    project.compose("--profile", "backup", "build", "--quiet", "mirror")  # nobody else here needs it
     for image in project.built:
         labels = json.loads(project.docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
         told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
@@ -110,17 +109,14 @@ def test_two_aggregators_share_the_log_where_a_group_is_named(project: Project) 
     settings.write_text("ESCRUTINIO_GROUP=escrutinio-test\n", encoding="ascii")
     try:
         project.up("--no-deps", "--scale", "aggregator=2", "aggregator")
-        both = project.compose("ps", "-q", "aggregator").split()
+        both = project.containers("aggregator")
         assert len(both) == 2
-        project.until(
-            lambda: "group escrutinio-test has partitions: 0" in project.compose("logs", "aggregator"),
-            "one has the log",
-        )
-        found = json.loads(project.docker("inspect", *both))
+        project.until(partial(project.said, "group escrutinio-test has partitions: 0", "aggregator"), "one has the log")
+        found = [one.attrs for one in project.containers("aggregator")]
         assert [(one["RestartCount"], one["State"]["Health"]["Status"]) for one in found] == [(0, "healthy")] * 2
     finally:
         settings.unlink()
-        project.up()
+        project.up("--no-deps", "aggregator")
 
 
 def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Project) -> None:
@@ -151,7 +147,7 @@ def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Proj
         project.until(lambda: active() & {*gone, "AggregatorDown"} == gone, "two rules say that ingest alone is gone")
     finally:
         project.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus")
-        project.up()
+        project.up("--no-deps", "ingest")
 
 
 def test_only_what_the_docs_say_can_be_reached_and_from_this_machine_alone(project: Project) -> None:

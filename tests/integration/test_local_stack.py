@@ -140,7 +140,7 @@ def test_a_stack_from_start_to_reset(root: Path) -> None:
 
     again = run("start", "--root", root)
     assert again.returncode == 0
-    assert "was running already" in again.stdout
+    assert "was already running" in again.stdout
     assert pids(stack) == running
 
     seen = run("status", "--root", root)

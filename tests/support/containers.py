@@ -1,8 +1,8 @@
 """Servers for tests in containers: the images that docker-compose.yml names, on ports of 127.0.0.1.
 
-Role: the kind that is used where a container engine answers; the local stack's settings, so that a test meets the same
-broker on either. Each server is one container with its data in the container's own volume: killed and started again it has
-both its port and its data. A session ended by SIGKILL leaves its containers running, with a label: `docker rm -fv $(docker
+Role: the servers of a session where a container engine answers, with the local stack's settings, so that a test finds the
+same broker on either. Each server is one container with its data in the container's own volume: after a kill and a start it
+has the same port and data. A session ended by SIGKILL leaves its containers running, with a label: `docker rm -fv $(docker
 ps -aq --filter label=escrutinio.tests)` deletes them.
 """
 
@@ -45,7 +45,7 @@ class NoContainers(Exception):
 
 
 def engine(images: Collection[str]) -> str:
-    """What answers, such as `Docker 26.1.5`, once each image is here or its registry knows it. Raises NoContainers."""
+    """Return the engine, such as `Docker 26.1.5`; each image is present or in its registry. Raises NoContainers."""
     try:
         client = DockerClient.from_env(timeout=20)
     except DockerException as error:
@@ -70,7 +70,9 @@ def _find(client: DockerClient, image: str) -> None:
         try:
             client.images.get_registry_data(image)
         except APIError as error:
-            raise NoContainers(f"image {image} is not here, and no registry gives it ({_short(error)})") from error
+            raise NoContainers(
+                f"image {image} is neither on this machine nor in a registry ({_short(error)})"
+            ) from error
 
 
 def _short(error: Exception) -> str:
@@ -79,7 +81,7 @@ def _short(error: Exception) -> str:
 
 
 class _Container(ABC):
-    """One container; nothing is there before the first `start`."""
+    """One container, created by the first `start`."""
 
     image: str
 
@@ -89,18 +91,18 @@ class _Container(ABC):
 
     @abstractmethod
     def _configured(self) -> DockerContainer:
-        """The container to be made, for `self._port`."""
+        """Return the container to be created, for `self._port`."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether it does its work for a client, now."""
+        """Return whether it serves a client now."""
 
     @abstractmethod
-    def _once_made(self) -> None:
-        """What is to be done when it has come up for the first time."""
+    def _once_created(self) -> None:
+        """Finish the setup, after the first start."""
 
     def start(self) -> None:
-        """Start it, and wait until it answers. Raises StartFailed."""
+        """Start it and wait until it answers. Raises StartFailed."""
         new = self._container is None
         for launch in range(1, _LAUNCHES + 1):
             try:
@@ -119,14 +121,14 @@ class _Container(ABC):
                 break
         self._wait_until_ready()
         if new:
-            self._once_made()
+            self._once_created()
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop it in good order."""
         self._docker.stop(timeout=_STOP_WITHIN_S)
 
     def kill(self) -> None:
-        """SIGKILL. The engine takes this for a wish, and does not start it again."""
+        """Kill it with SIGKILL. The engine counts this as a manual stop, and does not restart it."""
         self._docker.kill("SIGKILL")
         self._docker.wait()
 
@@ -153,7 +155,7 @@ class _Container(ABC):
 
     @property
     def _docker(self) -> Any:
-        assert self._container is not None, "it was never started"
+        assert self._container is not None, "the server was never started"
         return self._container.get_wrapped_container()
 
     def _wait_until_ready(self) -> None:
@@ -169,7 +171,7 @@ class _Container(ABC):
 
 
 def _bound(container: DockerContainer, inner: int, outer: int) -> DockerContainer:
-    # As the engine's client takes it: `with_bind_ports` knows no address, and would bind every one of the machine's.
+    # In the form of the engine's client: `with_bind_ports` has no address, and would bind every address of the machine.
     container.ports[f"{inner}/tcp"] = (HOST, outer)  # type: ignore[assignment]
     return container
 
@@ -185,7 +187,7 @@ class ContainerBroker(_Container):
         return f"{HOST}:{self._port}"
 
     def _configured(self) -> DockerContainer:
-        # The same port number inside and outside: the broker reaches itself under the address that it tells its clients.
+        # The same port number inside and outside: the broker reaches itself at the address it advertises to its clients.
         settings = kafka.SETTINGS | {
             "listeners": f"PLAINTEXT://:{self._port},CONTROLLER://:9093",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
@@ -202,12 +204,12 @@ class ContainerBroker(_Container):
     def _answers(self) -> bool:
         return kafka.answers(self._port)
 
-    def _once_made(self) -> None:
-        """Nothing: topics are made by those who own them."""
+    def _once_created(self) -> None:
+        """Do nothing: topics are created by the services that own them."""
 
 
 class ContainerPostgres(_Container):
-    """A PostgreSQL with the compose file's roles, made by the compose file's own script."""
+    """A PostgreSQL with the compose file's roles, created by the compose file's own script."""
 
     image = POSTGRES_IMAGE
 
@@ -256,7 +258,7 @@ class ContainerPostgres(_Container):
             container.with_copy_into_container(secret, f"/run/secrets/postgres_{name}_password", 0o444)
         return _bound(container, 5432, self._port)
 
-    def _once_made(self) -> None:
+    def _once_created(self) -> None:
         code, said = self._docker.exec_run(["/roles.sh"], environment={"PGHOST": "127.0.0.1"})
         assert code == 0, said.decode(errors="replace")
 

@@ -44,7 +44,7 @@ def test_a_jar_is_fetched_once(cache: Path) -> None:
 
 
 def test_an_altered_jar_is_refused_and_not_kept(cache: Path) -> None:
-    with pytest.raises(JarError, match=r"broker-1\.0\.jar as fetched is not the one in jars\.lock"):
+    with pytest.raises(JarError, match=r"SHA-256 of the fetched broker-1\.0\.jar differs from the one in jars\.lock"):
         class_path(Steps(quiet=True), [JAR], fetch_altered)
     assert list(cache.iterdir()) == []
 

@@ -34,7 +34,7 @@ def test_only_the_owner_gets_in_and_what_is_there_is_kept(tmp_path: Path) -> Non
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600
     before = contents(folder)
-    assert make(folder).output == f"every secret is there already, in {folder}\n"
+    assert make(folder).output == f"every secret exists already in {folder}\n"
     assert contents(folder) == before
 
 
@@ -75,13 +75,13 @@ def test_without_the_authoritys_key_nothing_is_issued_and_it_is_said(tmp_path: P
         (tmp_path / name).unlink()
     told = make(tmp_path)
     assert told.exit_code == 1
-    assert "ca.key is not there: bring it back" in told.output
+    assert "ca.key is missing: put it back" in told.output
 
 
 def test_a_newsroom_has_a_name_that_fits_everywhere(tmp_path: Path) -> None:
     told = make(tmp_path, "newsroom-Demo")
     assert told.exit_code == 2
-    assert "newsroom-Demo is none: newsroom-, then small letters, digits and single dashes" in told.output
+    assert "newsroom-Demo is not a newsroom's name: use newsroom- and then small letters" in told.output
 
 
 @pytest.mark.parametrize(("lasting", "says"), [(-0.02, True), (29, True), (31, False)])
@@ -93,6 +93,6 @@ def test_a_certificate_that_is_soon_no_longer_good_is_named(
     monkeypatch.setattr(secrets, "_DAYS", lasting)
     told = make(tmp_path)
     ends = x509.load_pem_x509_certificate((tmp_path / "kafka_broker.pem").read_bytes()).not_valid_after_utc
-    line = f"{tmp_path / 'kafka_broker.pem'} is good until {ends:%Y-%m-%d %H:%M} UTC: make a new one"
+    line = f"{tmp_path / 'kafka_broker.pem'} expires at {ends:%Y-%m-%d %H:%M} UTC: make a new one"
     assert (told.exit_code, line in told.stderr) == (0, says)
-    assert ("is good until" in make(tmp_path).stderr) == says, "each time, also when nothing is made"
+    assert ("expires at" in make(tmp_path).stderr) == says, "each time, also when nothing is made"
