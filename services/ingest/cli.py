@@ -21,7 +21,6 @@ from pydantic import ValidationError
 
 from ingest import operator as correcting
 from ingest.errors import IngestError, Stopped
-from ingest.feeds.statement import first_fault
 from ingest.feeds.table import BadCell, instant
 from ingest.listener import Listener
 from ingest.metrics import Metrics
@@ -42,6 +41,7 @@ from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.errors import EscrutinioError
+from schemas.faults import first_fault
 from schemas.types import ReportingUnitType, UpdateKind
 
 

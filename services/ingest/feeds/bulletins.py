@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement, first_fault, refuse
+from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement, refuse
 from ingest.feeds.table import FITTING, BadCell, Form, Refused, Table, instant, percent, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
+from schemas.faults import first_fault
 from schemas.types import CountStatus, ReportingUnitType, ResultStage, ReviewReason, rfc3339
 
 NATIONAL, DISTRICTS = "onpe-national", "onpe-districts"

@@ -9,8 +9,6 @@ from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from schemas.codec import Headers, Message
 from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
 from schemas.identity import canonical, name_text
@@ -136,15 +134,6 @@ class Snapshot:
     """Of an incomplete publication: what has not come yet. Its statements and rejections are of what has."""
     incomplete: tuple[Rejection, ...] = ()
     """Rejections that say no more than `awaited`: of units that lack what has not come yet."""
-
-
-def first_fault(error: ValidationError) -> str:
-    """The field that a model does not take, what is wrong with it, and the beginning of what it holds; of a fault between
-    fields only what is wrong."""
-    fault = error.errors(include_url=False, include_context=False)[0]
-    if not fault["loc"]:
-        return fault["msg"]
-    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']} (got {str(fault['input'])[:40]!r})"
 
 
 def refuse(document: Kept, code: str, message: str, expected: str) -> Rejection:

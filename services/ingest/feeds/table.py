@@ -16,8 +16,9 @@ from decimal import Decimal, InvalidOperation
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Statement, first_fault, refuse
+from ingest.feeds.statement import Kept, Rejection, Statement, refuse
 from schemas.count_update import Document
+from schemas.faults import first_fault
 from schemas.rules import CLOCK_TOLERANCE, Finding
 from schemas.types import rfc3339
 

@@ -41,10 +41,11 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement, first_fault
+from ingest.feeds.statement import Rejection, Snapshot, Statement
 from schemas.chain import judge
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, ReportingUnit, Source, SubUnits, UnitKey
+from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
 from schemas.identity import statement as statement_text

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import first_fault
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.errors import EscrutinioError
+from schemas.faults import first_fault
 from schemas.identity import NIL, named
 from schemas.types import ReportingUnitType
 

@@ -19,10 +19,11 @@ from uuid import UUID
 from pydantic import Field, ValidationError
 
 from ingest.errors import IngestError, Overtaken
-from ingest.feeds.statement import Kept, Statement, first_fault
+from ingest.feeds.statement import Kept, Statement
 from ingest.news.changes import Changes, ContestMemory, adds, extended, figures
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Document, Source, UnitKey
+from schemas.faults import first_fault
 from schemas.identity import NIL, is_named_right, named
 from schemas.rules import Finding, check
 from schemas.types import CorrectionBasis, Frozen, Id, Instant, Text, UpdateKind, adding, rfc3339
