@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from ingest.news.corrections import Wish
 
 from ingest import operator as correct
 from ingest.errors import Overtaken
-from ingest.news.corrections import Wish
 from ingest.pipeline import Connection, Pipeline
 from ingest.publish import publisher as publish
 from ingest.publish.log_reader import TopicReader

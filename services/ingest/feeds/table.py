@@ -1,7 +1,7 @@
-"""Bytes to rows: unpacks, decodes and checks the shape of a CSV document before a figure of it is read. Pure.
+"""Read a CSV document: unpack it, decode it, and check its shape before any figure of it is read. Pure.
 
-Every fault of a document as a whole is found here and refuses all of it: a document that is damaged anywhere is not
-believed anywhere. `Form` describes the columns of one kind of table.
+Every fault of a document as a whole is found here and refuses all of it: a document that is damaged in one place is not
+trusted in any other. `Form` describes the columns of one kind of table.
 """
 
 import csv
@@ -25,7 +25,7 @@ from schemas.types import rfc3339
 _GZIP = b"\x1f\x8b"
 _THOUSANDTH = Decimal("0.001")
 LARGEST_DOCUMENT = 1 << 30
-"""Bytes, unpacked: more than any count's; a bound against a document that unpacks without end."""
+"""Bytes of an unpacked document: more than any count needs, and a limit for one that unpacks without end."""
 FITTING = "an id of at most 200 characters without control characters, words of at most 10,000"
 
 csv.field_size_limit(1 << 20)
@@ -37,7 +37,7 @@ def _never(column: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One kind of table. `family` tables make one publication together; `needed` columns are read, `known` may be there."""
+    """The columns of one kind of table. `needed` columns are read, `known` ones may be present."""
 
     family: str
     name: str
@@ -45,11 +45,11 @@ class Form:
     known: tuple[str, ...] = ()
     time_column: str | None = None
     accepts: Callable[[str], bool] = _never
-    """Further columns that belong to the form."""
+    """Says whether a further column belongs to the form."""
 
     @property
     def columns(self) -> frozenset[str]:
-        """Every column that belongs to the form."""
+        """Return every column that is named in the form."""
         return frozenset(self.needed) | frozenset(self.known)
 
 
@@ -65,28 +65,28 @@ class Table:
     ends: list[int]
 
     def column(self, name: str) -> int:
-        """The place of a column in a row."""
+        """Return the position of a column in a row."""
         return self.header.index(name)
 
     def original(self, index: int) -> bytes:
-        """The bytes of a row as they stand in the (unpacked) document."""
+        """Return the bytes of a row, exactly as in the unpacked document."""
         return "".join(self.lines[self.ends[index - 1] if index else self.header_end : self.ends[index]]).encode()
 
     @property
     def header_end(self) -> int:
-        """Lines of the header: one, since no known form quotes a line break in a column's name."""
+        """Count the lines of the header: one, since no known form quotes a line break in a column's name."""
         return 1
 
     def place(self, index: int, column: str | None = None) -> str:
-        """`row 17, column votos_nulos`."""
+        """Describe a place in the table: `row 17, column votos_nulos`."""
         return f"row {index + 2}" + (f", column {column}" if column else "")
 
     def at(self, index: int) -> Document:
-        """The row as the place of a statement."""
+        """Return the row as the source of a statement."""
         return Document(uri=self.document.uri, sha256=self.document.sha256, place=f"row {index + 2}")
 
     def reject(self, index: int, column: str | None, code: str, message: str, expected: str) -> Rejection:
-        """One row is rejected."""
+        """Reject one row."""
         document = self.document
         return Rejection(
             Finding(code, message), document.uri, document.sha256, document.observed_at,
@@ -95,7 +95,7 @@ class Table:
 
 
 class Refused(Exception):
-    """Inside the adapters: the document in hand is refused. Never leaves them; they return its rejection."""
+    """The current document is refused. Never leaves the adapters: they return its rejection."""
 
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(str(rejection))
@@ -103,7 +103,7 @@ class Refused(Exception):
 
 
 class BadCell(Exception):
-    """Inside the adapters: a cell does not hold what its column holds. Becomes the rejection of its row."""
+    """A cell's value is not valid in its column. Never leaves the adapters: it becomes the rejection of its row."""
 
     def __init__(self, column: str, code: str, message: str, expected: str) -> None:
         super().__init__(message)
@@ -111,7 +111,7 @@ class BadCell(Exception):
 
 
 def fitting(read: Callable[[int, list[str]], Statement], index: int, row: list[str]) -> Statement:
-    """What `read` makes of a row. Raises BadCell when its words do not fit: too long, or with control characters."""
+    """Read a row with `read`. Raises BadCell when a text in it is too long or has control characters."""
     try:
         return read(index, row)
     except ValidationError as error:
@@ -119,14 +119,14 @@ def fitting(read: Callable[[int, list[str]], Statement], index: int, row: list[s
 
 
 def whole(text: str, column: str) -> int:
-    """A count: digits and nothing else."""
+    """Read a count: digits and nothing else."""
     if text.isascii() and text.isdigit() and len(text) < 19 and (value := int(text)) < 2**53:
         return value
     raise BadCell(column, "F201", f"{text[:40]!r} is not a count", "a whole number, zero or more, in digits")
 
 
 def instant(text: str, column: str) -> datetime:
-    """A time with its zone, in whole milliseconds."""
+    """Read a time with its zone, in whole milliseconds."""
     try:
         time = datetime.fromisoformat(text)
         if time.tzinfo is not None:
@@ -141,7 +141,10 @@ def instant(text: str, column: str) -> datetime:
 
 
 def seen(text: str, column: str, document: Kept) -> datetime:
-    """When the source says that it fetched a row: not later than we have the document, or it would stand for ever."""
+    """Read the time at which the source fetched a row.
+
+    It must not be later than the document's own: no later statement of the unit could ever replace it.
+    """
     time = instant(text, column)
     if time - document.observed_at > CLOCK_TOLERANCE:
         raise BadCell(
@@ -154,7 +157,7 @@ def seen(text: str, column: str, document: Kept) -> datetime:
 
 
 def percent(text: str, column: str) -> str:
-    """A percentage, at the three decimals the office publishes: files carry 50.269000000000005 for 50.269."""
+    """Read a percentage, rounded to the three decimals that the office publishes: files hold 50.269000000000005 for 50.269."""
     try:
         value = Decimal(text).quantize(_THOUSANDTH)
     except InvalidOperation:
@@ -165,7 +168,7 @@ def percent(text: str, column: str) -> str:
 
 
 def unpack(document: Kept) -> str:
-    """The document's text. Raises Refused when it is damaged, empty, or not UTF-8."""
+    """Unpack and decode a document. Raises Refused when it is damaged, empty, or not UTF-8."""
     content = document.content
     if content.startswith(_GZIP):
         try:
@@ -212,8 +215,11 @@ def unpack(document: Kept) -> str:
     return text
 
 
-def recognise(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
-    """The form whose columns the header fits best, and the header. Raises Refused when none fits or a column lacks."""
+def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
+    """Find the form whose columns fit the header best; returns it and the header.
+
+    Raises Refused when no form fits or a column is missing.
+    """
     try:
         header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
     except csv.Error as error:
@@ -249,10 +255,8 @@ def recognise(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, t
     return form, header
 
 
-def read(document: Kept, forms: Sequence[Form]) -> Table:
-    """The document's rows, all of its shape checked. Raises Refused."""
-    text = unpack(document)
-    form, header = recognise(document, text, forms)
+def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Table:
+    """Read the rows of an unpacked document and check its whole shape. Raises Refused."""
     if not text.endswith("\n"):
         raise Refused(
             refuse(

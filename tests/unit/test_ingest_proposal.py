@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from ingest.errors import IngestError, Overtaken
 from ingest.feeds.statement import Kept
-from ingest.news.changes import ContestMemory, remember
-from ingest.news.corrections import Wish, confirmed, decided, propose, read
+from ingest.news.contest_memory import ContestMemory, remember
+from ingest.news.proposal import Wish, confirmed, decided, propose, read
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import is_named_right, named
 from schemas.types import CorrectionBasis, UpdateKind

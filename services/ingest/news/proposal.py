@@ -20,7 +20,9 @@ from pydantic import Field, ValidationError
 
 from ingest.errors import IngestError, Overtaken
 from ingest.feeds.statement import Kept, Statement
-from ingest.news.changes import Changes, ContestMemory, adds, extended, figures
+from ingest.news.changes import Changes
+from ingest.news.contest_memory import ContestMemory, extended
+from ingest.news.figures import adds, figures
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Document, Source, UnitKey
 from schemas.faults import first_fault
