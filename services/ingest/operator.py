@@ -74,7 +74,7 @@ def confirm(
     """Publish exactly what was proposed, once. Raises Overtaken when the log has changed; nothing of the proposal counts then."""
     if operator.split() == proposal.proposed_by.split():
         raise IngestError(
-            f"{operator} proposed it and cannot confirm it too: a second person must check it and confirm"
+            f"{operator} proposed it, and cannot confirm it too: a second person must check it and confirm"
         )
     event, memory = proposal.event, pipeline.contest
     if event.contest_id != memory.definition.contest_id:

@@ -67,7 +67,7 @@ def test_another_statement_of_the_unit_that_comes_first_wins(
 ) -> None:
     first = log(connection)[0]
     rival = sheet(1, {"a": 11, "b": 20}, after=first, hours=13)
-    with pytest.raises(Overtaken, match="has gone on since this was proposed"):
+    with pytest.raises(Overtaken, match="has changed since this was proposed"):
         decide(connection, tmp_path, lambda: event_log.append([rival]))
     ours = log(connection)[-1]
     assert (ours.kind, ours.sequence) == (UpdateKind.RETRACTED, rival.sequence), "sent in vain, and once"

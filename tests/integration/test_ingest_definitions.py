@@ -36,7 +36,7 @@ def test_a_changed_contest_file_is_refused_until_it_is_defined(desk: Desk, tmp_p
     write(tmp_path / "changed" / "areas.csv", (EXAMPLE / "areas.csv").read_text(encoding="utf-8"))
     refused = desk.run("load", UPDATES)
     assert refused.returncode == 2
-    assert "is defined otherwise on the log, in selections" in refused.stderr
+    assert "is defined differently on the log, in selections" in refused.stderr
     for _ in range(2):
         assert desk.run("define", desk.contest).returncode == 0
         definitions = [e for e in desk.log() if isinstance(e, ContestDefined)]
@@ -99,7 +99,7 @@ def test_changed_counting_levels_are_defined_as_a_revision(desk: Desk, tmp_path:
     file = revised(desk, tmp_path / "new", ('["country", "precinct"]', '["country", "polling-place", "precinct"]'))
     refused = desk.run("load", UPDATES)
     assert refused.returncode == 2
-    assert "is defined otherwise on the log, in counting_levels" in refused.stderr
+    assert "is defined differently on the log, in counting_levels" in refused.stderr
     for _ in range(2):
         assert desk.run("define", file).returncode == 0
         _, last = definitions(desk)

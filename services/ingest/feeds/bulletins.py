@@ -1,8 +1,8 @@
-"""ONPE's bulletins: four tables (resultados, totales, resumen, participacion), for the country or for its districts. Pure.
+"""Parse ONPE's bulletins: four tables (resultados, totales, resumen, participacion), national or by district. Pure.
 
-One publication is the rows of all four tables that carry one `updated`; the national tables have one such row (or one
-per candidate, or per total), the district tables one per district. A figure that stands in two tables must agree.
-ONPE's words and ours: schemas/types.py. `TOTAL DE VOTOS VÁLIDOS` is left out where it would be 0: not stated.
+A publication is the rows of all four tables with the same `updated`. The national tables have one such row (or one for each
+candidate or total), the district tables one for each district. A figure in two tables must be equal in both. ONPE's words and
+ours: schemas/types.py. ONPE leaves `TOTAL DE VOTOS VÁLIDOS` out where it would be 0: it is then not stated.
 """
 
 from collections import defaultdict
@@ -98,7 +98,7 @@ class _Row:
 
 
 class _Bad(Exception):
-    """The unit's rows do not make a statement."""
+    """The unit's rows do not form a statement."""
 
     def __init__(self, row: _Row, column: str | None, code: str, message: str, expected: str) -> None:
         super().__init__(message)
@@ -107,7 +107,7 @@ class _Bad(Exception):
 
 @dataclass(slots=True)
 class _Rows:
-    """What the four tables say of one unit at one time."""
+    """The rows of the four tables about one unit at one time."""
 
     parts: dict[str, dict[str, _Row]] = field(default_factory=lambda: {part: {} for part in PARTS})
     clashes: list[Rejection] = field(default_factory=list)
@@ -122,7 +122,7 @@ class _Rows:
 
 
 def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
-    """A snapshot for each `updated`, in the order of time. Raises Refused when a table is another election's."""
+    """Parse a snapshot for each `updated`, in the order of time. Raises Refused for a table of another election."""
     publications: dict[datetime, dict[Place, _Rows]] = defaultdict(dict)
     stray: list[Rejection] = []
     for table in tables:
@@ -160,7 +160,7 @@ def _refuse_other_election(table: Table, contest: ContestDefined) -> None:
 
 
 def _put(rows: _Rows, row: _Row) -> None:
-    """Files the row under its table. Overlapping documents repeat rows; one document must not."""
+    """Add the row to its table. Overlapping documents may repeat rows; a single document must not."""
     part = row.table.form.name
     name = {"resultados": "C_CODI_AGRUPOL", "totales": "AGRUPACION"}.get(part)
     line = row.text(name) if name else ""
@@ -182,7 +182,7 @@ def _put(rows: _Rows, row: _Row) -> None:
                 one.reject(
                     None,
                     "F203",
-                    f"says otherwise than {two}",
+                    f"contradicts {two}",
                     "every line once; two captures of one update are loaded one after the other",
                 )
             )
@@ -283,7 +283,7 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
 
 
 def _documents(rows: _Rows) -> tuple[Document, ...]:
-    """One for each file, with all its rows: a total of the country stands in several."""
+    """Return one document for each file, with all its rows: a national total is stated in several rows."""
     places: dict[str, tuple[Kept, list[int]]] = {}
     for row in rows.all():
         document = row.table.document

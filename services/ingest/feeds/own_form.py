@@ -1,8 +1,8 @@
-"""Our own tabular form: any contest's statements, columns named by the event's fields. Pure.
+"""Parse our own form of table: statements of any contest, in columns named by the event's fields. Pure.
 
-A row is one statement. Nested fields are written with a dot (`votes.peru-libre`, `sub_units.under_review_by_reason.ILLEGIBLE`,
-`published.turnout`); an empty cell, or a column left out, is not stated. Rows with one time are one publication. Only a
-unit that sums others has `sub_units`: a row of a sheet that states one is rejected.
+A row is one statement. Nested fields are written with a dot (`votes.peru-libre`,
+`sub_units.under_review_by_reason.ILLEGIBLE`, `published.turnout`). An empty cell or a missing column is not stated. Rows with
+the same time are one publication. Only an area has `sub_units`: a row of a sheet that states one is rejected.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ FORMS = (
 
 
 def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
-    """A snapshot for each stated time, in the order of time. Raises Refused when the document is another contest's."""
+    """Parse a snapshot for each stated time, in the order of time. Raises Refused for a document of another contest."""
     (table,) = tables
     _refuse_strange(table, contest)
     read = _reader(table, contest)
@@ -78,7 +78,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
 
 
 def _refuse_strange(table: Table, contest: ContestDefined) -> None:
-    """Figures in columns nobody reads would be lost in silence: the document is refused instead."""
+    """Refuse a document with unknown columns, whose figures would be lost silently, or of another contest."""
     document, form = table.document, table.form
     for column in table.header:
         kind = next((prefix for prefix in (_VOTES, _SHARE) if column.startswith(prefix)), None)
@@ -187,7 +187,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
 
 
 def _unit(cell: Callable[[str], str | None], kind: ReportingUnitType | None, contest: ContestDefined) -> ReportingUnit:
-    """An area's path and name come from the contest; a polling place or precinct states its own path."""
+    """Build the unit. An area's path and name come from the contest; a polling place or precinct states its own path."""
     unit_id = cell("unit_id")
     if unit_id is None or kind is None:
         missing = "unit_id" if unit_id is None else "unit_type"

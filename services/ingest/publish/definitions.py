@@ -41,7 +41,7 @@ class Definitions:
             return self._memory.contests[wanted.contest_id]
         if not revising and (differences := differing(wanted, known.definition)):
             raise IngestError(
-                f"{wanted.contest_id} is defined otherwise on the log, in {', '.join(differences)}; "
+                f"{wanted.contest_id} is defined differently on the log, in {', '.join(differences)}; "
                 "publish the change as a revision: escrutinio-ingest define CONTEST_FILE"
             )
         return known
@@ -83,7 +83,7 @@ class Definitions:
             if held is not None and held.event_id == definition.event_id:
                 return None
             if refused := definition_fault(definition, text_of(definition), held):
-                raise IngestError(f"{definition.contest_id} cannot be defined so: {refused.message}")
+                raise IngestError(f"{definition.contest_id} cannot be defined like this: {refused.message}")
             return definition
 
         self._delivery.define(missing)
