@@ -1,7 +1,7 @@
 """Serve the metrics of a running ingest (docs/metrics.md), whether it is live, and whether it has caught up.
 
-Place in the flow: beside it; `pipeline` and `watch` report facts to it, and the endpoint's thread only reads. Counters begin
-at 0 with each process; the times of the last update and heartbeat are read from the log with everything else.
+Place in the flow: beside it; `pipeline` and `watch` report facts to it, and the endpoint's thread only reads. Counters
+begin at 0 with each process; the times of the last update and heartbeat are read from the log with everything else.
 """
 
 import time
@@ -20,7 +20,7 @@ from schemas.rules import RULES, Finding
 
 
 class Metrics(Listener):
-    """Count the facts of a run. Labels are bounded: `contest` by what the operator loads, `kind` and `code` by the contract."""
+    """Count a run's facts. Labels are bounded: `contest` by what is loaded, `kind` and `code` by the contract."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.pulse = Pulse()

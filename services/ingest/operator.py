@@ -1,12 +1,12 @@
 """Correct or retract a bulletin as an operator, in two steps: `propose`, then `confirm`. Runs `pipeline` for one event.
 
-Place in the flow: beside `watch`, also while it runs, with the same archive. Proposing reads the log and archives the proposal;
-confirming archives the confirmation and publishes the one event. A crash before the publication leaves documents that no
-event names; confirming again publishes the event. After it, confirming again finds the event on the log.
+Place in the flow: beside `watch`, also while it runs, with the same archive. Proposing reads the log and archives the
+proposal; confirming archives the confirmation and publishes the one event. A crash before the publication leaves
+documents that no event names; confirming again publishes the event. After it, confirming again finds the event.
 
-Kafka has no "append if the log still ends here". The log is read to its end immediately before the event is sent. An event of
-the unit that still comes between has the same sequence as ours and comes first: readers then accept that one and report ours
-(F401). `Overtaken` is raised, and nothing of ours counts.
+Kafka has no "append if the log still ends here". The log is read to its end immediately before the event is sent. An
+event of the unit that still comes between has the same sequence as ours and comes first: readers then accept that one
+and report ours (F401). `Overtaken` is raised, and nothing of ours counts.
 """
 
 from datetime import datetime
@@ -71,7 +71,7 @@ def proposed(archive: Archive, code: str) -> tuple[Proposal, Kept]:
 def confirm(
     pipeline: Pipeline, archive: Archive, proposal: Proposal, document: Kept, operator: str, at: datetime
 ) -> None:
-    """Publish exactly what was proposed, once. Raises Overtaken when the log has changed; nothing of the proposal counts then."""
+    """Publish exactly what was proposed, once. Raises Overtaken when the log has changed: the proposal is then void."""
     if operator.split() == proposal.proposed_by.split():
         raise IngestError(
             f"{operator} proposed it, and cannot confirm it too: a second person must check it and confirm"

@@ -1,10 +1,10 @@
 """Run the stages of ingest: `fetch → archive → parse → compare → send`.
 
-Place in the flow: all of it. `sources.documents` reads documents, `publish.memory` knows what the log says, `news.changes`
-finds what is new, `publish.delivery` sends it, `publish.definitions` keeps the contest's definition; none of them knows the
-pipeline. A batch of documents is parsed, compared and checked completely before its first event is sent. The order of sending
-is events, rejections, heartbeats, and then a move of the counting level: each follows from the log and the documents alone,
-so after a crash between any two, running the same again sends the rest.
+Place in the flow: all of it. `sources.documents` reads documents, `publish.memory` knows what the log says,
+`news.changes` finds what is new, `publish.delivery` sends it, `publish.definitions` keeps the contest's definition;
+none of them knows the pipeline. A batch of documents is parsed, compared and checked completely before its first event
+is sent. The order of sending is events, rejections, heartbeats, and then a move of the counting level: each follows
+from the log and the documents alone, so after a crash between any two, running the same again sends the rest.
 """
 
 import threading
@@ -35,7 +35,7 @@ from schemas.types import ReportingUnitType
 
 
 class Pipeline:
-    """One ingest at work. Use as a context manager: entering it reads the log, and publishes the contest if it is new."""
+    """One ingest at work. Use as a context manager: entering reads the log, and publishes the contest if it is new."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Pipeline:
         Args:
             definition: The contest's file; None for the log's only contest.
             stop: Set to stop after the current batch, or while waiting for a broker.
-            revising: Accept a log that defines the contest differently: `revise` is about to publish the file's definition.
+            revising: Accept a log that defines the contest differently: `revise` is about to publish the file's.
             log_each: Log every new event and rejection, for users who do not wait for the report.
             following: A unit whose accepted events are kept in `memory.followed`.
         """

@@ -1,14 +1,14 @@
 """Watch a folder and load what appears in it, until asked to stop.
 
-A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not cure ends the watch
-with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has events of a newer
-release (IngestError), a topic that is missing or could lose events (TopicRefused), an event that the broker refuses
-repeatedly (DeliveryFailed).
+A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not cure ends the
+watch with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has events
+of a newer release (IngestError), a topic that is missing or could lose events (TopicRefused), an event that the broker
+refuses repeatedly (DeliveryFailed).
 
-Place in the flow: around all of it, on election night. A file is read once its size and time stayed the same between two
-looks. Tables of a publication may arrive one by one: what is complete is published, and the rest is waited for. Tables that
-arrived earlier only add what the new ones lack: a second capture of an update stands by itself. A crash leaves nothing of its
-own: the next start looks at every file again, and the log says what is still news.
+Place in the flow: around all of it, on election night. A file is read once its size and time stayed the same between
+two looks. Tables of a publication may arrive one by one: what is complete is published, and the rest is waited for.
+Tables that arrived earlier only add what the new ones lack: a second capture of an update stands by itself. A crash
+leaves nothing of its own: the next start looks at every file again, and the log says what is still news.
 """
 
 import threading
@@ -32,7 +32,10 @@ _Part = tuple[str, str, datetime | str]
 
 @dataclass(slots=True)
 class Watch:
-    """A folder under watch. `every_s`: seconds between looks; `alive_every_s`: between log lines that say it is alive."""
+    """A folder under watch.
+
+    `every_s`: seconds between looks; `alive_every_s`: between log lines that say it is alive.
+    """
 
     pipeline: Pipeline
     folder: Path
@@ -64,7 +67,10 @@ class Watch:
         self.progress.say("stopped as asked")
 
     def look(self) -> bool:
-        """Look at the folder once and load the files that are new and complete. Returns False when it cannot be read."""
+        """Look at the folder once and load the files that are new and complete.
+
+        Returns False when it cannot be read.
+        """
         listener, report = self.pipeline.listener, self.pipeline.report
         try:
             ready = self._unchanging()

@@ -1,8 +1,8 @@
 """Parse ONPE's bulletins: four tables (resultados, totales, resumen, participacion), national or by district. Pure.
 
-A publication is the rows of all four tables with the same `updated`. The national tables have one such row (or one for each
-candidate or total), the district tables one for each district. A figure in two tables must be equal in both. ONPE's words and
-ours: schemas/types.py. ONPE leaves `TOTAL DE VOTOS VÁLIDOS` out where it would be 0: it is then not stated.
+A publication is the rows of all four tables with the same `updated`. The national tables have one such row (or one for
+each candidate or total), the district tables one for each district. A figure in two tables must be equal in both.
+ONPE's words and ours: schemas/types.py. `TOTAL DE VOTOS VÁLIDOS` is missing where it would be 0: it is then not stated.
 """
 
 from collections import defaultdict
@@ -90,6 +90,10 @@ class _Row:
     def text(self, column: str) -> str:
         return self.table.rows[self.index][self.table.column(column)]
 
+    @property
+    def where(self) -> str:
+        return f"{self.table.document.uri}, {self.table.place(self.index)}"
+
     def count(self, column: str) -> int:
         return whole(self.text(column), column)
 
@@ -153,7 +157,8 @@ def _refuse_other_election(table: Table, contest: ContestDefined) -> None:
             raise Refused(
                 refuse(
                     table.document, "F301",
-                    f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of {contest.contest_id}: a table of another election?",
+                    f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of "
+                    f"{contest.contest_id}: a table of another election?",
                     f"one of {known}",
                 )
             )  # fmt: skip
@@ -173,16 +178,15 @@ def _put(rows: _Rows, row: _Row) -> None:
     )
     if same and other.table is not row.table:
         return
-    where = f"{other.table.document.uri}, {other.table.place(other.index)}"
     if same:
-        rows.clashes.append(row.reject(None, "F203", f"repeats {where}", "every line once"))
+        rows.clashes.append(row.reject(None, "F203", f"repeats {other.where}", "every line once"))
     else:
-        for one, two in ((row, where), (other, f"{row.table.document.uri}, {row.table.place(row.index)}")):
+        for one, two in ((row, other), (other, row)):
             rows.clashes.append(
                 one.reject(
                     None,
                     "F203",
-                    f"contradicts {two}",
+                    f"contradicts {two.where}",
                     "every line once; two captures of one update are loaded one after the other",
                 )
             )
@@ -318,13 +322,13 @@ def _agree(summary: _Row, turnout: _Row, cast: _Row | None) -> None:
         if _count(summary, column) != _count(turnout, column):
             raise _Bad(
                 summary, column, "F205",
-                f"resumen says {summary.text(column)}, participacion {turnout.text(column)} ({turnout.table.document.uri}, {turnout.table.place(turnout.index)})",
+                f"resumen says {summary.text(column)}, participacion {turnout.text(column)} ({turnout.where})",
                 "the same figure in both tables of one update",
             )  # fmt: skip
     if cast is not None and _count(cast, "TOTAL_VOTOS") != _count(summary, "TOT_CIUDADANOS_VOTARON"):
         raise _Bad(
             summary, "TOT_CIUDADANOS_VOTARON", "F205",
-            f"resumen says {summary.text('TOT_CIUDADANOS_VOTARON')}, totales {cast.text('TOTAL_VOTOS')} ({cast.table.document.uri}, {cast.table.place(cast.index)})",
+            f"resumen says {summary.text('TOT_CIUDADANOS_VOTARON')}, totales {cast.text('TOTAL_VOTOS')} ({cast.where})",
             "the same figure in both tables of one update",
         )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Parse our own form of table: statements of any contest, in columns named by the event's fields. Pure.
 
 A row is one statement. Nested fields are written with a dot (`votes.peru-libre`,
-`sub_units.under_review_by_reason.ILLEGIBLE`, `published.turnout`). An empty cell or a missing column is not stated. Rows with
-the same time are one publication. Only an area has `sub_units`: a row of a sheet that states one is rejected.
+`sub_units.under_review_by_reason.ILLEGIBLE`, `published.turnout`). An empty cell or a missing column is not stated.
+Rows with the same time are one publication. Only an area has `sub_units`: a row of a sheet that states one is rejected.
 """
 
 from collections.abc import Callable, Sequence
@@ -187,7 +187,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
 
 
 def _unit(cell: Callable[[str], str | None], kind: ReportingUnitType | None, contest: ContestDefined) -> ReportingUnit:
-    """Build the unit. An area's path and name come from the contest; a polling place or precinct states its own path."""
+    """Build the unit. An area's path and name come from the contest; a sheet's row states its own path."""
     unit_id = cell("unit_id")
     if unit_id is None or kind is None:
         missing = "unit_id" if unit_id is None else "unit_type"

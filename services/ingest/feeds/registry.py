@@ -1,8 +1,8 @@
 """Turn documents into statements: one adapter for each form of a source. Pure (bytes in, values out).
 
-`recognise` reads a document's rows and names its form, `plan` groups the documents of one publication and orders the groups,
-`parse` makes statements of the rows. A fault of a document refuses all of it and the documents it is read with; a fault of a
-row refuses that row.
+`recognise` reads a document's rows and names its form, `plan` groups the documents of one publication and orders the
+groups, `parse` makes statements of the rows. A fault of a document refuses all of it and the documents it is read with;
+a fault of a row refuses that row.
 """
 
 import csv
@@ -29,7 +29,7 @@ TOGETHER = (bulletins.NATIONAL, bulletins.DISTRICTS)
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """A document whose form is known: its family, the name of its table, and the times it states (empty if it states none).
+    """A document whose form is known: its family, its table's name, and the times it states (possibly none).
 
     A time is an instant, however it is spelled. A text that is not a time stands for itself; its rows will be rejected.
     """
@@ -41,7 +41,7 @@ class Recognised:
     size: int
     """Characters of the unpacked document."""
     content: Table | Rejection | None
-    """The rows, or why the document is refused. None when they were dropped to save memory: `parse` reads them again."""
+    """The rows, or why the document is refused. None when dropped to save memory: `parse` reads them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
 
 
 def parse(batch: Batch, contest: ContestDefined) -> tuple[Snapshot, ...]:
-    """Parse a batch into snapshots, ordered by time. Of a refused batch: one snapshot that holds only the rejections."""
+    """Parse a batch into snapshots, ordered by time; a refused batch into one that holds only the rejections."""
     tables, refused = [], []
     for part in batch.parts:
         content = _content(part)

@@ -1,8 +1,8 @@
 """Parse ONPE's tally sheets (actas), one in each row, in the two forms in which they were collected. Pure.
 
-`acta` is the form of the dated captures (mesa numbers without leading zeros, `NA` for what is not stated, time of capture in
-`descargado`); `acta-final` that of the final file (columns `v2_…`, no time). Neither states an official time. A sheet that is
-pending or still being typed in states no votes, although the file prints zeros.
+`acta` is the form of the dated captures (mesa numbers without leading zeros, `NA` for what is not stated, time of
+capture in `descargado`); `acta-final` that of the final file (columns `v2_…`, no time). Neither states an official
+time. A sheet that is pending or still being typed in states no votes, although the file prints zeros.
 """
 
 from collections.abc import Callable, Sequence
@@ -114,7 +114,8 @@ def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefi
         if code not in contest.by_external_id:
             raise Refused(
                 refuse(
-                    table.document, "F301", f"row 1: column {column} counts votes for {code}, which {contest.contest_id} does not have: a table of another election?",
+                    table.document, "F301", f"row 1: column {column} counts votes for {code}, which {contest.contest_id} does not have: "
+                    "a table of another election?",
                     f"votes for {', '.join(contest.by_external_id)}",
                 )
             )  # fmt: skip
@@ -133,7 +134,7 @@ def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefi
 
 
 def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
-    """Reject repeated mesas: of equal rows all but the first, of differing rows all. Returns the rejected rows' numbers too."""
+    """Reject repeated mesas: of equal rows all but the first, of differing rows all. Returns their indexes too."""
     at = table.column(columns.mesa)
     number = table.header.index("rowid") if "rowid" in table.header else None
 

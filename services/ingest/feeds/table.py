@@ -157,7 +157,7 @@ def seen(text: str, column: str, document: Kept) -> datetime:
 
 
 def percent(text: str, column: str) -> str:
-    """Read a percentage, rounded to the three decimals that the office publishes: files hold 50.269000000000005 for 50.269."""
+    """Read a percentage, rounded to the office's three decimals: files hold 50.269000000000005 for 50.269."""
     try:
         value = Decimal(text).quantize(_THOUSANDTH)
     except InvalidOperation:
@@ -260,7 +260,8 @@ def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Tabl
     if not text.endswith("\n"):
         raise Refused(
             refuse(
-                document, "F207", f"row {text.count(chr(10)) + 1}: the file does not end with a line end, so its last row may be cut off",
+                document, "F207", f"row {text.count(chr(10)) + 1}: the file does not end with a line end, "
+                "so its last row may be cut off",
                 "a whole file; fetch it again, or if it is whole, add a line end",
             )
         )  # fmt: skip

@@ -1,31 +1,32 @@
 """Find what is new in statements, compared with what the log says, and make it the next events of the units. Pure.
 
-Place in the flow: between the adapters and `publish`; the heart of ingest. The memory that it compares with is rebuilt from
-the log, so a crash loses nothing: what was published is known from the log, and what was not is found to be news again.
+Place in the flow: between the adapters and `publish`; the heart of ingest. The memory that it compares with is rebuilt
+from the log, so a crash loses nothing: what was published is known from the log, and what was not is news again.
 
 A unit's statements are ordered by the office's own time (`stated_at`), its events by `sequence`. A statement is
 
 - KNOWN when its figures are already published for that time, or are valid there and later ones were published since;
 - a HEARTBEAT when it repeats the latest figures under a later time: the office published and changed nothing;
-- NEWS otherwise, also when it is late: a unit's state is that of its highest (stated_at, sequence), so a late statement adds
-  to the history before what was published for a later time.
+- NEWS otherwise, also when it is late: a unit's state is that of its highest (stated_at, sequence), so a late statement
+  adds to the history before what was published for a later time.
 
-What a later document only repeated was not published for its own time, so after a late statement with other figures that
-document must be read again: it is then news. Such news is counted as late, and the callers read again.
+What a later document only repeated was not published for its own time, so after a late statement with other figures
+that document must be read again: it is then news. Such news is counted as late, and the callers read again.
 
-Figures published for a time are not published for it again, even when other figures came between: an office that returns to
-earlier figures without a later time is indistinguishable from an old copy of its document, and only such copies are common.
+Figures published for a time are not published for it again, even when other figures came between: an office that
+returns to earlier figures without a later time is indistinguishable from an old copy of its document, and only such
+copies are common.
 
-A new or changed note of the office is news; the same figures without the note only repeat. After a retraction, which has no
-figures, any statement is news.
+A new or changed note of the office is news; the same figures without the note only repeat. After a retraction, which
+has no figures, any statement is news.
 
-What an *operator* replaced (basis OPERATOR, corrected or retracted) is held back: a statement that follows the operator's in
-official time and repeats exactly the replaced figures is rejected as F208, logged, and kept in `results.rejected`. An office
-states every sheet again with each publication, so otherwise a correction would last until the next one, and figures that
-newsrooms were asked to withdraw would silently return. Other figures are news as ever and chain on the operator's event; so
-are the same figures with a note of the office. If the office stands by its figures, an operator states them again. The
-operator's own figures are a heartbeat when the office repeats them. Once the office states something else, later statements
-are compared with that.
+What an *operator* replaced (basis OPERATOR, corrected or retracted) is held back: a statement that follows the
+operator's in official time and repeats exactly the replaced figures is rejected as F208, logged, and kept in
+`results.rejected`. An office states every sheet again with each publication, so otherwise a correction would last until
+the next one, and figures that newsrooms were asked to withdraw would silently return. Other figures are news as ever
+and chain on the operator's event; so are the same figures with a note of the office. If the office stands by its
+figures, an operator states them again. The operator's own figures are a heartbeat when the office repeats them. Once
+the office states something else, later statements are compared with that.
 
 News by which the unit adds less to the count is CORRECTED, INFERRED: published, never smoothed.
 """
@@ -60,7 +61,7 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Changes:
-    """What is new in a batch of snapshots. `units`: the memory after its events, to be adopted once they are on the log."""
+    """The news of a batch of snapshots. `units`: the memory after its events, for `adopt` once they are on the log."""
 
     events: list[CountUpdate] = field(default_factory=list)
     findings: list[tuple[CountUpdate, Finding]] = field(default_factory=list)
@@ -94,7 +95,7 @@ def adopt(memory: ContestMemory, changes: Changes) -> None:
 
 
 def published(attempts: Sequence[Changes], memory: ContestMemory) -> Changes:
-    """Return what several attempts to send the same snapshots put on the log. `memory`: the log after the last attempt."""
+    """Return what several attempts to send the same snapshots put on the log. `memory`: the log after the last."""
     last = attempts[-1]
     if len(attempts) == 1:
         return last
@@ -170,7 +171,7 @@ def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Change
 
 
 def compare(unit: UnitMemory | None, stated_at: datetime, now: Figures) -> tuple[Outcome, Said | None]:
-    """Compare figures stated for a time with a unit's history. Returns the outcome, and the statement that they follow in time."""
+    """Compare figures stated for a time with a unit's history. Returns also the statement that they follow in time."""
     if unit is None:
         return Outcome.NEWS, None
     said = unit.said
@@ -202,7 +203,7 @@ def _was_heard(
 
 
 def _hear(statement: Statement, repeated: Said, *, single: bool, memory: ContestMemory, changes: Changes) -> None:
-    """Add one heartbeat for a publication without news: of its unit, or of the whole contest when it has several units."""
+    """Add one heartbeat for a publication without news: of its only unit, or of the whole contest."""
     root = memory.definition.root
     heartbeat = named(
         FeedStatus(

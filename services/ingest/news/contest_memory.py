@@ -1,8 +1,8 @@
 """Remember what the log says of a contest: its definition, the chain of each unit, the heartbeats. Pure.
 
-Place in the flow: filled from the log by `publish.memory`, compared with by `changes`. It is rebuilt from the log at each
-start, so a crash loses nothing of it. It accepts exactly those events that the aggregator accepts (`schemas.chain`), so that
-the next event continues the chain that readers see, also after a gap, a fork or a forgery.
+Place in the flow: filled from the log by `publish.memory`, compared with by `changes`. It is rebuilt from the log at
+each start, so a crash loses nothing of it. It accepts exactly those events that the aggregator accepts
+(`schemas.chain`), so that the next event continues the chain that readers see, also after a gap, a fork or a forgery.
 """
 
 from dataclasses import dataclass, field
@@ -48,10 +48,9 @@ class ContestMemory:
     units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
     heartbeats: set[tuple[UnitKey, datetime, UUID]] = field(default_factory=set)
     heard: dict[UnitKey, datetime] = field(default_factory=dict)
-    """The latest time for which a unit only repeated itself, as known from this run or from the unit's own heartbeats."""
+    """The latest time for which a unit only repeated itself, as known from this run or its own heartbeats."""
     unchained: int = 0
-    """Events on the log that readers do not accept: forged, broken, repeated or forked. Readers report them; here they are
-    ignored."""
+    """Events on the log that readers do not accept, but report: forged, broken, repeated or forked. Ignored here."""
 
     def hear(self, heartbeat: FeedStatus) -> None:
         """Remember a heartbeat."""
@@ -99,7 +98,7 @@ def extended_by(unit: UnitMemory | None, event: CountUpdate, now: Figures | None
 
 
 def _taken_back(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> tuple[Figures, ...]:
-    """Return the figures that an operator's event replaces, and those that the replaced event had replaced; never its own."""
+    """Return the figures that an operator's event and the event that it replaces have replaced; never its own."""
     correction = event.correction
     if unit is None or correction is None or correction.basis is not CorrectionBasis.OPERATOR:
         return ()

@@ -1,7 +1,7 @@
 """Decide which definition of a contest comes next: the file's, a revision of it, or a move of the counting level. Pure.
 
-Place in the flow: `publish.definitions` publishes what is decided here. Every decision follows from the log and the contest's
-file alone, so it is the same after a crash.
+Place in the flow: `publish.definitions` publishes what is decided here. Every decision follows from the log and the
+contest's file alone, so it is the same after a crash.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ def next_revision(
     """Make the file's definition the contest's next revision. Returns None when nothing would change.
 
     Args:
-        effective_at: From which official time it holds. Default: as the known definition's, or when the level moves, the
-            time at which the last of its units was first stated.
+        effective_at: From which official time it holds. Default: as the known definition, or if the level moves, from
+            when the last of its units was first stated.
         level: The counting level to move to, by an operator's decision. Default: the level stays.
 
     Raises:
@@ -73,7 +73,7 @@ def moved_level(memory: ContestMemory) -> ContestDefined | None:
 
 
 def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
-    """List the fields in which two definitions differ, except their place in the chain and how far the level has moved."""
+    """List the fields in which two definitions differ, except their place in the chain and the level reached."""
     own = {"event_id", "revision", "previous_event_id", "counting_level", "later_counting_levels", "effective_at"}
     differ = [
         name
@@ -89,7 +89,7 @@ def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
 def complete(
     levels: tuple[ReportingUnitType, ...], definition: ContestDefined, memory: ContestMemory
 ) -> tuple[ReportingUnitType, ...]:
-    """Return the levels from the last complete one on: all of its expected units are stated. Empty when none is complete."""
+    """Return the levels from the last one on of which every expected unit is stated; none if there is no such level."""
     for at in reversed(range(len(levels))):
         if 0 < expected(levels[at], definition) <= memory.count(levels[at]):
             return levels[at:]

@@ -14,7 +14,7 @@ _SUB_UNITS = tuple(SubUnits.model_fields)
 
 
 class Figures(NamedTuple):
-    """Everything in which two statements can differ. `valid` is as stated, else the sum of the votes if all are stated."""
+    """Everything in which two statements can differ. `valid`: as stated, else the sum of the votes if all are stated."""
 
     area_path: tuple[str, ...]
     count_status: CountStatus
@@ -49,8 +49,9 @@ def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
                 break
             valid += n
     return Figures(
-        path, status, source_status, reason, tuple(sorted(votes.items())), counts.ballots_cast, valid, counts.blank_votes,
-        counts.invalid_votes, counts.challenged_votes, counts.registered_voters, counts.registered_voters_counted, sub, note,
+        path, status, source_status, reason, tuple(sorted(votes.items())), counts.ballots_cast, valid,
+        counts.blank_votes, counts.invalid_votes, counts.challenged_votes, counts.registered_voters,
+        counts.registered_voters_counted, sub, note,
     )  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def _flat(sub: SubUnits | None) -> tuple[object, ...] | None:
 
 
 def repeats(earlier: Figures | None, now: Figures) -> bool:
-    """Say whether `now` states nothing new. A missing note does not withdraw one: most forms have no place for a note."""
+    """Say whether `now` states nothing new. A missing note withdraws none: most forms have no place for a note."""
     if earlier is not None and earlier.office_note is not None and now.office_note is None:
         earlier = earlier._replace(office_note=None)
     return earlier == now
@@ -88,7 +89,7 @@ def adds(f: Figures, states: Collection[CountStatus]) -> dict[str, int | None]:
 
 
 def decrease(earlier: Figures, now: Figures, ballot: tuple[str, ...], states: Collection[CountStatus]) -> str:
-    """List the figures by which the unit adds less to the count than before: `peru-libre −90, counted −1`; empty if none."""
+    """List the figures by which the unit adds less to the count than before, as `peru-libre −90, counted −1`."""
     before, after = adds(earlier, states), adds(now, states)
     lost = None if now.count_status in states else 0  # not stated is not zero; not counted is
     decreases = []

@@ -1,14 +1,16 @@
 """Build an operator's correction: its event, what it changes, and the document that two people sign by name. Pure.
 
-Place in the flow: beside the adapters. What the office states becomes news in `changes`; what an operator decides becomes
-exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, and only if the log still is what the operator saw.
+Place in the flow: beside the adapters. What the office states becomes news in `changes`; what an operator decides
+becomes exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, and only if the log still is what the
+operator saw.
 
 A `Proposal` is a document in the archive: the event in full, the names, and the figures before and after. The code that
-confirms it is the beginning of its SHA-256, so nothing in it can change between the two steps. The event's `source` names that
-document, the confirmation, and the table of figures if one was given.
+confirms it is the beginning of its SHA-256, so nothing in it can change between the two steps. The event's `source`
+names that document, the confirmation, and the table of figures if one was given.
 
-The event is stated for the time of the one it replaces, and stands in its place for questions about that time. Where the
-office states no time, it is valid from when it was proposed. A retraction repeats the figures it retracts and adds nothing.
+The event is stated for the time of the one it replaces, and stands in its place for questions about that time. Where
+the office states no time, it is valid from when it was proposed. A retraction repeats the figures it retracts and adds
+nothing.
 """
 
 import json
@@ -56,7 +58,7 @@ class Difference(Frozen):
 
 
 class Proposal(Frozen):
-    """The proposal as a document. Of its `event`, the documents lack the proposal and the confirmation: see `confirmed`."""
+    """The proposal as a document. Its `event` does not name the proposal and the confirmation yet: see `confirmed`."""
 
     format: Text = "escrutinio.operator-proposal.1"
     proposed_by: Id
@@ -65,11 +67,11 @@ class Proposal(Frozen):
     stated: tuple[Difference, ...]
     """Every figure in which the event differs from the one that it replaces."""
     count: tuple[Difference, ...]
-    """Every figure in which the unit's contribution to the count changes; empty when another statement stays its state."""
+    """Every figure in which the unit's contribution to the count changes; empty when its state stays another one."""
     areas: tuple[Id, ...]
     """The areas to which the unit contributes, outermost first."""
     is_counted: bool
-    """Whether units of its type are added up. If not, the totals of its areas stay, and the statement beside them changes."""
+    """Whether units of its type are added up; if not, only the statement beside the totals of its areas changes."""
     findings: tuple[Text, ...]
     event: CountUpdate
 
@@ -96,7 +98,7 @@ class Proposal(Frozen):
             if self.is_counted:
                 yield f"the totals of these areas change: {where}"
             else:
-                yield f"units of this type are not added up; the statement beside the computed totals changes, of: {where}"
+                yield f"units of this type are not added up; the statement beside these totals changes: {where}"
         for finding in self.findings:
             yield f"published with a finding: {finding}"
 
@@ -237,16 +239,16 @@ def confirmed(proposal: Proposal, document: Kept, confirmation: Kept) -> CountUp
 
 
 def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Changes:
-    """Return the event as a change; no change when the log has it. Raises Overtaken when the log is not what the operator saw."""
+    """Return the event as a change, or no change when the log has it. Raises Overtaken when the log has changed."""
     unit, contest = memory.units.get(event.unit), memory.definition
     if unit is not None and any(said.event_id == event.event_id for said in unit.said):
         return Changes(statements=1, known=1)
     at = (unit.sequence, unit.event_id) if unit is not None else (0, None)
     if at != (event.sequence - 1, event.previous_event_id):
         raise Overtaken(
-            f"{event.unit} has changed since this was proposed: its last event is {at[1]} (sequence {at[0]}), the operator "
-            f"saw {event.previous_event_id} (sequence {event.sequence - 1}). The proposal does not count and will not be sent "
-            "again; check the office's latest statement, and propose again"
+            f"{event.unit} has changed since this was proposed: its last event is {at[1]} (sequence {at[0]}), the "
+            f"operator saw {event.previous_event_id} (sequence {event.sequence - 1}). The proposal does not count and "
+            "will not be sent again; check the office's latest statement, and propose again"
         )
     if contest.event_id != definition:
         raise Overtaken(

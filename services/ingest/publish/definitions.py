@@ -1,7 +1,7 @@
 """Publish the definition of a contest, its revisions, and the moves of its counting level.
 
-Place in the flow: at the start, and after each batch. What is published is decided in `news.definitions`. A crash before it
-leaves the definition out, and the next run publishes it.
+Place in the flow: at the start, and after each batch. What is published is decided in `news.definitions`. A crash
+before it leaves the definition out, and the next run publishes it.
 """
 
 from datetime import datetime
@@ -29,9 +29,9 @@ class Definitions:
         self._report, self._listener, self._progress = report, listener, progress
 
     def choose(self, wanted: ContestDefined | None, *, revising: bool) -> ContestMemory:
-        """Return the contest of the file, or without a file the log's only contest. Publishes a definition new to the log.
+        """Return the file's contest, and publish it if it is new to the log; without a file, the log's only contest.
 
-        Raises IngestError when the log defines the contest differently, unless `revising`: the caller is about to publish it.
+        Raises IngestError when the log defines the contest differently, unless the caller is `revising` it.
         """
         if wanted is None:
             return only_contest(self._memory.contests)
@@ -53,7 +53,7 @@ class Definitions:
         effective_at: datetime | None,
         counting_level: ReportingUnitType | None,
     ) -> bool:
-        """Publish the file's definition as the contest's next revision; see `next_revision`. False when nothing changes."""
+        """Publish the contest's next revision; see `next_revision`. Returns False when nothing changes."""
         revision = next_revision(definition, contest, effective_at, counting_level)
         if revision is None:
             return False

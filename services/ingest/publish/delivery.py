@@ -1,7 +1,7 @@
 """Send changes to the topics, and read the log again whenever it is not certain what arrived.
 
-Place in the flow: the last stage. The order is events, rejections, heartbeats. A crash between any two leaves a first part
-of them; each follows from the log and the documents alone, so the next run sends the rest.
+Place in the flow: the last stage. The order is events, rejections, heartbeats. A crash between any two leaves a first
+part of them; each follows from the log and the documents alone, so the next run sends the rest.
 """
 
 import random
@@ -63,8 +63,8 @@ class Delivery:
     def publish(self, contest: ContestMemory, compare: Callable[[], Changes], name: str) -> Changes:
         """Send what `compare` finds to be new. Returns what of it is on the log.
 
-        `compare` is called again after a failed delivery, and when another writer's events came before ours: the log says
-        what is still new. `name` describes the changes in log lines.
+        `compare` is called again after a failed delivery, and when another writer's events came before ours: the log
+        says what is still new. `name` describes the changes in log lines.
         """
         attempts: list[Changes] = []
         failed, done = 0, False
@@ -87,7 +87,7 @@ class Delivery:
         return published(attempts, contest)
 
     def define(self, missing: Callable[[], ContestDefined | None]) -> None:
-        """Send the definition that `missing` returns and read the log on, until it returns None: the log has the definition."""
+        """Send the definition that `missing` returns and read the log on, until it returns None: the log has it."""
         failed = 0
         while (definition := missing()) is not None:
             try:
@@ -107,10 +107,10 @@ class Delivery:
                 self._wait()
 
     def _send_changes(self, contest: ContestMemory, found: Changes) -> tuple[int, bool]:
-        """Send one attempt. Returns how many of the sent events do not count, and whether all that counts is on the log.
+        """Send one attempt. Returns how many sent events do not count, and whether all that counts is on the log.
 
-        When another writer is using the log, `found` keeps the events that count where we put them: the other may have put
-        the same ones before ours, and then no more are sent.
+        When another writer is using the log, `found` keeps the events that count where we put them: the other may have
+        put the same ones before ours, and then no more are sent.
         """
         names = self._connection.names
         # A crash here, or anywhere in the sending, leaves a first part of the events; the next run sends the rest.
@@ -168,8 +168,8 @@ class Delivery:
             self._progress.say(f"and {len(events) - SHOWN:,} more events")
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
-        """Say whether our events, and no others, follow what was read. If so, moves the memory's offsets past them: they
-        will not be read back, so the caller must adopt them at once."""
+        """Say whether our events, and no others, follow what was read. If so, moves the memory's offsets past them:
+        they will not be read back, so the caller must adopt them at once."""
         places = self._memory.next_offsets
         if not follow(places, offsets):
             return False

@@ -1,7 +1,7 @@
 """Remember what the log says: contests, rejections, and when each document was first seen.
 
-Place in the flow: read at the start, after a failed delivery, and when another writer was there. The log is ingest's only
-memory: a crash loses nothing of it, and the next start reads it again.
+Place in the flow: read at the start, after a failed delivery, and when another writer was there. The log is ingest's
+only memory: a crash loses nothing of it, and the next start reads it again.
 """
 
 from datetime import datetime
@@ -72,7 +72,8 @@ class Memory:
     def read(self) -> None:
         """Read on to the end: the log, then the rejections, then the heartbeats.
 
-        Raises IngestError at an event of a newer release: without it, the next event of its unit would follow the wrong one.
+        Raises IngestError at an event of a newer release: without it, the next event of its unit would follow the wrong
+        one.
         """
         for record in self._log.to_end():
             self._read_event(record)
@@ -126,6 +127,9 @@ class Memory:
             self._note_first_seen(event.document_sha256, event)
 
     def _note_first_seen(self, sha256: str, event: CountUpdate | FeedStatus) -> None:
-        """Note when an undated document was first seen. Where its events disagree, its rows state the time themselves."""
+        """Note when an undated document was first seen.
+
+        Where its events disagree, its rows state the time themselves.
+        """
         if event.reported_at is None and self.first_seen.setdefault(sha256, event.observed_at) != event.observed_at:
             self.first_seen[sha256] = None

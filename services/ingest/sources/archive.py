@@ -1,10 +1,10 @@
 """Archive every fetched document by the SHA-256 of its bytes: `ab/abcdef…`, with a note `ab/abcdef….json`.
 
-Place in the flow: between fetching and parsing, so that every published event names bytes that are already safe. The archive
-is trusted as evidence, not as memory: its loss costs the original documents, never an event.
+Place in the flow: between fetching and parsing, so that every published event names bytes that are already safe. The
+archive is trusted as evidence, not as memory: its loss costs the original documents, never an event.
 
-A crash leaves at most a temporary file, which the next start removes, or bytes without their note, which the next `keep` of
-the same bytes writes. The lock is the operating system's and ends with the process.
+A crash leaves at most a temporary file, which the next start removes, or bytes without their note, which the next
+`keep` of the same bytes writes. The lock is the operating system's and ends with the process.
 """
 
 import fcntl

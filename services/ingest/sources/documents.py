@@ -1,7 +1,7 @@
 """Fetch documents, archive them, and read them: the stages `fetch`, `archive` and `parse`.
 
-Place in the flow: the first half of a run. What is read is already safe in the archive; nothing is published yet, so a crash
-here leaves at most an archived document, which the next run reads again.
+Place in the flow: the first half of a run. What is read is already safe in the archive; nothing is published yet, so a
+crash here leaves at most an archived document, which the next run reads again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from ingest.sources.archive import Archive
 from schemas.contest import ContestDefined
 
 _HELD = 64 << 20
-"""Characters of documents whose rows stay in memory between `read` and `parse`, some 5 bytes of memory each; the rows of
-further documents are dropped and read again."""
+"""Characters of documents whose rows stay in memory between `read` and `parse`, some 5 bytes of memory each; the rows
+of further documents are dropped and read again."""
 
 
 class Documents:
@@ -39,7 +39,10 @@ class Documents:
         return found
 
     def read(self, path: Path, observed_at: datetime | None = None) -> Recognised | Rejection:
-        """Fetch and archive a document and read its rows. Returns a rejection when it is unreadable or of no known form."""
+        """Fetch and archive a document and read its rows.
+
+        Returns a rejection when it is unreadable or of no known form.
+        """
         recognised = registry.recognise(self._archive.keep(folder.fetch(path, observed_at), self._first_seen))
         if isinstance(recognised, Rejection):
             return recognised

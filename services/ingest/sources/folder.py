@@ -76,7 +76,8 @@ def now() -> datetime:
 
 
 def uri(path: Path) -> str:
-    """Return the path as given; of a path outside the working folder only its last folder and name, since events are public.
+    """Return the path as given; of a path outside the working folder only its last folder and name, since events are
+    public.
 
     Bytes that are not UTF-8 become U+FFFD: events are UTF-8.
     """
