@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ingest.feeds.registry import Batch, Recognised
 from ingest.feeds.statement import Rejection, Snapshot
@@ -82,10 +81,8 @@ class Pipeline:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
 
     def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
         """Load the documents under `paths`, in the order of the times they state, and report the result.

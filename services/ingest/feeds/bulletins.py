@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement, refuse
+from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement
 from ingest.feeds.table import FITTING, BadCell, Form, Refused, Table, instant, percent, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
@@ -155,13 +155,12 @@ def _refuse_other_election(table: Table, contest: ContestDefined) -> None:
         if row[at] not in contest.by_external_id:
             known = ", ".join(f"{code} ({s.party})" for code, s in contest.by_external_id.items())
             raise Refused(
-                refuse(
-                    table.document, "F301",
-                    f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of "
-                    f"{contest.contest_id}: a table of another election?",
-                    f"one of {known}",
-                )
-            )  # fmt: skip
+                table.document,
+                "F301",
+                f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of "
+                f"{contest.contest_id}: a table of another election?",
+                f"one of {known}",
+            )
 
 
 def _put(rows: _Rows, row: _Row) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement, refuse
+from ingest.feeds.statement import Rejection, Snapshot, Statement
 from ingest.feeds.table import BadCell, Form, Refused, Table, fitting, instant, percent, seen, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, PublishedPercentages, ReportingUnit, SubUnits
@@ -84,33 +84,27 @@ def _refuse_strange(table: Table, contest: ContestDefined) -> None:
         kind = next((prefix for prefix in (_VOTES, _SHARE) if column.startswith(prefix)), None)
         if kind is not None and column.removeprefix(kind) not in contest.selection_ids:
             raise Refused(
-                refuse(
-                    document,
-                    "F301",
-                    f"row 1: column {column} names no selection of {contest.contest_id}: a table of another election?",
-                    f"one of {', '.join(contest.selection_ids)}",
-                )
+                document,
+                "F301",
+                f"row 1: column {column} names no selection of {contest.contest_id}: a table of another election?",
+                f"one of {', '.join(contest.selection_ids)}",
             )
         if column.startswith(_REASON) and column.removeprefix(_REASON) not in list(ReviewReason):
             raise Refused(
-                refuse(document, "F207", f"row 1: column {column} names no reason", f"one of {', '.join(ReviewReason)}")
+                document, "F207", f"row 1: column {column} names no reason", f"one of {', '.join(ReviewReason)}"
             )
         if column not in form.columns and not form.accepts(column):
             raise Refused(
-                refuse(
-                    document, "F207", f"row 1: column {column} is unknown", f"one of {', '.join(sorted(form.columns))}"
-                )
+                document, "F207", f"row 1: column {column} is unknown", f"one of {', '.join(sorted(form.columns))}"
             )
     at = table.column("contest_id")
     for index, row in enumerate(table.rows):
         if row[at] != contest.contest_id:
             raise Refused(
-                refuse(
-                    document,
-                    "F301",
-                    f"{table.place(index, 'contest_id')}: {row[at][:60]!r} is another contest",
-                    f"{contest.contest_id} in every row",
-                )
+                document,
+                "F301",
+                f"{table.place(index, 'contest_id')}: {row[at][:60]!r} is another contest",
+                f"{contest.contest_id} in every row",
             )
 
 

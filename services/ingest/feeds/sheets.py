@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement, refuse
+from ingest.feeds.statement import Rejection, Snapshot, Statement
 from ingest.feeds.table import BadCell, Form, Refused, Table, fitting, seen, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, ReportingUnit
@@ -113,23 +113,21 @@ def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefi
     for column, code in columns.votes.items():
         if code not in contest.by_external_id:
             raise Refused(
-                refuse(
-                    table.document, "F301", f"row 1: column {column} counts votes for {code}, which {contest.contest_id} does not have: "
-                    "a table of another election?",
-                    f"votes for {', '.join(contest.by_external_id)}",
-                )
-            )  # fmt: skip
+                table.document,
+                "F301",
+                f"row 1: column {column} counts votes for {code}, which {contest.contest_id} does not have: "
+                "a table of another election?",
+                f"votes for {', '.join(contest.by_external_id)}",
+            )
     lacking = set(contest.by_external_id) - set(columns.votes.values())
     strange = [c for c in table.header if c not in table.form.columns and c.startswith(("votos_", "v2_"))]
     if lacking or strange:
         what = f"column {', '.join(strange)} is unknown" if strange else f"no column for {', '.join(sorted(lacking))}"
         raise Refused(
-            refuse(
-                table.document,
-                "F301",
-                f"row 1: {what}: a table of another election?",
-                f"votes in {', '.join(columns.votes)} and no others",
-            )
+            table.document,
+            "F301",
+            f"row 1: {what}: a table of another election?",
+            f"votes in {', '.join(columns.votes)} and no others",
         )
 
 

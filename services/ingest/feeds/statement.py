@@ -134,10 +134,3 @@ class Snapshot:
     """Of an incomplete publication: what is missing. Its statements and rejections are of what is there."""
     incomplete: tuple[Rejection, ...] = ()
     """Rejections of the units that lack what is `awaited`."""
-
-
-def refuse(document: Kept, code: str, message: str, expected: str) -> Rejection:
-    """Reject a whole document."""
-    return Rejection(
-        Finding(code, message), document.uri, document.sha256, document.observed_at, "", expected, document.content
-    )

@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Statement, refuse
+from ingest.feeds.statement import Kept, Rejection, Statement
 from schemas.count_update import Document
 from schemas.faults import first_fault
 from schemas.rules import CLOCK_TOLERANCE, Finding
@@ -97,9 +97,11 @@ class Table:
 class Refused(Exception):
     """The current document is refused. Never leaves the adapters: they return its rejection."""
 
-    def __init__(self, rejection: Rejection) -> None:
-        super().__init__(str(rejection))
-        self.rejection = rejection
+    def __init__(self, document: Kept, code: str, message: str, expected: str) -> None:
+        self.rejection = Rejection(
+            Finding(code, message), document.uri, document.sha256, document.observed_at, "", expected, document.content
+        )
+        super().__init__(str(self.rejection))
 
 
 class BadCell(Exception):
@@ -176,42 +178,35 @@ def unpack(document: Kept) -> str:
                 content = packed.read(LARGEST_DOCUMENT + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise Refused(
-                refuse(
-                    document,
-                    "F207",
-                    f"the gzip file is damaged or cut off ({error})",
-                    "a whole gzip file; fetch it again",
-                )
+                document, "F207", f"the gzip file is damaged or cut off ({error})", "a whole gzip file; fetch it again"
             ) from error
         if len(content) > LARGEST_DOCUMENT:
-            raise Refused(refuse(document, "F207", "unpacks to more than 1 GiB", "a table of a count"))
+            raise Refused(document, "F207", "unpacks to more than 1 GiB", "a table of a count")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = error.object.count(b"\n", 0, error.start) + 1
         raise Refused(
-            refuse(
-                document, "F207", f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
-                "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
-            )
-        ) from error  # fmt: skip
+            document,
+            "F207",
+            f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
+            "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
+        ) from error
     if (at := text.find("\0")) >= 0:
         row = text.count("\n", 0, at) + 1
-        raise Refused(refuse(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again"))
+        raise Refused(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again")
     start = text[:2000].lstrip()
     if not start:
-        raise Refused(refuse(document, "F207", "the file is empty", "a table with a header and rows"))
+        raise Refused(document, "F207", "the file is empty", "a table with a header and rows")
     if start[0] == "<":
         raise Refused(
-            refuse(
-                document,
-                "F207",
-                f"HTML or XML, not CSV: begins {start[:40]!r}",
-                "CSV; the site may have answered with an error page: fetch it again",
-            )
+            document,
+            "F207",
+            f"HTML or XML, not CSV: begins {start[:40]!r}",
+            "CSV; the site may have answered with an error page: fetch it again",
         )
     if start[0] in "{[":
-        raise Refused(refuse(document, "F207", f"JSON, not CSV: begins {start[:40]!r}", "CSV"))
+        raise Refused(document, "F207", f"JSON, not CSV: begins {start[:40]!r}", "CSV")
     return text
 
 
@@ -223,7 +218,7 @@ def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tup
     try:
         header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
     except csv.Error as error:
-        raise Refused(refuse(document, "F207", f"row 1: {error}", "well-formed CSV")) from error
+        raise Refused(document, "F207", f"row 1: {error}", "well-formed CSV") from error
     names = set(header)
 
     def likeness(form: Form) -> float:
@@ -234,24 +229,22 @@ def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tup
     if likeness(form) < 0.5:
         known = "; ".join(sorted({f"{f.family} {f.name}" for f in forms}))
         raise Refused(
-            refuse(
-                document, "F207", f"row 1: no known table has the columns {', '.join(header)[:200]}", f"one of: {known}"
-            )
+            document, "F207", f"row 1: no known table has the columns {', '.join(header)[:200]}", f"one of: {known}"
         )
     if len(names) != len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
-        raise Refused(refuse(document, "F207", f"row 1: column {', '.join(twice)} stands twice", "every column once"))
+        raise Refused(document, "F207", f"row 1: column {', '.join(twice)} stands twice", "every column once")
     spare = sorted(name for name in names - form.columns if not form.accepts(name))
     for column in form.needed:
         if column not in names:
             near = difflib.get_close_matches(column, spare, n=1, cutoff=0.5)
             renamed = f"; is {near[0]!r} its new name?" if near else ""
             raise Refused(
-                refuse(
-                    document, "F207", f"row 1: column {column} of {form.family} {form.name} is missing{renamed}",
-                    f"the columns {', '.join(form.needed)}",
-                )
-            )  # fmt: skip
+                document,
+                "F207",
+                f"row 1: column {column} of {form.family} {form.name} is missing{renamed}",
+                f"the columns {', '.join(form.needed)}",
+            )
     return form, header
 
 
@@ -259,12 +252,11 @@ def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Tabl
     """Read the rows of an unpacked document and check its whole shape. Raises Refused."""
     if not text.endswith("\n"):
         raise Refused(
-            refuse(
-                document, "F207", f"row {text.count(chr(10)) + 1}: the file does not end with a line end, "
-                "so its last row may be cut off",
-                "a whole file; fetch it again, or if it is whole, add a line end",
-            )
-        )  # fmt: skip
+            document,
+            "F207",
+            f"row {text.count(chr(10)) + 1}: the file does not end with a line end, so its last row may be cut off",
+            "a whole file; fetch it again, or if it is whole, add a line end",
+        )
     lines = text.split("\n")
     lines = [f"{line}\n" for line in lines[:-1]]
     reader = csv.reader(lines, strict=True)
@@ -276,20 +268,20 @@ def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Tabl
             rows.append(row)
             ends.append(reader.line_num)
     except csv.Error as error:
-        raise Refused(refuse(document, "F207", f"row {len(rows) + 2}: {error}", "well-formed CSV")) from error
+        raise Refused(document, "F207", f"row {len(rows) + 2}: {error}", "well-formed CSV") from error
     while rows and not rows[-1]:  # blank lines at the end say nothing
         rows.pop()
         ends.pop()
     if not rows:
-        raise Refused(refuse(document, "F207", "the table has a header and no rows", "at least one row"))
+        raise Refused(document, "F207", "the table has a header and no rows", "at least one row")
     width = len(header)
     for index, row in enumerate(rows):
         if len(row) != width:
             raise Refused(
-                refuse(
-                    document, "F207", f"row {index + 2} has {len(row)} fields, the header {width}"
-                    + ("; it is the last: the file is cut off" if index == len(rows) - 1 else ""),
-                    f"{width} fields in every row",
-                )
-            )  # fmt: skip
+                document,
+                "F207",
+                f"row {index + 2} has {len(row)} fields, the header {width}"
+                + ("; it is the last: the file is cut off" if index == len(rows) - 1 else ""),
+                f"{width} fields in every row",
+            )
     return Table(document, form, header, rows, lines, ends)

@@ -8,8 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ingest.errors import BrokerAway, DeliveryFailed, Stopped
 from ingest.feeds.statement import Rejection
@@ -53,11 +52,9 @@ class Delivery:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: Any) -> None:
         if self._publisher is not None:
-            self._publisher.__exit__(kind, error, trace)
+            self._publisher.__exit__(*exception)
             self._publisher = None
 
     def publish(self, contest: ContestMemory, compare: Callable[[], Changes], name: str) -> Changes:

@@ -14,8 +14,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ingest.errors import ArchiveError
 from ingest.feeds.statement import Capture, Kept
@@ -56,9 +55,7 @@ class Archive:
             left.unlink(missing_ok=True)  # gone if an operator's command has just finished it
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: Any) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
