@@ -60,8 +60,8 @@ class Watch:
                 said = time.monotonic()
                 report = self.pipeline.report
                 self.progress.say(
-                    f"alive: {report.documents:,} documents, {report.news.total():,} news, {report.rejected.total():,} rejected, "
-                    f"{len(report.awaited):,} awaited"
+                    f"alive: {report.documents:,} documents, {report.news.total():,} news, "
+                    f"{report.rejected.total():,} rejected, {len(report.awaited):,} awaited"
                 )
             self.stop.wait(self.every_s)
         self.progress.say("stopped as asked")

@@ -6,9 +6,10 @@ ONPE's words and ours: schemas/types.py. `TOTAL DE VOTOS VÁLIDOS` is missing wh
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -31,8 +32,9 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "totales": (("AGRUPACION", "TOTAL_VOTOS", "updated"), ("POR_EMITIDOS", "avance")),
     "resumen": (
         ("CCODI_UBIGEO", "CONTABILIZA", "CONT_NORMAL", "IMPUGNADA", "ERROR_MAT", "ACTAS_PROCESADAS", "SOL_NULIDAD",
-         "ILEGIBLE", "PENDIENTE", "OTRAS_OBS", "CONT_ANULADA", "POR_PROCESAR", "EXTRAVIADA", "SINIESTRADA", "INCOMPLETA",
-         "SIN_FIRMA", "MESAS_NO_INST", "MESAS_HABILES", "TOT_CIUDADANOS_VOTARON", "ELECTORES_HABIL", "TOTAL_JEE", "updated"),
+         "ILEGIBLE", "PENDIENTE", "OTRAS_OBS", "CONT_ANULADA", "POR_PROCESAR", "EXTRAVIADA", "SINIESTRADA",
+         "INCOMPLETA", "SIN_FIRMA", "MESAS_NO_INST", "MESAS_HABILES", "TOT_CIUDADANOS_VOTARON", "ELECTORES_HABIL",
+         "TOTAL_JEE", "updated"),
         ("MESAS_INSTALADAS", "SIN_DATOS", "A_INSTALAR", "FUSIONADAS", "NTOTAL_AUTO", "ELECTORES_HABIL_50", "avance"),
     ),
     "participacion": (
@@ -78,6 +80,7 @@ _REASONS = {
 }
 _TWICE = ("ELECTORES_HABIL", "TOT_CIUDADANOS_VOTARON", "ACTAS_PROCESADAS", "POR_PROCESAR", "CONTABILIZA")
 
+_Value = TypeVar("_Value")
 Place = tuple[str, ...]
 """Names of department, province, district; empty for the country."""
 
@@ -93,9 +96,6 @@ class _Row:
     @property
     def where(self) -> str:
         return f"{self.table.document.uri}, {self.table.place(self.index)}"
-
-    def count(self, column: str) -> int:
-        return whole(self.text(column), column)
 
     def reject(self, column: str | None, code: str, message: str, expected: str) -> Rejection:
         return self.table.reject(self.index, column, code, message, expected)
@@ -243,13 +243,13 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
                 f"no row for {selection.external_id} ({selection.party})",
                 "a row for every selection",
             )
-        votes[selection.selection_id] = _count(row, "TOTAL_VOTOS")
-        shares[selection.selection_id] = _percent(row, "POR_VALIDOS")
+        votes[selection.selection_id] = _cell(row, "TOTAL_VOTOS", whole)
+        shares[selection.selection_id] = _cell(row, "POR_VALIDOS", percent)
     totals: dict[str, int] = {}
     for line, row in rows.parts["totales"].items():
         if line not in _TOTALS:
             raise _Bad(row, "AGRUPACION", "F205", f"unknown total {line[:60]!r}", f"one of {', '.join(_TOTALS)}")
-        totals[_TOTALS[line]] = _count(row, "TOTAL_VOTOS")
+        totals[_TOTALS[line]] = _cell(row, "TOTAL_VOTOS", whole)
     _agree(summary, turnout, rows.parts["totales"].get("TOTAL DE VOTOS EMITIDOS"))
     return Statement(
         unit=_unit(summary, place, contest),
@@ -268,17 +268,17 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
             invalid_votes=totals.get("invalid_votes"),
             challenged_votes=totals.get("challenged_votes"),
             registered_voters=None,
-            registered_voters_counted=_count(summary, "ELECTORES_HABIL"),
+            registered_voters_counted=_cell(summary, "ELECTORES_HABIL", whole),
         ),
         sub_units=SubUnits(
-            under_review_by_reason={reason.value: _count(summary, column) for reason, column in _REASONS.items()},
-            **{name: _count(summary, column) for name, column in _SUB_UNITS.items()},
+            under_review_by_reason={reason.value: _cell(summary, column, whole) for reason, column in _REASONS.items()},
+            **{name: _cell(summary, column, whole) for name, column in _SUB_UNITS.items()},
         ),
         published_percentages=PublishedPercentages(
             valid_votes_share=shares,
-            sub_units_processed=_percent(turnout, "POR_ACTAS_PROCESADAS"),
-            sub_units_counted=_percent(turnout, "POR_ACTAS_CONTABILIZADAS"),
-            turnout=_percent(turnout, "POR_CIUDADANOS_VOTARON"),
+            sub_units_processed=_cell(turnout, "POR_ACTAS_PROCESADAS", percent),
+            sub_units_counted=_cell(turnout, "POR_ACTAS_CONTABILIZADAS", percent),
+            turnout=_cell(turnout, "POR_CIUDADANOS_VOTARON", percent),
         ),
         documents=_documents(rows),
         original=b"".join(row.table.original(row.index) for row in rows.all()),
@@ -317,30 +317,19 @@ def _unit(summary: _Row, place: Place, contest: ContestDefined) -> ReportingUnit
 
 
 def _agree(summary: _Row, turnout: _Row, cast: _Row | None) -> None:
-    for column in _TWICE:
-        if _count(summary, column) != _count(turnout, column):
-            raise _Bad(
-                summary, column, "F205",
-                f"resumen says {summary.text(column)}, participacion {turnout.text(column)} ({turnout.where})",
-                "the same figure in both tables of one update",
-            )  # fmt: skip
-    if cast is not None and _count(cast, "TOTAL_VOTOS") != _count(summary, "TOT_CIUDADANOS_VOTARON"):
-        raise _Bad(
-            summary, "TOT_CIUDADANOS_VOTARON", "F205",
-            f"resumen says {summary.text('TOT_CIUDADANOS_VOTARON')}, totales {cast.text('TOTAL_VOTOS')} ({cast.where})",
-            "the same figure in both tables of one update",
-        )  # fmt: skip
+    """Raise _Bad for a figure that two tables of one update state differently."""
+    figures = [(column, turnout, column) for column in _TWICE]
+    if cast is not None:
+        figures.append(("TOT_CIUDADANOS_VOTARON", cast, "TOTAL_VOTOS"))
+    for column, other, its_column in figures:
+        if _cell(summary, column, whole) != _cell(other, its_column, whole):
+            said = f"resumen says {summary.text(column)}, {other.table.form.name} {other.text(its_column)}"
+            expected = "the same figure in both tables of one update"
+            raise _Bad(summary, column, "F205", f"{said} ({other.where})", expected)
 
 
-def _count(row: _Row, column: str) -> int:
+def _cell(row: _Row, column: str, read: Callable[[str, str], _Value]) -> _Value:
     try:
-        return row.count(column)
-    except BadCell as bad:
-        raise _Bad(row, bad.column, bad.code, str(bad), bad.expected) from bad
-
-
-def _percent(row: _Row, column: str) -> str:
-    try:
-        return percent(row.text(column), column)
+        return read(row.text(column), column)
     except BadCell as bad:
         raise _Bad(row, bad.column, bad.code, str(bad), bad.expected) from bad

@@ -25,8 +25,8 @@ _SHARES = tuple(name for name in PublishedPercentages.model_fields if name != "v
 FORMS = (
     Form(
         FAMILY, "updates", ("contest_id", "unit_type", "unit_id"),
-        ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason", "result_stage",
-         "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB), *(_PUBLISHED + name for name in _SHARES)),
+        ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason",
+         "result_stage", "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB), *(_PUBLISHED + name for name in _SHARES)),
         "reported_at", lambda column: column.startswith((_VOTES, _REASON, _SHARE)),
     ),
 )  # fmt: skip
@@ -148,8 +148,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
                 has_sub_units, "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row"
             )
         counts = Counts(
-            votes={name: stated(column) for name, column in under[_VOTES]},
-            **{name: stated(name) for name in _COUNTS},
+            votes={name: stated(column) for name, column in under[_VOTES]}, **{name: stated(name) for name in _COUNTS}
         )
         sub_units = SubUnits(
             under_review_by_reason={name: n for name, column in under[_REASON] if (n := stated(column)) is not None},

@@ -68,8 +68,8 @@ class _Columns:
 
 _DATED = _Columns(
     mesa="num_mesa", digits=(1, 6), ubigeo="ubigeo", name="local", status="observacion", detail="observacion_detalle",
-    voters="num_electores", cast="num_votos", blank="votos_blanco", invalid="votos_nulos", challenged="votos_impugnados",
-    valid=None, time="descargado",
+    voters="num_electores", cast="num_votos", blank="votos_blanco", invalid="votos_nulos",
+    challenged="votos_impugnados", valid=None, time="descargado",
     votes={"votos_perulibre": "00000014", "votos_fuerzapopular": "00000007"},
 )  # fmt: skip
 _FINAL = _Columns(

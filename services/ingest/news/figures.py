@@ -14,7 +14,7 @@ _SUB_UNITS = tuple(SubUnits.model_fields)
 
 
 class Figures(NamedTuple):
-    """Everything in which two statements can differ. `valid`: as stated, else the sum of the votes if all are stated."""
+    """Everything in which two statements can differ. `valid`: as stated, else the sum of all votes if stated."""
 
     area_path: tuple[str, ...]
     count_status: CountStatus

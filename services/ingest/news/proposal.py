@@ -35,6 +35,8 @@ from schemas.types import CorrectionBasis, Frozen, Id, Instant, Text, UpdateKind
 CODE_LENGTH = 16
 """Hexadecimal digits of a confirmation code: the beginning of the proposal's SHA-256."""
 _STATED = ("count_status", "source_status", "review_reason", "result_stage", "office_note")
+_GROUPS = {"counts": "", "sub_units": "sub_units.", "published_percentages": "published."}
+"""Groups of figures in an event, and the beginning of their names in a proposal."""
 
 
 class Wish(Frozen):
@@ -205,16 +207,9 @@ def _event(
             ),
             reported_at=replaced.reported_at,
             observed_at=wish.at,
-            count_status=content.count_status,
-            source_status=content.source_status,
-            review_reason=content.review_reason,
-            result_stage=content.result_stage,
-            counts=content.counts,
-            sub_units=content.sub_units,
-            published_percentages=content.published_percentages,
+            **{name: getattr(content, name) for name in (*_STATED, *_GROUPS)},
             source=Source(name="operator", snapshot_id="proposal", part=1, parts=1, documents=documents),
             is_test=contest.is_test,
-            office_note=content.office_note,
         )
     except ValidationError as error:
         raise IngestError(f"{wish.unit} cannot be published with these figures: {first_fault(error)}") from error
@@ -263,14 +258,8 @@ def _figures(event: CountUpdate) -> dict[str, str | None]:
     if event.kind is UpdateKind.RETRACTED:
         return {}
     stated: dict[str, Any] = {name: getattr(event, name) for name in _STATED}
-    for prefix, group in (
-        ("", event.counts),
-        ("sub_units.", event.sub_units),
-        ("published.", event.published_percentages),
-    ):
-        if group is None:
-            continue
-        for name, value in group:
+    for group, prefix in _GROUPS.items():
+        for name, value in getattr(event, group) or ():
             if isinstance(value, Mapping):
                 stated |= {f"{prefix}{name}.{key}": one for key, one in value.items()}
             else:

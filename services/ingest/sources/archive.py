@@ -49,7 +49,8 @@ class Archive:
             os.close(self._lock)
             self._lock = None
             raise ArchiveError(
-                f"another ingest is using the archive {self._folder}; wait for it or stop it (two at once could publish twice)"
+                f"another ingest is using the archive {self._folder}; wait for it or stop it: "
+                "two at once could publish twice"
             ) from error
         for left in self._folder.glob(f"*/{_TEMPORARY}*"):  # after a crash in the middle of `_write`
             left.unlink(missing_ok=True)  # gone if an operator's command has just finished it
