@@ -59,7 +59,7 @@ def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Brok
 
 
 class Fetching(Quiet):
-    """A progress that kills the broker before each of the first `times` sendings, and starts it again once that is noticed
+    """Progress that kills the broker before each of the first `times` sendings, and starts it again once that is noticed
     for the third time."""
 
     def __init__(self, broker: Broker, times: int) -> None:
@@ -97,7 +97,7 @@ def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
 
 
 class Striking(Fetching):
-    """A progress that kills the broker when `after` events were handed over."""
+    """Progress that kills the broker when `after` events were handed over."""
 
     def __init__(self, broker: Broker, after: int) -> None:
         super().__init__(broker, times=1)
@@ -137,7 +137,7 @@ def limit(desk: Desk, largest: int) -> None:
 
 
 class Healing(Quiet):
-    """A progress that lifts the limit as soon as it hears that a delivery was refused."""
+    """Progress that lifts the limit as soon as it hears that a delivery was refused."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()

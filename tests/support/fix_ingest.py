@@ -31,7 +31,7 @@ UPDATES = EXAMPLE / "updates.csv"
 
 
 class Quiet:
-    """A progress that keeps the lines."""
+    """Progress that keeps the lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -175,7 +175,7 @@ def bulletin(time: str, figures_of: str) -> str:
 
 @dataclass
 class Between(Quiet):
-    """A progress that does something once: after a batch was compared with the log, and before it is sent."""
+    """Progress that does something once: after a batch was compared with the log, and before it is sent."""
 
     do: Callable[[], object]
 

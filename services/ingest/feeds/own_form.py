@@ -26,7 +26,8 @@ FORMS = (
     Form(
         FAMILY, "updates", ("contest_id", "unit_type", "unit_id"),
         ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason",
-         "result_stage", "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB), *(_PUBLISHED + name for name in _SHARES)),
+         "result_stage", "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB),
+         *(_PUBLISHED + name for name in _SHARES)),
         "reported_at", lambda column: column.startswith((_VOTES, _REASON, _SHARE)),
     ),
 )  # fmt: skip
