@@ -1,7 +1,7 @@
-"""From what the office publishes to events on the log: `fetch → keep → parse → since → send`.
+"""Publish an office's documents as events on the log: `fetch → archive → parse → compare → send`.
 
-`source` fetches documents, `archive` keeps their bytes by hash, `adapters` (pure) parse them into statements, `changes`
-(pure) tells news from repetition, `publish` sends the news and `recall` reads back what the log already says. `pipeline`
-runs them, `watch` does so for a folder, `cli` is the command. The log itself is ingest's only memory: a crash at any
-place leaves a beginning of the work on the log, and running the same command again does the rest.
+`sources` fetches documents and archives their bytes by hash, `feeds` (pure) parses them into statements, `news` (pure)
+finds what is new in them, `publish` sends the news and reads what the log already says. `pipeline` runs the stages,
+`watch` runs them for a folder, `operator` for a correction by hand, `cli` is the command. The log is ingest's only
+memory: after a crash at any place, running the same command again does the rest.
 """

@@ -25,11 +25,12 @@ from ingest.feeds.table import BadCell, instant
 from ingest.listener import Listener
 from ingest.metrics import Metrics
 from ingest.news import contest_file
-from ingest.news.corrections import Wish
-from ingest.pipeline import Connection, Pipeline
-from ingest.progress import ProgressScreen
+from ingest.news.proposal import Wish
+from ingest.pipeline import Pipeline
+from ingest.progress import ConsoleProgress
 from ingest.publish import publisher as publish
 from ingest.publish import reachable as broker
+from ingest.publish.connection import Connection
 from ingest.report import Report
 from ingest.sources import folder as source
 from ingest.sources.archive import Archive
@@ -133,7 +134,7 @@ def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
     if not folder.is_dir():
         raise click.BadParameter(f"{folder} is not a folder", param_hint="FOLDER")
 
-    def work(pipeline: Pipeline, screen: ProgressScreen, stop: threading.Event) -> None:
+    def work(pipeline: Pipeline, screen: ConsoleProgress, stop: threading.Event) -> None:
         Watch(pipeline, folder, screen, stop, every_s=every_s).run()
 
     _run(flags, as_json, work, until_stopped=True)
@@ -281,7 +282,7 @@ def _unit(text: str) -> UnitKey:
 def _run(
     flags: dict[str, Any],
     as_json: bool,
-    work: Callable[[Pipeline, ProgressScreen, threading.Event], object],
+    work: Callable[[Pipeline, ConsoleProgress, threading.Event], object],
     *,
     until_stopped: bool = False,
     **options: Any,
@@ -302,7 +303,7 @@ def _at_work(
     revising: bool = False,
     archive: Archive | None = None,
     following: UnitKey | None = None,
-) -> Iterator[tuple[Pipeline, ProgressScreen, threading.Event]]:
+) -> Iterator[tuple[Pipeline, ConsoleProgress, threading.Event]]:
     """A pipeline that has read the log, and what tells it to stop."""
     settings, kafka = _settings(flags)
     # A document is a million small values without cycles: looking for cycles among them took a third of the time.
@@ -319,10 +320,10 @@ def _at_work(
             registry = new_registry("ingest")
             listener = metrics = Metrics(registry)
             stack.enter_context(serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop))
-        screen = stack.enter_context(ProgressScreen(console))
+        screen = stack.enter_context(ConsoleProgress(console))
         pipeline = Pipeline(
             connection, archive or Archive(settings.archive), file, screen, stop,
-            revising=revising, aloud=until_stopped, listener=listener, following=following,
+            revising=revising, log_each=until_stopped, listener=listener, following=following,
         )  # fmt: skip
         with pipeline:
             yield pipeline, screen, stop

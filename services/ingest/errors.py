@@ -1,4 +1,4 @@
-"""Faults of ingest, as a tree. Bad data is not among them: it is a `Rejection`.
+"""Define the faults of ingest, as a tree. Bad data is not a fault: it is a `Rejection`.
 
 EscrutinioError
 └── IngestError
@@ -6,9 +6,9 @@ EscrutinioError
     ├── ArchiveError     the archive is in use by another ingest, or cannot be written
     ├── TopicRefused     a topic is missing, or its settings could lose events
     ├── LogDamaged       the log lacks its beginning, has a hole, or lost what it had acknowledged
-    ├── BrokerAway       no broker answers, or it answers nothing: worth trying again
-    ├── DeliveryFailed   the broker refused an event: the log must be read before going on
-    ├── Overtaken        an operator's proposal, and the log is not what the operator saw
+    ├── BrokerAway       no broker answers, or it sends nothing: trying again may help
+    ├── DeliveryFailed   the broker refused a message: the log must be read before going on
+    ├── Overtaken        the log is no longer what the operator saw in the proposal
     └── Stopped          the user asked to stop while the broker was away
 """
 
@@ -32,7 +32,7 @@ class TopicRefused(IngestError):
 
 
 class LogDamaged(IngestError):
-    """The log is not whole. Nothing is published on top of it."""
+    """The log is incomplete. Nothing is published on top of it."""
 
 
 class BrokerAway(IngestError):
@@ -40,11 +40,11 @@ class BrokerAway(IngestError):
 
 
 class DeliveryFailed(IngestError):
-    """A message was refused. Others sent with it may be on the log, and only the log can tell."""
+    """A message was refused. Others sent with it may be on the log; only the log shows which."""
 
 
 class Overtaken(IngestError):
-    """The log is not what the operator saw when the correction was proposed. It does not count."""
+    """The log is no longer what the operator saw when the correction was proposed. The correction does not count."""
 
 
 class Stopped(IngestError):

@@ -1,10 +1,11 @@
-"""What a run tells whoever counts along. Pure; a `Listener` itself does nothing.
+"""Report what a run does: `Listener` receives facts for the metrics, `Progress` lines and rows for people. Pure.
 
-Place in the flow: `pipeline` and `watch` tell it as they go, `metrics` takes it down. It is told facts that are done, so
-what a crash loses of it is lost for the count only.
+Place in the flow: `pipeline`, `publish` and `watch` call them. They are informed of facts after the event, so a crash
+loses such a fact for the metrics only.
 """
 
 from collections.abc import Collection
+from typing import Protocol
 
 from ingest.feeds.statement import Rejection
 from schemas.contest import ContestDefined
@@ -13,32 +14,51 @@ from schemas.feed_status import FeedStatus
 from schemas.rules import Finding
 
 
-class Listener:
-    """Told by the thread that works, in the order of what happens."""
+class Progress(Protocol):
+    """Log what a run does, and show how far it is."""
 
-    def recalled(self, event: CountUpdate | FeedStatus) -> None:
-        """The log has this, from whoever published it."""
+    def say(self, line: str, **about: object) -> None:
+        """Log a line. `about`: fields for machines, by name."""
+
+    def warn(self, line: str, **about: object) -> None:
+        """Log a line that an operator must notice, such as input that is not published."""
+
+    def start(self, what: str, rows: int) -> None:
+        """Begin a batch of `rows`."""
+
+    def advance(self, rows: int, news: int, rejected: int) -> None:
+        """Add finished rows, and how many of them were news and rejected."""
+
+    def done(self) -> None:
+        """End the batch."""
+
+
+class Listener:
+    """Do nothing with each fact. Called by the working thread, in the order of what happens."""
+
+    def read_back(self, event: CountUpdate | FeedStatus) -> None:
+        """An event was read from the log; any ingest may have published it."""
 
     def waiting(self, reason: str) -> None:
-        """Nothing can be published: the log is being read back, or no broker answers."""
+        """Nothing can be published: the log is being read again, or no broker answers."""
 
     def advanced(self) -> None:
-        """What was to be done is done, and the log can be written."""
+        """A piece of work is finished, and the log can be written."""
 
     def looked(self, fault: str | None) -> None:
-        """The source was looked at; `fault`: why it could not be."""
+        """The source was read, or could not be: `fault` says why."""
 
     def pending(self, documents: int) -> None:
-        """So many documents lie in the source and are not taken yet."""
+        """So many documents of the source are not read yet."""
 
     def awaited(self, tables: int) -> None:
-        """So many tables of publications have not come yet."""
+        """So many tables of publications are still missing."""
 
     def fetched(self) -> None:
-        """A document was fetched and kept."""
+        """A document was fetched and archived."""
 
     def defined(self, definition: ContestDefined) -> None:
-        """A definition of ours is on the log."""
+        """A definition of this run is on the log."""
 
     def published(
         self,
@@ -46,7 +66,7 @@ class Listener:
         findings: Collection[tuple[CountUpdate, Finding]],
         heartbeats: Collection[FeedStatus],
     ) -> None:
-        """These of ours are on the log, and beside it."""
+        """These events, findings and heartbeats of this run are published."""
 
     def rejected(self, rejections: Collection[Rejection]) -> None:
-        """These of ours, which were not there, are in `results.rejected`."""
+        """These rejections of this run are new in `results.rejected`."""

@@ -1,7 +1,7 @@
-"""What ingest can be asked while it runs: its metrics (docs/metrics.md), whether it gets on, whether it has caught up.
+"""Serve the metrics of a running ingest (docs/metrics.md), whether it is live, and whether it has caught up.
 
-Place in the flow: beside it; `pipeline` and `watch` tell it what they did, and the endpoint's thread only reads. Counters
-begin at 0 with each process; times of the last update and heartbeat are read back from the log with everything else.
+Place in the flow: beside it; `pipeline` and `watch` report facts to it, and the endpoint's thread only reads. Counters
+begin at 0 with each process; the times of the last update and heartbeat are read from the log with everything else.
 """
 
 import time
@@ -20,12 +20,12 @@ from schemas.rules import RULES, Finding
 
 
 class Metrics(Listener):
-    """Labels are bounded: `contest` by those that the operator names, `kind` and `code` by the contract."""
+    """Count a run's facts. Labels are bounded: `contest` by what is loaded, `kind` and `code` by the contract."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.pulse = Pulse()
         self._looked = self._lost = False
-        self._untaken = 0
+        self._pending_documents = 0
         self._latest: dict[tuple[Gauge, str], datetime] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -38,13 +38,15 @@ class Metrics(Listener):
         self._findings = counter("findings_total", "Findings in published events.", "code")
         self._rejections = counter("rejected_total", "Rows and documents rejected.", "code")
         self._documents = counter("documents_total", "Documents fetched and kept.")
-        self._looks = counter("looks_total", "Looks at the source.", "result")
-        self._source_up = gauge("source_up", "0 when the last look at the source failed, else 1.")
+        self._looks = counter("looks_total", "Times the source was read, by result.", "result")
+        self._source_up = gauge("source_up", "0 when the source could not be read at the last look, else 1.")
         self._fetch = gauge("last_successful_fetch_timestamp_seconds", "When the source was last read.")
         self._log_up = gauge("log_up", "1 while the log is read to its end and can be written, else 0.")
-        self._reconnections = counter("reconnections_total", "Times a part was lost, and reached anew.", "part")
-        self._pending = gauge("pending_documents", "Documents in the source that are not taken yet.")
-        self._awaited = gauge("awaited_tables", "Tables that the office's publications still lack.")
+        self._reconnections = counter(
+            "reconnections_total", "Times the connection to a part was lost and had to be made again.", "part"
+        )
+        self._pending = gauge("pending_documents", "Documents in the source that are not loaded yet.")
+        self._awaited = gauge("awaited_tables", "Tables that are still missing from the office's publications.")
         self._reported = gauge(
             "last_update_reported_timestamp_seconds", "The latest time that the office states in an update.", "contest"
         )
@@ -59,18 +61,18 @@ class Metrics(Listener):
                 self._rejections.labels(code)
             elif code[1] == "1":
                 self._findings.labels(code)
-        self._source_up.set(1)  # not looked at yet: nothing failed
+        self._source_up.set(1)  # nothing has failed before the first look
 
     def not_ready(self) -> str | None:
-        """Why not everything in the source is on the log; None when it is."""
+        """Say why not everything in the source is on the log; None when it is."""
         if not self._looked:
-            return "the source was not looked at yet"
-        if self._untaken:
-            return f"{self._untaken:,} documents in the source are not taken yet"
+            return "the source was not read yet"
+        if self._pending_documents:
+            return f"{self._pending_documents:,} documents in the source are not loaded yet"
         return None
 
-    def recalled(self, event: CountUpdate | FeedStatus) -> None:
-        """Only its times are of interest: it was counted by whoever published it."""
+    def read_back(self, event: CountUpdate | FeedStatus) -> None:
+        """Note the times of the event; the process that published it has counted it."""
         if isinstance(event, FeedStatus):
             self._later(self._heard, event.contest_id, event.observed_at)
             return
@@ -78,7 +80,7 @@ class Metrics(Listener):
         self._later(self._reported, event.contest_id, event.reported_at)
 
     def waiting(self, reason: str) -> None:
-        """Hinders the work; the first of a row of failures is a connection lost."""
+        """Hinder the pulse; the first of several failures in a row counts as a lost connection."""
         self.pulse.hinder(reason)
         self._log_up.set(0)
         if not self._lost:
@@ -86,13 +88,13 @@ class Metrics(Listener):
             self._reconnections.labels("kafka").inc()
 
     def advanced(self) -> None:
-        """The work gets on."""
+        """Beat the pulse."""
         self.pulse.beat()
         self._log_up.set(1)
         self._lost = False
 
     def looked(self, fault: str | None) -> None:
-        """Hinders the work when the source cannot be read."""
+        """Count the look; hinder the pulse when the source cannot be read."""
         self._looks.labels("ok" if fault is None else "failed").inc()
         self._source_up.set(fault is None)
         if fault is not None:
@@ -101,21 +103,21 @@ class Metrics(Listener):
         self._fetch.set(time.time())
 
     def pending(self, documents: int) -> None:
-        """The look is over."""
-        self._looked, self._untaken = True, documents
+        """Set the number of documents that are not loaded; the look is finished."""
+        self._looked, self._pending_documents = True, documents
         self._pending.set(documents)
 
     def awaited(self, tables: int) -> None:
-        """Not ours to mend: the office has not published them."""
+        """Set the number of missing tables. It does not hinder the pulse: the office has not published them."""
         self._awaited.set(tables)
 
     def fetched(self) -> None:
-        """The source gave something."""
+        """Count a document."""
         self._documents.inc()
         self._fetch.set(time.time())
 
     def defined(self, definition: ContestDefined) -> None:
-        """A definition is an event too."""
+        """Count a definition, which is an event too."""
         self._published.labels(definition.contest_id, "DEFINED").inc()
 
     def published(
@@ -124,18 +126,18 @@ class Metrics(Listener):
         findings: Collection[tuple[CountUpdate, Finding]],
         heartbeats: Collection[FeedStatus],
     ) -> None:
-        """What is new on the log."""
+        """Count what is new on the log."""
         for event in events:
             self._published.labels(event.contest_id, event.kind.value).inc()
-            self.recalled(event)
+            self.read_back(event)
         for _, finding in findings:
             self._findings.labels(finding.code).inc()
         for heartbeat in heartbeats:
             self._heartbeats.labels(heartbeat.contest_id).inc()
-            self.recalled(heartbeat)
+            self.read_back(heartbeat)
 
     def rejected(self, rejections: Collection[Rejection]) -> None:
-        """What is new in `results.rejected`."""
+        """Count what is new in `results.rejected`."""
         for rejection in rejections:
             self._rejections.labels(rejection.finding.code).inc()
 

@@ -1,12 +1,12 @@
-"""An operator corrects or retracts a bulletin, in two steps: `propose`, then `confirm`. Runs `pipeline` for one event.
+"""Correct or retract a bulletin as an operator, in two steps: `propose`, then `confirm`. Runs `pipeline` for one event.
 
-Place in the flow: beside `watch`, also while it runs, with the same archive. Proposing reads the log and keeps the proposal
-in the archive; confirming keeps the confirmation and publishes the one event. A crash before the publication leaves
-documents that no event names; confirming again publishes. After it, confirming again finds the event on the log.
+Place in the flow: beside `watch`, also while it runs, with the same archive. Proposing reads the log and archives the
+proposal; confirming archives the confirmation and publishes the one event. A crash before the publication leaves
+documents that no event names; confirming again publishes the event. After it, confirming again finds the event.
 
-Kafka has no "append if the log still ends here". The log is read to its end immediately before the event is sent; an event of
-the unit that comes in between all the same has the sequence that ours has, and comes first: readers then accept that one, and
-report ours (F401). `Overtaken` says so, and nothing of ours counts.
+Kafka has no "append if the log still ends here". The log is read to its end immediately before the event is sent. An
+event of the unit that still comes between has the same sequence as ours and comes first: readers then accept that one
+and report ours (F401). `Overtaken` is raised, and nothing of ours counts.
 """
 
 from datetime import datetime
@@ -14,39 +14,41 @@ from pathlib import Path
 from uuid import UUID
 
 from ingest.errors import IngestError
-from ingest.feeds import registry as adapters
+from ingest.feeds import registry
 from ingest.feeds.statement import Capture, Kept, Rejection, Statement
-from ingest.news import corrections
+from ingest.news import proposal as proposals
 from ingest.news.changes import Changes
-from ingest.news.corrections import CODE_LENGTH, Confirmation, Proposal, Wish
+from ingest.news.proposal import CODE_LENGTH, Confirmation, Proposal, Wish
 from ingest.pipeline import Pipeline
 from ingest.sources import folder as source
 from ingest.sources.archive import Archive
 
 
 def propose(pipeline: Pipeline, archive: Archive, wish: Wish, figures: Path | UUID | None) -> tuple[Proposal, str]:
-    """Keeps what would be published, and the code that publishes it. `figures`: a table in our own form, or an event of the unit
-    whose figures hold again; None for a retraction."""
+    """Archive a proposal of what will be published. Returns it and the code that confirms it.
+
+    `figures`: a table in our own form, or an event of the unit whose figures are valid again; None for a retraction.
+    """
     contest = pipeline.contest.definition
-    history = pipeline.followed.get(contest.contest_id, [])
+    history = pipeline.memory.followed.get(contest.contest_id, [])
     content: Statement | None = None
     if isinstance(figures, Path):
         content = _row(archive.keep(source.fetch(figures, wish.at)), pipeline, wish)
     earlier = next((event for event in history if event.event_id == figures), None)
     if isinstance(figures, UUID) and earlier is None:
         raise IngestError(f"event {figures} is none of {wish.unit} on the log")
-    proposal = corrections.propose(wish, history, contest, content or earlier)
+    proposal = proposals.propose(wish, history, contest, content or earlier)
     kept = archive.keep(Capture("operator/proposal.json", proposal.content(), wish.at))
     return proposal, kept.sha256[:CODE_LENGTH]
 
 
 def _row(document: Kept, pipeline: Pipeline, wish: Wish) -> Statement:
-    """The one row of the operator's table. Raises IngestError."""
-    recognised = adapters.recognise(document)
+    """Return the one row of the operator's table. Raises IngestError."""
+    recognised = registry.recognise(document)
     if isinstance(recognised, Rejection):
         raise IngestError(f"the figures cannot be read: {recognised}")
-    (batch,) = adapters.plan([recognised])
-    snapshots = adapters.parse(batch, pipeline.contest.definition)
+    (batch,) = registry.plan([recognised])
+    snapshots = registry.parse(batch, pipeline.contest.definition)
     for rejection in (r for snapshot in snapshots for r in snapshot.rejections):
         raise IngestError(f"the figures cannot be read: {rejection}")
     rows = [statement for snapshot in snapshots for statement in snapshot.statements]
@@ -56,39 +58,39 @@ def _row(document: Kept, pipeline: Pipeline, wish: Wish) -> Statement:
 
 
 def proposed(archive: Archive, code: str) -> tuple[Proposal, Kept]:
-    """The proposal that a code stands for, and its document. Raises IngestError."""
+    """Find the proposal of a code, and its document. Raises IngestError."""
     if len(code) < CODE_LENGTH or not set(code) <= set("0123456789abcdef"):
         raise IngestError(
             f"{code!r} is no confirmation code: {CODE_LENGTH} digits, 0 to 9 and a to f, as `correct` prints them"
         )
     content, sha256 = archive.find(code)
-    proposal = corrections.read(content, code)
+    proposal = proposals.read(content, code)
     return proposal, Kept("operator/proposal.json", content, sha256, proposal.proposed_at)
 
 
 def confirm(
     pipeline: Pipeline, archive: Archive, proposal: Proposal, document: Kept, operator: str, at: datetime
 ) -> None:
-    """Publishes exactly what was proposed, once. Raises Overtaken, and nothing of it counts."""
+    """Publish exactly what was proposed, once. Raises Overtaken when the log has changed: the proposal is then void."""
     if operator.split() == proposal.proposed_by.split():
         raise IngestError(
-            f"{operator} proposed it, and cannot confirm it too: a second person looks at it and confirms"
+            f"{operator} proposed it, and cannot confirm it too: a second person must check it and confirm"
         )
     event, memory = proposal.event, pipeline.contest
     if event.contest_id != memory.definition.contest_id:
         raise IngestError(f"the proposal is of contest {event.contest_id}, not of {memory.definition.contest_id}")
-    found = corrections.decided(event, proposal.definition_event_id, memory)
-    if not found.events:  # confirmed before: it is known
+    found = proposals.decided(event, proposal.definition_event_id, memory)
+    if not found.events:  # confirmed before
         return pipeline.publish(lambda: found, f"{event.kind} {event.unit}")
     confirmation = Confirmation(
         proposal_sha256=document.sha256, event_id=event.event_id, confirmed_by=operator, confirmed_at=at
     )
     # A crash here leaves a confirmation without an event: confirming again writes another, and publishes.
     kept = archive.keep(Capture("operator/confirmation.json", confirmation.content(), at))
-    final = corrections.confirmed(proposal, document, kept)
+    final = proposals.confirmed(proposal, document, kept)
 
     def compare() -> Changes:
-        pipeline.read_on()
-        return corrections.decided(final, proposal.definition_event_id, pipeline.contest)
+        pipeline.memory.read_on()
+        return proposals.decided(final, proposal.definition_event_id, pipeline.contest)
 
     return pipeline.publish(compare, f"{event.kind} {event.unit}")

@@ -1,27 +1,27 @@
-"""Says what a run does: a progress bar on a terminal, and lines in the log everywhere. Used by `cli` alone.
+"""Show a run's progress: a bar on a terminal, and lines in the log everywhere. Used by `cli` alone.
 
 Place in the flow: beside it, on standard error, so that a report on standard output stays clean. Nothing depends on it.
 """
 
 import logging
 import time
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 logger = logging.getLogger(__name__)
 _EVERY = 500
-"""Rows between two redraws' worth of arithmetic."""
+"""Rows between two redraws."""
 
 
-class ProgressScreen:
-    """Implements `pipeline.Screen`. Use as a context manager."""
+class ConsoleProgress:
+    """Implement `listener.Progress` on a console. Use as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
+        self._bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
@@ -35,31 +35,29 @@ class ProgressScreen:
         self._clear("", 0)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+    def __exit__(self, *exception: Any) -> None:
+        self._bar.stop()
 
     def say(self, line: str, **about: object) -> None:
-        """A line above the bar, with its time; in a structured log what it is `about` as fields."""
+        """Log a line above the bar, with its time; a structured log has `about` as fields."""
         logger.info("%s", line, extra=about)
 
     def warn(self, line: str, **about: object) -> None:
-        """The same, as a warning."""
+        """Log a line as a warning."""
         logger.warning("%s", line, extra=about)
 
     def start(self, what: str, rows: int) -> None:
-        """A batch begins; with no rows yet while it is being read."""
+        """Begin a batch; it has 0 rows while it is being parsed."""
         if self._task is not None:
-            self._progress.remove_task(self._task)
+            self._bar.remove_task(self._task)
         self._clear(what, rows)
-        self._task = self._progress.add_task(what, total=rows or None, news=0, rejected=0, rate=0)
+        self._task = self._bar.add_task(what, total=rows or None, news=0, rejected=0, rate=0)
 
     def advance(self, rows: int, news: int, rejected: int) -> None:
-        """Counts, and redraws now and then."""
+        """Add finished rows, and redraw the bar now and then."""
         self._rows += rows
         self._news += news
         self._rejected += rejected
@@ -67,7 +65,7 @@ class ProgressScreen:
             self._show()
 
     def done(self) -> None:
-        """The batch is finished: its line stays."""
+        """End the batch; its line stays."""
         if self._task is None:
             return
         self._show()
@@ -87,4 +85,4 @@ class ProgressScreen:
         self._shown = self._rows
         if self._task is not None:
             rate = round(self._rows / max(time.monotonic() - self._started, 0.001))
-            self._progress.update(self._task, completed=self._rows, news=self._news, rejected=self._rejected, rate=rate)
+            self._bar.update(self._task, completed=self._rows, news=self._news, rejected=self._rejected, rate=rate)

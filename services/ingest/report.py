@@ -1,4 +1,4 @@
-"""What a run did, in numbers and in words. Values only; pure.
+"""Count what a run did, and report it to people and machines. Values only; pure.
 
 Place in the flow: filled by `pipeline`, shown by `cli`. A crash loses the report, never what it reports.
 """
@@ -12,12 +12,12 @@ from ingest.feeds.statement import Rejection
 from ingest.news.changes import Changes
 
 SHOWN = 20
-"""Rejections told one by one; the rest are counted, and all are in results.rejected."""
+"""Rejections shown one by one; the others are counted, and all are in results.rejected."""
 
 
 @dataclass(slots=True)
 class Report:
-    """Sums over the documents of a run. `seconds` are wall time of reading, comparing and sending them."""
+    """Sums over the documents of a run. `seconds`: wall time of parsing, comparing and sending them."""
 
     documents: int = 0
     statements: int = 0
@@ -33,10 +33,10 @@ class Report:
     rejections: list[Rejection] = field(default_factory=list)
     awaited: tuple[str, ...] = ()
     stopped: bool = False
-    """Whether the run was stopped before it had taken every document."""
+    """Whether the run was stopped before it had loaded every document."""
 
     def add(self, changes: Changes, *, again: bool = False) -> None:
-        """Counts what a batch brought. `again`: it was read before in this run, and only what is new counts."""
+        """Add the changes of a batch. `again`: it was run before in this run, so only what is new counts."""
         if again:
             changes = replace(changes, statements=0, known=0, rejections=[])
         self.statements += changes.statements
@@ -53,23 +53,24 @@ class Report:
 
     @property
     def rows_rejected(self) -> int:
-        """Rejections of rows: those of whole documents are counted beside."""
+        """Count the rejected rows, without the whole documents."""
         return self.rejected.total() - self.refused_documents
 
     @property
     def exit_code(self) -> int:
-        """0: everything was taken; 1: some rows were rejected; 2: a document could not be read, or the run was stopped."""
+        """Return 0 when everything was loaded, 1 when rows were rejected, 2 when a document was refused or the run
+        stopped."""
         if self.refused_documents or self.stopped:
             return 2
         return 1 if self.rejected else 0
 
     @property
     def rate(self) -> int:
-        """Statements a second, over everything a run does but the reading of the log."""
+        """Statements a second, over everything in a run except reading the log."""
         return round(self.statements / self.seconds) if self.seconds else 0
 
     def as_json(self) -> dict[str, Any]:
-        """The report for machines."""
+        """Return the report for machines."""
         return {
             "documents": self.documents,
             "statements": self.statements,
@@ -100,15 +101,15 @@ class Report:
         }
 
     def lines(self) -> Iterator[str]:
-        """The report for people, a line at a time."""
+        """Yield the report for people, line by line."""
         news = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.news.items())) or "none"
         documents = "1 document" if self.documents == 1 else f"{self.documents:,} documents"
         yield f"{documents}, {self.statements:,} statements in {self.seconds:.1f} s ({self.rate:,}/s)"
         yield f"news: {news}; nothing new: {self.known:,}; heartbeats: {self.heartbeats:,}"
         if self.late:
             yield (
-                f"{self.late:,} of the news arrived late and took their place in history; documents of a later time from "
-                "earlier runs are to be loaded once more, in case they only repeated what stood until then"
+                f"{self.late:,} of the news arrived late and were added to the history; documents of a later time from "
+                "earlier runs are to be loaded once more, in case they only repeated the figures before"
             )
         if self.findings:
             yield "published with findings: " + ", ".join(
@@ -122,6 +123,6 @@ class Report:
             if self.rejected.total() > len(self.rejections):
                 yield f"  … and {self.rejected.total() - len(self.rejections):,} more, all in results.rejected"
         if self.stopped:
-            yield "stopped before every document was taken; running the same again does the rest"
+            yield "stopped before every document was loaded; running the same again does the rest"
         for what in self.awaited:
             yield f"waiting for {what}"

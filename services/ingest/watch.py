@@ -1,14 +1,14 @@
-"""Watches a folder and loads what appears in it. Runs `pipeline` until asked to stop.
+"""Watch a folder and load what appears in it, until asked to stop.
 
-A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not mend ends the watch
-with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has some of a newer
-release (IngestError), a topic that is missing or could lose some (TopicRefused), an event that the broker refuses again and
-again (DeliveryFailed).
+A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not cure ends the
+watch with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has events
+of a newer release (IngestError), a topic that is missing or could lose events (TopicRefused), an event that the broker
+refuses repeatedly (DeliveryFailed).
 
-Place in the flow: around all of it, on election night. A file is taken once its size and time have held still for one
-look; tables of one publication may come one by one, and what is complete is published while the rest is waited for. Tables
-that came earlier only fill in what those that came now lack: a second capture of an update stands by itself. A
-crash leaves nothing of its own: at the next start every file is looked at again, and the log says what is still news.
+Place in the flow: around all of it, on election night. A file is read once its size and time stayed the same between
+two looks. Tables of a publication may arrive one by one: what is complete is published, and the rest is waited for.
+Tables that arrived earlier only add what the new ones lack: a second capture of an update stands by itself. A crash
+leaves nothing of its own: the next start looks at every file again, and the log says what is still news.
 """
 
 import threading
@@ -18,124 +18,132 @@ from datetime import datetime
 from pathlib import Path
 
 from ingest.errors import SourceError
-from ingest.feeds import registry as adapters
-from ingest.pipeline import Pipeline, Screen
+from ingest.feeds.registry import TOGETHER, Recognised
+from ingest.listener import Progress
+from ingest.pipeline import Pipeline
 from ingest.report import SHOWN
 from ingest.sources import folder as source
 
 _Signature = tuple[int, int]
-"""Size in bytes and time of the last change in nanoseconds."""
+"""Size in bytes, and time of the last change in nanoseconds."""
 _Part = tuple[str, str, datetime | str]
 """Family, table and time: a part of a publication."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """A folder under watch. `every_s`: seconds between looks. The pipeline's listener is told of each look."""
+    """A folder under watch.
+
+    `every_s`: seconds between looks; `alive_every_s`: between log lines that say it is alive.
+    """
 
     pipeline: Pipeline
     folder: Path
-    screen: Screen
+    progress: Progress
     stop: threading.Event
     every_s: float = 5.0
     alive_every_s: float = 60.0
     _seen: dict[Path, _Signature] = field(default_factory=dict)
     _done: dict[Path, _Signature] = field(default_factory=dict)
     _tables: dict[Path, frozenset[_Part]] = field(default_factory=dict)
-    """Files that may complete a publication, and the parts they are of it; those that came last are last."""
+    """Files that may complete a publication and the parts that they are of it, in the order of arrival."""
     _others: set[Path] = field(default_factory=set)
-    """Files that are not read, and were said to be none."""
+    """Files that are ignored, and were logged as such."""
 
     def run(self) -> None:
-        """Looks until asked to stop; the document in hand is finished first."""
+        """Look at the folder until asked to stop; the current document is finished first."""
         said = time.monotonic()
-        self.screen.say(f"watching {self.folder} every {self.every_s:g} s")
+        self.progress.say(f"watching {self.folder} every {self.every_s:g} s")
         while not self.stop.is_set():
             self.look()
             if time.monotonic() - said >= self.alive_every_s:
                 said = time.monotonic()
                 report = self.pipeline.report
-                self.screen.say(
-                    f"alive: {report.documents:,} documents, {report.news.total():,} news, {report.rejected.total():,} rejected, "
-                    f"{len(report.awaited):,} awaited"
+                self.progress.say(
+                    f"alive: {report.documents:,} documents, {report.news.total():,} news, "
+                    f"{report.rejected.total():,} rejected, {len(report.awaited):,} awaited"
                 )
             self.stop.wait(self.every_s)
-        self.screen.say("stopped as asked")
+        self.progress.say("stopped as asked")
 
     def look(self) -> bool:
-        """One look at the folder: takes what is new and holds still. False when the folder could not be read."""
+        """Look at the folder once and load the files that are new and complete.
+
+        Returns False when it cannot be read.
+        """
+        listener, report = self.pipeline.listener, self.pipeline.report
         try:
-            ready = self._still()
+            ready = self._unchanging()
         except SourceError as fault:
-            self.pipeline.listener.looked(str(fault))
-            self.screen.warn(f"{fault}; looking again")
+            listener.looked(str(fault))
+            self.progress.warn(f"{fault}; trying again")
             return False
-        self.pipeline.listener.looked(None)
-        recognised: dict[Path, adapters.Recognised] = {}
+        listener.looked(None)
+        recognised: dict[Path, Recognised] = {}
         for path in ready:
-            self._tables.pop(path, None)  # came anew: the last of its part
-            self._take(path, recognised)
+            self._tables.pop(path, None)  # it arrived again: now the last of its part
+            self._read(path, recognised)
         self._fill_in(recognised)
         awaited: list[str] = []
-        late = self.pipeline.report.late
-        for batch in adapters.plan(list(recognised.values())):
+        late = report.late
+        for batch in self.pipeline.documents.plan(list(recognised.values())):
             if self.stop.is_set():
                 return True
             awaited.extend(self.pipeline.run(batch, patient=True))
-        if self.pipeline.report.late != late:
-            # What a later document only repeated may have to stand behind it: the next look reads the folder once more.
+        if report.late != late:
+            # What a later document only repeated may now be news behind it: the next look reads the folder once more.
             # This ends, since no unit's figures are published twice for one time.
-            self.screen.say("news arrived late; reading the folder once more")
+            self.progress.say("news arrived late; reading the folder once more")
             self._done.clear()
         if recognised:
             if awaited:
-                self.screen.say(f"waiting for {', '.join(awaited[:4])}{' …' if len(awaited) > 4 else ''}")
-            self.pipeline.report.awaited = tuple(awaited)
-            self.pipeline.listener.awaited(len(awaited))
-        self.pipeline.listener.pending(sum(self._done.get(path) != now for path, now in self._seen.items()))
-        self.pipeline.listener.advanced()
+                self.progress.say(f"waiting for {', '.join(awaited[:4])}{' …' if len(awaited) > 4 else ''}")
+            report.awaited = tuple(awaited)
+            listener.awaited(len(awaited))
+        listener.pending(sum(self._done.get(path) != now for path, now in self._seen.items()))
+        listener.advanced()
         return True
 
-    def _fill_in(self, recognised: dict[Path, adapters.Recognised]) -> None:
-        """Takes the latest of the tables that came earlier for every part which the publications in hand lack."""
+    def _fill_in(self, recognised: dict[Path, Recognised]) -> None:
+        """For each part that the new publications lack, read the latest of the tables that arrived earlier."""
         have: set[_Part] = set().union(*(_parts(one) for one in recognised.values()))
         publications = {(family, time) for family, _, time in have}
         for path, parts in reversed(list(self._tables.items())):
             if any((family, time) in publications for family, _, time in parts - have):
                 have |= parts
-                self._take(path, recognised)
+                self._read(path, recognised)
 
-    def _still(self) -> list[Path]:
-        """Files that changed since they were last taken, and not since the last look."""
+    def _unchanging(self) -> list[Path]:
+        """List the files that changed since they were last read, but not since the last look."""
         ready, now = [], {}
         files = source.walk(self.folder)
-        self._pass_over({path for path in files if not (source.is_document(path) or source.is_unfinished(path))})
+        self._ignore({path for path in files if not (source.is_document(path) or source.is_unfinished(path))})
         for path in filter(source.is_document, files):
             try:
                 stat = path.stat()
             except FileNotFoundError:
-                continue  # gone between listing and looking
+                continue  # removed since the folder was listed
             now[path] = (stat.st_size, stat.st_mtime_ns)
             if now[path] != self._done.get(path) and now[path] == self._seen.get(path):
                 ready.append(path)
         self._seen = now
         return ready
 
-    def _pass_over(self, others: set[Path]) -> None:
-        """Says once of each file that it is not read: whoever put it there waits for its figures."""
+    def _ignore(self, others: set[Path]) -> None:
+        """Log each ignored file once: the person who put it there expects its figures."""
         new = sorted(others - self._others)
         for path in new[:SHOWN]:
             name = source.uri(path)
-            self.screen.warn(f"{name} is passed over: only {' and '.join(source.DOCUMENTS)} are read", document=name)
+            self.progress.warn(f"{name} is ignored: only {' and '.join(source.DOCUMENTS)} are read", document=name)
         if len(new) > SHOWN:
-            self.screen.warn(f"and {len(new) - SHOWN:,} more files that are no documents")
+            self.progress.warn(f"{len(new) - SHOWN:,} more files are ignored")
         self._others = others
 
-    def _take(self, path: Path, recognised: dict[Path, adapters.Recognised]) -> None:
+    def _read(self, path: Path, recognised: dict[Path, Recognised]) -> None:
         try:
-            one = self.pipeline.take(path)
+            one = self.pipeline.read(path)
         except SourceError as fault:
-            self.screen.warn(f"{fault}; looking again")
+            self.progress.warn(f"{fault}; trying again")
             return
         self._done[path] = self._seen.get(path, (0, 0))
         if one is None:
@@ -146,8 +154,8 @@ class Watch:
             self._tables[path] = parts
 
 
-def _parts(one: adapters.Recognised) -> frozenset[_Part]:
-    """Of which publications a document is a part; none where its family needs no other."""
-    if one.family not in adapters.TOGETHER:
+def _parts(one: Recognised) -> frozenset[_Part]:
+    """Return the parts of publications that a document is; none when its family needs no other document."""
+    if one.family not in TOGETHER:
         return frozenset()
     return frozenset((one.family, one.table, time) for time in one.times)

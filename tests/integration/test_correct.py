@@ -11,12 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest import operator as correct
+from ingest import operator
 from ingest.errors import Overtaken
-from ingest.news.corrections import Wish
-from ingest.pipeline import Connection, Pipeline
-from ingest.publish import publisher as publish
+from ingest.news.proposal import Wish
+from ingest.pipeline import Pipeline
+from ingest.publish.connection import Connection
 from ingest.publish.log_reader import TopicReader
+from ingest.publish.publisher import create
 from ingest.sources.archive import Archive
 from schemas.codec import decode
 from schemas.count_update import CountUpdate, UnitKey
@@ -24,6 +25,7 @@ from schemas.topics import TopicNames
 from schemas.types import UpdateKind
 from tests.support.builders import CONTEST, contest, sheet
 from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_ingest import Between, Quiet
 from tests.support.fix_postgres import Database
 
 NOW = datetime(2021, 6, 8, tzinfo=UTC)
@@ -33,53 +35,25 @@ WISH = Wish(
 )  # fmt: skip
 
 
-class Quiet:
-    """A screen that nobody looks at."""
-
-    def say(self, line: str, **about: object) -> None: ...
-
-    def warn(self, line: str, **about: object) -> None: ...
-
-    def start(self, what: str, rows: int) -> None: ...
-
-    def advance(self, rows: int, news: int, rejected: int) -> None: ...
-
-    def done(self) -> None: ...
-
-
-class Overheard(Pipeline):
-    """Lets somebody else write once, after the log was read to its end and before our event is sent."""
-
-    meanwhile: Callable[[], Any] | None = None
-
-    def read_on(self) -> bool:
-        grown = super().read_on()
-        if self.meanwhile is not None:
-            meanwhile, self.meanwhile = self.meanwhile, None
-            meanwhile()
-        return grown
-
-
 @pytest.fixture
 def connection(event_log: EventLog, topic_prefix: str) -> Connection:
     """To the test's log, on which two sheets are stated."""
     connection = Connection(event_log.kafka, TopicNames(topic_prefix))
-    publish.create(event_log.kafka, connection.topics(), replication_factor=1)
+    create(event_log.kafka, connection.topics(), replication_factor=1)
     event_log.append([contest(), sheet(1), sheet(2)])
     return connection
 
 
 def decide(connection: Connection, folder: Path, meanwhile: Callable[[], Any]) -> None:
-    """Proposes, and confirms while somebody else writes. An ingest holds the archive, as on the night."""
+    """Propose, and confirm while another program writes. An ingest holds the archive, as on the night."""
     stop = threading.Event()
     with Archive(folder), Archive(folder, beside=True) as archive:
         with Pipeline(connection, archive, None, Quiet(), stop, following=WISH.unit) as pipeline:
-            proposal, code = correct.propose(pipeline, archive, WISH, None)
-        found, document = correct.proposed(archive, code)
+            proposal, code = operator.propose(pipeline, archive, WISH, None)
+        found, document = operator.proposed(archive, code)
         assert found == proposal
-        with Overheard(connection, archive, None, Quiet(), stop, following=WISH.unit) as overheard:
-            overheard.meanwhile = meanwhile
-            correct.confirm(overheard, archive, found, document, "Luis", NOW)
+        with Pipeline(connection, archive, None, Between(meanwhile), stop, following=WISH.unit) as pipeline:
+            operator.confirm(pipeline, archive, found, document, "Luis", NOW)
 
 
 def log(connection: Connection) -> list[CountUpdate]:
@@ -93,7 +67,7 @@ def test_another_statement_of_the_unit_that_comes_first_wins(
 ) -> None:
     first = log(connection)[0]
     rival = sheet(1, {"a": 11, "b": 20}, after=first, hours=13)
-    with pytest.raises(Overtaken, match="has gone on since this was proposed"):
+    with pytest.raises(Overtaken, match="has changed since this was proposed"):
         decide(connection, tmp_path, lambda: event_log.append([rival]))
     ours = log(connection)[-1]
     assert (ours.kind, ours.sequence) == (UpdateKind.RETRACTED, rival.sequence), "sent in vain, and once"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ingest.feeds import registry as adapters
-from ingest.feeds.statement import Rejection, Snapshot, Statement
-from ingest.news.changes import ContestMemory, since
+from ingest.feeds import table
+from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement
+from ingest.news.changes import changes_since
+from ingest.news.contest_memory import ContestMemory
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus, ResultStage, ReviewReason
@@ -252,7 +256,7 @@ def test_a_bad_row_is_rejected_alone(content: str, code: str, place: str) -> Non
 
 def published(snapshots: tuple[Snapshot, ...]) -> tuple[list[CountUpdate], Rejection]:
     """The events of documents in which one row or unit is bad, and its rejection."""
-    found = since(snapshots, ContestMemory(contest()))
+    found = changes_since(snapshots, ContestMemory(contest()))
     (rejection,) = found.rejections
     assert not rejection.whole_document
     assert rejection.message("c").headers
@@ -406,7 +410,7 @@ def test_of_bulletins_a_time_before_the_election_is_rejected_alone() -> None:
 
 
 def test_of_bulletins_every_row_without_a_time_is_rejected_with_its_place() -> None:
-    found = since(two_times("0001-01-01T00:00:00+05:00"), ContestMemory(contest()))
+    found = changes_since(two_times("0001-01-01T00:00:00+05:00"), ContestMemory(contest()))
     assert len(found.events) == 1
     assert {r.finding.code for r in found.rejections} == {"F206"}
     assert [r.place for r in found.rejections if r.uri == "resultados.csv"] == [
@@ -516,7 +520,7 @@ def test_documents_are_ordered_by_the_time_they_state() -> None:
     later = ACTA.replace("2021-06-08T16:15:44Z", "2021-06-09T01:12:42Z")
     recognised = [adapters.recognise(kept(text, name)) for name, text in (("b", FINAL), ("c", later), ("a", ACTA))]
     batches = adapters.plan([r for r in recognised if isinstance(r, adapters.Recognised)])
-    assert [batch.documents[0].uri for batch in batches] == ["a", "c", "b"]
+    assert [batch.parts[0].document.uri for batch in batches] == ["a", "c", "b"]
 
 
 def test_documents_are_ordered_by_the_earliest_time_of_any_row() -> None:
@@ -524,7 +528,36 @@ def test_documents_are_ordered_by_the_earliest_time_of_any_row() -> None:
     later = ACTA.replace("2021-06-08T16:15:44Z", "2021-06-08T20:00:00Z")
     recognised = [adapters.recognise(kept(text, name)) for name, text in (("b", later), ("a", mixed))]
     batches = adapters.plan([r for r in recognised if isinstance(r, adapters.Recognised)])
-    assert [batch.documents[0].uri for batch in batches] == ["a", "b"]
+    assert [batch.parts[0].document.uri for batch in batches] == ["a", "b"]
+
+
+def test_a_document_is_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[str] = []
+
+    def unpack(document: Kept) -> str:
+        unpacked.append(document.uri)
+        return table.unpack(document)
+
+    monkeypatch.setattr(adapters, "unpack", unpack)
+    assert len(statements(national())) == 1
+    assert unpacked == [f"{part}.csv" for part in NATIONAL]
+
+
+def test_rows_that_were_dropped_to_save_memory_are_read_again() -> None:
+    damaged = NATIONAL | {"resumen": NATIONAL["resumen"][:-1]}
+    for documents in (NATIONAL, damaged):
+        held = [adapters.recognise(kept(text, f"{part}.csv")) for part, text in documents.items()]
+        recognised = [one for one in held if isinstance(one, adapters.Recognised)]
+        (batch,), (dropped,) = (adapters.plan(r) for r in (recognised, [replace(r, content=None) for r in recognised]))
+        assert adapters.parse(dropped, contest()) == adapters.parse(batch, contest())
+
+
+def test_a_damaged_table_refuses_the_publication_it_is_a_part_of() -> None:
+    """Its times are read as far as they can be, so that the others are neither published nor awaited without it."""
+    cut = NATIONAL["totales"][:-1]
+    (snapshot,) = national(totales=cut)
+    assert not snapshot.awaited
+    assert "does not end with a line end" in str(only_rejection((snapshot,)))
 
 
 def test_tables_that_spell_an_instant_differently_make_one_publication() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from ingest.feeds.statement import Snapshot, Statement
 from ingest.news import changes
-from ingest.news.changes import Changes, ContestMemory, adopt, published, remember, since
+from ingest.news.changes import Changes, adopt, changes_since, published
+from ingest.news.contest_memory import ContestMemory, remember
+from ingest.news.figures import figures
 from schemas.chain import judge
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, UnitKey
@@ -76,7 +78,7 @@ def snapshot(*statements: Statement) -> Snapshot:
 
 def run(memory: ContestMemory, *snapshots: Snapshot) -> changes.Changes:
     """What the snapshots bring, taken into memory as if sent."""
-    found = since(snapshots, memory)
+    found = changes_since(snapshots, memory)
     adopt(memory, found)
     return found
 
@@ -387,10 +389,10 @@ def test_over_several_attempts_what_is_on_the_log_is_counted_once(memory: Contes
     said = snapshot(*(statement(f"{n:06}") for n in range(5)))
     attempts: list[Changes] = []
     for _ in range(3):  # of each sending only the first two events arrive
-        attempts.append(found := since([said], memory))
+        attempts.append(found := changes_since([said], memory))
         for event in found.events[:2]:
             remember(memory, event)
-    attempts.append(since([said], memory))
+    attempts.append(changes_since([said], memory))
     found = published(attempts, memory)
     assert [event.reporting_unit.id for event in found.events] == [f"{n:06}" for n in range(5)]
     assert (found.statements, found.known) == (5, 0)
@@ -398,12 +400,12 @@ def test_over_several_attempts_what_is_on_the_log_is_counted_once(memory: Contes
 
 def test_an_attempt_overtaken_by_someone_else_is_not_counted(memory: ContestMemory) -> None:
     said = snapshot(statement("000001", votes=(500, 3)), statement("000002"))  # the first is published with a finding
-    first = since([said], memory)
-    (theirs,) = since([snapshot(statement("000001", votes=(501, 3)))], memory).events
+    first = changes_since([said], memory)
+    (theirs,) = changes_since([snapshot(statement("000001", votes=(501, 3)))], memory).events
     remember(memory, theirs)
     remember(memory, first.events[0])  # ours came second, and is not accepted
     remember(memory, first.events[1])
-    second = since([said], memory)
+    second = changes_since([said], memory)
     for event in second.events:
         remember(memory, event)
     found = published([first, second], memory)
@@ -509,4 +511,4 @@ def test_the_latest_statement_wins_in_any_order(said: list[Statement], chance: r
                 (t for t in (x for o in snapshots for x in o.statements) if t.unit.id == s.unit.id),
                 key=lambda t: t.stated_at,
             )
-            assert unit.said[-1].figures == changes.figures(last.unit, last)
+            assert unit.said[-1].figures == figures(last.unit, last)

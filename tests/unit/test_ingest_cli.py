@@ -38,7 +38,7 @@ def test_which_log_to_write_to_is_never_guessed(tmp_path: Path, monkeypatch: pyt
 def test_a_run_that_was_stopped_is_not_done() -> None:
     report = Report(stopped=True)
     assert report.exit_code == 2
-    assert "stopped before every document was taken" in "\n".join(report.lines())
+    assert "stopped before every document was loaded" in "\n".join(report.lines())
 
 
 # --- the contest's file

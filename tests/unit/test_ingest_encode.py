@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from ingest.news.changes import ContestMemory, since
+from ingest.news.changes import changes_since
+from ingest.news.contest_memory import ContestMemory
 from ingest.publish.encode import encode
 from schemas import codec
 from schemas.count_update import SubUnits
@@ -20,13 +21,13 @@ def test_any_event(event: codec.Event) -> None:
 def test_events_of_every_kind_of_document() -> None:
     memory = ContestMemory(contest())
     for document in (ACTA, FINAL, (EXAMPLE / "updates.csv").read_text(encoding="utf-8")):
-        events = since(parse(kept(document)), memory).events
+        events = changes_since(parse(kept(document)), memory).events
         assert events
         assert [encode(event) for event in events] == [codec.encode(event) for event in events]
 
 
 def test_numbers_of_every_length() -> None:
-    (bulletin, *_) = since(
+    (bulletin, *_) = changes_since(
         parse(kept((EXAMPLE / "updates.csv").read_text(encoding="utf-8"))), ContestMemory(contest())
     ).events
     for n in (0, 63, 64, 2047, 2048, 8191, 8192, 2**31, 2**53 - 1):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.news.changes import ContestMemory, UnitMemory
-from ingest.pipeline import complete, differing
+from ingest.news.contest_memory import ContestMemory, UnitMemory
+from ingest.news.definitions import complete, differing
 from ingest.publish.publisher import unsafe
 from schemas.count_update import UnitKey
 from schemas.identity import NIL

@@ -10,7 +10,8 @@ import fastavro
 import pytest
 from hypothesis import given
 
-from ingest.news.changes import ContestMemory, remember, since
+from ingest.news.changes import changes_since
+from ingest.news.contest_memory import ContestMemory, remember
 from ingest.publish.encode import encode as encode_fast
 from schemas import codec
 from schemas.codec import SCHEMAS, Headers, decode, encode
@@ -100,13 +101,13 @@ def test_without_its_note_an_event_has_not_the_id_that_its_content_gives() -> No
 )
 def test_what_is_on_the_log_in_version_1_is_not_news(document: str) -> None:
     before, after = ContestMemory(contest()), ContestMemory(contest())
-    events = since(parse(kept(document)), before).events
+    events = changes_since(parse(kept(document)), before).events
     for event in events:
         message = in_version_1(event)
         again = decode(message.value, message.headers)
         assert isinstance(again, CountUpdate)
         assert remember(after, again)
-    found = since(parse(kept(document)), after)
+    found = changes_since(parse(kept(document)), after)
     assert (found.events, found.rejections, bool(events)) == ([], [], True)
 
 

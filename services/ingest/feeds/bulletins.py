@@ -1,18 +1,19 @@
-"""ONPE's bulletins: four tables (resultados, totales, resumen, participacion), for the country or for its districts. Pure.
+"""Parse ONPE's bulletins: four tables (resultados, totales, resumen, participacion), national or by district. Pure.
 
-One publication is the rows of all four tables that carry one `updated`; the national tables have one such row (or one
-per candidate, or per total), the district tables one per district. A figure that stands in two tables must agree.
-ONPE's words and ours: schemas/types.py. `TOTAL DE VOTOS VÁLIDOS` is left out where it would be 0: not stated.
+A publication is the rows of all four tables with the same `updated`. The national tables have one such row (or one for
+each candidate or total), the district tables one for each district. A figure in two tables must be equal in both.
+ONPE's words and ours: schemas/types.py. `TOTAL DE VOTOS VÁLIDOS` is missing where it would be 0: it is then not stated.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement, refuse
+from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement
 from ingest.feeds.table import FITTING, BadCell, Form, Refused, Table, instant, percent, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
@@ -31,8 +32,9 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "totales": (("AGRUPACION", "TOTAL_VOTOS", "updated"), ("POR_EMITIDOS", "avance")),
     "resumen": (
         ("CCODI_UBIGEO", "CONTABILIZA", "CONT_NORMAL", "IMPUGNADA", "ERROR_MAT", "ACTAS_PROCESADAS", "SOL_NULIDAD",
-         "ILEGIBLE", "PENDIENTE", "OTRAS_OBS", "CONT_ANULADA", "POR_PROCESAR", "EXTRAVIADA", "SINIESTRADA", "INCOMPLETA",
-         "SIN_FIRMA", "MESAS_NO_INST", "MESAS_HABILES", "TOT_CIUDADANOS_VOTARON", "ELECTORES_HABIL", "TOTAL_JEE", "updated"),
+         "ILEGIBLE", "PENDIENTE", "OTRAS_OBS", "CONT_ANULADA", "POR_PROCESAR", "EXTRAVIADA", "SINIESTRADA",
+         "INCOMPLETA", "SIN_FIRMA", "MESAS_NO_INST", "MESAS_HABILES", "TOT_CIUDADANOS_VOTARON", "ELECTORES_HABIL",
+         "TOTAL_JEE", "updated"),
         ("MESAS_INSTALADAS", "SIN_DATOS", "A_INSTALAR", "FUSIONADAS", "NTOTAL_AUTO", "ELECTORES_HABIL_50", "avance"),
     ),
     "participacion": (
@@ -78,6 +80,7 @@ _REASONS = {
 }
 _TWICE = ("ELECTORES_HABIL", "TOT_CIUDADANOS_VOTARON", "ACTAS_PROCESADAS", "POR_PROCESAR", "CONTABILIZA")
 
+_Value = TypeVar("_Value")
 Place = tuple[str, ...]
 """Names of department, province, district; empty for the country."""
 
@@ -90,15 +93,16 @@ class _Row:
     def text(self, column: str) -> str:
         return self.table.rows[self.index][self.table.column(column)]
 
-    def count(self, column: str) -> int:
-        return whole(self.text(column), column)
+    @property
+    def where(self) -> str:
+        return f"{self.table.document.uri}, {self.table.place(self.index)}"
 
     def reject(self, column: str | None, code: str, message: str, expected: str) -> Rejection:
         return self.table.reject(self.index, column, code, message, expected)
 
 
 class _Bad(Exception):
-    """The unit's rows do not make a statement."""
+    """The unit's rows do not form a statement."""
 
     def __init__(self, row: _Row, column: str | None, code: str, message: str, expected: str) -> None:
         super().__init__(message)
@@ -107,7 +111,7 @@ class _Bad(Exception):
 
 @dataclass(slots=True)
 class _Rows:
-    """What the four tables say of one unit at one time."""
+    """The rows of the four tables about one unit at one time."""
 
     parts: dict[str, dict[str, _Row]] = field(default_factory=lambda: {part: {} for part in PARTS})
     clashes: list[Rejection] = field(default_factory=list)
@@ -122,7 +126,7 @@ class _Rows:
 
 
 def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
-    """A snapshot for each `updated`, in the order of time. Raises Refused when a table is another election's."""
+    """Parse a snapshot for each `updated`, in the order of time. Raises Refused for a table of another election."""
     publications: dict[datetime, dict[Place, _Rows]] = defaultdict(dict)
     stray: list[Rejection] = []
     for table in tables:
@@ -151,16 +155,16 @@ def _refuse_other_election(table: Table, contest: ContestDefined) -> None:
         if row[at] not in contest.by_external_id:
             known = ", ".join(f"{code} ({s.party})" for code, s in contest.by_external_id.items())
             raise Refused(
-                refuse(
-                    table.document, "F301",
-                    f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of {contest.contest_id}: a table of another election?",
-                    f"one of {known}",
-                )
-            )  # fmt: skip
+                table.document,
+                "F301",
+                f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of "
+                f"{contest.contest_id}: a table of another election?",
+                f"one of {known}",
+            )
 
 
 def _put(rows: _Rows, row: _Row) -> None:
-    """Files the row under its table. Overlapping documents repeat rows; one document must not."""
+    """Add the row to its table. Overlapping documents may repeat rows; a single document must not."""
     part = row.table.form.name
     name = {"resultados": "C_CODI_AGRUPOL", "totales": "AGRUPACION"}.get(part)
     line = row.text(name) if name else ""
@@ -173,16 +177,15 @@ def _put(rows: _Rows, row: _Row) -> None:
     )
     if same and other.table is not row.table:
         return
-    where = f"{other.table.document.uri}, {other.table.place(other.index)}"
     if same:
-        rows.clashes.append(row.reject(None, "F203", f"repeats {where}", "every line once"))
+        rows.clashes.append(row.reject(None, "F203", f"repeats {other.where}", "every line once"))
     else:
-        for one, two in ((row, where), (other, f"{row.table.document.uri}, {row.table.place(row.index)}")):
+        for one, two in ((row, other), (other, row)):
             rows.clashes.append(
                 one.reject(
                     None,
                     "F203",
-                    f"says otherwise than {two}",
+                    f"contradicts {two.where}",
                     "every line once; two captures of one update are loaded one after the other",
                 )
             )
@@ -240,13 +243,13 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
                 f"no row for {selection.external_id} ({selection.party})",
                 "a row for every selection",
             )
-        votes[selection.selection_id] = _count(row, "TOTAL_VOTOS")
-        shares[selection.selection_id] = _percent(row, "POR_VALIDOS")
+        votes[selection.selection_id] = _cell(row, "TOTAL_VOTOS", whole)
+        shares[selection.selection_id] = _cell(row, "POR_VALIDOS", percent)
     totals: dict[str, int] = {}
     for line, row in rows.parts["totales"].items():
         if line not in _TOTALS:
             raise _Bad(row, "AGRUPACION", "F205", f"unknown total {line[:60]!r}", f"one of {', '.join(_TOTALS)}")
-        totals[_TOTALS[line]] = _count(row, "TOTAL_VOTOS")
+        totals[_TOTALS[line]] = _cell(row, "TOTAL_VOTOS", whole)
     _agree(summary, turnout, rows.parts["totales"].get("TOTAL DE VOTOS EMITIDOS"))
     return Statement(
         unit=_unit(summary, place, contest),
@@ -265,17 +268,17 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
             invalid_votes=totals.get("invalid_votes"),
             challenged_votes=totals.get("challenged_votes"),
             registered_voters=None,
-            registered_voters_counted=_count(summary, "ELECTORES_HABIL"),
+            registered_voters_counted=_cell(summary, "ELECTORES_HABIL", whole),
         ),
         sub_units=SubUnits(
-            under_review_by_reason={reason.value: _count(summary, column) for reason, column in _REASONS.items()},
-            **{name: _count(summary, column) for name, column in _SUB_UNITS.items()},
+            under_review_by_reason={reason.value: _cell(summary, column, whole) for reason, column in _REASONS.items()},
+            **{name: _cell(summary, column, whole) for name, column in _SUB_UNITS.items()},
         ),
         published_percentages=PublishedPercentages(
             valid_votes_share=shares,
-            sub_units_processed=_percent(turnout, "POR_ACTAS_PROCESADAS"),
-            sub_units_counted=_percent(turnout, "POR_ACTAS_CONTABILIZADAS"),
-            turnout=_percent(turnout, "POR_CIUDADANOS_VOTARON"),
+            sub_units_processed=_cell(turnout, "POR_ACTAS_PROCESADAS", percent),
+            sub_units_counted=_cell(turnout, "POR_ACTAS_CONTABILIZADAS", percent),
+            turnout=_cell(turnout, "POR_CIUDADANOS_VOTARON", percent),
         ),
         documents=_documents(rows),
         original=b"".join(row.table.original(row.index) for row in rows.all()),
@@ -283,7 +286,7 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
 
 
 def _documents(rows: _Rows) -> tuple[Document, ...]:
-    """One for each file, with all its rows: a total of the country stands in several."""
+    """Return one document for each file, with all its rows: a national total is stated in several rows."""
     places: dict[str, tuple[Kept, list[int]]] = {}
     for row in rows.all():
         document = row.table.document
@@ -314,30 +317,19 @@ def _unit(summary: _Row, place: Place, contest: ContestDefined) -> ReportingUnit
 
 
 def _agree(summary: _Row, turnout: _Row, cast: _Row | None) -> None:
-    for column in _TWICE:
-        if _count(summary, column) != _count(turnout, column):
-            raise _Bad(
-                summary, column, "F205",
-                f"resumen says {summary.text(column)}, participacion {turnout.text(column)} ({turnout.table.document.uri}, {turnout.table.place(turnout.index)})",
-                "the same figure in both tables of one update",
-            )  # fmt: skip
-    if cast is not None and _count(cast, "TOTAL_VOTOS") != _count(summary, "TOT_CIUDADANOS_VOTARON"):
-        raise _Bad(
-            summary, "TOT_CIUDADANOS_VOTARON", "F205",
-            f"resumen says {summary.text('TOT_CIUDADANOS_VOTARON')}, totales {cast.text('TOTAL_VOTOS')} ({cast.table.document.uri}, {cast.table.place(cast.index)})",
-            "the same figure in both tables of one update",
-        )  # fmt: skip
+    """Raise _Bad for a figure that two tables of one update state differently."""
+    figures = [(column, turnout, column) for column in _TWICE]
+    if cast is not None:
+        figures.append(("TOT_CIUDADANOS_VOTARON", cast, "TOTAL_VOTOS"))
+    for column, other, its_column in figures:
+        if _cell(summary, column, whole) != _cell(other, its_column, whole):
+            said = f"resumen says {summary.text(column)}, {other.table.form.name} {other.text(its_column)}"
+            expected = "the same figure in both tables of one update"
+            raise _Bad(summary, column, "F205", f"{said} ({other.where})", expected)
 
 
-def _count(row: _Row, column: str) -> int:
+def _cell(row: _Row, column: str, read: Callable[[str, str], _Value]) -> _Value:
     try:
-        return row.count(column)
-    except BadCell as bad:
-        raise _Bad(row, bad.column, bad.code, str(bad), bad.expected) from bad
-
-
-def _percent(row: _Row, column: str) -> str:
-    try:
-        return percent(row.text(column), column)
+        return read(row.text(column), column)
     except BadCell as bad:
         raise _Bad(row, bad.column, bad.code, str(bad), bad.expected) from bad

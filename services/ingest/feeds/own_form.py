@@ -1,15 +1,15 @@
-"""Our own tabular form: any contest's statements, columns named by the event's fields. Pure.
+"""Parse our own form of table: statements of any contest, in columns named by the event's fields. Pure.
 
-A row is one statement. Nested fields are written with a dot (`votes.peru-libre`, `sub_units.under_review_by_reason.ILLEGIBLE`,
-`published.turnout`); an empty cell, or a column left out, is not stated. Rows with one time are one publication. Only a
-unit that sums others has `sub_units`: a row of a sheet that states one is rejected.
+A row is one statement. Nested fields are written with a dot (`votes.peru-libre`,
+`sub_units.under_review_by_reason.ILLEGIBLE`, `published.turnout`). An empty cell or a missing column is not stated.
+Rows with the same time are one publication. Only an area has `sub_units`: a row of a sheet that states one is rejected.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement, refuse
+from ingest.feeds.statement import Rejection, Snapshot, Statement
 from ingest.feeds.table import BadCell, Form, Refused, Table, fitting, instant, percent, seen, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, PublishedPercentages, ReportingUnit, SubUnits
@@ -25,15 +25,16 @@ _SHARES = tuple(name for name in PublishedPercentages.model_fields if name != "v
 FORMS = (
     Form(
         FAMILY, "updates", ("contest_id", "unit_type", "unit_id"),
-        ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason", "result_stage",
-         "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB), *(_PUBLISHED + name for name in _SHARES)),
+        ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason",
+         "result_stage", "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB),
+         *(_PUBLISHED + name for name in _SHARES)),
         "reported_at", lambda column: column.startswith((_VOTES, _REASON, _SHARE)),
     ),
 )  # fmt: skip
 
 
 def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
-    """A snapshot for each stated time, in the order of time. Raises Refused when the document is another contest's."""
+    """Parse a snapshot for each stated time, in the order of time. Raises Refused for a document of another contest."""
     (table,) = tables
     _refuse_strange(table, contest)
     read = _reader(table, contest)
@@ -78,39 +79,33 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
 
 
 def _refuse_strange(table: Table, contest: ContestDefined) -> None:
-    """Figures in columns nobody reads would be lost in silence: the document is refused instead."""
+    """Refuse a document with unknown columns, whose figures would be lost silently, or of another contest."""
     document, form = table.document, table.form
     for column in table.header:
         kind = next((prefix for prefix in (_VOTES, _SHARE) if column.startswith(prefix)), None)
         if kind is not None and column.removeprefix(kind) not in contest.selection_ids:
             raise Refused(
-                refuse(
-                    document,
-                    "F301",
-                    f"row 1: column {column} names no selection of {contest.contest_id}: a table of another election?",
-                    f"one of {', '.join(contest.selection_ids)}",
-                )
+                document,
+                "F301",
+                f"row 1: column {column} names no selection of {contest.contest_id}: a table of another election?",
+                f"one of {', '.join(contest.selection_ids)}",
             )
         if column.startswith(_REASON) and column.removeprefix(_REASON) not in list(ReviewReason):
             raise Refused(
-                refuse(document, "F207", f"row 1: column {column} names no reason", f"one of {', '.join(ReviewReason)}")
+                document, "F207", f"row 1: column {column} names no reason", f"one of {', '.join(ReviewReason)}"
             )
         if column not in form.columns and not form.accepts(column):
             raise Refused(
-                refuse(
-                    document, "F207", f"row 1: column {column} is unknown", f"one of {', '.join(sorted(form.columns))}"
-                )
+                document, "F207", f"row 1: column {column} is unknown", f"one of {', '.join(sorted(form.columns))}"
             )
     at = table.column("contest_id")
     for index, row in enumerate(table.rows):
         if row[at] != contest.contest_id:
             raise Refused(
-                refuse(
-                    document,
-                    "F301",
-                    f"{table.place(index, 'contest_id')}: {row[at][:60]!r} is another contest",
-                    f"{contest.contest_id} in every row",
-                )
+                document,
+                "F301",
+                f"{table.place(index, 'contest_id')}: {row[at][:60]!r} is another contest",
+                f"{contest.contest_id} in every row",
             )
 
 
@@ -154,8 +149,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
                 has_sub_units, "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row"
             )
         counts = Counts(
-            votes={name: stated(column) for name, column in under[_VOTES]},
-            **{name: stated(name) for name in _COUNTS},
+            votes={name: stated(column) for name, column in under[_VOTES]}, **{name: stated(name) for name in _COUNTS}
         )
         sub_units = SubUnits(
             under_review_by_reason={name: n for name, column in under[_REASON] if (n := stated(column)) is not None},
@@ -187,7 +181,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
 
 
 def _unit(cell: Callable[[str], str | None], kind: ReportingUnitType | None, contest: ContestDefined) -> ReportingUnit:
-    """An area's path and name come from the contest; a polling place or precinct states its own path."""
+    """Build the unit. An area's path and name come from the contest; a sheet's row states its own path."""
     unit_id = cell("unit_id")
     if unit_id is None or kind is None:
         missing = "unit_id" if unit_id is None else "unit_type"

@@ -1,7 +1,8 @@
-"""Documents to statements: one module per source's form, all pure (bytes in, values out).
+"""Turn documents into statements: one adapter for each form of a source. Pure (bytes in, values out).
 
-`recognise` tells what a document is, `plan` which documents make a publication together and in which order, `parse`
-reads them. A fault of a document refuses all of it, and all that was to be read with it; a fault of a row only the row.
+`recognise` reads a document's rows and names its form, `plan` groups the documents of one publication and orders the
+groups, `parse` makes statements of the rows. A fault of a document refuses all of it and the documents it is read with;
+a fault of a row refuses that row.
 """
 
 import csv
@@ -12,8 +13,7 @@ from datetime import datetime
 
 from ingest.feeds import bulletins, own_form, sheets
 from ingest.feeds.statement import Kept, Rejection, Snapshot
-from ingest.feeds.table import BadCell, Form, Refused, instant, read, unpack
-from ingest.feeds.table import recognise as _recognise
+from ingest.feeds.table import BadCell, Form, Refused, Table, form_of, instant, read, unpack
 from schemas.contest import ContestDefined
 
 FORMS: tuple[Form, ...] = (*bulletins.FORMS, *sheets.FORMS, *own_form.FORMS)
@@ -24,55 +24,66 @@ _PARSERS = {
     own_form.FAMILY: own_form.parse,
 }
 TOGETHER = (bulletins.NATIONAL, bulletins.DISTRICTS)
-"""Families whose documents make a publication together."""
+"""Families whose documents form one publication together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What a document is: its family, its table, and the times it states (empty where it states none).
+    """A document whose form is known: its family, its table's name, and the times it states (possibly none).
 
-    A time is an instant, however it is spelt; a text that is none stands for itself, and its rows will be rejected.
+    A time is an instant, however it is spelled. A text that is not a time stands for itself; its rows will be rejected.
     """
 
     document: Kept
     family: str
     table: str
     times: frozenset[datetime | str]
+    size: int
+    """Characters of the unpacked document."""
+    content: Table | Rejection | None
+    """The rows, or why the document is refused. None when dropped to save memory: `parse` reads them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Documents that are read together, and the time they are ordered by."""
+    """Documents that are parsed together, and the time that orders them."""
 
     family: str
-    documents: tuple[Kept, ...]
+    parts: tuple[Recognised, ...]
     stated_from: datetime
+
+    @property
+    def names(self) -> str:
+        """The documents, for people; long lists are shortened."""
+        names = [part.document.uri for part in self.parts]
+        return ", ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
 def recognise(document: Kept) -> Recognised | Rejection:
-    """What the document is, by its header; a rejection when it cannot be read or nothing known has that header."""
+    """Unpack and read a document once. Returns a rejection when it cannot be read or its header fits no known form."""
     try:
         text = unpack(document)
-        form, header = _recognise(document, text, FORMS)
+        form, header = form_of(document, text, FORMS)
     except Refused as refused:
         return refused.rejection
-    times: set[str] = set()
-    if form.time_column is not None and form.time_column in header:
-        at = header.index(form.time_column)
-        rows = csv.reader(io.StringIO(text, newline=""))
-        try:
-            next(rows)
-            for row in rows:
-                if at < len(row):
-                    times.add(row[at])
-        except csv.Error:
-            pass  # `parse` refuses the document, and says where
-    return Recognised(document, form.family, form.name, frozenset(_instant(text, form.time_column) for text in times))
+    column = form.time_column
+    at = header.index(column) if column is not None and column in header else None
+    content: Table | Rejection
+    try:
+        content = read(document, text, form, header)
+        stated = {row[at] for row in content.rows} if at is not None else set()
+    except Refused as refused:
+        content = refused.rejection
+        stated = _times(text, at) if at is not None else set()
+    times = frozenset(_instant(time) for time in stated)
+    return Recognised(document, form.family, form.name, times, len(text), content)
 
 
 def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
-    """Batches in the order of the earliest time that any of their rows states. Tables that share an update are one batch;
-    other documents one each."""
+    """Group documents into batches, ordered by the earliest time that their rows state.
+
+    Tables that share an update form one batch; other documents form one each.
+    """
     groups: list[list[Recognised]] = []
     for one in recognised:
         if one.family in TOGETHER:
@@ -84,35 +95,56 @@ def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
             groups.append(merged)
         else:
             groups.append([one])
-    batches = [
-        Batch(group[0].family, tuple(one.document for one in group), min(_earliest(one) for one in group))
-        for group in groups
-    ]
+    batches = [Batch(group[0].family, tuple(group), min(_earliest(one) for one in group)) for group in groups]
     return tuple(sorted(batches, key=lambda batch: batch.stated_from))
 
 
-def _instant(text: str, column: str | None) -> datetime | str:
-    try:
-        return instant(text, column or "")
-    except BadCell:
-        return text
-
-
-def _earliest(one: Recognised) -> datetime:
-    return min((time for time in one.times if isinstance(time, datetime)), default=one.document.observed_at)
-
-
 def parse(batch: Batch, contest: ContestDefined) -> tuple[Snapshot, ...]:
-    """The batch's snapshots in the order of time. A refused document leaves one snapshot holding only its rejection."""
+    """Parse a batch into snapshots, ordered by time; a refused batch into one that holds only the rejections."""
     tables, refused = [], []
-    for document in batch.documents:
-        try:
-            tables.append(read(document, FORMS))
-        except Refused as fault:
-            refused.append(fault.rejection)
+    for part in batch.parts:
+        content = _content(part)
+        if isinstance(content, Table):
+            tables.append(content)
+        else:
+            refused.append(content)
     if not refused:
         try:
             return _PARSERS[batch.family](tables, contest)
         except Refused as fault:
             refused.append(fault.rejection)
     return (Snapshot(f"{batch.family}/refused", contest.authority, (), tuple(refused)),)
+
+
+def _content(part: Recognised) -> Table | Rejection:
+    if part.content is not None:
+        return part.content
+    again = recognise(part.document)
+    assert isinstance(again, Recognised), "the same bytes have the same form"
+    assert again.content is not None
+    return again.content
+
+
+def _times(text: str, at: int) -> set[str]:
+    """Collect the times of a refused document, as far as it can be read: they say which publication it belongs to."""
+    times = set()
+    rows = csv.reader(io.StringIO(text, newline=""))
+    try:
+        next(rows)
+        for row in rows:
+            if at < len(row):
+                times.add(row[at])
+    except csv.Error:
+        pass  # the rejection says where
+    return times
+
+
+def _instant(text: str) -> datetime | str:
+    try:
+        return instant(text, "")
+    except BadCell:
+        return text
+
+
+def _earliest(one: Recognised) -> datetime:
+    return min((time for time in one.times if isinstance(time, datetime)), default=one.document.observed_at)

@@ -1,8 +1,8 @@
-"""ONPE's tally sheets (actas), one row each, in the two forms they were collected in. Pure.
+"""Parse ONPE's tally sheets (actas), one in each row, in the two forms in which they were collected. Pure.
 
 `acta` is the form of the dated captures (mesa numbers without leading zeros, `NA` for what is not stated, time of
-capture in `descargado`); `acta-final` that of the final file (columns `v2_…`, no time). Neither states an official time.
-A sheet that is pending or still being typed in states no votes, although the file prints zeros.
+capture in `descargado`); `acta-final` that of the final file (columns `v2_…`, no time). Neither states an official
+time. A sheet that is pending or still being typed in states no votes, although the file prints zeros.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement, refuse
+from ingest.feeds.statement import Rejection, Snapshot, Statement
 from ingest.feeds.table import BadCell, Form, Refused, Table, fitting, seen, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, ReportingUnit
@@ -35,12 +35,12 @@ STATUSES: dict[str, tuple[CountStatus, ReviewReason | None]] = {
     "ILEGIBILIDAD": (CountStatus.UNDER_REVIEW, ReviewReason.ILLEGIBLE),
     "SOLICITUD DE NULIDAD": (CountStatus.UNDER_REVIEW, ReviewReason.NULLITY_REQUEST),
 }
-"""ONPE's word in `observacion` → ours."""
+"""ONPE's word in `observacion`, and ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where a form keeps each figure. `votes`: column → the authority's code of the selection."""
+    """The column of each figure in a form. `votes`: the authority's code of the selection, by column."""
 
     mesa: str
     digits: tuple[int, int]
@@ -68,8 +68,8 @@ class _Columns:
 
 _DATED = _Columns(
     mesa="num_mesa", digits=(1, 6), ubigeo="ubigeo", name="local", status="observacion", detail="observacion_detalle",
-    voters="num_electores", cast="num_votos", blank="votos_blanco", invalid="votos_nulos", challenged="votos_impugnados",
-    valid=None, time="descargado",
+    voters="num_electores", cast="num_votos", blank="votos_blanco", invalid="votos_nulos",
+    challenged="votos_impugnados", valid=None, time="descargado",
     votes={"votos_perulibre": "00000014", "votos_fuerzapopular": "00000007"},
 )  # fmt: skip
 _FINAL = _Columns(
@@ -91,7 +91,7 @@ FORMS = (
 
 
 def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
-    """One snapshot for the one document of sheets. Raises Refused when it is another election's."""
+    """Parse the one snapshot of a document of sheets. Raises Refused for a document of another election."""
     (table,) = tables
     columns = _FORMS[table.form.name]
     _refuse_other_election(table, columns, contest)
@@ -113,27 +113,26 @@ def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefi
     for column, code in columns.votes.items():
         if code not in contest.by_external_id:
             raise Refused(
-                refuse(
-                    table.document, "F301", f"row 1: column {column} counts votes for {code}, which {contest.contest_id} does not have: a table of another election?",
-                    f"votes for {', '.join(contest.by_external_id)}",
-                )
-            )  # fmt: skip
+                table.document,
+                "F301",
+                f"row 1: column {column} counts votes for {code}, which {contest.contest_id} does not have: "
+                "a table of another election?",
+                f"votes for {', '.join(contest.by_external_id)}",
+            )
     lacking = set(contest.by_external_id) - set(columns.votes.values())
     strange = [c for c in table.header if c not in table.form.columns and c.startswith(("votos_", "v2_"))]
     if lacking or strange:
         what = f"column {', '.join(strange)} is unknown" if strange else f"no column for {', '.join(sorted(lacking))}"
         raise Refused(
-            refuse(
-                table.document,
-                "F301",
-                f"row 1: {what}: a table of another election?",
-                f"votes in {', '.join(columns.votes)} and no others",
-            )
+            table.document,
+            "F301",
+            f"row 1: {what}: a table of another election?",
+            f"votes in {', '.join(columns.votes)} and no others",
         )
 
 
 def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
-    """Mesas stated more than once: of equal rows the first stands; rows that differ are all rejected."""
+    """Reject repeated mesas: of equal rows all but the first, of differing rows all. Returns their indexes too."""
     at = table.column(columns.mesa)
     number = table.header.index("rowid") if "rowid" in table.header else None
 
@@ -152,7 +151,7 @@ def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
         for place in places if differ else places[1:]:
             others = ", ".join(str(other + 2) for other in places if other != place)
             message = (
-                f"mesa {mesa} stands in rows {others} too, with other figures: neither is believed"
+                f"mesa {mesa} stands in rows {others} too, with other figures: none of them is published"
                 if differ
                 else f"mesa {mesa} is repeated from row {places[0] + 2}"
             )
@@ -162,7 +161,7 @@ def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
 
 
 def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callable[[int, list[str]], Statement]:
-    """The function from a row to its statement: everything that does not depend on the row is looked up once."""
+    """Make the function that reads a row, with everything looked up once that does not depend on the row."""
     at = {column: table.column(column) for column in columns.needed}
     fixed: Any = itemgetter(
         *(at[c] for c in (columns.mesa, columns.ubigeo, columns.name, columns.status, columns.detail))
@@ -184,7 +183,7 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
             times[text] = seen(text, columns.time, document)
         return times[text]
 
-    known: dict[str, int | None] = {_NOT_STATED: None}  # sheets say the same few hundred numbers again and again
+    known: dict[str, int | None] = {_NOT_STATED: None}  # sheets repeat the same few hundred numbers
 
     def stated(text: str, column: str) -> int | None:
         if text not in known:

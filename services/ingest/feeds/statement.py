@@ -1,7 +1,7 @@
-"""What ingest passes from room to room: captures, statements, rejections. Values only; pure.
+"""Define what the stages of ingest hand on: captures, statements, rejections. Values only; pure.
 
-Place in the flow: `source` makes a `Capture`, `archive` a `Kept`, an adapter a `Snapshot` of `Statement`s and `Rejection`s,
-`changes` events. Nothing here survives a crash, and nothing needs to.
+Place in the flow: `sources.folder` makes a `Capture`, `sources.archive` a `Kept`, an adapter a `Snapshot` of
+`Statement`s and `Rejection`s, `news.changes` events. Nothing here survives a crash, and nothing needs to.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from schemas.rules import RULES, Finding
 from schemas.types import CountStatus, ResultStage, ReviewReason, rfc3339
 
 LARGEST_REJECTED = 900_000
-"""Bytes of a rejected original that still travel in a message; a larger one is only named by its hash."""
+"""Bytes of a rejected original that are still sent in a message; a larger one is only named by its SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A document as fetched: where from (as the user names it), its bytes, and when."""
+    """A document as fetched: its place as the user names it, its bytes, and the time."""
 
     uri: str
     content: bytes
@@ -30,7 +30,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document in the archive. `observed_at` is when its bytes were first seen, the same on every later run."""
+    """A document in the archive. `observed_at`: when its bytes were first seen, the same in every later run."""
 
     uri: str
     content: bytes
@@ -40,7 +40,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a CountUpdate says before it has a place in its unit's chain. `original`: the bytes of its row or rows."""
+    """The content of a CountUpdate before it has a place in its unit's chain. `original`: the bytes of its rows."""
 
     unit: ReportingUnit
     reported_at: datetime | None
@@ -58,15 +58,15 @@ class Statement:
 
     @property
     def stated_at(self) -> datetime:
-        """The time that orders a unit's statements: the office's own, or where it states none, when it was seen."""
+        """Return the time that orders a unit's statements: the office's own, or if it states none, when it was seen."""
         return self.reported_at or self.observed_at
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Input that is not published: why, where, and its bytes untouched.
+    """Input that is not published: the reason, the place, and the original bytes.
 
-    `place` is empty when the whole document is refused. Row 1 is the header, as a spreadsheet counts.
+    `place` is empty when the whole document is refused. Row 1 is the header, as in a spreadsheet.
     """
 
     finding: Finding
@@ -79,12 +79,12 @@ class Rejection:
 
     @property
     def whole_document(self) -> bool:
-        """Whether nothing of the document was published."""
+        """Say whether the whole document was refused."""
         return not self.place
 
     @cached_property
     def id(self) -> UUID:
-        """The same rejection, met again, has the same id."""
+        """Return the id: the same for the same rejection in a later run."""
         return name_text(
             canonical(
                 {
@@ -101,7 +101,7 @@ class Rejection:
         return f"{where}: {self.finding}. Expected {self.expected}."
 
     def message(self, contest_id: str) -> Message:
-        """The record for `results.rejected`: the original bytes as value, the reason in headers (UTF-8)."""
+        """Build the record for `results.rejected`: the original bytes as value, the reason in headers (UTF-8)."""
         small = len(self.original) < LARGEST_REJECTED
         headers: Headers = [
             ("ce_specversion", b"1.0"),
@@ -124,20 +124,13 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One publication of the office: everything it stated at one time, or in one document."""
+    """One publication of the office: everything that it stated at one time, or in one document."""
 
     snapshot_id: str
     source: str
     statements: tuple[Statement, ...]
     rejections: tuple[Rejection, ...]
     awaited: tuple[str, ...] = ()
-    """Of an incomplete publication: what has not come yet. Its statements and rejections are of what has."""
+    """Of an incomplete publication: what is missing. Its statements and rejections are of what is there."""
     incomplete: tuple[Rejection, ...] = ()
-    """Rejections that say no more than `awaited`: of units that lack what has not come yet."""
-
-
-def refuse(document: Kept, code: str, message: str, expected: str) -> Rejection:
-    """The whole document is refused."""
-    return Rejection(
-        Finding(code, message), document.uri, document.sha256, document.observed_at, "", expected, document.content
-    )
+    """Rejections of the units that lack what is `awaited`."""

@@ -1,7 +1,7 @@
-"""Bytes to rows: unpacks, decodes and checks the shape of a CSV document before a figure of it is read. Pure.
+"""Read a CSV document: unpack it, decode it, and check its shape before any figure of it is read. Pure.
 
-Every fault of a document as a whole is found here and refuses all of it: a document that is damaged anywhere is not
-believed anywhere. `Form` describes the columns of one kind of table.
+Every fault of a document as a whole is found here and refuses all of it: a document that is damaged in one place is not
+trusted in any other. `Form` describes the columns of one kind of table.
 """
 
 import csv
@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Statement, refuse
+from ingest.feeds.statement import Kept, Rejection, Statement
 from schemas.count_update import Document
 from schemas.faults import first_fault
 from schemas.rules import CLOCK_TOLERANCE, Finding
@@ -25,7 +25,7 @@ from schemas.types import rfc3339
 _GZIP = b"\x1f\x8b"
 _THOUSANDTH = Decimal("0.001")
 LARGEST_DOCUMENT = 1 << 30
-"""Bytes, unpacked: more than any count's; a bound against a document that unpacks without end."""
+"""Bytes of an unpacked document: more than any count needs, and a limit for one that unpacks without end."""
 FITTING = "an id of at most 200 characters without control characters, words of at most 10,000"
 
 csv.field_size_limit(1 << 20)
@@ -37,7 +37,7 @@ def _never(column: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One kind of table. `family` tables make one publication together; `needed` columns are read, `known` may be there."""
+    """The columns of one kind of table. `needed` columns are read, `known` ones may be present."""
 
     family: str
     name: str
@@ -45,11 +45,11 @@ class Form:
     known: tuple[str, ...] = ()
     time_column: str | None = None
     accepts: Callable[[str], bool] = _never
-    """Further columns that belong to the form."""
+    """Says whether a further column belongs to the form."""
 
     @property
     def columns(self) -> frozenset[str]:
-        """Every column that belongs to the form."""
+        """Return every column that is named in the form."""
         return frozenset(self.needed) | frozenset(self.known)
 
 
@@ -65,28 +65,28 @@ class Table:
     ends: list[int]
 
     def column(self, name: str) -> int:
-        """The place of a column in a row."""
+        """Return the position of a column in a row."""
         return self.header.index(name)
 
     def original(self, index: int) -> bytes:
-        """The bytes of a row as they stand in the (unpacked) document."""
+        """Return the bytes of a row, exactly as in the unpacked document."""
         return "".join(self.lines[self.ends[index - 1] if index else self.header_end : self.ends[index]]).encode()
 
     @property
     def header_end(self) -> int:
-        """Lines of the header: one, since no known form quotes a line break in a column's name."""
+        """Count the lines of the header: one, since no known form quotes a line break in a column's name."""
         return 1
 
     def place(self, index: int, column: str | None = None) -> str:
-        """`row 17, column votos_nulos`."""
+        """Describe a place in the table: `row 17, column votos_nulos`."""
         return f"row {index + 2}" + (f", column {column}" if column else "")
 
     def at(self, index: int) -> Document:
-        """The row as the place of a statement."""
+        """Return the row as the source of a statement."""
         return Document(uri=self.document.uri, sha256=self.document.sha256, place=f"row {index + 2}")
 
     def reject(self, index: int, column: str | None, code: str, message: str, expected: str) -> Rejection:
-        """One row is rejected."""
+        """Reject one row."""
         document = self.document
         return Rejection(
             Finding(code, message), document.uri, document.sha256, document.observed_at,
@@ -95,15 +95,17 @@ class Table:
 
 
 class Refused(Exception):
-    """Inside the adapters: the document in hand is refused. Never leaves them; they return its rejection."""
+    """The current document is refused. Never leaves the adapters: they return its rejection."""
 
-    def __init__(self, rejection: Rejection) -> None:
-        super().__init__(str(rejection))
-        self.rejection = rejection
+    def __init__(self, document: Kept, code: str, message: str, expected: str) -> None:
+        self.rejection = Rejection(
+            Finding(code, message), document.uri, document.sha256, document.observed_at, "", expected, document.content
+        )
+        super().__init__(str(self.rejection))
 
 
 class BadCell(Exception):
-    """Inside the adapters: a cell does not hold what its column holds. Becomes the rejection of its row."""
+    """A cell's value is not valid in its column. Never leaves the adapters: it becomes the rejection of its row."""
 
     def __init__(self, column: str, code: str, message: str, expected: str) -> None:
         super().__init__(message)
@@ -111,7 +113,7 @@ class BadCell(Exception):
 
 
 def fitting(read: Callable[[int, list[str]], Statement], index: int, row: list[str]) -> Statement:
-    """What `read` makes of a row. Raises BadCell when its words do not fit: too long, or with control characters."""
+    """Read a row with `read`. Raises BadCell when a text in it is too long or has control characters."""
     try:
         return read(index, row)
     except ValidationError as error:
@@ -119,14 +121,14 @@ def fitting(read: Callable[[int, list[str]], Statement], index: int, row: list[s
 
 
 def whole(text: str, column: str) -> int:
-    """A count: digits and nothing else."""
+    """Read a count: digits and nothing else."""
     if text.isascii() and text.isdigit() and len(text) < 19 and (value := int(text)) < 2**53:
         return value
     raise BadCell(column, "F201", f"{text[:40]!r} is not a count", "a whole number, zero or more, in digits")
 
 
 def instant(text: str, column: str) -> datetime:
-    """A time with its zone, in whole milliseconds."""
+    """Read a time with its zone, in whole milliseconds."""
     try:
         time = datetime.fromisoformat(text)
         if time.tzinfo is not None:
@@ -141,7 +143,10 @@ def instant(text: str, column: str) -> datetime:
 
 
 def seen(text: str, column: str, document: Kept) -> datetime:
-    """When the source says that it fetched a row: not later than we have the document, or it would stand for ever."""
+    """Read the time at which the source fetched a row.
+
+    It must not be later than the document's own: no later statement of the unit could ever replace it.
+    """
     time = instant(text, column)
     if time - document.observed_at > CLOCK_TOLERANCE:
         raise BadCell(
@@ -154,7 +159,7 @@ def seen(text: str, column: str, document: Kept) -> datetime:
 
 
 def percent(text: str, column: str) -> str:
-    """A percentage, at the three decimals the office publishes: files carry 50.269000000000005 for 50.269."""
+    """Read a percentage, rounded to the office's three decimals: files hold 50.269000000000005 for 50.269."""
     try:
         value = Decimal(text).quantize(_THOUSANDTH)
     except InvalidOperation:
@@ -165,7 +170,7 @@ def percent(text: str, column: str) -> str:
 
 
 def unpack(document: Kept) -> str:
-    """The document's text. Raises Refused when it is damaged, empty, or not UTF-8."""
+    """Unpack and decode a document. Raises Refused when it is damaged, empty, or not UTF-8."""
     content = document.content
     if content.startswith(_GZIP):
         try:
@@ -173,51 +178,47 @@ def unpack(document: Kept) -> str:
                 content = packed.read(LARGEST_DOCUMENT + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise Refused(
-                refuse(
-                    document,
-                    "F207",
-                    f"the gzip file is damaged or cut off ({error})",
-                    "a whole gzip file; fetch it again",
-                )
+                document, "F207", f"the gzip file is damaged or cut off ({error})", "a whole gzip file; fetch it again"
             ) from error
         if len(content) > LARGEST_DOCUMENT:
-            raise Refused(refuse(document, "F207", "unpacks to more than 1 GiB", "a table of a count"))
+            raise Refused(document, "F207", "unpacks to more than 1 GiB", "a table of a count")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = error.object.count(b"\n", 0, error.start) + 1
         raise Refused(
-            refuse(
-                document, "F207", f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
-                "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
-            )
-        ) from error  # fmt: skip
+            document,
+            "F207",
+            f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
+            "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
+        ) from error
     if (at := text.find("\0")) >= 0:
         row = text.count("\n", 0, at) + 1
-        raise Refused(refuse(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again"))
+        raise Refused(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again")
     start = text[:2000].lstrip()
     if not start:
-        raise Refused(refuse(document, "F207", "the file is empty", "a table with a header and rows"))
+        raise Refused(document, "F207", "the file is empty", "a table with a header and rows")
     if start[0] == "<":
         raise Refused(
-            refuse(
-                document,
-                "F207",
-                f"HTML or XML, not CSV: begins {start[:40]!r}",
-                "CSV; the site may have answered with an error page: fetch it again",
-            )
+            document,
+            "F207",
+            f"HTML or XML, not CSV: begins {start[:40]!r}",
+            "CSV; the site may have answered with an error page: fetch it again",
         )
     if start[0] in "{[":
-        raise Refused(refuse(document, "F207", f"JSON, not CSV: begins {start[:40]!r}", "CSV"))
+        raise Refused(document, "F207", f"JSON, not CSV: begins {start[:40]!r}", "CSV")
     return text
 
 
-def recognise(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
-    """The form whose columns the header fits best, and the header. Raises Refused when none fits or a column lacks."""
+def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
+    """Find the form whose columns fit the header best; returns it and the header.
+
+    Raises Refused when no form fits or a column is missing.
+    """
     try:
         header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
     except csv.Error as error:
-        raise Refused(refuse(document, "F207", f"row 1: {error}", "well-formed CSV")) from error
+        raise Refused(document, "F207", f"row 1: {error}", "well-formed CSV") from error
     names = set(header)
 
     def likeness(form: Form) -> float:
@@ -228,38 +229,34 @@ def recognise(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, t
     if likeness(form) < 0.5:
         known = "; ".join(sorted({f"{f.family} {f.name}" for f in forms}))
         raise Refused(
-            refuse(
-                document, "F207", f"row 1: no known table has the columns {', '.join(header)[:200]}", f"one of: {known}"
-            )
+            document, "F207", f"row 1: no known table has the columns {', '.join(header)[:200]}", f"one of: {known}"
         )
     if len(names) != len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
-        raise Refused(refuse(document, "F207", f"row 1: column {', '.join(twice)} stands twice", "every column once"))
+        raise Refused(document, "F207", f"row 1: column {', '.join(twice)} stands twice", "every column once")
     spare = sorted(name for name in names - form.columns if not form.accepts(name))
     for column in form.needed:
         if column not in names:
             near = difflib.get_close_matches(column, spare, n=1, cutoff=0.5)
             renamed = f"; is {near[0]!r} its new name?" if near else ""
             raise Refused(
-                refuse(
-                    document, "F207", f"row 1: column {column} of {form.family} {form.name} is missing{renamed}",
-                    f"the columns {', '.join(form.needed)}",
-                )
-            )  # fmt: skip
+                document,
+                "F207",
+                f"row 1: column {column} of {form.family} {form.name} is missing{renamed}",
+                f"the columns {', '.join(form.needed)}",
+            )
     return form, header
 
 
-def read(document: Kept, forms: Sequence[Form]) -> Table:
-    """The document's rows, all of its shape checked. Raises Refused."""
-    text = unpack(document)
-    form, header = recognise(document, text, forms)
+def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Table:
+    """Read the rows of an unpacked document and check its whole shape. Raises Refused."""
     if not text.endswith("\n"):
         raise Refused(
-            refuse(
-                document, "F207", f"row {text.count(chr(10)) + 1}: the file does not end with a line end, so its last row may be cut off",
-                "a whole file; fetch it again, or if it is whole, add a line end",
-            )
-        )  # fmt: skip
+            document,
+            "F207",
+            f"row {text.count(chr(10)) + 1}: the file does not end with a line end, so its last row may be cut off",
+            "a whole file; fetch it again, or if it is whole, add a line end",
+        )
     lines = text.split("\n")
     lines = [f"{line}\n" for line in lines[:-1]]
     reader = csv.reader(lines, strict=True)
@@ -271,20 +268,20 @@ def read(document: Kept, forms: Sequence[Form]) -> Table:
             rows.append(row)
             ends.append(reader.line_num)
     except csv.Error as error:
-        raise Refused(refuse(document, "F207", f"row {len(rows) + 2}: {error}", "well-formed CSV")) from error
+        raise Refused(document, "F207", f"row {len(rows) + 2}: {error}", "well-formed CSV") from error
     while rows and not rows[-1]:  # blank lines at the end say nothing
         rows.pop()
         ends.pop()
     if not rows:
-        raise Refused(refuse(document, "F207", "the table has a header and no rows", "at least one row"))
+        raise Refused(document, "F207", "the table has a header and no rows", "at least one row")
     width = len(header)
     for index, row in enumerate(rows):
         if len(row) != width:
             raise Refused(
-                refuse(
-                    document, "F207", f"row {index + 2} has {len(row)} fields, the header {width}"
-                    + ("; it is the last: the file is cut off" if index == len(rows) - 1 else ""),
-                    f"{width} fields in every row",
-                )
-            )  # fmt: skip
+                document,
+                "F207",
+                f"row {index + 2} has {len(row)} fields, the header {width}"
+                + ("; it is the last: the file is cut off" if index == len(rows) - 1 else ""),
+                f"{width} fields in every row",
+            )
     return Table(document, form, header, rows, lines, ends)

@@ -1,4 +1,4 @@
-"""Reads a contest's file (TOML) and its areas (CSV) into the contest's definition. Pure: text in, values out.
+"""Read a contest's file (TOML) and its areas (CSV) into the contest's definition. Pure: text in, values out.
 
 Place in the flow: before everything; `cli` reads the files, `pipeline` publishes the definition if the log has none.
 """
@@ -26,19 +26,19 @@ _KEYS = {
 
 
 class ContestFileError(EscrutinioError):
-    """A contest's file or its table of areas cannot be used; says which and why."""
+    """A contest's file or its table of areas cannot be used."""
 
 
 def areas_name(toml: str) -> str:
-    """The name, beside the contest's file, of its table of areas."""
+    """Return the file name of the table of areas, which lies beside the contest's file."""
     return str(_load(toml).get("areas", "areas.csv"))
 
 
 def read(toml: str, areas: str) -> ContestDefined:
-    """Revision 1 of the definition in a contest's file and table of areas. Raises ContestFileError."""
+    """Build revision 1 of the definition from the contest's file and table of areas. Raises ContestFileError."""
     content = _load(toml)
     if unknown := sorted(set(content) - _KEYS):
-        raise ContestFileError(f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
+        raise ContestFileError(f"unknown key {', '.join(unknown)}; known keys are {', '.join(sorted(_KEYS))}")
     try:
         midnight = _midnight(content)
         levels = tuple(ReportingUnitType(level) for level in content["counting_levels"])
@@ -78,7 +78,7 @@ def _load(toml: str) -> dict[str, Any]:
 
 
 def _midnight(content: dict[str, Any]) -> datetime:
-    """Election day begins: the definition holds from then on where the file says nothing else."""
+    """Return the start of election day, from which the definition is valid unless the file says otherwise."""
     day, name = date.fromisoformat(str(content["election_date"])), content["time_zone"]
     if not 1 < day.year < 9999:
         raise ContestFileError(

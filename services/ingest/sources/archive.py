@@ -1,10 +1,10 @@
-"""Keeps every fetched document by the SHA-256 of its bytes: `ab/abcdef…` and beside it `ab/abcdef….json`. A door; stage `keep`.
+"""Archive every fetched document by the SHA-256 of its bytes: `ab/abcdef…`, with a note `ab/abcdef….json`.
 
-Place in the flow: between fetching and parsing, so that whatever is published points to bytes that are already safe. The
+Place in the flow: between fetching and parsing, so that every published event names bytes that are already safe. The
 archive is trusted as evidence, not as memory: its loss costs the original documents, never an event.
 
-A crash leaves at most a temporary file, which the next start removes, or bytes without their JSON, which the next `keep`
-of the same bytes writes. The lock is the operating system's and dies with the process.
+A crash leaves at most a temporary file, which the next start removes, or bytes without their note, which the next
+`keep` of the same bytes writes. The lock is the operating system's and ends with the process.
 """
 
 import fcntl
@@ -14,8 +14,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ingest.errors import ArchiveError
 from ingest.feeds.statement import Capture, Kept
@@ -26,9 +25,9 @@ _NOTHING: Mapping[str, datetime | None] = {}
 
 
 class Archive:
-    """A folder of documents, held by one ingest at a time. Use as a context manager.
+    """A folder of documents, locked by one ingest at a time. Use as a context manager.
 
-    `beside`: without holding it, beside an ingest that may; for who adds a document of their own and publishes nothing of others'.
+    `beside`: without the lock, while an ingest may hold it; for an operator, who only adds documents of their own.
     """
 
     def __init__(self, folder: Path, *, beside: bool = False) -> None:
@@ -50,23 +49,22 @@ class Archive:
             os.close(self._lock)
             self._lock = None
             raise ArchiveError(
-                f"another ingest is using the archive {self._folder}; wait for it or stop it (two at once could publish twice)"
+                f"another ingest is using the archive {self._folder}; wait for it or stop it: "
+                "two at once could publish twice"
             ) from error
-        for left in self._folder.glob(f"*/{_TEMPORARY}*"):  # of a crash in the middle of `_write`
-            left.unlink(missing_ok=True)  # or of who writes beside us, and has just finished
+        for left in self._folder.glob(f"*/{_TEMPORARY}*"):  # after a crash in the middle of `_write`
+            left.unlink(missing_ok=True)  # gone if an operator's command has just finished it
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: Any) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def keep(self, capture: Capture, on_log: Mapping[str, datetime | None] = _NOTHING) -> Kept:
-        """Stores the document, if it is new, and says when its bytes were first seen. Raises ArchiveError.
+        """Store the document if it is new, and note when its bytes were first seen. Raises ArchiveError.
 
-        `on_log`: by SHA-256, when the log says that a document was seen. It wins: an archive can be lost.
+        `on_log`: when the log says that a document was first seen, by SHA-256. It has priority: an archive can be lost.
         """
         assert self._beside or self._lock is not None, "keep() outside the archive's lock"
         sha256 = hashlib.sha256(capture.content).hexdigest()
@@ -96,13 +94,15 @@ class Archive:
         return Kept(capture.uri, capture.content, sha256, first_seen)
 
     def find(self, beginning: str) -> tuple[bytes, str]:
-        """The document whose SHA-256 begins so (at least two digits), and its SHA-256. Raises ArchiveError when none does, or
-        several, or it is damaged."""
+        """Find the document whose SHA-256 has this beginning (two digits or more); returns its bytes and its SHA-256.
+
+        Raises ArchiveError when there is none or several, or it is damaged.
+        """
         found = [path for path in self._folder.glob(f"{beginning[:2]}/{beginning}*") if len(path.name) == 64]
         if len(found) != 1:
             raise ArchiveError(
-                f"the archive {self._folder} has {len(found) or 'no'} documents whose SHA-256 begins with {beginning}; look at the code "
-                "again, or propose anew"
+                f"the archive {self._folder} has {len(found) or 'no'} documents whose SHA-256 begins with {beginning}; "
+                "check the code, or propose again"
             )
         (path,) = found
         if not _holds(path, path.name):
@@ -110,7 +110,7 @@ class Archive:
         return path.read_bytes(), path.name
 
     def _write(self, path: Path, content: bytes) -> None:
-        """All of the file or nothing of it, and on the disk when this returns."""
+        """Write the whole file or nothing of it; it is on the disk when this returns."""
         if not path.parent.exists():
             path.parent.mkdir()
             _sync(self._folder)
@@ -124,7 +124,7 @@ class Archive:
 
 
 def _holds(path: Path, sha256: str) -> bool:
-    """Whether the document is there and undamaged; a damaged one is written anew."""
+    """Say whether the document is there and undamaged; a damaged one is written again."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Fetches documents: files, and the files of folders. A door; stage `fetch`.
+"""Fetch documents from files and folders; the stage `fetch`.
 
 Place in the flow: the first stage. It changes nothing, so a crash here leaves nothing.
 """
@@ -11,13 +11,13 @@ from ingest.errors import SourceError
 from ingest.feeds.statement import Capture
 
 DOCUMENTS = (".csv", ".csv.gz")
-"""How the documents in a folder are told from what else lies there. A file named by itself may be called anything."""
+"""Endings of the files in a folder that are documents. A file that the user names may have any ending."""
 UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".tmp", ".temp", "~")
-"""What programs call a file that they have not finished: it will have another name when they have."""
+"""Endings of files that a program is still writing: it renames them when they are complete."""
 
 
 def documents(paths: list[Path]) -> tuple[Path, ...]:
-    """Every file named or lying in a named folder, in order, each once. Of a folder only `DOCUMENTS` that are not hidden."""
+    """List every named file, and the visible `DOCUMENTS` of every named folder, in order and each once."""
     found: dict[Path, None] = {}
     for path in paths:
         try:
@@ -31,8 +31,10 @@ def documents(paths: list[Path]) -> tuple[Path, ...]:
 
 
 def walk(folder: Path) -> tuple[Path, ...]:
-    """The visible files under a folder, in the order of their names. Raises SourceError when any of it cannot be read:
-    what cannot be read must not look empty."""
+    """List the visible files under a folder, in the order of their names.
+
+    Raises SourceError when any part of it cannot be read: an unreadable folder must not look empty.
+    """
     found: list[Path] = []
     try:
         for inside, folders, names in os.walk(folder, onerror=_raise):
@@ -45,12 +47,12 @@ def walk(folder: Path) -> tuple[Path, ...]:
 
 
 def is_document(path: Path) -> bool:
-    """Whether a file of a folder is read."""
+    """Say whether a file in a folder is a document."""
     return path.name.endswith(DOCUMENTS)
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file that is none may become one, under another name."""
+    """Say whether a file may become a document when a program has finished and renamed it."""
     return path.name.endswith(UNFINISHED)
 
 
@@ -59,7 +61,7 @@ def _raise(error: OSError) -> None:
 
 
 def fetch(path: Path, observed_at: datetime | None = None) -> Capture:
-    """A file's bytes. `observed_at` is now (whole milliseconds, UTC) unless the user says when the file was fetched."""
+    """Read a file. `observed_at`: when the user fetched it; default now."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -68,15 +70,16 @@ def fetch(path: Path, observed_at: datetime | None = None) -> Capture:
 
 
 def now() -> datetime:
-    """Now, in whole milliseconds, UTC."""
+    """Return the current time in UTC, in whole milliseconds."""
     time = datetime.now(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def uri(path: Path) -> str:
-    """The path as given. Of one outside the working folder only its last folder and name: the rest is this machine's business.
+    """Return the path as given; of a path outside the working folder only its last folder and name, since events are
+    public.
 
-    Bytes that are not UTF-8 are shown as such: events are.
+    Bytes that are not UTF-8 become U+FFFD: events are UTF-8.
     """
     path = Path(os.fsencode(path).decode(errors="replace"))
     if not path.is_absolute():

@@ -1,14 +1,16 @@
-"""An operator's correction: what it will say, what it changes, and the document that two people put their names to. Pure.
+"""Build an operator's correction: its event, what it changes, and the document that two people sign by name. Pure.
 
-Place in the flow: beside the adapters. What the office states becomes news in `changes`; what an operator decides becomes
-exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, and only if the log still is what the operator saw.
+Place in the flow: beside the adapters. What the office states becomes news in `changes`; what an operator decides
+becomes exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, and only if the log still is what the
+operator saw.
 
-A `Proposal` is a document of the archive: the event in full, the names, and the figures before and after. Its SHA-256 gives
-the code with which somebody publishes it, so nothing of it can change between the two. The event's `source` names that
-document, the confirmation, and the table of figures if one was given.
+A `Proposal` is a document in the archive: the event in full, the names, and the figures before and after. The code that
+confirms it is the beginning of its SHA-256, so nothing in it can change between the two steps. The event's `source`
+names that document, the confirmation, and the table of figures if one was given.
 
-The event is stated for the time of the one it replaces: it takes that one's place, for who asks about that time. Where the
-office states no time, it holds from when it was proposed. A retraction repeats what it takes back, and adds nothing.
+The event is stated for the time of the one it replaces, and stands in its place for questions about that time. Where
+the office states no time, it is valid from when it was proposed. A retraction repeats the figures it retracts and adds
+nothing.
 """
 
 import json
@@ -20,7 +22,9 @@ from pydantic import Field, ValidationError
 
 from ingest.errors import IngestError, Overtaken
 from ingest.feeds.statement import Kept, Statement
-from ingest.news.changes import Changes, ContestMemory, adds, extended, figures
+from ingest.news.changes import Changes
+from ingest.news.contest_memory import ContestMemory, extended
+from ingest.news.figures import adds, figures
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Document, Source, UnitKey
 from schemas.faults import first_fault
@@ -31,10 +35,12 @@ from schemas.types import CorrectionBasis, Frozen, Id, Instant, Text, UpdateKind
 CODE_LENGTH = 16
 """Hexadecimal digits of a confirmation code: the beginning of the proposal's SHA-256."""
 _STATED = ("count_status", "source_status", "review_reason", "result_stage", "office_note")
+_GROUPS = {"counts": "", "sub_units": "sub_units.", "published_percentages": "published."}
+"""Groups of figures in an event, and the beginning of their names in a proposal."""
 
 
 class Wish(Frozen):
-    """What the operator asks for, but the figures."""
+    """What the operator asks for, without the figures."""
 
     unit: UnitKey
     kind: UpdateKind
@@ -54,30 +60,30 @@ class Difference(Frozen):
 
 
 class Proposal(Frozen):
-    """The document. `event` has only the operator's figures as its documents: the rest is known once it is confirmed."""
+    """The proposal as a document. Its `event` does not name the proposal and the confirmation yet: see `confirmed`."""
 
     format: Text = "escrutinio.operator-proposal.1"
     proposed_by: Id
     proposed_at: Instant
     definition_event_id: UUID
     stated: tuple[Difference, ...]
-    """Every figure that the event states otherwise than the one it replaces."""
+    """Every figure in which the event differs from the one that it replaces."""
     count: tuple[Difference, ...]
-    """Every figure by which what the unit adds to the count changes; empty where the unit's state stays another statement."""
+    """Every figure in which the unit's contribution to the count changes; empty when its state stays another one."""
     areas: tuple[Id, ...]
-    """The areas it adds that to, outermost first."""
+    """The areas to which the unit contributes, outermost first."""
     is_counted: bool
-    """Whether units of its type are what is added up; else its areas' totals stay, and what stands beside them changes."""
+    """Whether units of its type are added up; if not, only the statement beside the totals of its areas changes."""
     findings: tuple[Text, ...]
     event: CountUpdate
 
     def content(self) -> bytes:
-        """The document's bytes."""
+        """Return the bytes of the document."""
         text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1, default=str)
         return text.encode() + b"\n"
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Yield the proposal for people, line by line."""
         event, correction = self.event, self.event.correction
         assert correction is not None
         yield f"{event.kind} of {event.unit}, stated for {rfc3339(event.stated_at)}, basis OPERATOR"
@@ -85,22 +91,22 @@ class Proposal(Frozen):
         yield f"  follows  event {event.previous_event_id} (sequence {event.sequence - 1})"
         yield f"  reason: {correction.reason}"
         yield f"  on the word of {correction.authority}; proposed by {self.proposed_by} at {rfc3339(self.proposed_at)}"
-        yield from _table("what it states", self.stated)
+        yield from _table("stated figures", self.stated)
         if not self.count:
-            yield "the count of now does not change by it"
+            yield "the current count does not change"
         else:
-            yield from _table("what the unit adds to the count", self.count)
+            yield from _table("contribution to the count", self.count)
             where = ", ".join(self.areas)
             if self.is_counted:
-                yield f"the totals change by that of: {where}"
+                yield f"the totals of these areas change: {where}"
             else:
-                yield f"units of this type are not added up: beside the computed totals of {where} stands another statement"
+                yield f"units of this type are not added up; the statement beside these totals changes: {where}"
         for finding in self.findings:
-            yield f"finding, published beside it: {finding}"
+            yield f"published with a finding: {finding}"
 
 
 class Confirmation(Frozen):
-    """Who let the proposal through. Its document stands beside the proposal's in the event's source."""
+    """The confirmation of a proposal, as a document. The event's source names both documents."""
 
     format: Text = "escrutinio.operator-confirmation.1"
     proposal_sha256: Text
@@ -109,26 +115,33 @@ class Confirmation(Frozen):
     confirmed_at: Instant
 
     def content(self) -> bytes:
-        """The document's bytes."""
+        """Return the bytes of the document."""
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def read(content: bytes, code: str) -> Proposal:
-    """The proposal in a document. Raises IngestError when it is none, or its event is not the one it was."""
+    """Read a proposal from its document. Raises IngestError when it is not one, or its event was altered."""
     try:
         proposal = Proposal.model_validate_json(content)
     except ValidationError as error:
-        raise IngestError(f"the document {code}… is no operator's proposal: {first_fault(error)}") from error
+        raise IngestError(f"the document {code}… is not an operator's proposal: {first_fault(error)}") from error
     if not is_named_right(proposal.event):
-        raise IngestError(f"the proposal {code}… is not what was proposed: its event's id is not that of its content")
+        raise IngestError(f"the proposal {code}… was altered: its event's id does not match its content")
     return proposal
 
 
 def propose(
     wish: Wish, history: Sequence[CountUpdate], contest: ContestDefined, content: Statement | CountUpdate | None
 ) -> Proposal:
-    """What would be published. `history`: the unit's accepted events, in the order of the log. `content`: where the figures of
-    a correction come from; None for a retraction. Raises IngestError when it cannot be."""
+    """Build the proposal for a wish.
+
+    Args:
+        history: The unit's accepted events, in the order of the log.
+        content: The figures of a correction; None for a retraction.
+
+    Raises:
+        IngestError: There is nothing to correct, nothing would change, or the event would break a rule.
+    """
     unit = wish.unit
     if not history:
         raise IngestError(f"the log has no statement of {unit} in {contest.contest_id}: there is nothing to correct")
@@ -137,11 +150,11 @@ def propose(
     if replaced is None:
         raise IngestError(f"event {wish.replaces} is none of the {len(history)} of {unit} on the log")
     if wish.kind is UpdateKind.RETRACTED and replaced.kind is UpdateKind.RETRACTED:
-        raise IngestError(f"{unit} is retracted already, by event {replaced.event_id}; `correct` states figures again")
+        raise IngestError(f"{unit} is already retracted, by event {replaced.event_id}; `correct` states figures again")
     event = _event(wish, replaced, head, contest, replaced if content is None else content)
     found = check(event, contest)
     if fatal := next((finding for finding in found if finding.rejects), None):
-        raise IngestError(f"{unit} cannot be published so: {fatal}")
+        raise IngestError(f"{unit} cannot be published with these figures: {fatal}")
     stated = _differences(_figures(replaced), _figures(event))
     if not stated:
         raise IngestError(
@@ -161,7 +174,7 @@ def propose(
 
 
 def state_of(history: Sequence[CountUpdate]) -> CountUpdate:
-    """The unit's state: the latest official time, the higher sequence breaking ties."""
+    """Return the unit's state: the event of the latest official time, of those the one with the highest sequence."""
     return max(history, key=lambda event: (event.stated_at, event.sequence))
 
 
@@ -194,24 +207,17 @@ def _event(
             ),
             reported_at=replaced.reported_at,
             observed_at=wish.at,
-            count_status=content.count_status,
-            source_status=content.source_status,
-            review_reason=content.review_reason,
-            result_stage=content.result_stage,
-            counts=content.counts,
-            sub_units=content.sub_units,
-            published_percentages=content.published_percentages,
+            **{name: getattr(content, name) for name in (*_STATED, *_GROUPS)},
             source=Source(name="operator", snapshot_id="proposal", part=1, parts=1, documents=documents),
             is_test=contest.is_test,
-            office_note=content.office_note,
         )
     except ValidationError as error:
-        raise IngestError(f"{wish.unit} cannot be published so: {first_fault(error)}") from error
+        raise IngestError(f"{wish.unit} cannot be published with these figures: {first_fault(error)}") from error
     return named(event)
 
 
 def confirmed(proposal: Proposal, document: Kept, confirmation: Kept) -> CountUpdate:
-    """The event as it is published, naming the documents behind it. Its id is the proposed one: provenance is not in it."""
+    """Return the event with the documents behind it, as it is published. Its id stays: it does not cover the source."""
     event = proposal.event
     behind = (
         Document(uri=document.uri, sha256=document.sha256, place="event"),
@@ -228,41 +234,37 @@ def confirmed(proposal: Proposal, document: Kept, confirmation: Kept) -> CountUp
 
 
 def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Changes:
-    """The event, if the log does not have it and still is what the operator saw. Raises Overtaken when it is not."""
+    """Return the event as a change, or no change when the log has it. Raises Overtaken when the log has changed."""
     unit, contest = memory.units.get(event.unit), memory.definition
     if unit is not None and any(said.event_id == event.event_id for said in unit.said):
         return Changes(statements=1, known=1)
     at = (unit.sequence, unit.event_id) if unit is not None else (0, None)
     if at != (event.sequence - 1, event.previous_event_id):
         raise Overtaken(
-            f"{event.unit} has gone on since this was proposed: its last event is {at[1]} (sequence {at[0]}), the operator saw "
-            f"{event.previous_event_id} (sequence {event.sequence - 1}). The proposal does not count and will not be sent again; "
-            "look at what the office says now, and propose anew"
+            f"{event.unit} has changed since this was proposed: its last event is {at[1]} (sequence {at[0]}), the "
+            f"operator saw {event.previous_event_id} (sequence {event.sequence - 1}). The proposal does not count and "
+            "will not be sent again; check the office's latest statement, and propose again"
         )
     if contest.event_id != definition:
-        raise Overtaken(f"{contest.contest_id} was defined anew since this was proposed; look at it, and propose anew")
+        raise Overtaken(
+            f"{contest.contest_id} has a new definition since this was proposed; check it, and propose again"
+        )
     found: list[tuple[CountUpdate, Finding]] = [(event, finding) for finding in check(event, contest)]
     return Changes(events=[event], findings=found, units={event.unit: extended(unit, event)}, statements=1)
 
 
 def _figures(event: CountUpdate) -> dict[str, str | None]:
-    """Everything an event states, by name; nothing for a retraction."""
+    """Return every stated figure of an event, by name; none for a retraction."""
     if event.kind is UpdateKind.RETRACTED:
         return {}
-    told: dict[str, Any] = {name: getattr(event, name) for name in _STATED}
-    for prefix, group in (
-        ("", event.counts),
-        ("sub_units.", event.sub_units),
-        ("published.", event.published_percentages),
-    ):
-        if group is None:
-            continue
-        for name, value in group:
+    stated: dict[str, Any] = {name: getattr(event, name) for name in _STATED}
+    for group, prefix in _GROUPS.items():
+        for name, value in getattr(event, group) or ():
             if isinstance(value, Mapping):
-                told |= {f"{prefix}{name}.{key}": one for key, one in value.items()}
+                stated |= {f"{prefix}{name}.{key}": one for key, one in value.items()}
             else:
-                told[prefix + name] = value
-    return {name: None if value is None else str(value) for name, value in told.items()}
+                stated[prefix + name] = value
+    return {name: None if value is None else str(value) for name, value in stated.items()}
 
 
 def _adding(event: CountUpdate) -> dict[str, str | None]:

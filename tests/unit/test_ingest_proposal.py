@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from ingest.errors import IngestError, Overtaken
 from ingest.feeds.statement import Kept
-from ingest.news.changes import ContestMemory, remember
-from ingest.news.corrections import Wish, confirmed, decided, propose, read
+from ingest.news.contest_memory import ContestMemory, remember
+from ingest.news.proposal import Wish, confirmed, decided, propose, read
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import is_named_right, named
 from schemas.types import CorrectionBasis, UpdateKind
@@ -62,7 +62,7 @@ def test_what_is_not_the_state_is_replaced_without_changing_the_count() -> None:
     wanted = wish(replaces=late.event_id).model_copy(update={"unit": early.unit})
     proposal = propose(wanted, (early, late), CONTEST, None)
     assert (proposal.count, proposal.event.stated_at) == ((), late.stated_at)
-    assert "the count of now does not change by it" in "\n".join(proposal.lines())
+    assert "the current count does not change" in "\n".join(proposal.lines())
     by_default = propose(wish().model_copy(update={"unit": early.unit}), (early, late), CONTEST, None).event
     assert by_default.correction
     assert (by_default.correction.replaces_event_id, by_default.previous_event_id) == (early.event_id, late.event_id)
@@ -81,7 +81,7 @@ def test_every_figure_is_shown_before_and_after() -> None:
     ]
     lines = "\n".join(proposal.lines())
     assert "−2" in lines
-    assert "the totals change by that of: xx, 010000, 010100, 010101" in lines
+    assert "the totals of these areas change: xx, 010000, 010100, 010101" in lines
 
 
 def test_a_figure_left_out_is_shown_as_not_stated() -> None:
@@ -103,7 +103,7 @@ def test_figures_that_contradict_each_other_are_said_before_they_are_published()
 
 def test_what_is_retracted_is_not_retracted_again_but_can_be_stated_again() -> None:
     gone = propose(wish(), (FIRST,), CONTEST, None).event
-    with pytest.raises(IngestError, match="retracted already"):
+    with pytest.raises(IngestError, match="already retracted"):
         propose(wish(), (FIRST, gone), CONTEST, None)
     again = propose(wish(UpdateKind.CORRECTED), (FIRST, gone), CONTEST, FIRST).event
     assert again.correction
@@ -125,9 +125,9 @@ def test_the_document_gives_back_what_was_proposed() -> None:
 def test_an_altered_document_is_refused() -> None:
     told = json.loads(propose(wish(UpdateKind.CORRECTED), (FIRST, SECOND), CONTEST, FIRST).content())
     told["event"]["counts"]["votes"]["a"] = 11
-    with pytest.raises(IngestError, match="not what was proposed"):
+    with pytest.raises(IngestError, match="was altered"):
         read(json.dumps(told).encode(), "code")
-    with pytest.raises(IngestError, match="no operator's proposal"):
+    with pytest.raises(IngestError, match="not an operator's proposal"):
         read(b"contest_id,unit_type\n", "code")
 
 
@@ -148,10 +148,10 @@ def test_what_was_seen_must_still_be_there() -> None:
     assert found.units == remembered(FIRST, SECOND, event).units
     third = sheet(1, {"a": 13, "b": 20}, after=SECOND, hours=15)
     for other in (remembered(FIRST), remembered(FIRST, SECOND, third), remembered()):
-        with pytest.raises(Overtaken, match="gone on"):
+        with pytest.raises(Overtaken, match="has changed since"):
             decided(event, CONTEST.event_id, other)
     memory.definition = revised(CONTEST, CONTEST.counting_level)
-    with pytest.raises(Overtaken, match="defined anew"):
+    with pytest.raises(Overtaken, match="has a new definition"):
         decided(event, CONTEST.event_id, memory)
     known = decided(event, CONTEST.event_id, remembered(FIRST, SECOND, event))
     assert (known.events, known.known) == ([], 1)

@@ -1,0 +1,100 @@
+"""Compare the figures of two statements, and say what a unit adds to the count. Pure.
+
+Place in the flow: used by `contest_memory`, `changes` and `proposal`.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from ingest.feeds.statement import Statement
+from schemas.count_update import CountUpdate, ReportingUnit, SubUnits
+from schemas.types import CountStatus, ReviewReason
+
+_SUB_UNITS = tuple(SubUnits.model_fields)
+
+
+class Figures(NamedTuple):
+    """Everything in which two statements can differ. `valid`: as stated, else the sum of all votes if stated."""
+
+    area_path: tuple[str, ...]
+    count_status: CountStatus
+    source_status: str | None
+    review_reason: ReviewReason | None
+    votes: tuple[tuple[str, int | None], ...]
+    ballots_cast: int | None
+    valid: int | None
+    blank_votes: int | None
+    invalid_votes: int | None
+    challenged_votes: int | None
+    registered_voters: int | None
+    registered_voters_counted: int | None
+    sub_units: tuple[object, ...] | None
+    office_note: str | None
+
+
+def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
+    """Return the figures of a statement or an event about `unit`."""
+    path, status, source_status = unit.area_path, statement.count_status, statement.source_status
+    reason, note, sub = statement.review_reason, statement.office_note, _flat(statement.sub_units)
+    counts = statement.counts
+    if counts is None:
+        return Figures(path, status, source_status, reason, (), None, None, None, None, None, None, None, sub, note)
+    votes = counts.votes
+    valid = counts.valid_votes
+    if valid is None and votes:
+        valid = 0
+        for n in votes.values():
+            if n is None:
+                valid = None
+                break
+            valid += n
+    return Figures(
+        path, status, source_status, reason, tuple(sorted(votes.items())), counts.ballots_cast, valid,
+        counts.blank_votes, counts.invalid_votes, counts.challenged_votes, counts.registered_voters,
+        counts.registered_voters_counted, sub, note,
+    )  # fmt: skip
+
+
+def _flat(sub: SubUnits | None) -> tuple[object, ...] | None:
+    if sub is None:
+        return None
+    return tuple(tuple(sorted(value.items())) if isinstance(value, dict) else value for value in sub.__dict__.values())
+
+
+def repeats(earlier: Figures | None, now: Figures) -> bool:
+    """Say whether `now` states nothing new. A missing note withdraws none: most forms have no place for a note."""
+    if earlier is not None and earlier.office_note is not None and now.office_note is None:
+        earlier = earlier._replace(office_note=None)
+    return earlier == now
+
+
+def adds(f: Figures, states: Collection[CountStatus]) -> dict[str, int | None]:
+    """Return what a unit adds to the count, by name; None where it is not stated. `states`: those that are counted."""
+    if f.count_status is CountStatus.ANNULLED:  # its ballots are null votes
+        return {"ballots_cast": f.ballots_cast, "invalid_votes": f.ballots_cast}
+    if f.count_status not in states:
+        return {}
+    adds = dict(f.votes)
+    adds |= {
+        "ballots_cast": f.ballots_cast,
+        "valid_votes": f.valid,
+        "blank_votes": f.blank_votes,
+        "invalid_votes": f.invalid_votes,
+        "registered_voters_counted": f.registered_voters_counted,
+    }
+    if f.sub_units is not None:
+        stated = dict(zip(_SUB_UNITS, f.sub_units, strict=True))
+        adds |= {name: n for name in ("processed", "counted") if isinstance(n := stated[name], int)}
+    return adds
+
+
+def decrease(earlier: Figures, now: Figures, ballot: tuple[str, ...], states: Collection[CountStatus]) -> str:
+    """List the figures by which the unit adds less to the count than before, as `peru-libre −90, counted −1`."""
+    before, after = adds(earlier, states), adds(now, states)
+    lost = None if now.count_status in states else 0  # not stated is not zero; not counted is
+    decreases = []
+    for name in (*(s for s in ballot if s in before), *(n for n in before if n not in ballot)):
+        had, has = before[name], after.get(name, lost)
+        if had is not None and has is not None and has < had:
+            decreases.append(f"{name} −{had - has}")
+    return ", ".join(decreases)

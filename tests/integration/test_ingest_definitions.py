@@ -1,0 +1,167 @@
+"""The contest on the log: its definition, its revisions, and the moves of its counting level."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import IngestError
+from ingest.pipeline import Pipeline
+from ingest.sources.archive import Archive
+from schemas.contest import ContestDefined
+from tests.support.fix_ingest import UPDATES, Desk, Quiet, write
+from tests.support.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, EXAMPLE
+
+
+def test_without_a_contest_file_the_only_contest_of_the_log_is_meant(desk: Desk) -> None:
+    desk.load(UPDATES)
+    with Pipeline(desk.connection, Archive(desk.folder / "archive"), None, Quiet(), threading.Event()) as pipeline:
+        assert pipeline.load([UPDATES]).known == 48
+
+
+def test_without_any_contest_one_must_be_named(desk: Desk) -> None:
+    pipeline = Pipeline(desk.connection, Archive(desk.folder / "archive"), None, Quiet(), threading.Event())
+    with pytest.raises(IngestError, match="name one with --contest"), pipeline:
+        pass
+
+
+def test_a_changed_contest_file_is_refused_until_it_is_defined(desk: Desk, tmp_path: Path) -> None:
+    desk.load(UPDATES)
+    text = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
+    desk.contest = write(
+        tmp_path / "changed" / "contest.toml", text.replace('party = "Perú Libre"', 'party = "Partido Perú Libre"')
+    )
+    write(tmp_path / "changed" / "areas.csv", (EXAMPLE / "areas.csv").read_text(encoding="utf-8"))
+    refused = desk.run("load", UPDATES)
+    assert refused.returncode == 2
+    assert "is defined differently on the log, in selections" in refused.stderr
+    for _ in range(2):
+        assert desk.run("define", desk.contest).returncode == 0
+        definitions = [e for e in desk.log() if isinstance(e, ContestDefined)]
+        assert [d.revision for d in definitions] == [1, 2]
+    assert desk.run("load", UPDATES).returncode == 0
+
+
+def test_a_revision_must_not_take_an_area_away(desk: Desk, tmp_path: Path) -> None:
+    desk.load(UPDATES)
+    fewer = write(tmp_path / "fewer" / "contest.toml", (EXAMPLE / "contest.toml").read_text(encoding="utf-8"))
+    write(
+        tmp_path / "fewer" / "areas.csv",
+        "".join((EXAMPLE / "areas.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1]),
+    )
+    run = desk.run("define", fewer)
+    assert run.returncode == 2
+    assert "a revision must keep the contest's areas, where they are; 950202 is not" in run.stderr
+
+
+def revised(desk: Desk, folder: Path, *replaced: tuple[str, str]) -> Path:
+    """The example's contest with changed words, as a file of its own; the desk's from now on."""
+    toml = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
+    for was, becomes in replaced:
+        assert was in toml
+        toml = toml.replace(was, becomes)
+    write(folder / "areas.csv", (EXAMPLE / "areas.csv").read_text(encoding="utf-8"))
+    desk.contest = write(folder / "contest.toml", toml)
+    return desk.contest
+
+
+def definitions(desk: Desk) -> list[ContestDefined]:
+    return [event for event in desk.log() if isinstance(event, ContestDefined)]
+
+
+def test_a_revision_holds_from_when_the_known_one_does_or_later(desk: Desk, tmp_path: Path) -> None:
+    assert desk.run("define", desk.contest).returncode == 0
+    for number, (arguments, holds_from) in enumerate(
+        [
+            ((), "2021-06-06T05:00:00+00:00"),
+            (("--effective-at", "2021-06-08T00:00:00-05:00"), "2021-06-08T05:00:00+00:00"),
+            ((), "2021-06-08T05:00:00+00:00"),
+        ]
+    ):
+        file = revised(desk, tmp_path / str(number), ('party = "Perú Libre"', f'party = "Perú Libre {number}"'))
+        assert desk.run("define", *arguments, file).returncode == 0
+        last = definitions(desk)[-1]
+        assert (last.revision, last.effective_at.isoformat()) == (number + 2, holds_from)
+    file = revised(desk, tmp_path / "early", ('party = "Perú Libre"', 'party = "Perú"'))
+    early = desk.run("define", "--effective-at", "2021-06-08T04:59:59Z", file)
+    assert early.returncode == 2
+    assert "2021-06-08T04:59:59.000Z is earlier than 2021-06-08T05:00:00.000Z" in early.stderr
+    assert len(definitions(desk)) == 4
+    later = desk.run("define", "--effective-at", "2021-06-08T06:00:00Z", tmp_path / "2" / "contest.toml")
+    assert later.returncode == 0
+    assert definitions(desk)[-1].effective_at.isoformat() == "2021-06-08T06:00:00+00:00"
+
+
+def test_changed_counting_levels_are_defined_as_a_revision(desk: Desk, tmp_path: Path) -> None:
+    desk.load(UPDATES)
+    file = revised(desk, tmp_path / "new", ('["country", "precinct"]', '["country", "polling-place", "precinct"]'))
+    refused = desk.run("load", UPDATES)
+    assert refused.returncode == 2
+    assert "is defined differently on the log, in counting_levels" in refused.stderr
+    for _ in range(2):
+        assert desk.run("define", file).returncode == 0
+        _, last = definitions(desk)
+        assert (last.counting_level, last.later_counting_levels) == ("country", ("polling-place", "precinct"))
+    assert desk.run("load", UPDATES).returncode == 0
+
+
+def test_an_operator_moves_the_counting_level(desk: Desk, tmp_path: Path) -> None:
+    desk.load(UPDATES, write(tmp_path / "a.csv", ACTA))
+    for _ in range(2):
+        assert desk.run("define", "--counting-level", "precinct", desk.contest).returncode == 0
+        first, moved = definitions(desk)
+        assert (moved.counting_level, moved.later_counting_levels) == ("precinct", ())
+        assert moved.previous_event_id == first.event_id
+        assert moved.effective_at.isoformat() == "2021-06-08T16:15:44+00:00"
+    assert desk.run("define", desk.contest).returncode == 0  # how far it has moved is not in the file
+    assert desk.run("load", UPDATES).returncode == 0
+    assert len(definitions(desk)) == 2
+    unknown = desk.run("define", "--counting-level", "county", desk.contest)
+    assert unknown.returncode == 2
+    assert "county is none of the contest's counting_levels: country, precinct" in unknown.stderr
+
+
+def test_all_sheets_stated_moves_the_counting_level_once(desk: Desk, tmp_path: Path) -> None:
+    areas = EXAMPLE / "areas.csv"
+    toml = (
+        (EXAMPLE / "contest.toml").read_text(encoding="utf-8").replace("expected_units = 86488", "expected_units = 6")
+    )
+    desk.contest = write(tmp_path / "small" / "contest.toml", toml)
+    write(tmp_path / "small" / "areas.csv", areas.read_text(encoding="utf-8"))
+    five = write(tmp_path / "1.csv", ACTA_HEADER + "".join(ACTA_ROWS[:5]))
+    six = write(tmp_path / "2.csv", ACTA.replace("16:15:44", "18:00:00"))
+    assert desk.run("load", UPDATES, five).returncode == 0
+    assert [e.counting_level for e in desk.log() if isinstance(e, ContestDefined)] == ["country"]
+    for _ in range(2):
+        assert desk.run("load", UPDATES, five, six).returncode == 0
+        first, moved = [e for e in desk.log() if isinstance(e, ContestDefined)]
+        assert (moved.revision, moved.counting_level, moved.previous_event_id) == (2, "precinct", first.event_id)
+        assert moved.effective_at.isoformat() == "2021-06-08T18:00:00+00:00"
+    back = desk.run("define", "--counting-level", "country", desk.contest)
+    assert back.returncode == 2
+    assert "every expected precinct is stated, so that the next run would move on from country again" in back.stderr
+    write(desk.contest, toml.replace('["country", "precinct"]', '["country"]'))
+    assert desk.run("define", desk.contest).returncode == 2  # not by a change of the file alone
+    assert desk.run("define", "--counting-level", "country", desk.contest).returncode == 0
+    assert desk.run("load", UPDATES).returncode == 0
+    last = [e for e in desk.log() if isinstance(e, ContestDefined)][-1]
+    assert (last.revision, last.counting_level, last.later_counting_levels) == (3, "country", ())
+
+
+def test_the_counting_level_moves_to_the_last_that_is_complete(desk: Desk, tmp_path: Path) -> None:
+    """The middle level never is: three levels must not keep the count on the first."""
+    file = revised(
+        desk, tmp_path / "three",
+        ('["country", "precinct"]', '["country", "municipality", "precinct"]'), ("expected_units = 86488", "expected_units = 6"),
+    )  # fmt: skip
+    run = desk.run("load", UPDATES, write(tmp_path / "a.csv", ACTA))
+    assert run.returncode == 0
+    assert "all 6 expected units are stated: the precinct is now what is added up" in run.stderr
+    last = definitions(desk)[-1]
+    assert (last.revision, last.counting_level, last.later_counting_levels) == (2, "precinct", ())
+    back = desk.run("define", "--counting-level", "municipality", file)
+    assert back.returncode == 2
+    assert "municipality is none of the contest's counting_levels" not in back.stderr
+    assert "every expected precinct is stated, so that the next run would move on from municipality" in back.stderr

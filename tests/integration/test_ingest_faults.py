@@ -1,0 +1,216 @@
+"""Ingest against a real broker that dies, refuses or is away: what ends on the log all the same."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from kafka.admin import ConfigResource, KafkaAdminClient
+
+from deploy.local.server import free_port
+from ingest.errors import DeliveryFailed, Stopped
+from runtime.healthcheck import ask
+from schemas.topics import TopicNames
+from tests.support.fix_ingest import UPDATES, Desk, Quiet, at_work, unbroken, write
+from tests.support.ingest_samples import ACTA, many_sheets
+from tests.support.servers import Broker
+from tests.support.waiting import WITHIN_S, eventually
+
+
+def test_killed_at_any_moment_and_run_again_the_log_is_the_same(
+    desk: Desk, kafka_server: Broker, tmp_path: Path
+) -> None:
+    documents = [UPDATES, many_sheets(tmp_path / "a.csv", 12_000), many_sheets(tmp_path / "b.csv", 12_000, 45, 2)]
+    undisturbed = Desk(kafka_server, TopicNames(f"{desk.names.prefix}calm."), tmp_path, desk.contest)
+    undisturbed.create_topics()
+    assert undisturbed.run("load", *documents).returncode == 0
+    chance = random.Random()
+    for _ in range(6):
+        process = desk.begin("load", *documents)
+        try:
+            process.communicate(timeout=chance.uniform(0.7, 3.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    assert desk.run("load", *documents).returncode == 0
+    assert [r.value for r in desk.messages(desk.names.events)] == [
+        r.value for r in undisturbed.messages(undisturbed.names.events)
+    ]
+    assert len(desk.updates()) == 44 + 12_000 + 4_000
+
+
+def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Broker, tmp_path: Path) -> None:
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
+    documents = [UPDATES, many_sheets(tmp_path / "a.csv", 30_000)]
+    process = desk.begin("load", *documents)
+    time.sleep(3.5)
+    own_kafka_server.kill()
+    time.sleep(1)
+    own_kafka_server.start()
+    output, _ = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0, output
+    assert len(desk.updates()) == 30_044
+    assert unbroken(desk.updates())
+
+
+class Fetching(Quiet):
+    """Progress that kills the broker before each of the first `times` sendings, and starts it again once that is noticed
+    for the third time."""
+
+    def __init__(self, broker: Broker, times: int) -> None:
+        super().__init__()
+        self.broker, self.times, self.silent = broker, times, 0
+
+    def start(self, what: str, rows: int) -> None:  # noqa: ARG002
+        if rows and self.times:
+            self.times -= 1
+            self.silent = 3
+            self.broker.kill()
+
+    def warn(self, line: str, **about: object) -> None:  # noqa: ARG002
+        super().warn(line)
+        if "still trying" in line and self.silent:
+            self.silent -= 1
+            if not self.silent:
+                self.broker.start()
+
+
+@pytest.mark.usefixtures("kafka_client")
+def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
+    own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.publish.delivery._RETRY_S", 0.1)
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
+    progress = Fetching(own_kafka_server, times=4)  # a delivery refused three times would end the run
+    with desk.pipeline():
+        pass  # the contest is on the log, so that the next one's producer is built when there is no broker
+    with desk.pipeline(progress) as pipeline:
+        report = pipeline.load([UPDATES])
+    assert progress.times == 0
+    assert report.news.total() == len(desk.updates()) == 44
+    assert unbroken(desk.updates())
+
+
+class Striking(Fetching):
+    """Progress that kills the broker when `after` events were handed over."""
+
+    def __init__(self, broker: Broker, after: int) -> None:
+        super().__init__(broker, times=1)
+        self.after = after
+
+    def start(self, what: str, rows: int) -> None: ...
+
+    def advance(self, rows: int, news: int, rejected: int) -> None:  # noqa: ARG002
+        self.after -= news
+        if self.after <= 0 and self.times:
+            super().start("", 1)
+
+
+@pytest.mark.usefixtures("kafka_client")
+def test_a_broker_that_dies_while_it_is_sent_to_is_waited_for(
+    own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.publish.publisher._PATIENCE_S", 1.0)
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
+    progress = Striking(own_kafka_server, after=5_000)
+    with desk.pipeline(progress) as pipeline:
+        report = pipeline.load([many_sheets(tmp_path / "a.csv", 12_000)])
+    assert progress.times == 0
+    assert any("no acknowledgement from" in line for line in progress.lines), progress.lines
+    assert not any("reading the log again" in line for line in progress.lines), progress.lines
+    assert report.news.total() == len(desk.updates()) == 12_000
+    assert unbroken(desk.updates())
+
+
+def limit(desk: Desk, largest: int) -> None:
+    """Sets the largest message that the log takes, in bytes."""
+    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
+    try:
+        admin.alter_configs([ConfigResource("TOPIC", desk.names.events, {"max.message.bytes": str(largest)})])
+    finally:
+        admin.close()
+
+
+class Healing(Quiet):
+    """Progress that lifts the limit as soon as it hears that a delivery was refused."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+
+    def warn(self, line: str, **about: object) -> None:  # noqa: ARG002
+        super().warn(line)
+        if "reading the log again" in line:
+            limit(self.desk, 8 << 20)
+
+
+@pytest.mark.usefixtures("kafka_client")
+def test_after_a_refused_delivery_the_log_is_read_before_going_on(desk: Desk) -> None:
+    progress = Healing(desk)
+    with desk.pipeline(progress) as pipeline:
+        limit(desk, 500)
+        report = pipeline.load([UPDATES])
+    assert any("reading the log again before going on" in line for line in progress.lines), progress.lines
+    assert report.news.total() == len(desk.updates()) == 44
+    assert unbroken(desk.updates())
+
+
+@pytest.mark.usefixtures("kafka_client")
+def test_a_delivery_that_is_always_refused_ends_the_run(desk: Desk) -> None:
+    desk.load(UPDATES)
+    limit(desk, 500)
+    with desk.pipeline() as pipeline, pytest.raises(DeliveryFailed, match=r"results\.events"):
+        pipeline.load([write(desk.folder / "a.csv", ACTA)])
+    limit(desk, 8 << 20)
+    assert desk.load(desk.folder / "a.csv").news.total() == 6
+    assert unbroken(desk.updates())
+
+
+def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_path: Path) -> None:
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    address = f"127.0.0.1:{free_port()}"
+    process = desk.begin("watch", "--every", "0.2", "--http", address, folder)
+    eventually(lambda: ask(f"http://{address}/ready") is None)
+    own_kafka_server.kill()
+    write(folder / "a.csv", ACTA)
+    eventually(lambda: "no broker answers at" in (ask(f"http://{address}/live") or ""))
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 2
+    assert "no broker answers at" in output
+    assert "stopped as asked while the broker was away" in output
+    own_kafka_server.start()
+    assert desk.load(folder).news.total() == 6
+
+
+@pytest.mark.usefixtures("kafka_client")
+def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker, tmp_path: Path) -> None:
+    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
+    own_kafka_server.kill()
+    progress, stop = Quiet(), threading.Event()
+    threading.Timer(2, stop.set).start()
+    with pytest.raises(Stopped), desk.pipeline(progress, stop):
+        pass
+    assert any("no broker answers" in line for line in progress.lines)
+
+
+@pytest.mark.usefixtures("kafka_client")
+def test_events_are_sent_once_though_what_goes_beside_them_is_refused(desk: Desk, tmp_path: Path) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
+    try:
+        small = ConfigResource("TOPIC", desk.names.rejected, configs={"max.message.bytes": "300"})
+        admin.alter_configs([small])
+    finally:
+        admin.close()
+    path = write(tmp_path / "sheets.csv", ACTA.replace("123,87,0,16", "123,87,0,-16"))
+    with pytest.raises(DeliveryFailed, match=r"results\.rejected"), desk.pipeline() as pipeline:
+        pipeline.load([path])
+    assert len(desk.updates()) == 5
+    assert unbroken(desk.updates())
