@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ import click
 from backup import check as checking
 from backup import documents, mirror, restore
 from backup.folder import MOST_EVENTS, TopicFolder
-from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest
 from backup.metrics import Metrics
 from runtime import logs, options
 from runtime.health import new_registry, serving
-from runtime.kafka.access import AccessError
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import AccessError
 from runtime.settings import Settings, SettingsError
 from schemas.errors import EscrutinioError
 from schemas.topics import TOPICS
@@ -91,12 +90,13 @@ def mirror_command(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
+    topics = list(zip(_topics(settings), TOPICS, strict=True))
 
+    kafka = _kafka(settings)
     metrics = Metrics(registry := new_registry("backup"))
-    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), _log(settings) as log:
+    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop):
         manifests = mirror.run(
-            log, folder, needed, stop, _say,
+            kafka, folder, topics, stop, _say,
             follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,
         )  # fmt: skip
     _tell(as_json, {"topics": [_told(m) for m in manifests]}, [_line(m) for m in manifests])
@@ -120,11 +120,11 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
     """
     settings = _settings(flags)
     folders = [TopicFolder(folder / topic) for topic in _topics(settings)]
-    with _log(settings) if against_log else nullcontext() as log:
-        verdicts = [
-            checking.check(one, topic, log, _Progress(topic))
-            for one, topic in zip(folders, _topics(settings), strict=True)
-        ]
+    kafka = _kafka(settings) if against_log else None
+    verdicts = [
+        checking.check(one, topic, kafka, _Progress(topic))
+        for one, topic in zip(folders, _topics(settings), strict=True)
+    ]
     answer: dict[str, Any] = {"topics": [verdict.as_json() for verdict in verdicts]}
     lines = [verdict.line() for verdict in verdicts]
     whole = all(verdict.fault is None for verdict in verdicts)
@@ -155,12 +155,11 @@ def restore_command(folder: Path, replication_factor: int | None, as_json: bool,
       escrutinio-backup restore --bootstrap-servers new-broker:9092 /backup/log
     """
     settings = _settings(flags)
-    written = {}
-    with _log(settings) as log:
-        for topic in _topics(settings):
-            written[topic] = restore.restore(
-                TopicFolder(folder / topic), topic, log, replication_factor, _Progress(topic), _say
-            )
+    kafka, written = _kafka(settings), {}
+    for topic in _topics(settings):
+        written[topic] = restore.restore(
+            TopicFolder(folder / topic), topic, kafka, replication_factor, _Progress(topic), _say
+        )
     lines = [f"{topic}: {count:,} records written" for topic, count in written.items()]
     _tell(as_json, {"written": written}, lines)
 
@@ -210,9 +209,9 @@ def _settings(flags: dict[str, Any]) -> Settings:
     return settings
 
 
-def _log(settings: Settings) -> KafkaLog:
+def _kafka(settings: Settings) -> KafkaAccess:
     try:
-        return KafkaLog(settings.kafka)
+        return settings.kafka
     except (SettingsError, AccessError) as error:
         raise click.UsageError(str(error)) from error
 

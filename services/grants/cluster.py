@@ -1,7 +1,7 @@
-"""What is so on the cluster: passwords, grants, quotas. A door; it connects as the administrator.
+"""Read and change what is so on the cluster: passwords, grants, quotas. It connects as the administrator.
 
-A crash leaves the first part of a change; applying again does the rest. Grants are added before any is taken away, so that
-whoever keeps what he had is never without it.
+A crash leaves the first part of a change; applying again does the rest. Grants are added before any is removed, so that
+who keeps a grant is never without it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,16 +44,11 @@ _RESOURCES = {pattern: resource for resource, pattern in _PATTERNS.items()}
 
 
 class Cluster:
-    """The administrator's connection. Use as a context manager."""
+    """The administrator's connection. Use as a context manager. Raises AccessRefused and BrokerAway, and GrantsError for a refusal."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
-        try:
-            self._admin: Any = kafka.open(
-                KafkaAdminClient,
-            )
-        except (KafkaError, OSError) as error:
-            raise GrantsError(f"no Kafka broker answers the administrator at {kafka}: {error!r}") from error
+        self._admin: Any = kafka.open(KafkaAdminClient)
 
     def __enter__(self) -> Self:
         return self

@@ -30,14 +30,14 @@ from ingest.news.corrections import Wish
 from ingest.pipeline import Connection, Pipeline
 from ingest.progress import ProgressScreen
 from ingest.publish import publisher as publish
-from ingest.publish import reachable as broker
 from ingest.report import Report
 from ingest.sources import folder as source
 from ingest.sources.archive import Archive
 from ingest.watch import Watch
 from runtime import logs, options
 from runtime.health import new_registry, serving
-from runtime.kafka.access import AccessError, KafkaAccess
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import AccessError
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
@@ -92,7 +92,6 @@ def topics(**flags: Any) -> None:
     """
     settings, kafka = _settings(flags)
     connection = Connection(kafka, settings.names)
-    broker.reach(kafka)
     created = publish.create(settings.kafka, connection.topics(), replication_factor=settings.replication_factor)
     publish.inspect(kafka, connection.topics())
     for name, new in created.items():

@@ -1,13 +1,9 @@
-"""Faults of ingest, as a tree. Bad data is not among them: it is a `Rejection`.
+"""Faults of ingest, as a tree. Bad data is not among them: it is a `Rejection`. Those of Kafka are `runtime.kafka.errors`.
 
 EscrutinioError
 └── IngestError
     ├── SourceError      a file or folder cannot be read
     ├── ArchiveError     the archive is in use by another ingest, or cannot be written
-    ├── TopicRefused     a topic is missing, or its settings could lose events
-    ├── LogDamaged       the log lacks its beginning, has a hole, or lost what it had acknowledged
-    ├── BrokerAway       no broker answers, or it answers nothing: worth trying again
-    ├── DeliveryFailed   the broker refused an event: the log must be read before going on
     ├── Overtaken        an operator's proposal, and the log is not what the operator saw
     └── Stopped          the user asked to stop while the broker was away
 """
@@ -25,22 +21,6 @@ class SourceError(IngestError):
 
 class ArchiveError(IngestError):
     """The archive is in use, or cannot be written."""
-
-
-class TopicRefused(IngestError):
-    """A topic is missing, or has a setting under which events could be lost."""
-
-
-class LogDamaged(IngestError):
-    """The log is not whole. Nothing is published on top of it."""
-
-
-class BrokerAway(IngestError):
-    """No broker answers. Trying again may help."""
-
-
-class DeliveryFailed(IngestError):
-    """A message was refused. Others sent with it may be on the log, and only the log can tell."""
 
 
 class Overtaken(IngestError):

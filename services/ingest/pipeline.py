@@ -17,19 +17,20 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
 
-from ingest.errors import BrokerAway, DeliveryFailed, IngestError, SourceError, Stopped
+from ingest.errors import IngestError, SourceError, Stopped
 from ingest.feeds import registry as adapters
 from ingest.feeds.statement import Kept, Rejection, Snapshot
 from ingest.listener import Listener
 from ingest.news import changes
 from ingest.publish import log_reader as recall
 from ingest.publish import publisher as publish
-from ingest.publish import reachable as broker
 from ingest.publish.encode import encode
 from ingest.report import SHOWN, Report
 from ingest.sources import folder as source
 from ingest.sources.archive import Archive
 from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import BrokerAway, DeliveryFailed
+from runtime.kafka.producer import follow
 from schemas.chain import definition_fault
 from schemas.codec import Message, decode
 from schemas.contest import ContestDefined
@@ -37,6 +38,7 @@ from schemas.count_update import CountUpdate, UnitKey
 from schemas.errors import ContractError, NewerSchema
 from schemas.feed_status import FeedStatus
 from schemas.identity import named, text_of
+from schemas.log_record import RawRecord
 from schemas.topics import EVENTS, FEED_STATUS, REJECTED, Topic, TopicNames
 from schemas.types import ReportingUnitType, rfc3339
 
@@ -227,7 +229,6 @@ class Pipeline:
 
     def read_on(self) -> bool:
         """Reads what someone else has written to the log since it was last read; False when there is nothing. Raises BrokerAway."""
-        broker.reach(self._connection.kafka)
         if not self._log.grown():
             return False
         self._screen.say("someone else is writing to the log; reading on")
@@ -295,7 +296,7 @@ class Pipeline:
         """Whether our events, and nothing else, follow what we had read. Moves the place in the log if so: they must
         then be adopted at once, since they will not be read back."""
         places = self._log.next_offsets
-        if not publish.follow(places, offsets):
+        if not follow(places, offsets):
             return False
         for partition, given in offsets.items():
             places[partition] += len(given)
@@ -315,7 +316,6 @@ class Pipeline:
     ) -> dict[int, list[int]]:
         if self._publisher is None:
             connection = self._connection
-            broker.reach(connection.kafka)
             self._publisher = publish.Publisher(
                 connection.kafka, self._say_waiting, self._stop, linger_ms=connection.linger_ms
             )
@@ -385,10 +385,10 @@ class Pipeline:
         if event.reported_at is None and self._observed.setdefault(sha256, event.observed_at) != event.observed_at:
             self._observed[sha256] = None
 
-    def _recall_beside(self, record: recall.Record) -> None:
+    def _recall_beside(self, record: RawRecord) -> None:
         headers = dict(record.headers)
-        if headers.get("ce_type") == b"escrutinio.Rejected":
-            self._rejected.add(headers["ce_id"].decode())
+        if headers.get("ce_type") == b"escrutinio.Rejected" and (rejection_id := headers.get("ce_id")):
+            self._rejected.add(rejection_id.decode())
             return
         try:
             event = decode(record.value, record.headers)
@@ -498,7 +498,6 @@ class Pipeline:
         """Tries again for as long as no broker answers, and says so. Raises Stopped when asked to stop meanwhile."""
         while True:
             try:
-                broker.reach(self._connection.kafka)
                 return work()
             except BrokerAway as fault:
                 self._say_waiting(f"{fault}; still trying")

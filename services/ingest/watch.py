@@ -2,7 +2,7 @@
 
 A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not mend ends the watch
 with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has some of a newer
-release (IngestError), a topic that is missing or could lose some (TopicRefused), an event that the broker refuses again and
+release (IngestError), a topic that is missing or could lose some (TopicUnfit), an event that the broker refuses again and
 again (DeliveryFailed).
 
 Place in the flow: around all of it, on election night. A file is taken once its size and time have held still for one

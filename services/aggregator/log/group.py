@@ -1,4 +1,4 @@
-"""Says which partitions are this process's, where several share them."""
+"""Share the partitions of the log with other aggregators, by a consumer group of Kafka that commits no offset."""
 
 import os
 import socket
@@ -8,11 +8,8 @@ from typing import Any, Self
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import BrokerResponseError, KafkaError
 from kafka.structs import MemberState
 
-from aggregator.log.errors import LogError, LogUnreachable
-from aggregator.log.reader import open_admin
 from runtime.kafka.access import KafkaAccess
 
 HEARTBEAT_S = 1.0
@@ -36,24 +33,20 @@ class Group:
         self.name = name
         self._topic = topic
         self._kafka = kafka
-        try:
-            self._member: Any = kafka.open(
-                KafkaConsumer,
-                group_id=name,
-                client_id=f"escrutinio-aggregator-{socket.gethostname()}-{os.getpid()}",
-                partition_assignment_strategy=(CooperativeStickyAssignor,),
-                session_timeout_ms=round(session_timeout_s * 1000),
-                heartbeat_interval_ms=round(min(HEARTBEAT_S, session_timeout_s / 3) * 1000),
-                max_poll_interval_ms=round(PATIENCE_S * 1000),
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                allow_auto_create_topics=False,
-                reconnect_backoff_max_ms=1000,
-                request_timeout_ms=10_000,
-                bootstrap_timeout_ms=10_000,
-            )
-        except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}{kafka.hint}") from error
+        self._member: Any = kafka.open(
+            KafkaConsumer,
+            group_id=name,
+            client_id=f"escrutinio-aggregator-{socket.gethostname()}-{os.getpid()}",
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            session_timeout_ms=round(session_timeout_s * 1000),
+            heartbeat_interval_ms=round(min(HEARTBEAT_S, session_timeout_s / 3) * 1000),
+            max_poll_interval_ms=round(PATIENCE_S * 1000),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            reconnect_backoff_max_ms=1000,
+            request_timeout_ms=10_000,
+        )
         self._tenures = _Tenures(self._member)
         self._member.subscribe([topic], listener=self._tenures)
 
@@ -71,14 +64,8 @@ class Group:
         Another number than before: the partition was lost and given again, and what was known of it may be old. None while
         the partitions are shared anew: ask again at once, since an answer of the broker that comes between two calls is lost.
         """
-        try:
+        with self._kafka.faults(f"group {self.name}", final=True):
             self._member.poll(timeout_ms=10 if self._shared() and self._tenures.held else 200)
-        except (KafkaError, OSError) as error:
-            if refusal := self._kafka.refusal(error, f"group {self.name}"):
-                raise refusal from error
-            if isinstance(error, BrokerResponseError) and not error.retriable:
-                raise LogError(f"the broker refuses a member of group {self.name}: {error!r}") from error
-            raise LogUnreachable(f"group {self.name} at {self._kafka} failed: {error!r}") from error
         return dict(self._tenures.held) if self._shared() else None
 
     def _shared(self) -> bool:
@@ -87,15 +74,8 @@ class Group:
     def confirms(self, partition: int) -> bool:
         """Whether the broker, asked now, says that the partition is this member's."""
         own = self._member.group_metadata().member_id
-        admin = open_admin(self._kafka)
-        try:
+        with self._kafka.admin() as admin, self._kafka.faults(f"group {self.name}"):
             group = admin.describe_groups([self.name])[self.name]
-        except (KafkaError, OSError) as error:
-            raise self._kafka.refusal(error, f"group {self.name}") or LogUnreachable(
-                f"{self._kafka} does not describe group {self.name}: {error!r}"
-            ) from error
-        finally:
-            admin.close()
         return group["group_state"] == "Stable" and any(
             member["member_id"] == own and partition in topic["partitions"]
             for member in group["members"]
