@@ -78,9 +78,8 @@ def _restore(
         return 0
     writing = {**wanted.settings, _TYPE: "CreateTime", _BEFORE: _FOR_EVER, _AFTER: _FOR_EVER}
     with Topics(log.kafka) as topics:
-        if found is None:
-            topics.create(topic, writing, partitions=wanted.partitions, copies=wanted.replication_factor)
-        else:
+        copies = wanted.replication_factor
+        if found is not None or not topics.create(topic, writing, partitions=wanted.partitions, copies=copies):
             topics.change(topic, dict(writing))
     written = 0
     with Producer(log.kafka, _give_up) as producer:

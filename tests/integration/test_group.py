@@ -386,7 +386,7 @@ def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
     monkeypatch.setattr("aggregator.tables.writer.COMMIT_S", 1)
     event_log.append([contest()])
     with Log(event_log.kafka, event_log.topic) as log:
-        topic_id, records = log.topic_id(), next(log.read_to_end(0))
+        topic_id, records = log.topic_id(), next(log.read_to_end(0)).records
     batch = PartitionFold().take(records)
     taken: list[Cursor] = []
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from aggregator.fold.fold import ContestState
-from aggregator.log.errors import LogError
 from aggregator.replay.replay import replay
 from aggregator.replay.workers import split
 from results.moment import NOW, Moment
+from runtime.kafka.errors import LogDamaged
 from schemas.contest import Selection
 from schemas.errors import ContractError
 from schemas.identity import NIL, named
@@ -79,7 +79,7 @@ def test_a_worker_that_finds_no_log_says_so(event_log: EventLog, monkeypatch: py
     monkeypatch.setattr(
         "aggregator.replay.replay.workers.split", lambda begin, end, _parts: [*split(begin, end, 1), (end + 5, end + 9)]
     )
-    with pytest.raises(LogError, match="before offset"):
+    with pytest.raises(LogDamaged, match="before offset"):
         replayed(event_log, 2)
 
 
@@ -90,6 +90,7 @@ from aggregator.replay import workers as parallel
 from aggregator.replay import replay
 from results.moment import NOW
 from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import LogDamaged
 
 def hang(*_anything):
     # this process's own part takes for ever: the others are there as long

@@ -118,13 +118,14 @@ class Producer:
         return offsets
 
     def _hand_over(self, flight: "_Flight", topic: str, message: Message | RawRecord) -> None:
+        since = time.monotonic()
         while True:
             try:
                 if isinstance(message, RawRecord):
                     return flight.hand_over(topic, message, message.partition, message.timestamp_ms)
                 return flight.hand_over(topic, message, self._partition(topic, message.key), None)
             except KafkaTimeoutError:  # it knows no broker to ask for the topic; the message was not accepted
-                self._waiting(PATIENCE_S)
+                self._waiting(time.monotonic() - since)
 
     def _settle(self, flight: "_Flight", down_to: int, offsets: dict[int, list[int]]) -> None:
         while flight.unacknowledged() > down_to:
