@@ -90,7 +90,6 @@ from aggregator.replay import workers as parallel
 from aggregator.replay import replay
 from results.moment import NOW
 from runtime.kafka.access import KafkaAccess
-from runtime.kafka.errors import LogDamaged
 
 def hang(*_anything):
     # this process's own part takes for ever: the others are there as long
