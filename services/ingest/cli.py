@@ -6,7 +6,6 @@ wrong use, or a fault. Reports go to standard output, everything said meanwhile 
 
 import gc
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ import click
 from pydantic import ValidationError
 
 from ingest import operator as correcting
-from ingest.errors import IngestError, Stopped
+from ingest.errors import IngestError
 from ingest.feeds.statement import first_fault
 from ingest.feeds.table import BadCell, instant
 from ingest.listener import Listener
@@ -369,9 +368,6 @@ def main() -> None:
     """The console script: faults become one clear line and exit code 2."""
     try:
         cli()
-    except Stopped as fault:
-        logs.say_fault("escrutinio-ingest", fault)
-        os._exit(2)  # a producer that cannot reach its broker would hold up, or fail in, an orderly exit
     except EscrutinioError as fault:
         logs.say_fault("escrutinio-ingest", fault)
         raise SystemExit(2) from None

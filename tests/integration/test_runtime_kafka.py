@@ -475,7 +475,10 @@ def test_stopped_while_the_broker_is_away_it_lets_go(own_kafka_server: Broker, m
         own_kafka_server.kill()
         with pytest.raises(Stopped):
             sending.send(EVENTS, map(message, range(1, 10)), _ignore)
+        begun = time.monotonic()
         sending.__exit__(Stopped, Stopped(), None)
+    assert time.monotonic() - begun < WITHIN_S / 4, "letting go of it must not wait for the broker"
+    assert not [thread for thread in threading.enumerate() if "kafka" in thread.name], "nothing holds up the exit"
     own_kafka_server.start()
     stored = numbers(kafka, EVENTS)
     assert stored == list(range(len(stored))), "what was still on its way may arrive, and nothing else"

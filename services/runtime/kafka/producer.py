@@ -31,6 +31,8 @@ PATIENCE_S = 5.0
 """How often a broker that keeps silent is spoken of."""
 CLOSE_S = 10.0
 """How long what is still on its way may take to arrive when the work is done. After a fault it is dropped at once."""
+_DROP_S = 1.0
+"""How long kafka-python's thread may take to drop what is on its way."""
 _LARGEST_MESSAGE = 8 << 20
 _BATCH = 131_072
 
@@ -200,7 +202,11 @@ class _KafkaPython:
         return _Futures(self._producer)
 
     def close(self, patience_s: float) -> None:
-        self._producer.close(timeout=patience_s)
+        try:
+            self._producer.close(timeout=patience_s)
+        except KafkaTimeoutError:  # something is still on its way: it leaves the thread at work, which would hold up the exit
+            self._producer._sender.force_close()
+            self._producer.close(timeout=_DROP_S)
 
 
 class _Futures:
