@@ -204,7 +204,7 @@ class _KafkaPython:
     def close(self, patience_s: float) -> None:
         try:
             self._producer.close(timeout=patience_s)
-        except KafkaTimeoutError:  # something is still on its way: it leaves the thread at work, which would hold up the exit
+        except KafkaTimeoutError:  # something is on its way, and its thread is left at work: it would hold up the exit
             self._producer._sender.force_close()
             self._producer.close(timeout=_DROP_S)
 
