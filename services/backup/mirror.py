@@ -104,7 +104,7 @@ class _Mirror:
                 self._add(partition, stop)
 
     def doubt(self) -> None:
-        """After a fault: before it goes on, what the files say is what is mirrored, and the log has to agree with it anew."""
+        """After a fault: read from the files what is mirrored, and compare it with the log again, before going on."""
         self._doubted = True
 
     def _look_again(self) -> None:

@@ -79,7 +79,7 @@ class Cluster:
         return Declared(frozenset(grants), self._quotas()), sorted(strange, key=repr)
 
     def put_passwords(self, passwords: Mapping[str, str]) -> None:
-        """Give each principal its password; one that it had before no longer opens a connection."""
+        """Set the password of each principal; one that it had before no longer opens a connection."""
         upsertions = [
             UserScramCredentialUpsertion(principal, _MECHANISM, password, iterations=_ITERATIONS)
             for principal, password in passwords.items()
@@ -107,12 +107,12 @@ class Cluster:
         if added := sorted(wanted.grants - now.grants):
             done = self._admin.create_acls([_acl_of(grant) for grant in added])
             if done["failed"]:
-                raise GrantsError(f"{self._kafka} does not take ACLs: {done['failed']!r}")
+                raise GrantsError(f"{self._kafka} does not accept ACLs: {done['failed']!r}")
         taken = [_filter_of(_acl_of(grant)) for grant in sorted(now.grants - wanted.grants)]
         if taken := [*taken, *map(_filter_of, strange)]:
             for _, _, error in self._admin.delete_acls(taken):
                 if error is not None and error.errno:
-                    raise GrantsError(f"{self._kafka} does not take an ACL away: {error!r}")
+                    raise GrantsError(f"{self._kafka} does not remove an ACL: {error!r}")
         for principal in now.quotas.keys() | wanted.quotas.keys():
             self._put_quotas(principal, now.quotas.get(principal, {}), wanted.quotas.get(principal, {}))
 

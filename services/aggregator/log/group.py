@@ -13,20 +13,20 @@ from kafka.structs import MemberState
 from runtime.kafka.access import KafkaAccess
 
 HEARTBEAT_S = 1.0
-"""How often a member of a group speaks to the broker, and so how soon it hears that the partitions are to be shared anew."""
+"""How often a member of a group speaks to the broker, and so how soon it hears of a rebalance."""
 
 PATIENCE_S = 300.0
 """How long a member may work without looking at its group: a batch takes seconds, and so does a contest's state when a
-partition is taken over. One that hangs for longer, though its heart beats, loses its partitions."""
+partition is assigned. One that hangs for longer, though its heart beats, loses its partitions."""
 
 
 class Group:
     """A membership of a consumer group: which partitions of the topic are this process's. Use as a context manager.
 
-    It reads nothing. The reader beside it takes its partitions and offsets by hand, as it does without a group, and the
-    heart beats in a thread of its own while a batch is worked on. Members keep what they hold while others come and go, and pause only
-    until all have agreed; a partition that moves is given up first, and given to the next owner after. Whoever leaves says so, and its
-    partitions move at once; those of a member that was killed move when it has been silent for `session_timeout_s`.
+    It reads nothing. The reader beside it is given its partitions and offsets by hand, as it is without a group, and the heartbeats are
+    sent by a thread of their own while a batch is worked on. Members keep what they hold while others come and go, and pause only
+    until all have agreed; a partition that moves is revoked first, and assigned to its next owner after. A member that leaves says so, and
+    its partitions move at once; those of a member that was killed move when it has been silent for `session_timeout_s`.
     """
 
     def __init__(self, kafka: KafkaAccess, topic: str, name: str, *, session_timeout_s: float) -> None:
@@ -47,8 +47,8 @@ class Group:
             reconnect_backoff_max_ms=1000,
             request_timeout_ms=10_000,
         )
-        self._tenures = _Tenures(self._member)
-        self._member.subscribe([topic], listener=self._tenures)
+        self._generations = _Generations(self._member)
+        self._member.subscribe([topic], listener=self._generations)
 
     def __enter__(self) -> Self:
         return self
@@ -59,20 +59,20 @@ class Group:
         self._member.close(timeout_ms=2000)
 
     def owned(self) -> dict[int, int] | None:
-        """The partitions that are ours, each with the number of its tenure. Takes part in the sharing, so call it often.
+        """Return the partitions that are ours, each with its generation. Takes part in the rebalance, so call it often.
 
-        Another number than before: the partition was lost and given again, and what was known of it may be old. None while
-        the partitions are shared anew: ask again at once, since an answer of the broker that comes between two calls is lost.
+        Another generation than before: the partition was revoked and assigned again, and what was known of it may be old. None
+        during a rebalance: ask again at once, since an answer of the broker that comes between two calls is lost.
         """
         with self._kafka.faults(f"group {self.name}", final=True):
-            self._member.poll(timeout_ms=10 if self._shared() and self._tenures.held else 200)
-        return dict(self._tenures.held) if self._shared() else None
+            self._member.poll(timeout_ms=10 if self._shared() and self._generations.held else 200)
+        return dict(self._generations.held) if self._shared() else None
 
     def _shared(self) -> bool:
         return bool(self._member.group_metadata().state == MemberState.STABLE)
 
     def confirms(self, partition: int) -> bool:
-        """Whether the broker, asked now, says that the partition is this member's."""
+        """Ask the broker whether the partition is this member's."""
         own = self._member.group_metadata().member_id
         with self._kafka.admin() as admin, self._kafka.faults(f"group {self.name}"):
             group = admin.describe_groups([self.name])[self.name]
@@ -83,8 +83,8 @@ class Group:
         )
 
 
-class _Tenures(ConsumerRebalanceListener):
-    """Takes down what a member is given and what is taken from it. Called while it polls, in the client's thread."""
+class _Generations(ConsumerRebalanceListener):
+    """Records what is assigned to a member and what is revoked. Called while it polls, in the client's thread."""
 
     def __init__(self, member: Any) -> None:
         self.held: dict[int, int] = {}
