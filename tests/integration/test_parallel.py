@@ -77,7 +77,7 @@ def test_what_a_worker_cannot_read_is_told_as_ever(event_log: EventLog) -> None:
 def test_a_worker_that_finds_no_log_says_so(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     event_log.append([contest(), *(sheet(n) for n in range(40))])
     monkeypatch.setattr(
-        "aggregator.replay.replay.workers.split", lambda begin, end, _parts: [*split(begin, end, 1), (end + 5, end + 9)]
+        "aggregator.replay.workers.split", lambda begin, end, _parts: [*split(begin, end, 1), (end + 5, end + 9)]
     )
     with pytest.raises(LogDamaged, match="before offset"):
         replayed(event_log, 2)
