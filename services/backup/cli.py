@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,17 +66,16 @@ def mirror_command(
       escrutinio-backup mirror --bootstrap-servers broker-1:9092 /backup/log
     """
     from backup import mirror
-    from backup.kafka_log import KafkaLog
     from backup.metrics import Metrics
     from runtime.health import new_registry, serving
     from schemas.topics import TOPICS
 
     settings, stop = _settings(flags), stopping()
-    needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
+    kafka, topics = settings.kafka, list(zip(_topics(settings), TOPICS, strict=True))
     metrics = Metrics(registry := new_registry("backup"))
-    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), KafkaLog(settings.kafka) as log:
+    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop):
         manifests = mirror.run(
-            log, folder, needed, stop, _say,
+            kafka, folder, topics, stop, _say,
             follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,
         )  # fmt: skip
     _tell(as_json, {"topics": [_told(m) for m in manifests]}, [_line(m) for m in manifests])
@@ -102,15 +100,14 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
     from backup import check as checking
     from backup import documents
     from backup.folder import TopicFolder
-    from backup.kafka_log import KafkaLog
 
     settings = _settings(flags)
     folders = [TopicFolder(folder / topic) for topic in _topics(settings)]
-    with KafkaLog(settings.kafka) if against_log else nullcontext() as log:
-        verdicts = [
-            checking.check(one, topic, log, _Progress(topic))
-            for one, topic in zip(folders, _topics(settings), strict=True)
-        ]
+    kafka = settings.kafka if against_log else None
+    verdicts = [
+        checking.check(one, topic, kafka, _Progress(topic))
+        for one, topic in zip(folders, _topics(settings), strict=True)
+    ]
     found: dict[str, Any] = {"topics": [verdict.as_json() for verdict in verdicts]}
     lines = [verdict.line() for verdict in verdicts]
     whole = all(verdict.fault is None for verdict in verdicts)
@@ -142,15 +139,13 @@ def restore_command(folder: Path, replication_factor: int | None, as_json: bool,
     """
     from backup import restore
     from backup.folder import TopicFolder
-    from backup.kafka_log import KafkaLog
 
     settings = _settings(flags)
-    written = {}
-    with KafkaLog(settings.kafka) as log:
-        for topic in _topics(settings):
-            written[topic] = restore.restore(
-                TopicFolder(folder / topic), topic, log, replication_factor, _Progress(topic), _say
-            )
+    kafka, written = settings.kafka, {}
+    for topic in _topics(settings):
+        written[topic] = restore.restore(
+            TopicFolder(folder / topic), topic, kafka, replication_factor, _Progress(topic), _say
+        )
     lines = [f"{topic}: {count:,} records written" for topic, count in written.items()]
     _tell(as_json, {"written": written}, lines)
 

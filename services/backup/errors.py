@@ -1,8 +1,7 @@
-"""Faults of the backup, as a tree.
+"""Faults of the backup, as a tree. Those of Kafka are `runtime.kafka.errors`.
 
 EscrutinioError
 └── BackupError
-    ├── LogAway        no broker answers: worth trying again
     ├── LogRefused     the log is not the one that was mirrored, or may not be written to
     ├── FolderFull     a file cannot be written: worth trying again once there is room
     └── MirrorDamaged  the files are not what the manifest says
@@ -13,10 +12,6 @@ from schemas.errors import EscrutinioError
 
 class BackupError(EscrutinioError):
     """Root of the faults of the backup."""
-
-
-class LogAway(BackupError):
-    """No broker answers, or it answers nothing. Trying again may help."""
 
 
 class LogRefused(BackupError):

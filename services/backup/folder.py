@@ -17,9 +17,10 @@ import fastavro
 from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
-from backup.manifest import Manifest, Record, Segment, taken_in
+from backup.manifest import Manifest, Segment, taken_in
 from runtime.files import TEMPORARY, FolderLock, write_whole
 from schemas.faults import first_fault
+from schemas.log_record import RawRecord
 
 MOST_EVENTS = 10_000
 MOST_BYTES = 64 << 20
@@ -77,7 +78,7 @@ class TopicFolder:
         except ValidationError as error:
             raise MirrorDamaged(f"{path} is no manifest: {first_fault(error)}") from error
 
-    def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[Record]]:
+    def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[RawRecord]]:
         """The records from `start` up to, not including, `end` (all that are there when it is called), a segment at a time.
 
         Each file is compared with its SHA-256 before anything of it is given out. Raises MirrorDamaged.
@@ -85,7 +86,7 @@ class TopicFolder:
         manifest = self._existing()
         end = manifest.next_offset(partition) if end is None else end
         while start < end:
-            segment = next(s for s in manifest.of(partition) if s.first_offset <= start < s.next_offset)
+            segment = next(s for s in manifest.files_of(partition) if s.first_offset <= start < s.next_offset)
             try:
                 records = self._records(segment)
             except FileNotFoundError as error:
@@ -100,12 +101,12 @@ class TopicFolder:
         """Writes the manifest of a topic: of a new mirror, or with settings that have changed."""
         self._write("manifest.json", manifest.model_dump_json(indent=1).encode() + b"\n")
 
-    def append(self, partition: int, records: Sequence[Record]) -> Manifest:
+    def append(self, partition: int, records: Sequence[RawRecord]) -> Manifest:
         """Adds records that follow those mirrored; on the disk when it returns. Raises FolderFull."""
         assert self._lock.is_held, "append() outside the folder's lock"
         manifest = self._existing()
         assert records[0].offset == manifest.next_offset(partition), "no hole, and nothing twice"
-        taken = taken_in(manifest.of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
+        taken = taken_in(manifest.files_of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
         whole = [record for segment in taken for record in self._records(segment)] + list(records)
         first, following = whole[0].offset, whole[-1].offset + 1
         name = f"{partition}/{first:020d}-{following:020d}.avro"
@@ -131,7 +132,7 @@ class TopicFolder:
             raise MirrorDamaged(f"there is no mirror in {self.path}: it has no manifest.json")
         return manifest
 
-    def _records(self, segment: Segment) -> list[Record]:
+    def _records(self, segment: Segment) -> list[RawRecord]:
         """A file's records, compared with all that the manifest says. Raises MirrorDamaged, and FileNotFoundError."""
         path = self.path / segment.file
         try:
@@ -145,7 +146,7 @@ class TopicFolder:
                 f"{path} is damaged: its SHA-256 is not the one in the manifest; restore this file from another copy"
             )
         try:
-            records = _decode(content)
+            records = _decode(segment.partition, content)
         except Exception as error:  # whatever another program may have written
             raise MirrorDamaged(f"{path} is no file of records: {type(error).__name__}: {error}") from error
         if [record.offset for record in records] != list(range(segment.first_offset, segment.next_offset)):
@@ -175,11 +176,11 @@ class TopicFolder:
                     raise FolderFull(f"{path} cannot be deleted: {error.strerror}") from error
 
 
-def _size(records: Sequence[Record]) -> int:
+def _size(records: Sequence[RawRecord]) -> int:
     return sum(len(record.value or b"") for record in records)
 
 
-def _encode(records: Sequence[Record], about: dict[str, str]) -> bytes:
+def _encode(records: Sequence[RawRecord], about: dict[str, str]) -> bytes:
     content = io.BytesIO()
     rows = (
         {
@@ -196,9 +197,16 @@ def _encode(records: Sequence[Record], about: dict[str, str]) -> bytes:
     return content.getvalue()
 
 
-def _decode(content: bytes) -> list[Record]:
+def _decode(partition: int, content: bytes) -> list[RawRecord]:
     rows: Any = fastavro.reader(io.BytesIO(content), SCHEMA)
     return [
-        Record(r["offset"], r["timestamp_ms"], r["key"], r["value"], [(h["name"], h["value"]) for h in r["headers"]])
+        RawRecord(
+            partition,
+            r["offset"],
+            r["timestamp_ms"],
+            r["key"],
+            r["value"],
+            [(h["name"], h["value"]) for h in r["headers"]],
+        )
         for r in rows
     ]

@@ -5,22 +5,15 @@ files that it names are on the disk: a file that it does not name is left over f
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+if TYPE_CHECKING:
+    from runtime.kafka.topics import Description
+
 Offset = Annotated[int, Field(ge=0)]
-
-
-class Record(NamedTuple):
-    """One message as the log holds it. `timestamp_ms`: when the broker recorded it, milliseconds since 1970 UTC."""
-
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
 
 
 class _Model(BaseModel):
@@ -52,6 +45,14 @@ class Topic(_Model):
     replication_factor: Annotated[int, Field(ge=1)]
     settings: dict[str, str]
 
+    @classmethod
+    def of(cls, topic: str, found: "Description") -> "Topic":
+        """Return a topic as the brokers describe it."""
+        return Topic(
+            topic=topic, topic_id=found.topic_id, partitions=found.partitions,
+            replication_factor=found.copies, settings=dict(found.changed),
+        )  # fmt: skip
+
 
 class Manifest(Topic):
     """`manifest.json`: the topic, and the files in order of partition and offset."""
@@ -74,13 +75,13 @@ class Manifest(Topic):
                 raise ValueError(f"a segment of partition {partition}, of {self.partitions} partitions")
         return self
 
-    def of(self, partition: int) -> tuple[Segment, ...]:
+    def files_of(self, partition: int) -> tuple[Segment, ...]:
         """The segments of a partition, in order."""
         return tuple(s for s in self.segments if s.partition == partition)
 
     def next_offset(self, partition: int) -> int:
         """The first offset of a partition that is not mirrored."""
-        return max((s.next_offset for s in self.of(partition)), default=0)
+        return max((s.next_offset for s in self.files_of(partition)), default=0)
 
     @property
     def events(self) -> int:

@@ -1,4 +1,4 @@
-"""Copies the log to files, and goes on where the files end. Runs between `kafka_log` and `folder`.
+"""Copies the log to files, and goes on where the files end. Runs between the log and `folder`.
 
 Place in the flow: beside it, for as long as there is a log. What a call has returned is on the disk. A crash loses what was read and not
 yet written, which the log still has.
@@ -10,15 +10,20 @@ offset, at least as long, and its record where the files end the same, byte by b
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from backup.errors import FolderFull, LogAway, LogRefused
+from backup.errors import FolderFull, LogRefused
 from backup.folder import MOST_BYTES, MOST_EVENTS, TopicFolder
-from backup.kafka_log import KafkaLog
 from backup.listener import Listener
-from backup.manifest import Manifest, Record
+from backup.manifest import Manifest, Topic
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import BrokerAway
+from runtime.kafka.reader import Reader
+from runtime.kafka.topics import Topics
+from schemas import topics as contract
+from schemas.log_record import RawRecord
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +32,9 @@ _SAY_EVERY_S = 2.0
 
 
 def run(
-    log: KafkaLog,
+    kafka: KafkaAccess,
     folder: Path,
-    topics: Sequence[tuple[str, Mapping[str, str]]],
+    topics: Sequence[tuple[str, contract.Topic]],
     stop: threading.Event,
     say: Callable[[str], None],
     *,
@@ -38,16 +43,18 @@ def run(
     every_s: float = 1.0,
     most_events: int = MOST_EVENTS,
 ) -> list[Manifest]:
-    """Mirrors topics (name, and the settings that each must have) to their ends; with `follow` until told to stop.
+    """Mirror topics (name, and the contract that each must keep) to their ends; with `follow` until `stop` is set.
 
     A follower waits for a broker that is away and for a disk that is full. Returns what is mirrored.
     """
     listener = listener or Listener()
     with ExitStack() as stack:
         mirrors = []
-        for name, needed in topics:
+        for name, topic in topics:
             files = stack.enter_context(TopicFolder(folder / name, most_events))
-            mirrors.append(_Mirror(log, files, name, needed, most_events, say, listener))
+            log = Reader(kafka, name)
+            stack.callback(log.close)
+            mirrors.append(_Mirror(log, files, topic, most_events, say, listener))
         while True:
             pause, at_s = every_s, time.time()
             try:
@@ -55,11 +62,11 @@ def run(
                     mirror.go_on(stop)
                 if not stop.is_set():  # else it may have ended before the end
                     listener.whole(at_s)
-            except (LogAway, FolderFull) as fault:
+            except (BrokerAway, FolderFull) as fault:
                 if not follow:
                     raise
                 logger.warning("%s; trying again", fault)
-                listener.lost("kafka" if isinstance(fault, LogAway) else "folder", str(fault))
+                listener.lost("kafka" if isinstance(fault, BrokerAway) else "folder", str(fault))
                 for mirror in mirrors:
                     mirror.doubt()
                 pause = _RETRY_S
@@ -72,16 +79,15 @@ class _Mirror:
 
     def __init__(
         self,
-        log: KafkaLog,
+        log: Reader,
         folder: TopicFolder,
-        topic: str,
-        needed: Mapping[str, str],
+        contract: contract.Topic,
         most_events: int,
         say: Callable[[str], None],
         listener: Listener,
     ) -> None:
         self.manifest = folder.manifest()
-        self._log, self._folder, self._topic, self._needed, self._say = log, folder, topic, needed, say
+        self._log, self._folder, self._topic, self._contract, self._say = log, folder, log.topic, contract, say
         self._most_events, self._listener = most_events, listener
         self._agreed = self._doubted = False
 
@@ -98,7 +104,7 @@ class _Mirror:
                 self._add(partition, stop)
 
     def doubt(self) -> None:
-        """After a fault: before it goes on, what the files say is what is mirrored, and the log has to agree with it anew."""
+        """After a fault: read from the files what is mirrored, and compare it with the log again, before going on."""
         self._doubted = True
 
     def _look_again(self) -> None:
@@ -108,21 +114,14 @@ class _Mirror:
 
     def _grown(self) -> bool:
         assert self.manifest is not None
-        ends = {partition: self._log.end(self._topic, partition) for partition in range(self.manifest.partitions)}
+        ends = self._log.ends(range(self.manifest.partitions))
         self._listener.ends(self._topic, ends)
         return any(end != self.manifest.next_offset(partition) for partition, end in ends.items())
 
     def _agree(self) -> Manifest:
         """The manifest, once the log is known to be what it is of. Raises LogRefused."""
-        found = self._log.describe(self._topic)
-        if found is None:
-            raise LogRefused(f"topic {self._topic} does not exist; `escrutinio-ingest topics` creates it")
-        for name, value in self._needed.items():
-            if found.settings.get(name) != value:
-                raise LogRefused(
-                    f"topic {self._topic} has {name}={found.settings.get(name)}, the log needs {value}: it could lose or "
-                    "change events"
-                )
+        with Topics(self._log.kafka) as topics:
+            found = Topic.of(self._topic, topics.check(self._topic, self._contract))
         known = self.manifest
         if known is None:
             manifest = Manifest(**found.__dict__)
@@ -142,13 +141,13 @@ class _Mirror:
 
     def _same(self, manifest: Manifest, partition: int) -> None:
         place, at = f"{self._topic}/{partition}", manifest.next_offset(partition)
-        if (begin := self._log.begin(self._topic, partition)) > 0:
+        if (begin := self._log.begins_at(partition)) > 0:
             raise LogRefused(f"{place} begins at offset {begin}: its beginning was deleted")
-        if (end := self._log.end(self._topic, partition)) < at:
+        if (end := self._log.end_offset(partition)) < at:
             raise LogRefused(f"{place} ends at offset {end}, and {at} records are mirrored: it lost what it had")
         if at:
             (here,) = next(self._folder.read(partition, at - 1))
-            (there,) = next(self._log.read(self._topic, partition, at - 1, at))
+            (there,) = self._log.messages_at(partition, [at - 1])
             if here != there:
                 raise LogRefused(
                     f"{place}: the record at offset {at - 1} is not the one that was mirrored (it differs in "
@@ -157,10 +156,10 @@ class _Mirror:
 
     def _add(self, partition: int, stop: threading.Event) -> None:
         assert self.manifest is not None
-        start, end = self.manifest.next_offset(partition), self._log.end(self._topic, partition)
+        start, end = self.manifest.next_offset(partition), self._log.end_offset(partition)
         self._listener.ends(self._topic, {partition: end})
         said = time.monotonic()
-        for records in _chunks(self._log.read(self._topic, partition, start, end), self._most_events):
+        for records in _chunks(self._log.read_to_end(partition, start, end), self._most_events):
             self.manifest = self._folder.append(partition, records)
             self._listener.mirrored(self._topic, partition, records[-1].offset + 1, len(records))
             if time.monotonic() - said > _SAY_EVERY_S:
@@ -170,14 +169,14 @@ class _Mirror:
                 return
 
 
-def differing(one: Record, other: Record) -> list[str]:
+def differing(one: RawRecord, other: RawRecord) -> list[str]:
     """The names of what two records differ in."""
-    return [name for name in Record._fields if getattr(one, name) != getattr(other, name)]
+    return [name for name in RawRecord._fields if getattr(one, name) != getattr(other, name)]
 
 
-def _chunks(batches: Iterator[list[Record]], most_events: int) -> Iterator[list[Record]]:
+def _chunks(batches: Iterable[Iterable[RawRecord]], most_events: int) -> Iterator[list[RawRecord]]:
     """The same records in as many as fit into a file."""
-    chunk: list[Record] = []
+    chunk: list[RawRecord] = []
     size = 0
     for batch in batches:
         for record in batch:

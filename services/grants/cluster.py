@@ -1,7 +1,7 @@
-"""What is so on the cluster: passwords, grants, quotas. A door; it connects as the administrator.
+"""Read and change what is so on the cluster: passwords, grants, quotas. It connects as the administrator.
 
-A crash leaves the first part of a change; applying again does the rest. Grants are added before any is taken away, so that
-whoever keeps what he had is never without it.
+A crash leaves the first part of a change; applying again does the rest. Grants are added before any is removed, so that
+who keeps a grant is never without it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,16 +44,11 @@ _RESOURCES = {pattern: resource for resource, pattern in _PATTERNS.items()}
 
 
 class Cluster:
-    """The administrator's connection. Use as a context manager."""
+    """The administrator's connection. Use as a context manager. Raises AccessRefused and BrokerAway, and GrantsError for a refusal."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
-        try:
-            self._admin: Any = kafka.open(
-                KafkaAdminClient,
-            )
-        except (KafkaError, OSError) as error:
-            raise GrantsError(f"no Kafka broker answers the administrator at {kafka}: {error!r}") from error
+        self._admin: Any = kafka.open(KafkaAdminClient)
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +79,7 @@ class Cluster:
         return Declared(frozenset(grants), self._quotas()), sorted(strange, key=repr)
 
     def put_passwords(self, passwords: Mapping[str, str]) -> None:
-        """Give each principal its password; one that it had before no longer opens a connection."""
+        """Set the password of each principal; one that it had before no longer opens a connection."""
         upsertions = [
             UserScramCredentialUpsertion(principal, _MECHANISM, password, iterations=_ITERATIONS)
             for principal, password in passwords.items()
@@ -112,12 +107,12 @@ class Cluster:
         if added := sorted(wanted.grants - now.grants):
             done = self._admin.create_acls([_acl_of(grant) for grant in added])
             if done["failed"]:
-                raise GrantsError(f"{self._kafka} does not take ACLs: {done['failed']!r}")
+                raise GrantsError(f"{self._kafka} does not accept ACLs: {done['failed']!r}")
         taken = [_filter_of(_acl_of(grant)) for grant in sorted(now.grants - wanted.grants)]
         if taken := [*taken, *map(_filter_of, strange)]:
             for _, _, error in self._admin.delete_acls(taken):
                 if error is not None and error.errno:
-                    raise GrantsError(f"{self._kafka} does not take an ACL away: {error!r}")
+                    raise GrantsError(f"{self._kafka} does not remove an ACL: {error!r}")
         for principal in now.quotas.keys() | wanted.quotas.keys():
             self._put_quotas(principal, now.quotas.get(principal, {}), wanted.quotas.get(principal, {}))
 

@@ -6,7 +6,6 @@ wrong use, or a fault. Reports go to standard output, everything said meanwhile 
 
 import gc
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ import click
 from pydantic import ValidationError
 
 from ingest import operator as correcting
-from ingest.errors import IngestError, Stopped
+from ingest.errors import IngestError
 from ingest.feeds.table import BadCell, instant
 from ingest.listener import Listener
 from ingest.metrics import Metrics
@@ -29,7 +28,6 @@ from ingest.news.proposal import Wish
 from ingest.pipeline import Pipeline
 from ingest.progress import ConsoleProgress
 from ingest.publish import publisher as publish
-from ingest.publish import reachable as broker
 from ingest.publish.connection import Connection
 from ingest.report import Report
 from ingest.sources import folder as source
@@ -37,7 +35,8 @@ from ingest.sources.archive import Archive
 from ingest.watch import Watch
 from runtime import logs, options
 from runtime.health import new_registry, serving
-from runtime.kafka.access import AccessError, KafkaAccess
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import AccessError
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
@@ -93,7 +92,6 @@ def topics(**flags: Any) -> None:
     """
     settings, kafka = _settings(flags)
     connection = Connection(kafka, settings.names)
-    broker.reach(kafka)
     created = publish.create(settings.kafka, connection.topics(), replication_factor=settings.replication_factor)
     publish.inspect(kafka, connection.topics())
     for name, new in created.items():
@@ -371,9 +369,6 @@ def main() -> None:
     """The console script: faults become one clear line and exit code 2."""
     try:
         cli()
-    except Stopped as fault:
-        logs.say_fault("escrutinio-ingest", fault)
-        os._exit(2)  # a producer that cannot reach its broker would hold up, or fail in, an orderly exit
     except EscrutinioError as fault:
         logs.say_fault("escrutinio-ingest", fault)
         raise SystemExit(2) from None

@@ -2,7 +2,7 @@
 
 A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not cure ends the
 watch with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has events
-of a newer release (IngestError), a topic that is missing or could lose events (TopicRefused), an event that the broker
+of a newer release (IngestError), a topic that is missing or could lose events (TopicUnfit), an event that the broker
 refuses repeatedly (DeliveryFailed).
 
 Place in the flow: around all of it, on election night. A file is read once its size and time stayed the same between

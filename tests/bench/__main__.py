@@ -162,7 +162,7 @@ def _measure(bench: Bench, files: list[Path]) -> None:
 
 
 def _raw(bench: Bench) -> list[RawRecord]:
-    with Log(bench.kafka, EVENTS, max_poll_records=20_000) as log:
+    with Log(bench.kafka, EVENTS, max_records=20_000) as log:
         return [r for batch in log.read_to_end(0) for r in batch]
 
 

@@ -20,15 +20,15 @@ from dataclasses import fields
 from multiprocessing.connection import Connection
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ingest.errors import BrokerAway, TopicRefused
 from ingest.publish.publisher import create, inspect
-from ingest.publish.reachable import reach
 from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import BrokerAway, TopicUnfit
+from runtime.kafka.reader import Reader
 from schemas.codec import Message
 from schemas.topics import EVENTS
 from tests.support.nights import Night, messages, rough
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         begun = time.perf_counter()
         with closing(written(night)) as made:
             fill(kafka, asked.topic, made, night.events)
-    except (BrokerAway, TopicRefused) as error:
+    except (BrokerAway, TopicUnfit) as error:
         sys.exit(str(error))
     except KafkaError as error:
         sys.exit(f"{asked.topic} at {asked.bootstrap_servers}: {type(error).__name__}: {error}")
@@ -93,20 +93,13 @@ def _write(night: Night, door: Connection) -> None:
 
 
 def prepare(kafka: KafkaAccess, topic: str) -> None:
-    """Creates the topic where it is missing. Raises TopicRefused where it could lose events, or holds some already."""
-    reach(kafka)
+    """Creates the topic where it is missing. Raises TopicUnfit where it could lose events, or holds some already."""
     create(kafka, [(topic, EVENTS)], replication_factor=1)
     inspect(kafka, [(topic, EVENTS)])
-    consumer: Any = kafka.open(
-        KafkaConsumer,
-    )
-    try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        held = sum(consumer.end_offsets(partitions).values())
-    finally:
-        consumer.close()
+    with Reader(kafka, topic) as reader:
+        held = sum(reader.ends().values())
     if held:
-        raise TopicRefused(f"topic {topic} at {kafka} holds {held:,} messages already: name another")
+        raise TopicUnfit(f"topic {topic} at {kafka} holds {held:,} messages already: name another")
 
 
 def fill(kafka: KafkaAccess, topic: str, night: Iterable[Message], events: int) -> None:

@@ -39,7 +39,7 @@ def main() -> None:
             rate = done / (time.monotonic() - begun)
             print(f"{done:>12,} {folding.then.unit_count:>10,} {resident() / _MB:>12,.0f} {rate:>10,.0f}", flush=True)
 
-    with Log(KafkaAccess(asked.bootstrap_servers), asked.topic, max_poll_records=20_000) as log:
+    with Log(KafkaAccess(asked.bootstrap_servers), asked.topic, max_records=20_000) as log:
         fold_log(log, folding, on_progress)
     print(f"digest {folding.state.root()}")
 

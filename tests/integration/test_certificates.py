@@ -9,7 +9,8 @@ from aggregator.log.reader import Log
 from deploy import secrets as making
 from deploy.local.errors import StartFailed
 from deploy.secrets import Secrets
-from runtime.kafka.access import AccessRefused, KafkaAccess
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import AccessRefused
 from tests.support.fix_secured import SecuredBroker
 from tests.support.waiting import eventually
 
@@ -55,7 +56,7 @@ def test_the_brokers_certificate_expires(own_secured_server: SecuredBroker, monk
         return bool(said)
 
     eventually(is_refused)
-    assert "newsroom-demo do not come together: " in said[0]
+    assert "as user 'newsroom-demo' failed: " in said[0]
     assert "certificate has expired" in said[0]
     with pytest.raises(AccessRefused, match="certificate has expired"):
         broker.access("admin").open(KafkaAdminClient, bootstrap_timeout_ms=3000)

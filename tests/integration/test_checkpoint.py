@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from aggregator.cli import main
 from aggregator.fold.fold import ContestState
-from aggregator.log.errors import LogError
 from aggregator.log.reader import Log
 from aggregator.replay import checkpoint
 from aggregator.replay.checkpoint import CheckpointError, read
 from aggregator.replay.replay import replay
 from results.moment import NOW, Moment
+from runtime.kafka.errors import LogDamaged
 from schemas.log_record import RawRecord
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
 from tests.support.fix_aggregate import EventLog
@@ -207,5 +207,5 @@ def test_the_command_says_what_is_wrong_and_that_deleting_helps(night: EventLog,
 def test_a_single_message_that_is_not_there_is_said(night: EventLog) -> None:
     with Log(night.kafka, night.topic) as log:
         assert [raw.offset for raw in log.messages_at(0, [7, 3])] == [3, 7]
-        with pytest.raises(LogError, match="offset 61 is not on it"):
+        with pytest.raises(LogDamaged, match="offset 61 is not on it"):
             list(log.messages_at(0, [61]))

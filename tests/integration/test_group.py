@@ -319,7 +319,7 @@ class Run(threading.Thread):
 def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     wide_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("aggregator.log.reader.PATIENCE_S", 2)
+    monkeypatch.setattr("aggregator.log.group.PATIENCE_S", 2)
     fold, stuck, go_on = PartitionFold.take, threading.Event(), threading.Event()
 
     def take(own: PartitionFold, records: list[RawRecord]) -> Batch:
@@ -387,7 +387,7 @@ def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
     monkeypatch.setattr("aggregator.tables.writer.COMMIT_S", 1)
     event_log.append([contest()])
     with Log(event_log.kafka, event_log.topic) as log:
-        topic_id, records = log.topic_id(), next(log.read_to_end(0))
+        topic_id, records = log.topic_id(), next(log.read_to_end(0)).records
     batch = PartitionFold().take(records)
     taken: list[Cursor] = []
 

@@ -13,8 +13,9 @@ import pytest
 from kafka.admin import ConfigResource, KafkaAdminClient
 
 from deploy.local.server import free_port
-from ingest.errors import DeliveryFailed, Stopped
+from ingest.errors import Stopped
 from runtime.healthcheck import ask
+from runtime.kafka.errors import DeliveryFailed
 from schemas.topics import TopicNames
 from tests.support.fix_ingest import UPDATES, Desk, Quiet, at_work, unbroken, write
 from tests.support.ingest_samples import ACTA, many_sheets
@@ -80,7 +81,6 @@ class Fetching(Quiet):
                 self.broker.start()
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,11 +111,10 @@ class Striking(Fetching):
             super().start("", 1)
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_a_broker_that_dies_while_it_is_sent_to_is_waited_for(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.publish.publisher._PATIENCE_S", 1.0)
+    monkeypatch.setattr("runtime.kafka.producer.PATIENCE_S", 1.0)
     desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     progress = Striking(own_kafka_server, after=5_000)
     with desk.pipeline(progress) as pipeline:
@@ -149,7 +148,6 @@ class Healing(Quiet):
             limit(self.desk, 8 << 20)
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_after_a_refused_delivery_the_log_is_read_before_going_on(desk: Desk) -> None:
     progress = Healing(desk)
     with desk.pipeline(progress) as pipeline:
@@ -160,7 +158,6 @@ def test_after_a_refused_delivery_the_log_is_read_before_going_on(desk: Desk) ->
     assert unbroken(desk.updates())
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_a_delivery_that_is_always_refused_ends_the_run(desk: Desk) -> None:
     desk.load(UPDATES)
     limit(desk, 500)
@@ -190,7 +187,6 @@ def test_stopped_while_the_broker_is_away_it_ends(own_kafka_server: Broker, tmp_
     assert desk.load(folder).news.total() == 6
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker, tmp_path: Path) -> None:
     desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     own_kafka_server.kill()
@@ -201,7 +197,6 @@ def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker
     assert any("no broker answers" in line for line in progress.lines)
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_events_are_sent_once_though_what_goes_beside_them_is_refused(desk: Desk, tmp_path: Path) -> None:
     admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
     try:

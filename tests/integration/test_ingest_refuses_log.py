@@ -11,9 +11,10 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from ingest.errors import IngestError, LogDamaged, TopicRefused
+from ingest.errors import IngestError
 from ingest.publish.publisher import Publisher
 from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import LogDamaged, TopicUnfit
 from schemas.codec import Headers, Message, decode, encode
 from schemas.topics import TopicNames
 from tests.support.fix_ingest import UPDATES, Desk, Quiet, ignore, put, write
@@ -31,17 +32,16 @@ def test_a_topic_that_could_lose_or_change_events_is_refused(
     new_topic("results.events", **{setting.replace(".", "_"): value})
     desk = Desk(kafka_server, TopicNames(topic_prefix), tmp_path, EXAMPLE / "contest.toml")
     desk.create_topics()
-    with pytest.raises(TopicRefused, match=f"{setting}={value}, and must have"):
+    with pytest.raises(TopicUnfit, match=f"{setting}={value}, and must have"):
         desk.load(UPDATES)
 
 
 def test_a_missing_topic_says_how_to_make_it(kafka_server: Broker, topic_prefix: str, tmp_path: Path) -> None:
     desk = Desk(kafka_server, TopicNames(topic_prefix), tmp_path, EXAMPLE / "contest.toml")
-    with pytest.raises(TopicRefused, match="escrutinio-ingest topics"):
+    with pytest.raises(TopicUnfit, match="escrutinio-ingest topics"):
         desk.load(UPDATES)
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_a_log_without_its_beginning_is_refused(desk: Desk) -> None:
     desk.load(UPDATES)
     admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
@@ -105,7 +105,6 @@ def test_on_a_log_of_a_newer_release_nothing_is_published(desk: Desk, tmp_path: 
 
 
 @pytest.mark.parametrize("at_the_end", [True, False])
-@pytest.mark.usefixtures("kafka_client")
 def test_a_log_with_a_hole_is_refused(desk: Desk, at_the_end: bool) -> None:
     desk.load(UPDATES)
     message = encode(desk.updates()[0])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import ArchiveError
-from ingest.publish.publisher import IN_FLIGHT
 from ingest.report import Report
+from runtime.kafka.producer import IN_FLIGHT
 from schemas.identity import named
 from schemas.types import CountStatus
 from tests.support.fix_ingest import UPDATES, Between, Desk, Quiet, another, bulletin, put, unbroken, write
@@ -78,7 +78,6 @@ def test_what_a_second_writer_overtook_is_published_behind_it(desk: Desk, tmp_pa
     assert desk.load(theirs, ours).news.total() == 0
 
 
-@pytest.mark.usefixtures("kafka_client")
 def test_who_publishes_the_same_as_someone_else_stops_at_once(desk: Desk, tmp_path: Path) -> None:
     sheets = many_sheets(tmp_path / "sheets.csv", 3 * IN_FLIGHT, 15)
     with desk.pipeline(Between(lambda: another(desk).load(sheets))) as pipeline:

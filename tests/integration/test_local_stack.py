@@ -22,8 +22,7 @@ from deploy.local import Broker, Postgres, Stack, State, java
 from deploy.local.account import SYSTEM_DATA
 from deploy.local.errors import StartFailed
 from deploy.local.server import free_port
-from ingest.errors import BrokerAway
-from ingest.publish.reachable import reach
+from runtime.kafka.errors import BrokerAway
 from runtime.settings import Settings
 from tests.support.fix_kafka import create_topic
 from tests.support.waiting import WITHIN_S, eventually
@@ -190,7 +189,7 @@ def test_while_the_stack_does_not_run_the_commands_name_what_starts_it(
 
     mine = Settings.load().kafka
     with pytest.raises(BrokerAway, match="the local stack does not run: `make demo` starts it"):
-        reach(mine)
+        mine.reach()
     assert says("aggregator", "replay", "a-contest")
     assert says("results", "show", "a-contest")
     # Who was given another address does not mean the local stack.

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from aggregator.fold.fold import ContestState
-from aggregator.log.errors import LogError
 from aggregator.replay.replay import replay
 from aggregator.replay.workers import split
 from results.moment import NOW, Moment
+from runtime.kafka.errors import LogDamaged
 from schemas.contest import Selection
 from schemas.errors import ContractError
 from schemas.identity import NIL, named
@@ -77,9 +77,9 @@ def test_what_a_worker_cannot_read_is_told_as_ever(event_log: EventLog) -> None:
 def test_a_worker_that_finds_no_log_says_so(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     event_log.append([contest(), *(sheet(n) for n in range(40))])
     monkeypatch.setattr(
-        "aggregator.replay.replay.workers.split", lambda begin, end, _parts: [*split(begin, end, 1), (end + 5, end + 9)]
+        "aggregator.replay.workers.split", lambda begin, end, _parts: [*split(begin, end, 1), (end + 5, end + 9)]
     )
-    with pytest.raises(LogError, match="before offset"):
+    with pytest.raises(LogDamaged, match="before offset"):
         replayed(event_log, 2)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from ingest.pipeline import Pipeline
 from ingest.publish.connection import Connection
-from ingest.publish.log_reader import Record, TopicReader
+from ingest.publish.log_reader import TopicReader
 from ingest.publish.publisher import Publisher, create
 from ingest.report import Report
 from ingest.sources.archive import Archive
@@ -22,6 +22,7 @@ from runtime.kafka.access import KafkaAccess
 from schemas.codec import Event, decode, encode
 from schemas.count_update import CountUpdate
 from schemas.identity import is_named_right
+from schemas.log_record import RawRecord
 from schemas.topics import TopicNames
 from tests.support.ingest_samples import EXAMPLE, ROOT, contest
 from tests.support.servers import Broker
@@ -78,7 +79,7 @@ class Desk:
         with self.pipeline() as pipeline:
             return pipeline.load(paths)
 
-    def messages(self, topic: str) -> list[Record]:
+    def messages(self, topic: str) -> list[RawRecord]:
         return list(TopicReader(KafkaAccess(self.broker.bootstrap_servers), topic, True, notice=ignore).to_end())
 
     def log(self) -> list[Event]:

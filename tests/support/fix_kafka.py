@@ -34,8 +34,8 @@ def _running(broker: Broker) -> Iterator[Broker]:
 
 
 @pytest.fixture(params=["kafka-python", "librdkafka"])
-def kafka_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What polls and sends, in this process: each of the two clients in turn."""
+def each_kafka_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What polls and sends, in this process: each of the two clients in turn. For `test_runtime_kafka`, where they are compared."""
     if request.param == "kafka-python":
         monkeypatch.setattr(librdkafka, "client", None)
     assert (librdkafka.client is None) == (request.param == "kafka-python"), "the extra `fast` is to be installed"

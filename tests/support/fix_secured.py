@@ -18,6 +18,7 @@ from grants.cli import main as grants
 from ingest.cli import cli as ingest
 from runtime.kafka import access
 from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import AccessError
 
 _FILE = CHECKOUT / "deploy" / "kafka" / "server.properties"
 GRANTS = CHECKOUT / "deploy" / "kafka" / "grants.toml"
@@ -66,7 +67,7 @@ class SecuredBroker(Broker):
         told = {"ingest": at.internal, "admin": at.broker, "newsroom-demo": at.external}
         try:
             return all(self.access(who).bootstrap_servers == where for who, where in told.items())
-        except access.AccessError:
+        except AccessError:
             return False
 
     def access(self, principal: str) -> KafkaAccess:

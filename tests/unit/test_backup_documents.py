@@ -8,9 +8,10 @@ from uuid import UUID
 
 from backup.documents import check
 from backup.folder import TopicFolder
-from backup.manifest import Manifest, Record
+from backup.manifest import Manifest
 from schemas.codec import encode
 from schemas.count_update import Document
+from schemas.log_record import RawRecord
 from tests.support.builders import contest, sheet
 
 
@@ -27,8 +28,8 @@ def test_what_is_damaged_and_what_is_missing_is_named(tmp_path: Path) -> None:
         update.source.model_copy(update={"documents": (Document(uri="x", sha256=name, place=""),)}) for name in names
     ]
     messages = [encode(contest()), *(encode(update.model_copy(update={"source": source})) for source in sources)]
-    log = [Record(n, 0, m.key, m.value, list(m.headers)) for n, m in enumerate(messages)]
-    log.append(Record(5, 0, b"k", b"a poison event", [("document_sha256", names[0].encode())]))
+    log = [RawRecord(0, n, 0, m.key, m.value, list(m.headers)) for n, m in enumerate(messages)]
+    log.append(RawRecord(0, 5, 0, b"k", b"a poison event", [("document_sha256", names[0].encode())]))
     with TopicFolder(tmp_path / "t") as folder:
         folder.begin(Manifest(topic="t", topic_id=UUID(int=1), partitions=1, replication_factor=1, settings={}))
         folder.append(0, log[:5])
@@ -48,5 +49,5 @@ def test_what_is_damaged_and_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_rejected_input_names_its_document_too(tmp_path: Path) -> None:
     with TopicFolder(tmp_path / "t") as folder:
         folder.begin(Manifest(topic="t", topic_id=UUID(int=1), partitions=1, replication_factor=1, settings={}))
-        folder.append(0, [Record(0, 0, b"k", b"a row", [("document_sha256", b"0" * 64)])])
+        folder.append(0, [RawRecord(0, 0, 0, b"k", b"a row", [("document_sha256", b"0" * 64)])])
     assert check(tmp_path, [folder], lambda *_: None).missing == [("0" * 64, "t/0 offset 0")]

@@ -16,16 +16,19 @@ from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
 from backup.folder import TopicFolder
-from backup.manifest import Manifest, Record, Segment, taken_in
+from backup.manifest import Manifest, Segment, taken_in
+from schemas.log_record import RawRecord
 
 EMPTY = Manifest(topic="t", topic_id=UUID(int=1), partitions=1, replication_factor=1, settings={})
 
 
-def records(first: int, following: int) -> list[Record]:
-    return [Record(n, 1000 + n, b"k", str(n).encode(), [("h", b"v"), ("n", None)]) for n in range(first, following)]
+def records(first: int, following: int) -> list[RawRecord]:
+    return [
+        RawRecord(0, n, 1000 + n, b"k", str(n).encode(), [("h", b"v"), ("n", None)]) for n in range(first, following)
+    ]
 
 
-def held(path: Path) -> list[Record]:
+def held(path: Path) -> list[RawRecord]:
     return [record for batch in TopicFolder(path).read(0) for record in batch]
 
 
@@ -109,7 +112,7 @@ def test_what_cannot_be_written_leaves_room(tmp_path: Path, monkeypatch: pytest.
 def test_files_stay_few_bounded_and_consecutive(drops: list[int]) -> None:
     manifest, at, written = EMPTY, 0, 0
     for drop in drops:
-        taken = taken_in(manifest.of(0), drop, drop, 32, 10_000)
+        taken = taken_in(manifest.files_of(0), drop, drop, 32, 10_000)
         first = taken[0].first_offset if taken else at
         written += at + drop - first
         at += drop

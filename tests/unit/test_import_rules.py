@@ -42,6 +42,8 @@ def test_a_planted_violation_of_each_rule_is_caught(tmp_path: Path) -> None:
     for file, line in PLANTED.values():
         with (tmp_path / file).open("a", encoding="utf-8") as code:
             code.write(f"\n{line}\n")
-    said = subprocess.run([sys.executable, "-c", LINT], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", LINT], cwd=tmp_path, capture_output=True, text=True, check=False
+    ).stdout
     said = " ".join(said.split())
     assert re.search(rf"Contracts: 0 kept, {len(rules)} broken", said), said

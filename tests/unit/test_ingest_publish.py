@@ -6,7 +6,7 @@ import pytest
 
 from ingest.news.contest_memory import ContestMemory, UnitMemory
 from ingest.news.definitions import complete, differing
-from ingest.publish.publisher import unsafe
+from runtime.kafka.topics import unsafe
 from schemas.count_update import UnitKey
 from schemas.identity import NIL
 from schemas.topics import EVENTS, TOPICS, Topic

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from aggregator.log.errors import LogError
 from aggregator.log.reader import Log, last_heartbeat
 from results.reader import Reader
-from runtime.kafka.access import AccessRefused, KafkaAccess
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import KafkaFault
 from schemas.codec import decode
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
@@ -28,10 +28,10 @@ def status(reader_url: str, kafka: KafkaAccess, names: TopicNames) -> dict[str, 
             if any(p["topic_id"] != topic_id for p in answer["partitions"]):
                 fault = f"{names.events} is not the log the totals were built from: it was deleted and made again"
             else:
-                ends = {p: log.end_offset(p) for p in log.partitions()}
+                ends = log.ends()
         if (raw := last_heartbeat(kafka, names.feed_status)) is not None:
             heartbeat = decode(raw.value, raw.headers)
-    except (AccessRefused, LogError, ContractError) as error:
+    except (KafkaFault, ContractError) as error:
         fault = str(error)
     answer["log_fault"] = fault
     for p in answer["partitions"]:

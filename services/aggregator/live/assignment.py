@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 from aggregator.live.listener import Listener
 from aggregator.live.partition import PartitionFold
-from aggregator.log.errors import LogError
 from aggregator.log.group import Group
 from aggregator.log.reader import Log
 from aggregator.tables.batch import Batch, Cursor
 from aggregator.tables.errors import Fenced, TablesChanged
 from aggregator.tables.writer import Store
 from results.rows import CHANGED_OUTSIDE
-from schemas.log_record import RawRecord
+from runtime.kafka.errors import LogDamaged
+from runtime.kafka.reader import Batch as LogBatch
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Assignment:
         self.cursors: dict[int, Cursor] = {}
         self._folds: dict[int, PartitionFold] = {}
         self._tenures: dict[int, int] = {}
-        self.reading: Iterator[list[RawRecord]] = iter(())
+        self.reading: Iterator[list[LogBatch]] = iter(())
         self._store, self._log, self._group, self._listener = store, log, group, listener
         self._topic, self._topic_id = log.topic, log.topic_id()
         self._everything = dict.fromkeys(log.partitions(), 0)
@@ -87,14 +87,15 @@ class Assignment:
         )
         return PartitionFold(states, blocked)
 
-    def commit(self, partition: int, records: list[RawRecord]) -> None:
+    def commit(self, read: LogBatch) -> None:
         """Fold the records of a partition and write what they make. Raises Replaced, or Fenced for what is not the group's
         doing."""
-        batch = self._folds[partition].take(records)
+        partition = read.partition
+        batch = self._folds[partition].take(read.records)
         begun = time.monotonic()
         with self._fencing(partition):
             self.cursors[partition] = self._store.commit(self.cursors[partition], batch)
-        self._listener.committed(self.cursors[partition], records, batch, time.monotonic() - begun)
+        self._listener.committed(self.cursors[partition], read.records, batch, time.monotonic() - begun)
         say_findings(batch)
 
     @contextmanager
@@ -113,9 +114,9 @@ class Assignment:
             raise Replaced(str(error)) from error
 
     def check_log(self) -> None:
-        """Raises LogError when the log is no longer the one that is read, or could now lose events."""
+        """Raises LogDamaged when the log is no longer the one that is read, or could now lose events."""
         if (found := self._log.topic_id()) != self._topic_id:
-            raise LogError(
+            raise LogDamaged(
                 f"topic {self._topic} is {found} now, {self._topic_id} was read: it was deleted and made again"
             )
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 from aggregator.live.assignment import Assignment, Replaced
 from aggregator.live.listener import Listener
-from aggregator.log.errors import LogUnreachable
 from aggregator.log.group import Group
 from aggregator.log.reader import Log
 from aggregator.tables.errors import Fenced, TablesChanged
 from aggregator.tables.writer import Store
 from results.rows import RowError
 from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import BrokerAway
 from runtime.postgres import DatabaseUnreachable
 
 logger = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ def run(
     """Aggregate every partition until `stop` is set, or with `until_caught_up` until the log's end is reached.
 
     With `group`, the partitions that this group of aggregators gives to this one, and no others: see `Group`, also for
-    `session_timeout_s`. A broker or database that goes away is waited for, and said. Raises what waiting cannot mend: LogError,
-    AccessRefused, StoreError (Fenced and TablesChanged among them), RowError, MigrationError.
+    `session_timeout_s`. A broker or database that goes away is waited for, and said. Raises what waiting cannot mend: every KafkaFault but
+    BrokerAway, StoreError (Fenced and TablesChanged among them), RowError, MigrationError.
     """
     assert group is None or not until_caught_up, "a member does not know how far the others are"
     wait_s, last_fenced = 0.5, -_AGAIN_S
@@ -76,7 +76,7 @@ def run(
         begun = time.monotonic()
         try:
             with (
-                Log(kafka, topic, max_poll_records=batch_size) as log,
+                Log(kafka, topic, max_records=batch_size) as log,
                 _telling_how_far_it_goes(log, listener),
                 Store(writer_url) as store,
                 Group(kafka, topic, group, session_timeout_s=session_timeout_s)
@@ -99,8 +99,8 @@ def run(
         except (TablesChanged, RowError):
             listener.changed_outside()
             raise
-        except (LogUnreachable, DatabaseUnreachable) as error:
-            listener.lost("kafka" if isinstance(error, LogUnreachable) else "postgres", str(error))
+        except (BrokerAway, DatabaseUnreachable) as error:
+            listener.lost("kafka" if isinstance(error, BrokerAway) else "postgres", str(error))
             if time.monotonic() - begun > 30:  # it had worked: this is a new fault
                 wait_s = 0.5
             logger.warning("%s; trying again in %.1f s", error, wait_s)
@@ -114,7 +114,7 @@ def _telling_how_far_it_goes(log: Log, listener: Listener) -> Iterator[None]:
     try:
         yield
     except DatabaseUnreachable:
-        listener.ends({partition: log.end_offset(partition) for partition in log.partitions()})
+        listener.ends(log.ends())
         raise
 
 
@@ -142,17 +142,16 @@ def _session(
     started, read, asked = time.monotonic(), 0, -_ASK_S
     checked = started
     while not stop.is_set():
-        records = next(holding.reading) if holding.look() else []
-        if records:
-            listener.read(records)
-        for partition in sorted({r.partition for r in records}):
-            own = [r for r in records if r.partition == partition]
-            holding.commit(partition, own)
-            read += len(own)
+        batches = next(holding.reading) if holding.look() else []
+        if batches:
+            listener.read([record for batch in batches for record in batch])
+        for batch in sorted(batches, key=lambda batch: batch.partition):
+            holding.commit(batch)
+            read += len(batch)
         now = time.monotonic()
-        if records or until_caught_up or now - asked > _ASK_S:
+        if batches or until_caught_up or now - asked > _ASK_S:
             # Also when nothing came: that a server is gone shows in its answers only.
-            ends = {p: log.end_offset(p) for p in holding.cursors or log.partitions()}
+            ends = log.ends(holding.cursors or None)
             listener.ends(ends)
             store.ask()
             asked = now
@@ -160,7 +159,7 @@ def _session(
                 holding.check_log()
                 checked = now
             listener.alive()
-            for partition, cursor in holding.cursors.items() if records else ():
+            for partition, cursor in holding.cursors.items() if batches else ():
                 on_progress(Progress(partition, cursor.next_offset, ends[partition], read / max(now - started, 1e-9)))
             if until_caught_up and all(c.next_offset >= ends[p] for p, c in holding.cursors.items()):
                 return

@@ -1,4 +1,4 @@
-"""Says which partitions are this process's, where several share them."""
+"""Share the partitions of the log with other aggregators, by a consumer group of Kafka that commits no offset."""
 
 import os
 import socket
@@ -8,54 +8,47 @@ from typing import Any, Self
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import BrokerResponseError, KafkaError
 from kafka.structs import MemberState
 
-from aggregator.log.errors import LogError, LogUnreachable
-from aggregator.log.reader import open_admin
 from runtime.kafka.access import KafkaAccess
 
 HEARTBEAT_S = 1.0
-"""How often a member of a group speaks to the broker, and so how soon it hears that the partitions are to be shared anew."""
+"""How often a member of a group speaks to the broker, and so how soon it hears of a rebalance."""
 
 PATIENCE_S = 300.0
 """How long a member may work without looking at its group: a batch takes seconds, and so does a contest's state when a
-partition is taken over. One that hangs for longer, though its heart beats, loses its partitions."""
+partition is assigned. One that hangs for longer, though its heart beats, loses its partitions."""
 
 
 class Group:
     """A membership of a consumer group: which partitions of the topic are this process's. Use as a context manager.
 
-    It reads nothing. The reader beside it takes its partitions and offsets by hand, as it does without a group, and the
-    heart beats in a thread of its own while a batch is worked on. Members keep what they hold while others come and go, and pause only
-    until all have agreed; a partition that moves is given up first, and given to the next owner after. Whoever leaves says so, and its
-    partitions move at once; those of a member that was killed move when it has been silent for `session_timeout_s`.
+    It reads nothing. The reader beside it is given its partitions and offsets by hand, as it is without a group, and the heartbeats are
+    sent by a thread of their own while a batch is worked on. Members keep what they hold while others come and go, and pause only
+    until all have agreed; a partition that moves is revoked first, and assigned to its next owner after. A member that leaves says so, and
+    its partitions move at once; those of a member that was killed move when it has been silent for `session_timeout_s`.
     """
 
     def __init__(self, kafka: KafkaAccess, topic: str, name: str, *, session_timeout_s: float) -> None:
         self.name = name
         self._topic = topic
         self._kafka = kafka
-        try:
-            self._member: Any = kafka.open(
-                KafkaConsumer,
-                group_id=name,
-                client_id=f"escrutinio-aggregator-{socket.gethostname()}-{os.getpid()}",
-                partition_assignment_strategy=(CooperativeStickyAssignor,),
-                session_timeout_ms=round(session_timeout_s * 1000),
-                heartbeat_interval_ms=round(min(HEARTBEAT_S, session_timeout_s / 3) * 1000),
-                max_poll_interval_ms=round(PATIENCE_S * 1000),
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                allow_auto_create_topics=False,
-                reconnect_backoff_max_ms=1000,
-                request_timeout_ms=10_000,
-                bootstrap_timeout_ms=10_000,
-            )
-        except (KafkaError, OSError) as error:
-            raise LogUnreachable(f"no Kafka broker answers at {kafka}: {error!r}{kafka.hint}") from error
-        self._tenures = _Tenures(self._member)
-        self._member.subscribe([topic], listener=self._tenures)
+        self._member: Any = kafka.open(
+            KafkaConsumer,
+            group_id=name,
+            client_id=f"escrutinio-aggregator-{socket.gethostname()}-{os.getpid()}",
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            session_timeout_ms=round(session_timeout_s * 1000),
+            heartbeat_interval_ms=round(min(HEARTBEAT_S, session_timeout_s / 3) * 1000),
+            max_poll_interval_ms=round(PATIENCE_S * 1000),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            reconnect_backoff_max_ms=1000,
+            request_timeout_ms=10_000,
+        )
+        self._generations = _Generations(self._member)
+        self._member.subscribe([topic], listener=self._generations)
 
     def __enter__(self) -> Self:
         return self
@@ -66,36 +59,23 @@ class Group:
         self._member.close(timeout_ms=2000)
 
     def owned(self) -> dict[int, int] | None:
-        """The partitions that are ours, each with the number of its tenure. Takes part in the sharing, so call it often.
+        """Return the partitions that are ours, each with its generation. Takes part in the rebalance, so call it often.
 
-        Another number than before: the partition was lost and given again, and what was known of it may be old. None while
-        the partitions are shared anew: ask again at once, since an answer of the broker that comes between two calls is lost.
+        Another generation than before: the partition was revoked and assigned again, and what was known of it may be old. None
+        during a rebalance: ask again at once, since an answer of the broker that comes between two calls is lost.
         """
-        try:
-            self._member.poll(timeout_ms=10 if self._shared() and self._tenures.held else 200)
-        except (KafkaError, OSError) as error:
-            if refusal := self._kafka.refusal(error, f"group {self.name}"):
-                raise refusal from error
-            if isinstance(error, BrokerResponseError) and not error.retriable:
-                raise LogError(f"the broker refuses a member of group {self.name}: {error!r}") from error
-            raise LogUnreachable(f"group {self.name} at {self._kafka} failed: {error!r}") from error
-        return dict(self._tenures.held) if self._shared() else None
+        with self._kafka.faults(f"group {self.name}", final=True):
+            self._member.poll(timeout_ms=10 if self._shared() and self._generations.held else 200)
+        return dict(self._generations.held) if self._shared() else None
 
     def _shared(self) -> bool:
         return bool(self._member.group_metadata().state == MemberState.STABLE)
 
     def confirms(self, partition: int) -> bool:
-        """Whether the broker, asked now, says that the partition is this member's."""
+        """Ask the broker whether the partition is this member's."""
         own = self._member.group_metadata().member_id
-        admin = open_admin(self._kafka)
-        try:
+        with self._kafka.admin() as admin, self._kafka.faults(f"group {self.name}"):
             group = admin.describe_groups([self.name])[self.name]
-        except (KafkaError, OSError) as error:
-            raise self._kafka.refusal(error, f"group {self.name}") or LogUnreachable(
-                f"{self._kafka} does not describe group {self.name}: {error!r}"
-            ) from error
-        finally:
-            admin.close()
         return group["group_state"] == "Stable" and any(
             member["member_id"] == own and partition in topic["partitions"]
             for member in group["members"]
@@ -103,8 +83,8 @@ class Group:
         )
 
 
-class _Tenures(ConsumerRebalanceListener):
-    """Takes down what a member is given and what is taken from it. Called while it polls, in the client's thread."""
+class _Generations(ConsumerRebalanceListener):
+    """Records what is assigned to a member and what is revoked. Called while it polls, in the client's thread."""
 
     def __init__(self, member: Any) -> None:
         self.held: dict[int, int] = {}

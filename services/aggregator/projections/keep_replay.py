@@ -40,7 +40,7 @@ def replay_into(
     with Projections(owner_url) as projections:
         projections.create(projection, moment.stated_at)
         try:
-            with Store(writer_url, projection) as store, Log(kafka, topic, max_poll_records=_BATCH) as log:
+            with Store(writer_url, projection) as store, Log(kafka, topic, max_records=_BATCH) as log:
                 return _fold_into(store, log, Folding(contest_id, moment), on_progress)
         except BaseException:
             projections.drop(projection)

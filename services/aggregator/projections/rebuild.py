@@ -44,7 +44,7 @@ class Building:
         self.projection = projection
         with ExitStack() as opened:
             self._store = opened.enter_context(Store(writer_url, projection))
-            self._log = opened.enter_context(Log(kafka, topic, max_poll_records=batch_size))
+            self._log = opened.enter_context(Log(kafka, topic, max_records=batch_size))
             topic_id = self._log.topic_id()
             self._cursors: dict[int, Cursor] = {}
             self._folds: dict[int, PartitionFold] = {}
@@ -70,8 +70,8 @@ class Building:
         """Fold and commit up to the targets (next offset by partition)."""
         for partition, asked in targets.items():
             target = min(asked, self._log.end_offset(partition))  # another log may be shorter than the live one's was
-            for records in self._log.read_to_end(partition, self._cursors[partition].next_offset, target):
-                cursor = self._store.commit(self._cursors[partition], self._folds[partition].take(records))
+            for batch in self._log.read_to_end(partition, self._cursors[partition].next_offset, target):
+                cursor = self._store.commit(self._cursors[partition], self._folds[partition].take(batch.records))
                 self._cursors[partition] = cursor
                 on_progress(cursor.next_offset, target)
 

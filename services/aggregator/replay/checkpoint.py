@@ -111,7 +111,7 @@ def needed(state: ContestState) -> set[int]:
 
 
 def write(
-    folder: Path, topic: str, topic_id: UUID, contest_id: str, state: ContestState, log: Iterable[list[RawRecord]]
+    folder: Path, topic: str, topic_id: UUID, contest_id: str, state: ContestState, log: Iterable[Iterable[RawRecord]]
 ) -> Path:
     """Writes the checkpoint of `state`, taking its messages from `log`: batches that hold every one of them."""
     assert state.last is not None
@@ -245,7 +245,7 @@ def _compare(kept: Checkpoint, always: set[int], log: Log) -> None:
     by_offset = {raw.offset: raw for raw in kept.records}
     others = sorted(by_offset.keys() - always)
     chosen = always | set(random.SystemRandom().sample(others, min(SAMPLE, len(others))))
-    with Log(log.kafka, log.topic, max_poll_records=1, max_fetch_bytes=1) as looking_up:
+    with Log(log.kafka, log.topic, max_records=1, max_fetch_bytes=1) as looking_up:
         for raw in looking_up.messages_at(kept.partition, chosen):
             if raw != by_offset[raw.offset]:
                 raise CheckpointError(kept.path, f"its message at offset {raw.offset} is not the one on the log")

@@ -4,7 +4,7 @@ The fold is the live one; only where it starts and stops differs.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from aggregator.replay.workers import WORTH_IT, cores, fold_here, fold_in_parts
 from results.count import NothingCounted
 from results.moment import Moment
 from runtime.kafka.access import KafkaAccess
+from schemas.log_record import RawRecord
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def replay(
     if moment.stated_at is not None:
         checkpoints = None
     folding = Folding(contest_id, moment)
-    with Log(kafka, topic, max_poll_records=20_000) as log:
+    with Log(kafka, topic, max_records=20_000) as log:
         topic_id = log.topic_id()
         for partition in log.partitions():
             end = log.end_offset(partition)
@@ -71,9 +72,8 @@ def replay(
             _on_the_log(moment, end)
             state = folding.state
             if checkpoints and state.last is not None and state.last.offset - begin >= checkpoint.AHEAD:
-                batches = chain(
-                    [kept.records] if kept else [], log.read_to_end(partition, begin, state.last.offset + 1)
-                )
+                rest = log.read_to_end(partition, begin, state.last.offset + 1)
+                batches: Iterable[Iterable[RawRecord]] = chain([kept.records] if kept else [], rest)
                 checkpoint.write(checkpoints, topic, topic_id, contest_id, state, batches)
             return state
     raise unknown(folding, topic)

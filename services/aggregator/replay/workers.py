@@ -47,10 +47,10 @@ def cores() -> int:
 
 def fold_here(log: Log, partition: int, begin: int, end: int, folding: Folding, on_progress: Progress) -> None:
     """Folds the offsets from `begin` up to, not including, `end`."""
-    for records in log.read_to_end(partition, begin, end):
-        if not folding.take(records):
+    for batch in log.read_to_end(partition, begin, end):
+        if not folding.take(batch):
             return
-        on_progress(records[-1].offset + 1, end)
+        on_progress(batch.next_offset, end)
 
 
 def fold_in_parts(
@@ -81,8 +81,8 @@ def fold_in_parts(
 
 def _to_the_definition(log: Log, partition: int, begin: int, end: int, folding: Folding) -> int:
     """Folds up to the contest's definition; returns the offset after it."""
-    for records in log.read_to_end(partition, begin, end):
-        for raw in records:
+    for batch in log.read_to_end(partition, begin, end):
+        for raw in batch:
             if not folding.take([raw]) or folding.definition is not None:
                 return raw.offset + 1
     return end
@@ -158,10 +158,10 @@ def _fold(
     done, stop = _shared
     kafka, topic, partition = at
     folding = Folding(contest_id, moment, assumed=assumed)
-    with Log(kafka, topic, max_poll_records=5_000) as log:
-        for records in log.read_to_end(partition, *part):
-            if stop.is_set() or not folding.take(records):
+    with Log(kafka, topic, max_records=5_000) as log:
+        for batch in log.read_to_end(partition, *part):
+            if stop.is_set() or not folding.take(batch):
                 break
             with done.get_lock():
-                done.value += len(records)
+                done.value += len(batch)
     return pickle.dumps(folding.part(), protocol=5)

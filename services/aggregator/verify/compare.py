@@ -75,7 +75,7 @@ def verify(
     last = int(row["last_offset"])
     if to_offset is not None and to_offset > last:
         raise NothingCounted(f"the tables end at offset {last}; {to_offset} is not aggregated yet")
-    with Log(kafka, topic, max_poll_records=20_000) as log:
+    with Log(kafka, topic, max_records=20_000) as log:
         cursors = views.cursors()
         is_copy = topic not in {row["topic"], *(cursor["topic"] for cursor in cursors)}
         report = Report(contest_id, last if to_offset is None else to_offset, is_copy)

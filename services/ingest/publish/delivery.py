@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from ingest.errors import BrokerAway, DeliveryFailed, Stopped
+from ingest.errors import Stopped
 from ingest.feeds.statement import Rejection
 from ingest.listener import Listener, Progress
 from ingest.news.changes import Changes, adopt, published
@@ -18,9 +18,10 @@ from ingest.news.contest_memory import ContestMemory
 from ingest.publish.connection import Connection
 from ingest.publish.encode import encode
 from ingest.publish.memory import Memory
-from ingest.publish.publisher import Publisher, follow
-from ingest.publish.reachable import reach
+from ingest.publish.publisher import Publisher
 from ingest.report import SHOWN
+from runtime.kafka.errors import BrokerAway, DeliveryFailed
+from runtime.kafka.producer import follow
 from schemas.codec import Message
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
@@ -97,7 +98,6 @@ class Delivery:
         """Repeat `work` while no broker answers, and log it. Raises Stopped when asked to stop meanwhile."""
         while True:
             try:
-                reach(self._connection.kafka)
                 return work()
             except BrokerAway as fault:
                 self._say_waiting(f"{fault}; still trying")
@@ -179,7 +179,6 @@ class Delivery:
     ) -> dict[int, list[int]]:
         if self._publisher is None:
             connection = self._connection
-            reach(connection.kafka)
             self._publisher = Publisher(connection.kafka, self._say_waiting, self._stop, linger_ms=connection.linger_ms)
         news = 1 if topic == self._connection.names.events else 0
         return self._publisher.send(topic, messages, lambda n: self._progress.advance(n * news, n * news, 0), places)

@@ -1,6 +1,6 @@
-"""Events to messages, fast: an encoder written out as Python code from the released schema. Pure.
+"""Encode events as messages, fast: an encoder written out as Python code from the released schema. Pure.
 
-Place in the flow: just before `send`. `schemas.codec.encode` is the plain way and the reference: the bytes are the same, and
+Place in the flow: just before `send`. `schemas.codec.encode` is the reference implementation: the bytes are the same, and
 a test compares them. Handing each event to fastavro as a tree of dicts costs as much as all the rest of its making; a
 document repeats most of its strings and small numbers, so here their bytes are looked up.
 """
@@ -23,7 +23,7 @@ _SMALL = 2048
 
 
 def encode(event: Event) -> Message:
-    """Bytes and headers of an event; the same as `schemas.codec.encode` gives."""
+    """Return bytes and headers of an event, the same as `schemas.codec.encode`."""
     if type(event) is not CountUpdate:
         return encode_plainly(event)
     return Message(

@@ -11,8 +11,7 @@ from ingest.errors import IngestError
 from ingest.listener import Listener, Progress
 from ingest.news.contest_memory import ContestMemory, remember
 from ingest.publish.connection import Connection
-from ingest.publish.log_reader import Record, TopicReader
-from ingest.publish.reachable import reach
+from ingest.publish.log_reader import TopicReader
 from schemas.chain import definition_fault
 from schemas.codec import decode
 from schemas.contest import ContestDefined
@@ -20,6 +19,7 @@ from schemas.count_update import CountUpdate, UnitKey
 from schemas.errors import ContractError, NewerSchema
 from schemas.feed_status import FeedStatus
 from schemas.identity import text_of
+from schemas.log_record import RawRecord
 
 
 class Memory:
@@ -38,7 +38,7 @@ class Memory:
         """When the log says a document was first seen, by SHA-256; None where its events disagree."""
         self.followed: dict[str, list[CountUpdate]] = {}
         """Accepted events of the unit `following`, by contest."""
-        self._connection, self._progress, self._listener = connection, progress, listener
+        self._progress, self._listener = progress, listener
         self._following = following
         kafka, names = connection.kafka, connection.names
         self._log = TopicReader(kafka, names.events, whole=True, notice=progress.say)
@@ -62,7 +62,6 @@ class Memory:
 
     def read_on(self) -> bool:
         """Read what another writer has put on the log. Returns False when there is nothing. Raises BrokerAway."""
-        reach(self._connection.kafka)
         if not self.grown():
             return False
         self._progress.say("another writer is using the log; reading on")
@@ -81,7 +80,7 @@ class Memory:
             for record in reader.to_end():
                 self._read_beside(record)
 
-    def _read_event(self, record: Record) -> None:
+    def _read_event(self, record: RawRecord) -> None:
         try:
             event = decode(record.value, record.headers)
         except NewerSchema as error:
@@ -112,10 +111,10 @@ class Memory:
         else:
             known.definition = event
 
-    def _read_beside(self, record: Record) -> None:
+    def _read_beside(self, record: RawRecord) -> None:
         headers = dict(record.headers)
-        if headers.get("ce_type") == b"escrutinio.Rejected":
-            self.rejected.add(headers["ce_id"].decode())
+        if headers.get("ce_type") == b"escrutinio.Rejected" and (rejection_id := headers.get("ce_id")):
+            self.rejected.add(rejection_id.decode())
             return
         try:
             event = decode(record.value, record.headers)

@@ -1,4 +1,4 @@
-"""How Kafka is reached, and as whom: brokers, SASL/SCRAM, TLS.
+"""Open clients of Kafka: where the brokers are, who we are (SASL/SCRAM, TLS), and what their faults mean.
 
 An access is kept in a file of `name=value` lines with librdkafka's names, so that the file a newsroom is given works for kcat, for
 any client built on librdkafka, and for ours:
@@ -10,17 +10,19 @@ any client built on librdkafka, and for ours:
     sasl.password=…
     ssl.ca.location=ca.crt
 
-Reads only, and keeps nothing.
+Keeps nothing, so a crash leaves nothing. The client is imported where it is opened, since a command's help needs none.
 """
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from schemas.errors import EscrutinioError
+from runtime.kafka.errors import AccessError, AccessRefused, BrokerAway, RequestRefused
 
 _PATHS = {"ssl.ca.location", "ssl.certificate.location", "ssl.key.location"}
 _OURS = {
@@ -37,24 +39,20 @@ _CLIENT = logging.getLogger("kafka.net")
 _REFUSALS = re.compile("SaslAuthenticationFailed|UnsupportedSaslMechanism|certificate", re.IGNORECASE)
 
 
-class AccessError(EscrutinioError):
-    """The file that says how Kafka is reached cannot be used."""
-
-
-class AccessRefused(AccessError):
-    """Waiting does not mend it: the password or a certificate is wrong, or no longer good, or something is not granted."""
+_REACH_S = 3.0
+"""How long a broker may take to accept a connection: a client that finds nobody takes half a minute to say so."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class KafkaAccess:
-    """Brokers, and what they are told of who asks. Printed, it is the brokers' addresses: it holds a password."""
+    """The brokers, and as whom they are asked. Printed, it is the brokers' addresses: it holds a password."""
 
     bootstrap_servers: str
     """`host:port`, several separated by commas."""
     settings: tuple[tuple[str, str], ...] = ()
     """Name and value, as in the file; empty for a broker that asks nobody who he is."""
     hint: str = field(default="", compare=False)
-    """What to do when nobody answers there, where that is known: the end of a message, with what parts it from the rest."""
+    """What to do when no broker answers there, where that is known: the end of a message, with its separator."""
 
     def __str__(self) -> str:
         return self.bootstrap_servers
@@ -64,44 +62,92 @@ class KafkaAccess:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """As a client built on librdkafka takes it."""
+        """Return the settings of a client built on librdkafka."""
         return {"bootstrap.servers": self.bootstrap_servers, **dict(self.settings)}
 
-    def open(self, client: Callable[..., Any], **options: Any) -> Any:
-        """A client of kafka-python, connected. Raises AccessRefused when the brokers do not take us, or we do not trust them;
-        KafkaError or OSError when nobody answers."""
-        from kafka.errors import KafkaConnectionError, KafkaError  # here: a help text needs no client
+    def reach(self) -> None:
+        """Return when any of the brokers accepts a connection. Raises BrokerAway, with what each of them did instead."""
+        faults = []
+        for server in self.bootstrap_servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+            except (OSError, ValueError) as error:
+                faults.append(f"{server}: {error}")
+            else:
+                return
+        raise BrokerAway(f"no broker answers at {'; '.join(faults)}{self.hint}")
 
-        who = self._who
-        own = {_OURS[name]: value for name, value in self.settings}
+    def open(self, client: Callable[..., Any], **options: Any) -> Any:
+        """Connect a client of kafka-python. Raises AccessRefused when the brokers do not accept us, or we do not trust them;
+        BrokerAway when none answers."""
+        from kafka.errors import KafkaError
+
+        self.reach()
+        own = {_OURS[name]: value for name, value in self.settings} | {"bootstrap_timeout_ms": 10_000} | options
         with _Reasons() as said:
             try:
-                return client(bootstrap_servers=self.bootstrap_servers.split(","), **own, **options)
-            except KafkaError as error:
+                return client(bootstrap_servers=self.bootstrap_servers.split(","), **own)
+            except (KafkaError, OSError) as error:
                 for reason in filter(_REFUSALS.search, said.failures):
-                    raise AccessRefused(f"{self} and {who or 'we'} do not come together: {reason}") from error
-                if who is not None and any("disconnected" in reason for reason in said.failures):
+                    raise AccessRefused(self._not_accepted(reason)) from error
+                what = repr(error)
+                if self._user is not None and any("disconnected" in reason for reason in said.failures):
                     # A broker sometimes hangs up before its refusal was read; one that is stopping does the same.
-                    raise KafkaConnectionError(f"it hung up; is the password of {who} the right one?") from error
-                raise
+                    what = f"it hung up; is the password of {self._user} the right one?"
+                raise BrokerAway(f"no broker answers at {self}: {what}{self.hint}") from error
+
+    @contextmanager
+    def admin(self) -> Iterator[Any]:
+        """Connect kafka-python's administration client, and close it in the end. Raises as `open` does."""
+        from kafka import KafkaAdminClient
+
+        client = self.open(KafkaAdminClient)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    @contextmanager
+    def faults(self, what: str, *, final: bool = False) -> Iterator[None]:
+        """Name the faults of a client that was asked for `what`, such as `topic results.events`.
+
+        Raises AccessRefused for want of a grant, and else BrokerAway. `final`: RequestRefused for an answer that will be
+        the same when it is asked again.
+        """
+        from kafka.errors import BrokerResponseError, KafkaError
+
+        try:
+            yield
+        except (KafkaError, OSError) as error:
+            if refusal := self.refusal(error, what):
+                raise refusal from error
+            if final and isinstance(error, BrokerResponseError) and not error.retriable:
+                raise RequestRefused(f"{self} refuses {what}: {error!r}") from error
+            raise BrokerAway(f"{self} does not answer: {error!r}, when asked for {what}{self.hint}") from error
 
     def refusal(self, error: Exception, what: str) -> AccessRefused | None:
-        """The fault, where `error` is the brokers' answer that something is not granted to us; None where it is another.
-        `what` was asked for, such as `topic results.events`."""
+        """Return the fault, where `error` is the brokers' answer that `what` is not granted to us; None where it is another."""
         if "AuthorizationFailed" not in repr(error):  # the client wraps it in others
             return None
         return AccessRefused(
-            f"{self} refuses {self._who or 'us'} {what}: {error!r}. What is granted stands in grants.toml; "
+            f"{self} refuses {self._user or 'us'} {what}: {error!r}. What is granted stands in grants.toml; "
             "`escrutinio-grants check` tells what differs, `escrutinio-grants apply` makes it so"
         )
 
+    def _not_accepted(self, reason: str) -> str:
+        user = f"user '{self._user}'" if self._user else "a client without a user"
+        if "certificate" in reason.lower():
+            return f"The secure connection to broker {self} as {user} failed: {reason}"
+        return f"Authentication failed: broker {self} rejected {user} ({reason})"
+
     @property
-    def _who(self) -> str | None:
+    def _user(self) -> str | None:
         return dict(self.settings).get("sasl.username")
 
 
 class _Reasons(logging.Handler):
-    """Listens to the client while it connects: its exception only says that nobody was reached in time."""
+    """Hears the client's log while it connects: its exception only says that no broker was reached in time."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -126,7 +172,7 @@ class _Reasons(logging.Handler):
 
 
 def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
-    """The access that a file describes; files it names are looked for beside it. `bootstrap_servers`: where it names none.
+    """Read the access that a file describes; files it names are looked for beside it. `bootstrap_servers`: where it names none.
 
     Raises AccessError, naming the line.
     """
@@ -151,7 +197,7 @@ def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
 
 
 def _check(file: Path, found: Mapping[str, str]) -> None:
-    """What the client would only say in a traceback, or in silence not do."""
+    """Refuse what the client would only say in a traceback, or silently ignore. Raises AccessError."""
     for name in sorted(_PATHS & found.keys()):
         if not Path(found[name]).is_file():
             raise AccessError(f"{file}: {name}: there is no file {found[name]}")

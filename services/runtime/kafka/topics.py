@@ -1,25 +1,139 @@
-"""What the brokers say of a topic."""
+"""Describe, create, change and check topics, for every service. What is asked is asked of the brokers each time.
 
-from typing import Any
+Place in the flow: before a topic is read or written, and now and then while it is. Creating a topic is one request, so a crash leaves it
+whole or not at all.
+"""
 
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import NoError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType
+from kafka.errors import (
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.errors import TopicUnfit
+from schemas.topics import Topic
 
 
-def described(admin: Any, topic: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | None:
-    """What the brokers tell an admin client of a topic, and its settings by name, each with `value` and `config_source`.
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A topic as the brokers describe it. `copies`: of every message, at least. `changed`: the settings that are the topic's own."""
 
-    None where the topic is not there. Raises KafkaError for any other answer. Why settings are not told the client keeps to itself; but
-    every topic has some, so where there are none they are not granted.
+    topic_id: UUID
+    partitions: int
+    copies: int
+    settings: Mapping[str, str]
+    changed: Mapping[str, str]
+
+
+class Topics:
+    """The topics of a Kafka. Use as a context manager. Every call raises AccessRefused for want of a grant, and BrokerAway."""
+
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._admin: Any = self._opened.enter_context(self._kafka.admin())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def describe(self, topic: str) -> Description | None:
+        """Return what the brokers say of a topic; None where there is none of this name."""
+        with self._kafka.faults(f"topic {topic}"):
+            (about,) = self._admin.describe_topics([topic])
+            fault = for_code(about["error_code"])
+            if fault is UnknownTopicOrPartitionError:
+                return None
+            if fault is not NoError:
+                raise fault(f"topic {topic}")
+            resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+            settings = next(iter(self._admin.describe_configs([resource], config_filter="all").values()))[topic]
+            if not settings:  # the client keeps the reason to itself; but every topic has some, so they are not granted
+                raise TopicAuthorizationFailedError(f"the settings of topic {topic}")
+        partitions = about["partitions"]
+        own = {name: one["value"] for name, one in settings.items() if one["config_source"] == "DYNAMIC_TOPIC_CONFIG"}
+        return Description(
+            topic_id=UUID(str(about["topic_id"])), partitions=len(partitions),
+            copies=min(len(partition["replica_nodes"]) for partition in partitions),
+            settings={name: one["value"] for name, one in settings.items()}, changed=dict(sorted(own.items())),
+        )  # fmt: skip
+
+    def create(self, topic: str, settings: Mapping[str, str], *, partitions: int = 1, copies: int = 1) -> bool:
+        """Create a topic; False where there is one of this name. Raises RequestRefused for what the brokers cannot make."""
+        plan = {"num_partitions": partitions, "replication_factor": copies, "configs": dict(settings)}
+        with self._kafka.faults(f"the creation of topic {topic}", final=True):
+            try:
+                self._admin.create_topics({topic: plan}, wait_for_metadata=True)
+            except TopicAlreadyExistsError:
+                return False
+        return True
+
+    def change(self, topic: str, settings: Mapping[str, str | None]) -> None:
+        """Change settings of a topic; None takes one back to the broker's default."""
+        wanted = {
+            name: (AlterConfigOp.DELETE, None) if value is None else (AlterConfigOp.SET, value)
+            for name, value in settings.items()
+        }
+        with self._kafka.faults(f"a change of topic {topic}", final=True):
+            self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
+
+    def check(self, topic: str, contract: Topic, *, to_write: bool = False) -> Description:
+        """Describe a topic that keeps its contract. `to_write`: and does not lose what it acknowledges to us.
+
+        Raises TopicUnfit when it is missing, or could lose, compact or re-time events; the message names the setting and the
+        command that mends it.
+        """
+        if (found := self.describe(topic)) is None:
+            raise missing(self._kafka, topic)
+        if fault := unsafe(contract, found.settings, found.copies if to_write else 1):
+            setting, value, wanted = fault
+            raise TopicUnfit(
+                f"topic {topic} has {setting}={value}, and must have {wanted}: it could lose or change events. "
+                f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {setting}={wanted}"
+            )
+        return found
+
+
+def missing(kafka: KafkaAccess, topic: str) -> TopicUnfit:
+    """Return the fault of a topic that is not there to be seen: the brokers do not tell why."""
+    return TopicUnfit(
+        f"topic {topic} does not exist at {kafka} (create it: `escrutinio-ingest topics`), or is not granted to us "
+        "(`escrutinio-grants apply` grants it)"
+    )
+
+
+def settings_of(contract: Topic, copies: int) -> dict[str, str]:
+    """Return the settings with which a topic is created: with several copies, an acknowledged message is on two brokers."""
+    safe = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"} if copies > 1 else {}
+    return {**contract.initial, **contract.required, **safe}
+
+
+def unsafe(contract: Topic, settings: Mapping[str, str], copies: int) -> tuple[str, str, str] | None:
+    """Return the first setting under which events could be lost, what it is, and what it must be. `copies`: of every message.
+
+    With several copies an acknowledged message must be on two brokers, and a broker that lacks it must not lead.
     """
-    (about,) = admin.describe_topics([topic])
-    fault = for_code(about["error_code"])
-    if fault is UnknownTopicOrPartitionError:
-        return None
-    if fault is not NoError:
-        raise fault(f"topic {topic}")
-    answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
-    settings = next(iter(answer.values()))[topic]
-    if not settings:
-        raise TopicAuthorizationFailedError(f"the settings of topic {topic}")
-    return about, settings
+    for setting, wanted in contract.required.items():
+        if settings[setting] != wanted:
+            return setting, settings[setting], wanted
+    if copies > 1:
+        if int(settings["min.insync.replicas"]) < 2:
+            return "min.insync.replicas", settings["min.insync.replicas"], "2"
+        if settings["unclean.leader.election.enable"] != "false":
+            return "unclean.leader.election.enable", settings["unclean.leader.election.enable"], "false"
+    return None
