@@ -69,13 +69,16 @@ def mirror_command(
     from backup import mirror
     from backup.kafka_log import KafkaLog
     from backup.metrics import Metrics
-    from runtime.health import new_registry, serving
+    from runtime.health import new_registry, serve_health
     from schemas.topics import TOPICS
 
     settings, stop = _settings(flags), stopping()
     needed = [(name, topic.required) for name, topic in zip(_topics(settings), TOPICS, strict=True)]
     metrics = Metrics(registry := new_registry("backup"))
-    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop), KafkaLog(settings.kafka) as log:
+    with (
+        serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop),
+        KafkaLog(settings.kafka) as log,
+    ):
         manifests = mirror.run(
             log, folder, needed, stop, _say,
             follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,

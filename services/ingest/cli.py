@@ -35,7 +35,7 @@ from ingest.sources import folder as source
 from ingest.sources.archive import Archive
 from ingest.watch import Watch
 from runtime import logs, options
-from runtime.health import new_registry, serving
+from runtime.health import new_registry, serve_health
 from runtime.kafka.access import AccessError, KafkaAccess
 from runtime.settings import Settings, SettingsError
 from schemas.contest import ContestDefined
@@ -318,7 +318,7 @@ def _at_work(
         if until_stopped:
             registry = new_registry("ingest")
             listener = metrics = Metrics(registry)
-            stack.enter_context(serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop))
+            stack.enter_context(serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop))
         screen = stack.enter_context(ProgressScreen(console))
         pipeline = Pipeline(
             connection, archive or Archive(settings.archive), file, screen, stop,
@@ -371,8 +371,8 @@ def main() -> None:
     try:
         cli()
     except Stopped as fault:
-        logs.say_fault("escrutinio-ingest", fault)
+        logs.log_fault("escrutinio-ingest", fault)
         os._exit(2)  # a producer that cannot reach its broker would hold up, or fail in, an orderly exit
     except EscrutinioError as fault:
-        logs.say_fault("escrutinio-ingest", fault)
+        logs.log_fault("escrutinio-ingest", fault)
         raise SystemExit(2) from None

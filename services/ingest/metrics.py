@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.feeds.statement import Rejection
 from ingest.listener import Listener
-from runtime.health import Pulse
+from runtime.health import Liveness
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.feed_status import FeedStatus
@@ -23,7 +23,7 @@ class Metrics(Listener):
     """Labels are bounded: `contest` by those that the operator names, `kind` and `code` by the contract."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.pulse = Pulse()
+        self.liveness = Liveness()
         self._looked = self._lost = False
         self._untaken = 0
         self._latest: dict[tuple[Gauge, str], datetime] = {}
@@ -79,7 +79,7 @@ class Metrics(Listener):
 
     def waiting(self, reason: str) -> None:
         """Hinders the work; the first of a row of failures is a connection lost."""
-        self.pulse.hinder(reason)
+        self.liveness.record_problem(reason)
         self._log_up.set(0)
         if not self._lost:
             self._lost = True
@@ -87,7 +87,7 @@ class Metrics(Listener):
 
     def advanced(self) -> None:
         """The work gets on."""
-        self.pulse.beat()
+        self.liveness.record_progress()
         self._log_up.set(1)
         self._lost = False
 
@@ -96,7 +96,7 @@ class Metrics(Listener):
         self._looks.labels("ok" if fault is None else "failed").inc()
         self._source_up.set(fault is None)
         if fault is not None:
-            self.pulse.hinder(fault)
+            self.liveness.record_problem(fault)
             return
         self._fetch.set(time.time())
 

@@ -31,7 +31,7 @@ def said(result: Result) -> str:
 def test_which_log_to_write_to_is_never_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ESCRUTINIO_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert "--bootstrap-servers is not known" in said(run("load", "sheets.csv"))
+    assert "--bootstrap-servers is not given" in said(run("load", "sheets.csv"))
     assert not list(tmp_path.iterdir())
 
 
@@ -117,4 +117,4 @@ def test_a_settings_file_that_cannot_be_used_is_named(
 
 def test_an_address_that_is_none_is_wrong_use(tmp_path: Path) -> None:
     line = said(run("watch", "--bootstrap-servers", "127.0.0.1:1", "--http", "9464", tmp_path))
-    assert "'9464' is not HOST:PORT, as 127.0.0.1:9464" in line
+    assert "'9464' is not HOST:PORT such as 127.0.0.1:9464" in line
