@@ -1,4 +1,4 @@
-"""What the aggregator's numbers are made of: lag by the broker's time, contests that were defined, sums held against the office's."""
+"""The aggregator's metrics: lag by the broker's time, contests that were defined, our sums against the office's."""
 
 from __future__ import annotations
 

@@ -251,7 +251,8 @@ def test_noise_is_refused_as_a_fault_of_the_contract(noise: bytes) -> None:
         ),
         (lambda: a_contest(areas=a_contest().areas[1:]), "exactly one area has no parent"),
         (lambda: a_contest(areas=(*a_contest().areas, a_contest().areas[4])), "area_id given twice: 010102"),
-        (lambda: a_contest(selections=a_contest().selections * 2), "selection_id given twice: fuerza-popular, peru-libre"),
+        (lambda: a_contest(selections=a_contest().selections * 2),
+            "selection_id given twice: fuerza-popular, peru-libre"),
         (lambda: a_contest(revision=2), "previous_event_id is given from revision 2 on"),
     ],
 )  # fmt: skip

@@ -264,7 +264,7 @@ _TYPES: list[tuple[Any, Any, st.SearchStrategy[Any]]] = [
 
 @st.composite
 def records(draw: st.DrawFn, turn: int, where: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
-    """A record of up to four fields, the last a record of its own, and a value of it. Of two with one `turn` most are alike."""
+    """A record of up to four fields, the last one a record, and a value of it. Most pairs with one `turn` are alike."""
     fields: list[dict[str, Any]] = []
     value: dict[str, Any] = {}
     for name in sorted(draw(st.sets(st.sampled_from("abcd" if not where else "abc"), min_size=1))):
@@ -293,7 +293,7 @@ def through(value: Any, writer: Any, reader: Any) -> Any:
 
 
 def agrees(read: Any, written: Any, writer: Any, reader: Any) -> bool:
-    """Whether a record says the same to its reader as to its writer: common fields alike, the reader's own at their defaults."""
+    """Whether reader and writer agree on a record: common fields are equal, the reader's own have their defaults."""
     was = {f["name"]: f for f in writer["fields"]}
     for f in reader["fields"]:
         name, kind = f["name"], f["type"]
@@ -416,10 +416,11 @@ SPOILT: dict[str, tuple[Edit, list[str]]] = {
     "a version that breaks both before it": (
         third_version(add({"name": "turn", "type": "long"})),
         [UNRELEASED,
-            r"count_update\.v3\.avsc, against count_update\.v1\.avsc: turn: it was added without a default\. A reader of count_update\.v3\.avsc cannot "
-         r"read events of count_update\.v1\.avsc\. Give it a default",
+            r"count_update\.v3\.avsc, against count_update\.v1\.avsc: turn: it was added without a default\. "
+            r"A reader of count_update\.v3\.avsc cannot read events of count_update\.v1\.avsc\. Give it a default",
              r"count_update\.v3\.avsc, against count_update\.v2\.avsc: turn: "]),
-    "a version that breaks the first only": (  # a field may go that had a default; what went may not come back as another
+    # A field with a default may be removed, but must not come back with another type.
+    "a version that breaks the first only": (
         lambda folder: (third_version(remove("office_note"))(folder), third_version(
             lambda s: field(s, "office_note").update(default=None, type=["null", "long"]), 6,
                 "count_update.v4.avsc")(folder)),
