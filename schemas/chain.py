@@ -31,7 +31,7 @@ def judge(
 
 
 def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined | None) -> Finding | None:
-    """Say why a definition is not accepted after `current` (None: it is the first). Returns None when it is accepted."""
+    """Say why a definition is not accepted after `current` (None: it is the first); None when it is accepted."""
     if event.event_id != name_text(text):
         return Finding("F404", f"{event.event_id} is not the id of its content")
     expected = 1 if current is None else current.revision + 1
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=Stated)
 
 
 def states_of(statements: Iterable[S], state: S | None = None) -> Iterator[tuple[S, S]]:
-    """Yield each statement with the unit's state after it: the latest official time; the later statement breaks ties."""
+    """Yield each statement with the unit's state after it: the latest official time; the later one breaks ties."""
     for statement in statements:
         if state is None or statement.stated_at >= state.stated_at:
             state = statement

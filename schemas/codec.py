@@ -7,8 +7,8 @@ of the schema file, so a reader needs no registry.
 An event is always written with the newest version of its record. Every released version is read, each with its own
 schema. A field that an older version does not have gets the model's default, which is the schema's default too.
 
-The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro receives the schemas without
-them and this module converts, because fastavro would read a naive time as local time, and is slower.
+The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro receives the schemas
+without them and this module converts, because fastavro would read a naive time as local time, and is slower.
 """
 
 import hashlib
@@ -98,7 +98,7 @@ def encode(event: Event) -> Message:
 
 
 def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> Event:
-    """Decode the event in a message's value. Raises ContractError, or NewerSchema where only a newer release can read it.
+    """Decode the event in a message's value. Raises ContractError, or NewerSchema when it needs a newer release.
 
     The headers are optional (a log exported without them is still a log). Where they name a schema, it must be the same
     as in the value.

@@ -7,8 +7,9 @@ It is stricter than Avro's schema resolution where that would let two readers re
 type or a default must not change, and no type may be widened, because the older reader cannot read the wider type. It
 does not compare what resolution ignores: docs, and the order of fields, symbols and branches of a union.
 
-Why not a library: fastavro resolves schemas but does not compare them. The checker of the `avro` package ignores logical
-types and defaults, so this module would still be needed. Tests compare the results with fastavro's own resolution.
+Why not a library: fastavro resolves schemas but does not compare them. The checker of the `avro` package ignores
+logical types and defaults, so this module would still be needed. Tests compare the results with fastavro's own
+resolution.
 """
 
 import json

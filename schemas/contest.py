@@ -34,8 +34,8 @@ class Area(Frozen):
 class ContestDefined(Frozen):
     """The first event of a contest; a later revision replaces it from its offset on.
 
-    `counting_level` names the reporting unit type whose updates are added up; statements about larger areas are kept and
-    compared. A revision may change it, but must not remove a selection or an area.
+    `counting_level` names the reporting unit type whose updates are added up; statements about larger areas are kept
+    and compared. A revision may change it, but must not remove a selection or an area.
     """
 
     event_id: UUID

@@ -81,8 +81,8 @@ def _manifest(entries: list[dict[str, Any]], released: Mapping[int, Release]) ->
             )
     for schema_id in sorted(released.keys() - set(ids)):
         yield (
-            f"{released[schema_id].file}: id {schema_id} is missing in manifest.json. Its events on the log could not be "
-            "read. Put it back."
+            f"{released[schema_id].file}: id {schema_id} is missing in manifest.json. Its events on the log could not "
+            "be read. Put it back."
         )
     if ids != sorted(ids):
         yield (
@@ -101,12 +101,12 @@ def _files(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
         elif (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != entry["sha256"]:
             yield (
                 f"{path.name}: it was edited: its SHA-256 is {sha256[:16]}…, the released one is "
-                f"{entry['sha256'][:16]}…. Events on the log were written with the released file. Put it back, and make "
-                "a new version."
+                f"{entry['sha256'][:16]}…. Events on the log were written with the released file. Put it back, and "
+                "make a new version."
             )
     for path in sorted(folder.glob("*.avsc")):
         if path.name not in names:
-            yield f"{path.name}: it is not in manifest.json and has no id on the wire. Give it the next id, or delete it."
+            yield f"{path.name}: it is not in manifest.json, so it has no id. Give it the next id, or delete it."
 
 
 def _versions(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
@@ -130,8 +130,8 @@ def _versions(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
             continue  # already reported
         except (ValueError, TypeError, KeyError, SchemaParseException) as error:
             yield (
-                f"{file}: it is not an Avro record ({type(error).__name__}: {str(error)[:80]}). No reader could use it. "
-                "Repair it before it is released."
+                f"{file}: it is not an Avro record ({type(error).__name__}: {str(error)[:80]}). No reader could use "
+                "it. Repair it before it is released."
             )
             continue
         if stems.setdefault(name, stem) != stem:

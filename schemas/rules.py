@@ -1,8 +1,8 @@
 """Check a statement: each fault is a value, a `Finding` with a code, and each code has its rule in prose.
 
-Four families. F1xx: the figures contradict each other; the statement is published, because the office stated it, and the
-finding is shown with it. F2xx: not a statement, or one that an operator must decide; the row is rejected. F3xx: it does
-not belong to the contest; rejected. F4xx: the chain of a unit's updates; found by readers of the log.
+Four families. F1xx: the figures contradict each other; the statement is published, because the office stated it, and
+the finding is shown with it. F2xx: not a statement, or one that an operator must decide; the row is rejected. F3xx: it
+does not belong to the contest; rejected. F4xx: the chain of a unit's updates; found by readers of the log.
 
 An observed sheet is under review *because* its figures contradict each other, and its votes do not count, so F1xx are
 not checked on it.

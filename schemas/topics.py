@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic and its settings. A topic with other `required` settings is refused; `initial` is only set at creation."""
+    """A topic and its settings. Other `required` settings are refused; `initial` is only set at creation."""
 
     name: str
     required: Mapping[str, str] = field(default_factory=dict)
@@ -27,8 +27,8 @@ REJECTED = Topic("results.rejected", required=_FOREVER, initial={"max.message.by
 """Rejected input, with its original bytes and the reason in headers."""
 
 FEED_STATUS = Topic("results.feed-status", required=_FOREVER)
-"""Heartbeats. Kept forever, although the design has them short-lived: with them ingest distinguishes a repetition from a
-change, also when a document is read again after a month. They are few."""
+"""Heartbeats. Kept forever, although the design has them short-lived: with them ingest distinguishes a repetition from
+a change, also when a document is read again after a month. They are few."""
 
 TOPICS = (EVENTS, REJECTED, FEED_STATUS)
 

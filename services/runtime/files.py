@@ -1,8 +1,8 @@
 """Write files atomically, and lock a folder.
 
 A crash in `write_whole` leaves the old file or the new one, and at most a temporary file next to it, whose name begins
-with `TEMPORARY`. Nothing reads it; the process that holds the folder removes it (`sweep`). The operating system releases
-a lock when the process ends.
+with `TEMPORARY`. Nothing reads it; the process that holds the folder removes it (`sweep`). The operating system
+releases a lock when the process ends.
 """
 
 import contextlib

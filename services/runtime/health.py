@@ -28,7 +28,7 @@ from schemas.errors import EscrutinioError
 logger = logging.getLogger(__name__)
 
 STALL_S = 120.0
-"""Seconds without progress after which a process is not live. A large document or a large contest needs tens of seconds."""
+"""Seconds without progress after which a process is not live. A large document or contest needs tens of seconds."""
 
 EXIT_DELAY_S = 30.0
 """Seconds for which a process that must end still serves the reason: longer than two scrapes, every 10 s."""

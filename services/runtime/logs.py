@@ -1,8 +1,8 @@
 """Write the log of a process to standard error: lines for people, or one JSON object per line for machines.
 
 Place in the flow: beside it. The text for people is the `message`; its subject (`contest_id`, `event_id`, `partition`,
-`offset`, `code` …) is in separate fields, given as `extra=` by the caller. Standard error is not buffered: a crash loses
-only the line being written.
+`offset`, `code` …) is in separate fields, given as `extra=` by the caller. Standard error is not buffered: a crash
+loses only the line being written.
 """
 
 import logging

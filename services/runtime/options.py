@@ -1,6 +1,7 @@
 """Flags of settings that several commands share.
 
-A setting that is not given as a flag is read by `runtime.settings`: from the environment, a mounted secret, then a file.
+A setting that is not given as a flag is read by `runtime.settings`: from the environment, a mounted secret, then a
+file.
 """
 
 from collections.abc import Callable

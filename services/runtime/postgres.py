@@ -3,7 +3,8 @@
     DatabaseError              PostgreSQL refused a statement or the connection
     └── DatabaseUnreachable    PostgreSQL does not answer, or the connection broke; waiting may help
 
-Place in the flow: below the modules that read or write tables. Keeps no state; a crash leaves what PostgreSQL committed.
+Place in the flow: below the modules that read or write tables. Keeps no state; a crash leaves what PostgreSQL
+committed.
 """
 
 from collections.abc import Iterator

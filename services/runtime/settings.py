@@ -1,9 +1,9 @@
 """A command's configuration: flags over environment (`ESCRUTINIO_…`) over secrets over a file. Only a `cli` reads it.
 
 An empty variable counts as not set, because a compose file or a shell cannot always omit it. A secret is a file in
-`/run/secrets` with the name of a setting, as docker compose and Kubernetes mount it: `/run/secrets/escrutinio_writer_url`.
-The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the local stack writes), in this folder or one
-above it; paths in it are relative to it.
+`/run/secrets` with the name of a setting, as docker compose and Kubernetes mount it:
+`/run/secrets/escrutinio_writer_url`. The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the
+local stack writes), in this folder or one above it; paths in it are relative to it.
 """
 
 import tomllib

@@ -14,7 +14,7 @@ from functools import partial
 
 import psycopg
 
-from results.as_of import Past
+from results.as_of import ContestAsOf
 from results.count import NothingCounted
 from results.moment import Moment
 from results.reader import Reader
@@ -62,10 +62,10 @@ def moments(reader_url: str, contest: str) -> None:
 
         def outermost(moment: Moment) -> None:
             with suppress(NothingCounted):  # an answer too
-                Past(views, contest, moment).count(None)
+                ContestAsOf(views, contest, moment).count(None)
 
         def municipalities(moment: Moment) -> None:
-            Past(views, contest, moment).totals(areas)
+            ContestAsOf(views, contest, moment).totals(areas)
 
         for what, asked in axes.items():
             seconds = [timed(partial(outermost, moment)) for moment in asked]
