@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
@@ -55,6 +54,8 @@ class Recorded:
 
 def recorded_of_raw(raw: RawRecord) -> Recorded:
     """Decode a message of the log. Raises ContractError when it is not an event of the log."""
+    from schemas.codec import decode  # here: the read side needs no Avro, and `escrutinio show` starts sooner
+
     event = decode(raw.value, raw.headers)
     if isinstance(event, FeedStatus):
         raise ContractError("a heartbeat does not belong on the log")

@@ -195,7 +195,7 @@ def timeline(
     projection: Projection,
     as_json: bool,
 ) -> None:
-    """List share, lead and sheets counted over the official time, and mark changes of the lead.
+    """List share, lead and sheets counted over the office's time, and mark where the lead changes.
 
     Two series. OFFICIAL: the office's statements about the area; for each official time the last one. COMPUTED: our
     sums over the present counting level, as published up to each official time. Later corrections are not in a point:

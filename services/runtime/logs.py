@@ -5,16 +5,22 @@ Place in the flow: beside it. The text for people is the `message`; its subject 
 loses only the line being written.
 """
 
+from __future__ import annotations
+
 import logging
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-
-from pythonjsonlogger.json import JsonFormatter
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from schemas.types import rfc3339
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_JSON = "json"
+"""Name of the handler that writes JSON."""
 
 _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 """Files that Docker and Podman create in every container."""
@@ -28,22 +34,23 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class _Json(JsonFormatter):
-    """A JSON object with `time` (UTC, RFC 3339), `level`, `logger`, `message` and the given fields."""
+def _json_formatter() -> logging.Formatter:
+    """Make JSON objects of `time` (UTC, RFC 3339), `level`, `logger`, `message` and the given fields."""
+    from pythonjsonlogger.json import JsonFormatter  # here: most commands write text
 
-    def __init__(self) -> None:
-        super().__init__(
-            "%(levelname)s %(name)s %(message)s",
-            rename_fields={"levelname": "level", "name": "logger"},
-            json_ensure_ascii=False,
-        )
+    class TimeFirst(JsonFormatter):
+        def add_fields(
+            self, log_data: dict[str, object], record: logging.LogRecord, message_dict: dict[str, object]
+        ) -> None:
+            """Put the time first, so that lines sort in the order in which they were written."""
+            log_data["time"] = _time(record)
+            super().add_fields(log_data, record, message_dict)
 
-    def add_fields(
-        self, log_data: dict[str, object], record: logging.LogRecord, message_dict: dict[str, object]
-    ) -> None:
-        """Put the time first, so that lines sort in the order in which they were written."""
-        log_data["time"] = _time(record)
-        super().add_fields(log_data, record, message_dict)
+    return TimeFirst(
+        "%(levelname)s %(name)s %(message)s",
+        rename_fields={"levelname": "level", "name": "logger"},
+        json_ensure_ascii=False,
+    )
 
 
 class _OnConsole(logging.Handler):
@@ -65,12 +72,15 @@ class _OnConsole(logging.Handler):
 
 def configure(log_format: LogFormat) -> Console:
     """Configure the log of this process. Returns the console for a progress bar; `is_terminal` is false for JSON."""
+    from rich.console import Console  # here: a command that logs nothing needs none
+
     console = Console(stderr=True)
     handler: logging.Handler
     if log_format is LogFormat.JSON or (log_format is LogFormat.AUTO and not console.is_terminal and _in_container()):
         console = Console(stderr=True, force_terminal=False)
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Json())
+        handler.setFormatter(_json_formatter())
+        handler.name = _JSON
     else:
         handler = _OnConsole(console)
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
@@ -88,7 +98,7 @@ def log_fault(program: str, fault: Exception, hint: str = "") -> None:
 
 def is_json() -> bool:
     """Say whether this process logs JSON."""
-    return any(isinstance(handler.formatter, _Json) for handler in logging.getLogger().handlers)
+    return any(handler.name == _JSON for handler in logging.getLogger().handlers)
 
 
 def _in_container() -> bool:

@@ -157,7 +157,7 @@ def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Data
             before, later = ContestAsOf(views, CONTEST, first), ContestAsOf(views, CONTEST, second)
             sides = ((answer.area.basis_before, before), (answer.area.basis_after, later))
             kinds = {answer.area.area_type if basis is Basis.OFFICIAL else past.level for basis, past in sides}
-            expected = {r.offset for r in accepted if before.includes(r) != later.holds(r) and unit_type(r) in kinds}
+            expected = {r.offset for r in accepted if before.includes(r) != later.includes(r) and unit_type(r) in kinds}
             offsets = [u.offset for u in answer.updates]
             assert answer.updates_total == len(offsets)
             assert offsets == sorted(offsets)

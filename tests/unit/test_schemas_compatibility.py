@@ -409,7 +409,7 @@ SPOILT: dict[str, tuple[Edit, list[str]]] = {
         [r"contest\.v1\.avsc: the file is missing\. Events of id 1 "]),
     "a file of no id": (
         lambda folder: rewrite(folder, "totals.v1.avsc", UPDATE),
-            [r"totals\.v1\.avsc: it is not in manifest\.json .* Give it the next id"]),
+            [r"totals\.v1\.avsc: it is not in manifest\.json, so it has no id\. Give it the next id"]),
     "ids out of order": (lambda folder: manifest(folder, lambda entries: entries.reverse()),
         [r"manifest\.json: the ids are not in order\."]),
     "a version that is not pinned": (third_version(lambda _: None), [UNRELEASED]),
