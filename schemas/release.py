@@ -56,17 +56,13 @@ def _manifest(entries: list[dict[str, Any]], released: Mapping[int, Release]) ->
     ids = [entry["id"] for entry in entries]
     for schema_id in sorted({i for i in ids if ids.count(i) > 1}):
         files = " and ".join(entry["file"] for entry in entries if entry["id"] == schema_id)
-        yield (
-            f"manifest.json: id {schema_id} is given to {files}. A reader could not distinguish them. "
-            f"Give the new one the next id, {max(ids) + 1}."
-        )
+        yield f"manifest.json: id {schema_id} is given to {files}. Give the new one the next id, {max(ids) + 1}."
     for entry in entries:
         was = released.get(entry["id"])
         if was is None:
             yield (
-                f"{entry['file']}: id {entry['id']} is not released. It would be written to the log and could still be "
-                f"edited. Add its line to RELEASED in schemas/release.py: {entry['id']}: "
-                f'Release("{entry["file"]}", "{entry["sha256"]}"),'
+                f"{entry['file']}: id {entry['id']} is not released. It could still be edited. Add its line to "
+                f'RELEASED in schemas/release.py: {entry["id"]}: Release("{entry["file"]}", "{entry["sha256"]}"),'
             )
         elif was.file != entry["file"]:
             yield (
@@ -76,19 +72,13 @@ def _manifest(entries: list[dict[str, Any]], released: Mapping[int, Release]) ->
         elif was.sha256 != entry["sha256"]:
             yield (
                 f"{entry['file']}: its SHA-256 in the manifest is {entry['sha256'][:16]}…, the released one is "
-                f"{was.sha256[:16]}…. Readers that have the released file, or check the header of an old event, would "
-                "refuse it. Put it back, and make a new version."
+                f"{was.sha256[:16]}…. Readers of the released one would refuse it. Put it back, and make a new version."
             )
     for schema_id in sorted(released.keys() - set(ids)):
-        yield (
-            f"{released[schema_id].file}: id {schema_id} is missing in manifest.json. Its events on the log could not "
-            "be read. Put it back."
-        )
+        file = released[schema_id].file
+        yield f"{file}: id {schema_id} is missing in manifest.json. Its events could not be read. Put it back."
     if ids != sorted(ids):
-        yield (
-            "manifest.json: the ids are not in order. The newest version is the one with the highest id. Add new ones "
-            "at the end."
-        )
+        yield "manifest.json: the ids are not in order. The newest version has the highest id. Add new ones at the end."
 
 
 def _files(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
@@ -101,8 +91,7 @@ def _files(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
         elif (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != entry["sha256"]:
             yield (
                 f"{path.name}: it was edited: its SHA-256 is {sha256[:16]}…, the released one is "
-                f"{entry['sha256'][:16]}…. Events on the log were written with the released file. Put it back, and "
-                "make a new version."
+                f"{entry['sha256'][:16]}…. Events were written with that one. Put it back, and make a new version."
             )
     for path in sorted(folder.glob("*.avsc")):
         if path.name not in names:
@@ -117,10 +106,7 @@ def _versions(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
         match = _NAME.fullmatch(file)
         stem = match["record"] if match else ""
         if match is None or int(match["version"]) != len(records[stem]) + 1:
-            yield (
-                f"{file}: its name is out of order. The versions of a record would not be compared. Name it "
-                "RECORD.vN.avsc, N growing with the id."
-            )
+            yield f"{file}: its name is out of order. Name it RECORD.vN.avsc, N growing with the id, to be compared."
             continue
         try:
             avro = json.loads((folder / file).read_bytes())
@@ -129,16 +115,11 @@ def _versions(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
         except FileNotFoundError:
             continue  # already reported
         except (ValueError, TypeError, KeyError, SchemaParseException) as error:
-            yield (
-                f"{file}: it is not an Avro record ({type(error).__name__}: {str(error)[:80]}). No reader could use "
-                "it. Repair it before it is released."
-            )
+            reason = f"{type(error).__name__}: {str(error)[:80]}"
+            yield f"{file}: it is not an Avro record ({reason}). Correct it before it is released."
             continue
         if stems.setdefault(name, stem) != stem:
-            yield (
-                f"{file}: {name} is the record of {stems[name]}.v*.avsc. Its versions would not be compared. Name the "
-                "file after it."
-            )
+            yield f"{file}: {name} is the record of {stems[name]}.v*.avsc. Name the file after it, to be compared."
         records[stem].append(Version(file, avro))
     for versions in records.values():
         for older, newer in itertools.combinations(versions, 2):

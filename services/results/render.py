@@ -1,7 +1,10 @@
 """Draw answers as tables for a terminal. Every figure is from an answer; only column widths are computed here."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
@@ -11,9 +14,11 @@ from rich.text import Text
 
 from results.changes import Change, SnapshotChange, changed_words, signed
 from results.count import Basis, Count, percent
-from results.difference import AreaDifference, Difference, Figure
-from results.explain import Explanation
-from results.timeline import Point, Timeline
+
+if TYPE_CHECKING:  # each answer's model costs time to build, and a command needs one
+    from results.difference import AreaDifference, Difference, Figure
+    from results.explain import Explanation
+    from results.timeline import Point, Timeline
 
 
 def times(at: datetime | None, zone: str) -> str:
@@ -310,6 +315,8 @@ def _children(answer: Difference) -> Table:
 
 
 def _named(area: AreaDifference, *names: str) -> list[Figure]:
+    from results.difference import Figure
+
     figures = area.counts | area.sub_units
     return [figures.get(name, Figure(before=0, after=0, change=0)) for name in names]
 
