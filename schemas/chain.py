@@ -1,8 +1,8 @@
-"""Which events of the log count: one rule for whoever reads it, so that ingest remembers what the fold accepts.
+"""Decide which events of the log are accepted: one rule for every reader, so that ingest and the fold agree.
 
-An update is accepted when its id is the one its content gives, it breaks no rule that rejects, and its sequence is
-higher than every one accepted of its unit before. A definition, when it is the contest's next revision and takes
-nothing away that updates rest on.
+An update is accepted when its id matches its content, it breaks no rule that rejects, and its sequence is higher than
+that of every update of its unit accepted before. A definition is accepted when it is the contest's next revision and
+removes nothing that updates depend on.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from schemas.rules import Finding, check
 def judge(
     update: CountUpdate, text: bytes, contest: ContestDefined | None, head_sequence: int
 ) -> tuple[bool, list[Finding]]:
-    """Whether an update is accepted, and every rule it breaks by itself.
+    """Decide whether an update is accepted, and list every rule that it breaks by itself.
 
     `text`: its canonical text (`identity.statement`). `head_sequence`: the highest accepted of its unit, 0 for none.
     """
@@ -31,7 +31,7 @@ def judge(
 
 
 def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined | None) -> Finding | None:
-    """Why a definition is not accepted after `current` (None: it is the first); None when it is."""
+    """Say why a definition is not accepted after `current` (None: it is the first); None when it is accepted."""
     if event.event_id != name_text(text):
         return Finding("F404", f"{event.event_id} is not the id of its content")
     expected = 1 if current is None else current.revision + 1
@@ -51,7 +51,7 @@ def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined
 
 
 class Stated(Protocol):
-    """A statement, as far as it has an official time."""
+    """A statement with an official time."""
 
     @property
     def stated_at(self) -> datetime: ...
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=Stated)
 
 
 def states_of(statements: Iterable[S], state: S | None = None) -> Iterator[tuple[S, S]]:
-    """Each statement, and what is the unit's state after it: the latest official time, the later one breaking ties."""
+    """Yield each statement with the unit's state after it: the latest official time; the later one breaks ties."""
     for statement in statements:
         if state is None or statement.stated_at >= state.stated_at:
             state = statement

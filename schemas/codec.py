@@ -1,14 +1,14 @@
-"""Events to bytes and back: Confluent wire format, CloudEvents headers, nothing accepted by halves.
+"""Encode and decode events: Confluent wire format, CloudEvents headers; a partly valid message is refused whole.
 
 Value: byte 0, schema id (4 bytes, big-endian), Avro body. The ids are fixed in `manifest.json` and never reused, so
 a message can be read in twenty years with this folder alone. Headers carry the CloudEvents attributes and the SHA-256
-of the schema file, so a message explains itself without a registry.
+of the schema file, so a reader needs no registry.
 
-Written is always the newest version of a record; read is every released one, each by its own schema. What an older version does
-not have gets the model's default, which is its schema's.
+An event is always written with the newest version of its record. Every released version is read, each with its own
+schema. A field that an older version does not have gets the model's default, which is the schema's default too.
 
-The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro is given the schemas
-without them and this module converts, because fastavro would take a naive time as local time, and is slower.
+The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro receives the schemas
+without them and this module converts, because fastavro would read a naive time as local time, and is slower.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ _MODELS: dict[str, type[CountUpdate] | type[ContestDefined] | type[FeedStatus]] 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes to Kafka: key (the contest id, so that a contest lives in one partition), value, headers."""
+    """A message for Kafka. The key is the contest id, so that all of a contest is in one partition."""
 
     key: bytes
     value: bytes
@@ -54,7 +54,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """One released schema: its id on the wire, its file, and the hash by which anyone can check the file."""
+    """A released schema: its id on the wire, its file, and the hash by which anyone can check the file."""
 
     id: int
     path: Path
@@ -68,7 +68,7 @@ class Schema:
 
 
 def encode(event: Event) -> Message:
-    """Bytes and headers of an event. Raises ContractError when the schema does not take it."""
+    """Encode an event. Raises ContractError when it does not fit the schema."""
     schema = _BY_RECORD[type(event).__name__]
     body = io.BytesIO()
     body.write(_PREFIX.pack(MAGIC, schema.id))
@@ -98,11 +98,10 @@ def encode(event: Event) -> Message:
 
 
 def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> Event:
-    """The event in a message's value. Raises ContractError, saying what is wrong, for anything else; NewerSchema where a newer
-    release can read it.
+    """Decode the event in a message's value. Raises ContractError, or NewerSchema when it needs a newer release.
 
-    The headers are optional (a log exported without them is still a log), but where they name a schema it must be
-    the one the value names.
+    The headers are optional (a log exported without them is still a log). Where they name a schema, it must be the same
+    as in the value.
     """
     if value is None or len(value) < _PREFIX.size:
         raise ContractError(f"a value of {len(value or b'')} bytes is too short to name a schema")
@@ -123,7 +122,7 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     body.seek(_PREFIX.size)
     try:
         plain = fastavro.schemaless_reader(body, schema.wire, None)
-    except Exception as error:  # fastavro raises whatever the corrupt bytes lead it to
+    except Exception as error:  # on corrupt bytes fastavro can raise any exception
         raise ContractError(f"not a {schema.record}: {type(error).__name__}: {error}") from error
     if body.tell() != len(value):
         raise ContractError(f"{len(value) - body.tell()} bytes left over after a {schema.record}")
@@ -137,7 +136,7 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
 
 
 def _load(directory: Path) -> dict[int, Schema]:
-    """The released schemas. A file that was edited after its release is refused."""
+    """Load the released schemas. Raises ContractError for a file that was edited after its release."""
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
     schemas = {}
     for entry in manifest["schemas"]:
@@ -169,7 +168,7 @@ def _load(directory: Path) -> dict[int, Schema]:
 
 
 def _plain(schema: Any) -> Any:
-    """The schema as fastavro gets it: without logical types, and an enum as the int that it is on the wire."""
+    """Convert a schema for fastavro: without logical types, and an enum as the int that it is on the wire."""
     if isinstance(schema, list):
         return [_plain(s) for s in schema]
     if isinstance(schema, dict):
@@ -184,17 +183,17 @@ def _plain(schema: Any) -> Any:
 
 
 def _branch(schema: Any) -> Any:
-    """The other branch of a union with null; the schema itself where it is none."""
+    """Return the other branch of a union with null, or the schema itself when it is not a union."""
     if isinstance(schema, list):
         (schema,) = (s for s in schema if s != "null")
     return schema
 
 
 def _to_wire(schema: Any) -> Callable[[Any], Any]:
-    """A function from a model's value to what fastavro writes under `schema`, built once per schema.
+    """Build the function that converts a model's value to the form that fastavro writes; once per schema.
 
-    It raises ValueError, naming the field, for a value of another type: fastavro would write the truth of any value
-    as a boolean and the whole part of a float as a long.
+    It raises ValueError with the field's name for a value of another type: fastavro would write any value as a boolean
+    and the integer part of a float as a long.
     """
     match _kind(schema):
         case "uuid":
@@ -231,7 +230,7 @@ def _to_wire(schema: Any) -> Callable[[Any], Any]:
         case "string":
             return _exactly(str)
         case other:
-            raise ContractError(f"no released schema uses {other!r}; teach the codec before you use it")
+            raise ContractError(f"no released schema uses {other!r}; extend schemas/codec.py first")
 
 
 def _exactly(kind: type, convert: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
@@ -248,9 +247,9 @@ def _kind(schema: Any) -> str:
 
 
 def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
-    """Turns, in place, ids, times and enums of a decoded record into what the models take; None where there are none.
+    """Build the function that converts, in place, a decoded record's ids, times and enums for the models.
 
-    Raises ValueError, naming the field.
+    Returns None when there are none. The function raises ValueError with the field's name.
     """
     match _kind(schema):
         case "uuid":

@@ -1,4 +1,4 @@
-"""`ContestDefined`: what is being counted, by whom, over which areas, at which level."""
+"""`ContestDefined`: a contest's selections, areas, authority and counting level."""
 
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -12,7 +12,7 @@ from schemas.types import Count, Frozen, Id, Instant, Key, ReportingUnitType, Te
 
 
 class Selection(Frozen):
-    """One thing a voter can choose (NIST ContestSelection)."""
+    """One choice of a voter (NIST ContestSelection)."""
 
     selection_id: Key
     candidate: Text
@@ -23,7 +23,7 @@ class Selection(Frozen):
 
 
 class Area(Frozen):
-    """One area of the contest. `parent_id` is null for the outermost alone."""
+    """An area of the contest. Only the outermost has no `parent_id`."""
 
     area_id: Id
     name: Text
@@ -32,10 +32,10 @@ class Area(Frozen):
 
 
 class ContestDefined(Frozen):
-    """The first event of a contest; a later revision replaces it from its place in the log on.
+    """The first event of a contest; a later revision replaces it from its offset on.
 
-    `counting_level` names the reporting unit type whose updates are added up; statements about larger areas are
-    kept and compared. A revision may move it, but must not take away a selection or an area.
+    `counting_level` names the reporting unit type whose updates are added up; statements about larger areas are kept
+    and compared. A revision may change it, but must not remove a selection or an area.
     """
 
     event_id: UUID
@@ -52,14 +52,14 @@ class ContestDefined(Frozen):
     areas: tuple[Area, ...]
     counting_level: ReportingUnitType
     later_counting_levels: tuple[ReportingUnitType, ...]
-    """The level moves on to the next of these once every expected unit of it has been stated: by a revision."""
+    """A revision moves the level to the next of these once every expected unit of that type has been stated."""
     expected_units: Count
     registered_voters: Count | None
     is_test: bool
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        # What cannot be computed must be refused here, not on election night.
+        # Refuse here what cannot be computed, not on election night.
         date.fromisoformat(self.election_date)
         try:
             self.zone  # noqa: B018
@@ -98,7 +98,7 @@ class ContestDefined(Frozen):
 
     @cached_property
     def zone(self) -> ZoneInfo:
-        """Where the office is: for showing times to people."""
+        """Time zone of the office, in which times are shown to people."""
         return ZoneInfo(self.time_zone)
 
     @cached_property
@@ -109,7 +109,7 @@ class ContestDefined(Frozen):
 
     @cached_property
     def selection_ids(self) -> tuple[str, ...]:
-        """In ballot order."""
+        """Ids of the selections, in ballot order."""
         return tuple(s.selection_id for s in sorted(self.selections, key=lambda s: s.ballot_order))
 
     @cached_property
@@ -129,7 +129,7 @@ class ContestDefined(Frozen):
 
     @cached_property
     def area_paths(self) -> dict[str, tuple[str, ...]]:
-        """For each area, the ids from the outermost area down to it, itself included."""
+        """For each area, the ids from the outermost area down to and including itself."""
         paths: dict[str, tuple[str, ...]] = {}
 
         for area in self.areas:

@@ -1,6 +1,6 @@
-"""`CountUpdate`: one official statement about one reporting unit. Field docs stand in `count_update.v2.avsc`.
+"""`CountUpdate`: one official statement about one reporting unit. `count_update.v2.avsc` documents the fields.
 
-A field that came after version 1 has a default here, the same as in its schema: an event written before has it.
+A field added after version 1 has the same default here as in its schema: an older event has that value.
 """
 
 from datetime import datetime
@@ -29,7 +29,7 @@ Percent = Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d+)?$")]
 
 
 class UnitKey(NamedTuple):
-    """Names a reporting unit within a contest. The id alone does not: mesa `010101` and district `010101` differ."""
+    """Key of a reporting unit within a contest. The id alone is ambiguous: mesa `010101`, district `010101`."""
 
     type: str
     id: str
@@ -39,7 +39,7 @@ class UnitKey(NamedTuple):
 
 
 class ReportingUnit(Frozen):
-    """What the statement is about."""
+    """The unit that a statement is about."""
 
     id: Id
     type: ReportingUnitType
@@ -48,7 +48,7 @@ class ReportingUnit(Frozen):
 
 
 class Correction(Frozen):
-    """Why an update replaces what the unit said before."""
+    """The reason why an update replaces the unit's earlier statement."""
 
     reason: Text
     basis: CorrectionBasis
@@ -57,7 +57,7 @@ class Correction(Frozen):
 
 
 class Counts(Frozen):
-    """Votes, ballots and people. None means not stated, which is not zero."""
+    """Votes, ballots and voters. None means not stated, which is not zero."""
 
     votes: dict[Key, Count | None]
     ballots_cast: Count | None  # votos emitidos
@@ -70,7 +70,7 @@ class Counts(Frozen):
 
 
 class SubUnits(Frozen):
-    """Tally sheets by state, as a unit that sums others states them."""
+    """Tally sheets by state, in a statement that sums other units."""
 
     total: Count | None  # mesas hábiles
     processed: Count | None  # actas procesadas = counted + under_review
@@ -102,7 +102,7 @@ class Document(Frozen):
 
 
 class Source(Frozen):
-    """Where a statement comes from."""
+    """The documents of a statement."""
 
     name: Text
     snapshot_id: Text
@@ -144,17 +144,17 @@ class CountUpdate(Frozen):
 
     @property
     def unit(self) -> UnitKey:
-        """The unit's name within its contest."""
+        """The unit's key within its contest."""
         return UnitKey(self.reporting_unit.type.value, self.reporting_unit.id)
 
     @property
     def stated_at(self) -> datetime:
-        """The time that orders a unit's statements: the office's own, or where it states none, when we fetched it."""
+        """The official time, which orders a unit's statements: the office's own, else when we observed it."""
         return self.reported_at or self.observed_at
 
     @property
     def counting_areas(self) -> tuple[str, ...]:
-        """The areas this unit's figures belong to, outermost first; an area contains itself."""
+        """Ids of the areas that this unit's figures belong to, outermost first; an area contains itself."""
         unit = self.reporting_unit
         if unit.type in SHEET_TYPES:
             return unit.area_path

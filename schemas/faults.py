@@ -1,4 +1,4 @@
-"""Say what is wrong with a value that a model refuses: one wording, for messages, rejections and log lines. Pure."""
+"""Describe a value that a model refuses: one wording, for messages, rejections and log lines (pure)."""
 
 from pydantic import ValidationError
 

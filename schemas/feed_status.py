@@ -1,4 +1,4 @@
-"""`FeedStatus`: a heartbeat, so that "alive, nothing new" differs from "dead" and from "we are behind"."""
+"""`FeedStatus`: a heartbeat, which distinguishes "alive, nothing new" from "dead" and from "we are behind"."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,14 +1,14 @@
-"""What an event is called, and the hash that stands for what it says.
+"""Compute an event's id and the hash of its content.
 
-`statement(update)` is the canonical text of what is stated: JSON in the form of RFC 8785 (keys sorted, no
-spaces, integers only), UTF-8. It holds everything that can change a count or its order, and the id of the event
-before it, so an event's id commits to the unit's whole history. It leaves out provenance (`observed_at` where the
-office states a time, `source`, `published_percentages`, the unit's display name): reading the same statement from
-a second copy of the document gives the same id.
+`statement(update)` is the canonical text of a statement: JSON in the form of RFC 8785 (keys sorted, no spaces, integers
+only), UTF-8. It contains everything that can change a count or its order, and the id of the event before it, so an
+event's id commits to the unit's whole history. It omits provenance (`observed_at` where the office states a time,
+`source`, `published_percentages`, the unit's display name): a second copy of the document gives the same id.
 
-A field that came after version 1 (`office_note`) is in the text only where it is stated, so every id given before stays.
+A field added after version 1 (`office_note`) is in the text only where it is stated, so older ids do not change.
 
-`event_id` is the UUIDv5 of that text, `leaf` its SHA-256; a contest's state digest is built from leaves (docs/contract.md).
+`event_id` is the UUIDv5 of that text, `leaf` its SHA-256. A contest's state digest is built from leaves
+(docs/contract.md).
 """
 
 import hashlib
@@ -29,7 +29,7 @@ NAMESPACE = UUID("6f1c43a2-97d0-5e0b-8c1e-2b6f0c9d3a51")
 """UUIDv5 namespace of this project's events. Never changes."""
 
 NIL = UUID(int=0)
-"""Stands in an event while its own id is being computed."""
+"""The id of an event while its own is being computed."""
 
 
 def _word(value: Any) -> str:
@@ -42,12 +42,15 @@ _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 JSON of strings, times, UUIDs, integers below 2^53, booleans, nulls, lists and maps with ASCII keys."""
+    """Encode a value as RFC 8785 JSON.
+
+    Accepts strings, times, UUIDs, integers below 2^53, booleans, nulls, lists and maps with ASCII keys.
+    """
     return orjson.dumps(value, _word, _CANONICAL)
 
 
 def statement(update: CountUpdate) -> bytes:
-    """The canonical text of what `update` states; see the module's docstring."""
+    """Return the canonical text of an update; see the module's docstring."""
     unit, counts, sub, correction = (
         update.reporting_unit,
         update.counts,
@@ -87,12 +90,12 @@ def statement(update: CountUpdate) -> bytes:
 
 
 def definition_text(definition: ContestDefined) -> bytes:
-    """The canonical text of a contest's definition: all of it but its own id."""
+    """Return the canonical text of a definition: every field but its own id."""
     return canonical(definition.model_dump(exclude={"event_id"}))
 
 
 def text_of(event: CountUpdate | ContestDefined | FeedStatus) -> bytes:
-    """The canonical text that names `event`."""
+    """Return the canonical text that gives an event its id."""
     if isinstance(event, CountUpdate):
         return statement(event)
     if isinstance(event, ContestDefined):
@@ -101,20 +104,20 @@ def text_of(event: CountUpdate | ContestDefined | FeedStatus) -> bytes:
 
 
 def name_text(text: bytes) -> UUID:
-    """The id of the event whose canonical text is `text`."""
+    """Return the id of the event whose canonical text is `text`."""
     return UUID(bytes=hashlib.sha1(NAMESPACE.bytes + text, usedforsecurity=False).digest()[:16], version=5)
 
 
 def leaf(text: bytes) -> bytes:
-    """SHA-256 (32 bytes) of a canonical text."""
+    """Return the SHA-256 (32 bytes) of a canonical text."""
     return hashlib.sha256(text).digest()
 
 
 def named(event: E) -> E:
-    """`event` with its `event_id` computed. Use it as the last step of making one."""
+    """Return an event with its `event_id` computed: the last step of making one."""
     return event.model_copy(update={"event_id": name_text(text_of(event))})
 
 
 def is_named_right(event: CountUpdate | ContestDefined | FeedStatus) -> bool:
-    """Whether the event's id is the one its content gives: false for a forged or altered event."""
+    """Say whether an event's id matches its content: false for a forged or altered event."""
     return event.event_id == name_text(text_of(event))

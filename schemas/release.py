@@ -1,12 +1,12 @@
-"""What was released stays as it was, and every version reads every other: what `make check` asks of this folder.
+"""Check that released schemas are unchanged and that every version reads every other: a step of `make check`.
 
-Place in the flow: before it. Run as `python -m schemas.release`: exit code 0 when all is well, 1 with a line for each fault.
-Reads `.avsc` files and the manifest; writes nothing.
+Place in the flow: before it. Run as `python -m schemas.release`: exit code 0 when all is well, 1 with a line for each
+fault. Reads `.avsc` files and the manifest; writes nothing.
 
-How does it know what was released? By RELEASED below. The manifest alone could be edited along with a file, and a comparison
-with git needs a history that a shallow clone or a source archive does not have. So the hashes stand here a second time, in code:
-a release adds a line, and **a line that is changed or removed is a broken promise that a reviewer sees**. More no check
-can do that lives in the repository it checks.
+RELEASED below says what was released. The manifest alone could be edited along with a file, and a comparison with git
+needs a history that a shallow clone or a source archive does not have. So the hashes are also here, in code: a release
+adds a line, and **a line that is changed or removed is a broken promise that a reviewer sees**. No check inside the
+repository can do more.
 """
 
 import hashlib
@@ -32,56 +32,57 @@ class Release(NamedTuple):
     sha256: str
 
 
-# Add lines. Never change or remove one: its events are on the log for good.
+# Add lines. Never change or remove one: its events stay on the log forever.
 RELEASED: Mapping[int, Release] = {
     1: Release("contest.v1.avsc", "03d8546f72083b46aed3b823abf5db01771a1c54e88a0b839b07e33817ec9ded"),
     2: Release("count_update.v1.avsc", "432948c29c517a07d5cbec01d4a78201b3ebd04d99c2def0642a7698f6f40b1a"),
     3: Release("feed_status.v1.avsc", "c95af6386a0de55bb22a1b2cbf82843e80e978c7ab23ed010a09a099fabd9e45"),
     4: Release("count_update.v2.avsc", "3de2c195f971064fc49137f7a0871dc6d5e872421e99b13acd92b44ec4c6be20"),
 }
-"""By the id on the wire."""
+"""Released schemas by their id on the wire."""
 
 _NAME = re.compile(r"(?P<record>[a-z_]+)\.v(?P<version>[1-9]\d*)\.avsc")
 _FOLDER = Path(__file__).parent
 
 
 def check(folder: Path = _FOLDER, released: Mapping[int, Release] = RELEASED) -> list[str]:
-    """Every fault of the folder, each a line that begins with the file it is about; empty when all is well."""
+    """List every fault of the folder, each a line that begins with its file; empty when all is well."""
     entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["schemas"]
     return [*_manifest(entries, released), *_files(folder, entries), *_versions(folder, entries)]
 
 
 def _manifest(entries: list[dict[str, Any]], released: Mapping[int, Release]) -> Iterator[str]:
-    """The manifest says what was released, each id once and in order."""
+    """Check that the manifest lists what was released, each id once and in order."""
     ids = [entry["id"] for entry in entries]
     for schema_id in sorted({i for i in ids if ids.count(i) > 1}):
         files = " and ".join(entry["file"] for entry in entries if entry["id"] == schema_id)
-        yield f"manifest.json: id {schema_id} stands for {files}. A reader could not tell them apart. Give the new one the next id, {max(ids) + 1}."
+        yield f"manifest.json: id {schema_id} is given to {files}. Give the new one the next id, {max(ids) + 1}."
     for entry in entries:
         was = released.get(entry["id"])
         if was is None:
             yield (
-                f"{entry['file']}: id {entry['id']} is not among the released. It would be written to the log and could still be edited. "
-                f'Add its line to RELEASED in schemas/release.py: {entry["id"]}: Release("{entry["file"]}", "{entry["sha256"]}"),'
+                f"{entry['file']}: id {entry['id']} is not released. It could still be edited. Add its line to "
+                f'RELEASED in schemas/release.py: {entry["id"]}: Release("{entry["file"]}", "{entry["sha256"]}"),'
             )
         elif was.file != entry["file"]:
             yield (
-                f"{entry['file']}: id {entry['id']} was released as {was.file}. Events on the log would be read by another schema. "
-                f"Put it back, and use the next id, {max(*ids, *released) + 1}."
+                f"{entry['file']}: id {entry['id']} was released as {was.file}. Events on the log would be read with "
+                f"another schema. Put it back, and use the next id, {max(*ids, *released) + 1}."
             )
         elif was.sha256 != entry["sha256"]:
             yield (
-                f"{entry['file']}: the manifest says SHA-256 {entry['sha256'][:16]}…, released was {was.sha256[:16]}…. Who has the released "
-                "file, or checks the header of an old event, would refuse it. Put it back, and make a new version."
+                f"{entry['file']}: its SHA-256 in the manifest is {entry['sha256'][:16]}…, the released one is "
+                f"{was.sha256[:16]}…. Readers of the released one would refuse it. Put it back, and make a new version."
             )
     for schema_id in sorted(released.keys() - set(ids)):
-        yield f"{released[schema_id].file}: id {schema_id} is missing in manifest.json. Its events on the log could not be read. Put it back."
+        file = released[schema_id].file
+        yield f"{file}: id {schema_id} is missing in manifest.json. Its events could not be read. Put it back."
     if ids != sorted(ids):
-        yield "manifest.json: the ids are not in order. The newest version is the one with the highest id. Add new ones at the end."
+        yield "manifest.json: the ids are not in order. The newest version has the highest id. Add new ones at the end."
 
 
 def _files(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
-    """The folder holds the files of the manifest, byte for byte, and no others."""
+    """Check that the folder has the files of the manifest, byte for byte, and no others."""
     names = {entry["file"] for entry in entries}
     for entry in entries:
         path = folder / entry["file"]
@@ -89,35 +90,36 @@ def _files(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{path.name}: the file is missing. Events of id {entry['id']} could not be read. Put it back."
         elif (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != entry["sha256"]:
             yield (
-                f"{path.name}: it was edited: its SHA-256 is {sha256[:16]}…, released was {entry['sha256'][:16]}…. Events on the log were "
-                "written with the released one. Put it back, and make a new version."
+                f"{path.name}: it was edited: its SHA-256 is {sha256[:16]}…, the released one is "
+                f"{entry['sha256'][:16]}…. Events were written with that one. Put it back, and make a new version."
             )
     for path in sorted(folder.glob("*.avsc")):
         if path.name not in names:
-            yield f"{path.name}: it is not in manifest.json. Nobody could name it on the wire. Give it the next id, or delete it."
+            yield f"{path.name}: it is not in manifest.json, so it has no id. Give it the next id, or delete it."
 
 
 def _versions(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
-    """The versions of each record are numbered 1, 2, 3 … by their ids, are its own, and read each other."""
+    """Check that each record's versions are numbered 1, 2, 3 … in the order of their ids, and read each other."""
     records: dict[str, list[Version]] = defaultdict(list)
     stems: dict[str, str] = {}
     for file in dict.fromkeys(entry["file"] for entry in sorted(entries, key=lambda entry: int(entry["id"]))):
         match = _NAME.fullmatch(file)
         stem = match["record"] if match else ""
         if match is None or int(match["version"]) != len(records[stem]) + 1:
-            yield f"{file}: its name is out of order. The versions of a record would not be compared. Name it RECORD.vN.avsc, N growing with the id."
+            yield f"{file}: its name is out of order. Name it RECORD.vN.avsc, N growing with the id, to be compared."
             continue
         try:
             avro = json.loads((folder / file).read_bytes())
             parsed: Any = fastavro.parse_schema(avro)
             name = parsed["name"]
         except FileNotFoundError:
-            continue  # told already
+            continue  # already reported
         except (ValueError, TypeError, KeyError, SchemaParseException) as error:
-            yield f"{file}: it is no Avro record ({type(error).__name__}: {str(error)[:80]}). Nobody could read with it. Mend it before it is released."
+            reason = f"{type(error).__name__}: {str(error)[:80]}"
+            yield f"{file}: it is not an Avro record ({reason}). Correct it before it is released."
             continue
         if stems.setdefault(name, stem) != stem:
-            yield f"{file}: {name} is the record of {stems[name]}.v*.avsc. Its versions would not be compared. Name the file after it."
+            yield f"{file}: {name} is the record of {stems[name]}.v*.avsc. Name the file after it, to be compared."
         records[stem].append(Version(file, avro))
     for versions in records.values():
         for older, newer in itertools.combinations(versions, 2):
@@ -125,12 +127,12 @@ def _versions(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Prints the verdict; the exit code."""
+    """Print the result. Returns the exit code."""
     found = check()
     for fault in found:
         print(fault, file=sys.stderr)
     if not found:
-        print(f"{len(RELEASED)} released schemas: as they were released, and every version reads every other.")
+        print(f"{len(RELEASED)} released schemas: all unchanged, and every version reads every other.")
     return 1 if found else 0
 
 

@@ -1,11 +1,11 @@
-"""What can be wrong with a statement, as values: a `Finding` has a code, and each code its rule in prose.
+"""Check a statement: each fault is a value, a `Finding` with a code, and each code has its rule in prose.
 
-Three families. F1xx: the figures contradict each other; the statement is published all the same, because the office
-said so, and the finding is shown beside it. F2xx: not a statement at all, or one that is held; the row is rejected. F3xx: it does not
-belong to the contest; rejected. F4xx: the chain of a unit's updates; found by whoever reads the log.
+Four families. F1xx: the figures contradict each other; the statement is published, because the office stated it, and
+the finding is shown with it. F2xx: not a statement, or one that an operator must decide; the row is rejected. F3xx: it
+does not belong to the contest; rejected. F4xx: the chain of a unit's updates; found by readers of the log.
 
-An observed sheet is under review *because* its figures contradict each other, and its votes do not count, so F1xx
-are not checked on it.
+An observed sheet is under review *because* its figures contradict each other, and its votes do not count, so F1xx are
+not checked on it.
 """
 
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that does not hold, and where."""
+    """A rule that a statement breaks, and where."""
 
     code: str
     message: str
@@ -75,7 +75,7 @@ class Finding:
 
 
 def check(update: CountUpdate, contest: ContestDefined) -> tuple[Finding, ...]:
-    """Every rule a single update breaks, in the order of their codes. Pure; the chain (F4xx) is the fold's."""
+    """List every rule that a single update breaks, in the order of their codes. The fold checks the chain (F4xx)."""
     findings: list[Finding] = []
     if update.sub_units is not None:
         findings.extend(_sub_units(update.sub_units))
@@ -145,7 +145,8 @@ def _settled(update: CountUpdate) -> Iterator[Finding]:
     ):
         yield Finding(
             "F110",
-            f"{update.unit} is annulled, but states {counts.votes} and {counts.invalid_votes} invalid of {counts.ballots_cast} cast",
+            f"{update.unit} is annulled, but states {counts.votes} and {counts.invalid_votes} invalid "
+            f"of {counts.ballots_cast} cast",
         )
 
 
@@ -162,9 +163,9 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
         if area is None or area.type is not unit.type:
             yield Finding("F303", f"the contest defines no {unit.type} {unit.id}")
         elif contest.area_paths[unit.id][:-1] != unit.area_path:
+            expected = "/".join(contest.area_paths[unit.id][:-1])
             yield Finding(
-                "F302",
-                f"area path {'/'.join(unit.area_path)} of {update.unit} is not the contest's {'/'.join(contest.area_paths[unit.id][:-1])}",
+                "F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is not the contest's {expected}"
             )
     elif not unit.area_path or contest.area_paths.get(unit.area_path[-1]) != unit.area_path:
         yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is unknown to the contest")

@@ -1,4 +1,4 @@
-"""The topics, the settings each must have, and why. Data only: services create and check them."""
+"""The topics and their settings, with the reasons. Data only: services create and check them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic and its contract. `required` is refused when different; `initial` is only set at creation."""
+    """A topic and its settings. Other `required` settings are refused; `initial` is only set at creation."""
 
     name: str
     required: Mapping[str, str] = field(default_factory=dict)
@@ -14,28 +14,28 @@ class Topic:
 
 
 _FOREVER = {
-    "cleanup.policy": "delete",  # compaction would eat history
+    "cleanup.policy": "delete",  # compaction would delete history
     "retention.ms": "-1",
     "retention.bytes": "-1",
-    "message.timestamp.type": "LogAppendTime",  # recorded_at is the broker's word, not the producer's
+    "message.timestamp.type": "LogAppendTime",  # recorded_at is the broker's time, not the producer's
 }
 
 EVENTS = Topic("results.events", required=_FOREVER, initial={"max.message.bytes": "8388608"})
-"""The log: one total order per contest, for good. The offset is a contest's version number."""
+"""The log: one total order per contest, kept forever. The offset is a contest's version number."""
 
 REJECTED = Topic("results.rejected", required=_FOREVER, initial={"max.message.bytes": "8388608"})
-"""What could not be published, with its original bytes and the reason in headers."""
+"""Rejected input, with its original bytes and the reason in headers."""
 
 FEED_STATUS = Topic("results.feed-status", required=_FOREVER)
-"""Heartbeats. Kept for good, though the design has them short-lived: ingest tells a repetition from a change by them, also
-when a document is read again after a month, and they are few."""
+"""Heartbeats. Kept forever, although the design has them short-lived: with them ingest distinguishes a repetition from
+a change, also when a document is read again after a month. They are few."""
 
 TOPICS = (EVENTS, REJECTED, FEED_STATUS)
 
 
 @dataclass(frozen=True, slots=True)
 class TopicNames:
-    """The names in use: the contract's own, unless a rehearsal or a test puts a prefix before them."""
+    """The names of the topics, with the prefix of a rehearsal or a test."""
 
     prefix: str = ""
 

@@ -1,6 +1,6 @@
-"""Words shared by the models: the enumerations of the contract and the instant they are timed by.
+"""Types shared by the models: the enumerations of the contract, and `Instant`.
 
-Names follow NIST SP 1500-100 and the AP's feed; ONPE's own words stand beside each.
+Names follow NIST SP 1500-100 and the AP's feed; ONPE's own word is in the comment.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class Frozen(BaseModel):
-    """Root of every contract model: immutable, strict about types, closed to unknown fields."""
+    """Root of every contract model: immutable, strict about types, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -29,7 +29,7 @@ class ReportingUnitType(StrEnum):
 
 
 class UpdateKind(StrEnum):
-    """What an update does to the unit's earlier statement."""
+    """The effect of an update on the unit's earlier statement."""
 
     REPORTED = "REPORTED"
     CORRECTED = "CORRECTED"
@@ -37,15 +37,15 @@ class UpdateKind(StrEnum):
 
 
 class CorrectionBasis(StrEnum):
-    """How we know that an update corrects."""
+    """The evidence that an update is a correction."""
 
     SOURCE_DECLARED = "SOURCE_DECLARED"
-    INFERRED = "INFERRED"  # a figure that only grows in a count fell
+    INFERRED = "INFERRED"  # a figure fell that only grows in a count
     OPERATOR = "OPERATOR"
 
 
 class CountStatus(StrEnum):
-    """Where a unit stands in the count. Only COUNTED adds votes; ANNULLED adds its ballots to the null votes."""
+    """A unit's status in the count. Only COUNTED adds votes; ANNULLED adds its ballots to the null votes."""
 
     PENDING = "PENDING"  # pendiente, por procesar
     IN_PROCESS = "IN_PROCESS"  # en digitación: being typed in
@@ -57,7 +57,7 @@ class CountStatus(StrEnum):
 
 
 class ReviewReason(StrEnum):
-    """Why a sheet went to the electoral jury."""
+    """The reason why a sheet went to the electoral jury."""
 
     CHALLENGED_VOTES = "CHALLENGED_VOTES"  # votos impugnados
     MATERIAL_ERROR = "MATERIAL_ERROR"  # error material: the sheet's sums do not add up
@@ -79,14 +79,14 @@ class ResultStage(StrEnum):
 
 
 AREA_TYPES = frozenset({"country", "state", "county", "municipality"})
-"""Reporting unit types that are areas themselves, so that an official statement may exist beside a computed total."""
+"""Reporting unit types that are areas, so that an official statement can exist besides a computed total."""
 
 SHEET_TYPES = frozenset({ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE})
-"""Units that are counted as one tally sheet each; the others are areas that contain sheets."""
+"""Types of units with one tally sheet each; the others are areas that contain sheets."""
 
 
 def adding(unit_type: ReportingUnitType) -> frozenset[CountStatus]:
-    """The states in which a unit's votes count. An area whose count is in process states those of its counted sheets."""
+    """Return the statuses in which a unit's votes count. An area in process states the votes of its counted sheets."""
     return _ADDING_OF_SHEETS if unit_type in SHEET_TYPES else _ADDING_OF_AREAS
 
 
@@ -98,7 +98,7 @@ def _utc_milliseconds(value: datetime) -> datetime:
     if value.microsecond % 1000:
         raise ValueError("finer than a millisecond, which the wire cannot carry")
     if not 1 < value.year < 9999:
-        raise ValueError("at the edge of what has a time in every zone")
+        raise ValueError("outside the years 2 to 9998")
     return value.astimezone(UTC)
 
 
@@ -106,10 +106,10 @@ Instant = Annotated[AwareDatetime, AfterValidator(_utc_milliseconds)]
 """A moment in UTC, in whole milliseconds, of the years 2 to 9998. Naive times are refused."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-"""A number of votes, ballots, people or sheets; below 2^53, so that every JSON reader holds it exactly."""
+"""A number of votes, ballots, voters or sheets; below 2^53, so that every JSON reader keeps it exact."""
 
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=10_000)]
-"""Words of the source. No NUL character: PostgreSQL cannot hold one, and a reader would be stopped by it for good."""
+"""Text of the source. No NUL character: PostgreSQL cannot store one, and it would stop the aggregator forever."""
 
 Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+$", max_length=200)]
 """An id as the authority writes it: a string, never empty, without control characters."""
@@ -120,7 +120,7 @@ Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=200)]
 
 @lru_cache(maxsize=4096)
 def rfc3339(value: datetime) -> str:
-    """`2021-06-08T00:23:00.000Z`: the one way this project writes an instant. Remembered: tens of thousands share one."""
+    """Format an instant as `2021-06-08T00:23:00.000Z`, the only form. Cached: thousands of events share a time."""
     return (
         value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
         + "."
@@ -129,14 +129,14 @@ def rfc3339(value: datetime) -> str:
 
 
 def to_milliseconds(value: datetime) -> int:
-    """Milliseconds since 1970-01-01T00:00Z, exactly (no floating point)."""
+    """Convert to milliseconds since 1970-01-01T00:00Z, exactly (no floating point)."""
     delta = value - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
 @lru_cache(maxsize=4096, typed=True)
 def from_milliseconds(value: Any) -> datetime:
-    """The inverse of `to_milliseconds`. Raises ValueError for anything but an int in range. Remembered, as above."""
+    """Convert back from `to_milliseconds`. Raises ValueError for anything but an int in range. Cached, as above."""
     if type(value) is not int:
         raise ValueError(f"{value!r} is not a number of milliseconds")
     try:

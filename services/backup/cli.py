@@ -67,13 +67,13 @@ def mirror_command(
     """
     from backup import mirror
     from backup.metrics import Metrics
-    from runtime.health import new_registry, serving
+    from runtime.health import new_registry, serve_health
     from schemas.topics import TOPICS
 
     settings, stop = _settings(flags), stopping()
     kafka, topics = settings.kafka, list(zip(_topics(settings), TOPICS, strict=True))
     metrics = Metrics(registry := new_registry("backup"))
-    with serving(settings.http, registry, metrics.pulse, metrics.not_ready, stop):
+    with serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop):
         manifests = mirror.run(
             kafka, folder, topics, stop, _say,
             follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from backup.listener import Listener
-from runtime.health import Pulse
+from runtime.health import Liveness
 
 PARTS = ("kafka", "folder")
 
@@ -18,7 +18,7 @@ class Metrics(Listener):
     """Labels are bounded: `topic` and `partition` by what the operator made."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.pulse = Pulse()
+        self.liveness = Liveness()
         self._is_whole = False
         self._lost: set[str] = set()
         self._next_offsets: dict[tuple[str, int], int] = {}
@@ -76,7 +76,7 @@ class Metrics(Listener):
 
     def lost(self, part: str, reason: str) -> None:
         """Hinders the work; the first of a row of failures is a connection lost."""
-        self.pulse.hinder(reason)
+        self.liveness.record_problem(reason)
         if part not in self._lost:
             self._lost.add(part)
             self._reconnections.labels(part).inc()
@@ -93,4 +93,4 @@ class Metrics(Listener):
         for part in self._lost:
             self._up.labels(part).set(1)
         self._lost.clear()
-        self.pulse.beat()
+        self.liveness.record_progress()

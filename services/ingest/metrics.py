@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.feeds.statement import Rejection
 from ingest.listener import Listener
-from runtime.health import Pulse
+from runtime.health import Liveness
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.feed_status import FeedStatus
@@ -23,7 +23,7 @@ class Metrics(Listener):
     """Count a run's facts. Labels are bounded: `contest` by what is loaded, `kind` and `code` by the contract."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.pulse = Pulse()
+        self.liveness = Liveness()
         self._looked = self._lost = False
         self._pending_documents = 0
         self._latest: dict[tuple[Gauge, str], datetime] = {}
@@ -80,25 +80,25 @@ class Metrics(Listener):
         self._later(self._reported, event.contest_id, event.reported_at)
 
     def waiting(self, reason: str) -> None:
-        """Hinder the pulse; the first of several failures in a row counts as a lost connection."""
-        self.pulse.hinder(reason)
+        """Record a problem; the first of several failures in a row counts as a lost connection."""
+        self.liveness.record_problem(reason)
         self._log_up.set(0)
         if not self._lost:
             self._lost = True
             self._reconnections.labels("kafka").inc()
 
     def advanced(self) -> None:
-        """Beat the pulse."""
-        self.pulse.beat()
+        """Record progress."""
+        self.liveness.record_progress()
         self._log_up.set(1)
         self._lost = False
 
     def looked(self, fault: str | None) -> None:
-        """Count the look; hinder the pulse when the source cannot be read."""
+        """Count the look; record a problem when the source cannot be read."""
         self._looks.labels("ok" if fault is None else "failed").inc()
         self._source_up.set(fault is None)
         if fault is not None:
-            self.pulse.hinder(fault)
+            self.liveness.record_problem(fault)
             return
         self._fetch.set(time.time())
 
@@ -108,7 +108,7 @@ class Metrics(Listener):
         self._pending.set(documents)
 
     def awaited(self, tables: int) -> None:
-        """Set the number of missing tables. It does not hinder the pulse: the office has not published them."""
+        """Set the number of missing tables. That is no problem of ours: the office has not published them."""
         self._awaited.set(tables)
 
     def fetched(self) -> None:

@@ -1,1 +1,1 @@
-"""The read side: what the tables say, as a library and as the command `escrutinio`. Never Kafka."""
+"""The read side: answers from the tables, as a library and as the command `escrutinio`. It never uses Kafka."""

@@ -1,7 +1,7 @@
-"""What changed, update by update, and why (pure).
+"""Describe what changed, update by update, and why (pure).
 
-A change is read off the recorded effect of an update, never guessed from two totals. The one thing inferred is marked
-as such: that a sheet which left the counted ones and a sheet which came to the jury in the same update are the same.
+A change is the recorded effect of an update, never guessed from two totals. One thing is inferred, and marked so: that
+the sheet which ceased to be counted and the sheet which went to the jury in the same update are the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Change(Frozen):
 
 
 class Move(Frozen):
-    """How many units went from one status to another."""
+    """The number of units that went from one status to another."""
 
     before: str
     after: str
@@ -71,7 +71,7 @@ class Move(Frozen):
 
 
 class SnapshotChange(Frozen):
-    """What one publication changed among the units of an area."""
+    """The changes of one publication among the units of an area."""
 
     snapshot_id: str
     uri: str
@@ -90,18 +90,18 @@ def changes(
     rows: Sequence[tuple[int, CountUpdate, dict[str, int]]],
     findings: Mapping[int, Sequence[str]],
 ) -> list[Change]:
-    """Each of a unit's updates (offset, update, recorded change), in the order of its sequence."""
-    told = []
+    """Describe each of a unit's updates (offset, update, recorded change), in the order of its sequence."""
+    described = []
     before: CountUpdate | None = None
     for offset, update, change in rows:
         late = before is not None and update.stated_at < before.stated_at
         if late:
-            sentences = ["arrived after a later statement: takes its place in history, changes nothing"]
+            sentences = ["arrived after a later statement: kept in the history, changes nothing"]
         else:
             sentences = _status(before, update) + sentences_of(contest, change)
             if not change and before is not None:
                 sentences.append("nothing that counts changed")
-        told.append(
+        described.append(
             Change(
                 offset=offset,
                 event_id=update.event_id,
@@ -122,11 +122,11 @@ def changes(
             )
         )
         before = before if late else update
-    return told
+    return described
 
 
 def snapshot_changes(contest: ContestDefined, rows: Sequence[Mapping[str, Any]]) -> list[SnapshotChange]:
-    """Publications, as `views.snapshots` gives them."""
+    """Describe publications, from the rows of `Reader.snapshots`."""
     return [
         SnapshotChange(
             snapshot_id=row["snapshot_id"],
@@ -145,39 +145,33 @@ def snapshot_changes(contest: ContestDefined, rows: Sequence[Mapping[str, Any]])
 
 
 def sentences_of(contest: ContestDefined, change: Mapping[str, int]) -> list[str]:
-    """A change in words: votes by party, ballots, sheets, and why sheets moved."""
+    """Describe a change in words: votes by party, ballots, sheets, and reasons for review."""
     return changed_words({s.selection_id: s.party for s in contest.selections}, change)
 
 
 def changed_words(parties: Mapping[str, str], change: Mapping[str, int]) -> list[str]:
-    """As `sentences_of`, where only the selections' parties are known, in the order of the ballot."""
+    """Describe a change as `sentences_of`, when only the selections' parties are known, in ballot order."""
     votes = [f"{party} {signed(change[f'votes.{s}'])}" for s, party in parties.items() if change.get(f"votes.{s}")]
     ballots = [f"{word} {signed(change[name])}" for name, word in _FIGURES if change.get(name)]
     sheets = [f"{word} {signed(change[name])}" for name, word in _SHEETS if change.get(name)]
     reasons = [
         f"{w} {signed(change[f'under_review.{r}'])}" for r, w in _WORDS.items() if change.get(f"under_review.{r}")
     ]
-    told = []
-    if votes:
-        told.append("votes: " + ", ".join(votes))
-    if ballots:
-        told.append("ballots: " + ", ".join(ballots))
-    if sheets:
-        told.append("sheets: " + ", ".join(sheets))
-    if reasons:
-        told.append("JEE, by reason: " + ", ".join(reasons))
-    if story := _story(change):
-        told.append(story)
-    return told
+    parts = (("votes", votes), ("ballots", ballots), ("sheets", sheets), ("JEE, by reason", reasons))
+    sentences = [f"{name}: {', '.join(figures)}" for name, figures in parts if figures]
+    if inferred := _sheets_to_the_jury(change):
+        sentences.append(inferred)
+    return sentences
 
 
-def _story(change: Mapping[str, int]) -> str | None:
-    """The commonest reason for a fall: counted sheets that went back to the electoral jury."""
+def _sheets_to_the_jury(change: Mapping[str, int]) -> str | None:
+    """Describe the most common reason for a fall: counted sheets that went back to the electoral jury."""
     back = -change.get("counted", 0)
     if back > 0 and change.get("under_review") == back and not change.get("processed"):
         why = [w for r, w in _WORDS.items() if change.get(f"under_review.{r}", 0) > 0]
         sheets = "1 counted sheet became" if back == 1 else f"{back} counted sheets became"
-        return f"inferred: {sheets} observed and went to the electoral jury (JEE) for {', '.join(why) or 'no stated reason'}"
+        reasons = ", ".join(why) or "no stated reason"
+        return f"inferred: {sheets} observed and went to the electoral jury (JEE) for {reasons}"
     return None
 
 
@@ -188,10 +182,10 @@ def _status(before: CountUpdate | None, update: CountUpdate) -> list[str]:
     if before is None:
         return [f"first stated: {now}"]
     was = _status_words(before)
-    told = [] if was == now else [f"{was} → {now}"]
+    sentences = [] if was == now else [f"{was} → {now}"]
     if before.result_stage is not update.result_stage:
-        told.append(f"result stage {before.result_stage} → {update.result_stage}")
-    return told
+        sentences.append(f"result stage {before.result_stage} → {update.result_stage}")
+    return sentences
 
 
 def _status_words(update: CountUpdate) -> str:
@@ -202,5 +196,5 @@ def _status_words(update: CountUpdate) -> str:
 
 
 def signed(number: int) -> str:
-    """`+1,234`, `−90`: with a true minus sign."""
+    """Format a number with its sign: `+1,234`, `−90`."""
     return f"{number:+,}".replace("-", "−")

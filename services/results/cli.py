@@ -1,6 +1,6 @@
-"""`escrutinio`: what people ask day by day, read off the tables.
+"""`escrutinio`: answers about the count, read from the tables.
 
-A command's modules are imported when it runs, so that a help text costs no more than itself.
+A command imports its modules when it runs, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def _reader(reader_url: str | None, projection: Projection) -> Reader:
     "--at-time",
     callback=options.at_instant,
     metavar="TIME",
-    help="As of what was recorded by then (the broker's time).",
+    help="As of this time of the log (the broker's time).",
 )
 @click.option(
     "--at-reported",
     callback=options.at_instant,
     metavar="TIME",
-    help="As of what the office had stated by then (its own time).",
+    help="As of this official time (the office's own).",
 )
 @reader_option
 @options.schema
@@ -74,21 +74,24 @@ def show(
 ) -> None:
     """Show the count of a contest, or of one of its areas: now, or as of any moment.
 
-    Two axes together: what was known at --at-time about the count of --at-reported.
+    Both together: what was known at --at-time about the count of --at-reported.
 
     \b
     Examples: escrutinio show pe-2021-president-runoff 010101
               escrutinio show pe-2021-president-runoff --at-reported 2021-06-08T00:23Z
     """
     from results import render
-    from results.as_of import Past
     from results.moment import NOW, Moment
 
     moment = Moment(at_offset, at_time, at_reported)
     with _reader(reader_url, projection) as reader:
-        now = moment == NOW
-        found = reader.count(contest_id, area_id) if now else Past(reader, contest_id, moment).count(area_id)
-    found = options.of_moment(found, moment)
+        if moment == NOW:
+            found = reader.count(contest_id, area_id)
+        else:
+            from results.as_of import ContestAsOf
+
+            found = ContestAsOf(reader, contest_id, moment).count(area_id)
+    found = options.with_moment(found, moment)
     answer(as_json, lambda: found.model_dump(mode="json"), lambda: render.show(found))
 
 
@@ -103,8 +106,8 @@ def explain(
 ) -> None:
     """Explain what changed, update by update.
 
-    For an area: each of the office's statements about it, and what each publication changed among its tally sheets.
-    For one sheet: its whole history.
+    For an area: each of the office's statements about it, and the changes of each publication among its tally sheets.
+    For a sheet: its whole history.
 
     \b
     Examples: escrutinio explain pe-2021-president-runoff
@@ -141,11 +144,11 @@ def diff(
 
     \b
     A moment is
-      now                             all that is known
+      now                             everything known
       41, offset:41                   up to this offset of the log
-      2021-06-08T00:23Z, reported:…   what the office had stated by then (its own time)
-      recorded:2021-06-08T02:40Z      what was on the log by then (the broker's time)
-    and several joined by commas: what was known at the one about the other.
+      2021-06-08T00:23Z, reported:…   up to this official time (the office's own)
+      recorded:2021-06-08T02:40Z      up to this time of the log (the broker's)
+    or several joined by commas: what was known at one about the count of the other.
 
     \b
     Examples: escrutinio diff pe-2021-president-runoff 2021-06-08T04:18Z 2021-06-08T05:19Z
@@ -164,7 +167,7 @@ def _interval(_context: click.Context, parameter: click.Parameter, value: str | 
         return None
     found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", value)
     if found is None:
-        raise click.BadParameter(f"{value!r} is not a length of time such as 90s, 10m, 1h or 1d", param=parameter)
+        raise click.BadParameter(f"{value!r} is not an interval such as 90s, 10m, 1h or 1d", param=parameter)
     return int(found[1]) * {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}.get(
         found[2], timedelta(days=1)
     )
@@ -176,10 +179,10 @@ def _interval(_context: click.Context, parameter: click.Parameter, value: str | 
 @click.option(
     "--every",
     callback=_interval,
-    metavar="LENGTH",
-    help="One point for each such interval, its last: 90s, 10m, 1h. Default: every official time.",
+    metavar="INTERVAL",
+    help="Show only the last point of each interval: 90s, 10m, 1h. Default: every official time.",
 )
-@click.option("--limit", type=click.IntRange(1), default=500, help="Exit 2 beyond so many points.")
+@click.option("--limit", type=click.IntRange(1), default=500, help="Exit 2 when there are more points.")
 @reader_option
 @options.schema
 @json_option
@@ -194,9 +197,9 @@ def timeline(
 ) -> None:
     """List share, lead and sheets counted over the office's time, and mark where the lead changes.
 
-    Two series. OFFICIAL: the office's statements about the area; of each official time the one that stands. COMPUTED: our
-    sums over what is added up now, as they were published up to each official time. Corrections that came later are
-    not in a point: `show --at-reported` has them. With --every a change of the lead is marked at the end of its interval.
+    Two series. OFFICIAL: the office's statements about the area; for each official time the last one. COMPUTED: our
+    sums over the present counting level, as published up to each official time. Later corrections are not in a point:
+    `show --at-reported` has them. With --every a change of the lead is marked at the end of its interval.
 
     \b
     Example: escrutinio timeline pe-2021-president-runoff --every 1h

@@ -1,7 +1,7 @@
-"""A count as it is told to people: figures, shares, turnout, and what it rests on (pure).
+"""Compute an area's count: figures, shares, turnout, and the basis and event behind them (pure).
 
-Percentages are computed here and nowhere else, from whole numbers, rounded once (half up). The office's own stand
-beside ours where it states them. Every answer says its basis and names the event behind it.
+Percentages are computed from whole numbers and rounded once (half up). The office's own are kept beside ours where it
+states them. Every answer gives its basis and the event behind it.
 """
 
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ from schemas.types import Frozen, Instant, UpdateKind
 
 
 class NothingCounted(EscrutinioError):
-    """Nothing is known of what was asked for."""
+    """Nothing is known about the requested contest, area or moment."""
 
     exit_code = 1
 
 
 class Basis(StrEnum):
-    """Whose sum a count is."""
+    """The source of a count."""
 
     OFFICIAL = "OFFICIAL"  # the office's own statement about the area
     COMPUTED = "COMPUTED"  # our sum of the counting level's units
 
 
 class AsOf(Frozen):
-    """The moment an answer is about. `offset`: the last event of the log that it takes in."""
+    """The moment of an answer. `offset`: the last event of the log in it."""
 
     offset: int
     recorded_at: Instant
@@ -51,14 +51,14 @@ class SelectionCount(Frozen):
 
 
 class Percentage(Frozen):
-    """Ours, to three places, and the office's own where it states one."""
+    """Our percentage, to three places, and the office's own where it states one."""
 
     percent: str | None
     published: str | None
 
 
 class Turnout(Frozen):
-    """Ballots cast over two bases. ONPE's figure is over the first: the roll of counted sheets only."""
+    """Ballots cast over two bases. ONPE's figure uses the first: the roll of counted sheets only."""
 
     registered_voters_counted: int | None
     of_registered_voters_counted: str | None
@@ -75,7 +75,7 @@ class LastUpdate(Frozen):
     stated_at: Instant
 
 
-class Beside(Frozen):
+class Comparison(Frozen):
     """The official statement nearest in time to a computed count. Differences are computed − official."""
 
     event_id: UUID
@@ -114,24 +114,24 @@ class Count(Frozen):
     sub_units_counted: Percentage
     turnout: Turnout
     last_update: LastUpdate
-    official: Beside | None
+    official: Comparison | None
     digest: str | None
-    """Null in an answer about a past moment that was read off the tables: `replay` and `verify` compute it."""
+    """Null for a past moment read from the tables: `replay` and `verify` compute it."""
     moment: str | None = None
-    """What was asked for, where that was not now."""
+    """The requested moment, unless it was now."""
     blocked: str | None = None
-    """Why the contest stands still: a message on the log that cannot be read. Nothing after it is counted."""
+    """Why the contest is blocked: a message on the log that cannot be read. Nothing after it is counted."""
 
 
 def percent(part: int | None, whole: int | None, places: int = 3) -> str | None:
-    """100 · part / whole, rounded half up to `places`; None where either is not stated or the whole is 0."""
+    """Compute 100 · part / whole, rounded half up to `places`; None when either is not stated or the whole is 0."""
     if part is None or not whole:
         return None
     return str((Decimal(100) * part / whole).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
 
 
 def find_area(contest: ContestDefined, area_id: str | None) -> Area:
-    """An area by its id or `type/id`, the outermost when none is given. Raises NothingCounted for an unknown one."""
+    """Find an area by its id or `type/id` (default: the outermost). Raises NothingCounted for an unknown one."""
     if area_id is None:
         return contest.root
     kind, slash, name = area_id.rpartition("/")
@@ -151,7 +151,7 @@ def count(
     as_of: AsOf,
     digest: str | None,
 ) -> Count:
-    """The count of `area`: from its total where one is computed, else from the office's own statement.
+    """Make the count of an area: from its total if there is one, else from the office's own statement.
 
     `official`: accepted statements about the area, in any order. Raises NothingCounted when there is neither.
     """
@@ -165,7 +165,8 @@ def count(
     if statements:
         return _official(contest, area, statements[-1], as_of, digest)
     raise NothingCounted(
-        f"nothing has been stated yet about {area.name} ({area.area_id}); the counting level is {contest.counting_level}"
+        f"nothing has been stated yet about {area.name} ({area.area_id}); "
+        f"the counting level is {contest.counting_level}"
     )
 
 
@@ -219,11 +220,11 @@ def _computed(
         voters=(named["registered_voters_counted"], named["registered_voters"]),
         published={},
         last=LastUpdate(event_id=total.last_event_id, offset=total.last_offset, stated_at=total.stated_at),
-        official=_beside(layout, total.vector, total.stated_at, statements),
+        official=_comparison(layout, total.vector, total.stated_at, statements),
     )
 
 
-def _beside(layout: Layout, vector: Vector, at: datetime, statements: list[Recorded]) -> Beside | None:
+def _comparison(layout: Layout, vector: Vector, at: datetime, statements: list[Recorded]) -> Comparison | None:
     retracted = {
         u.correction.replaces_event_id
         for r in statements
@@ -237,7 +238,7 @@ def _beside(layout: Layout, vector: Vector, at: datetime, statements: list[Recor
     nearest = min(standing, key=lambda r: (abs(r.update.stated_at - at), -r.update.sequence))
     update = nearest.update
     stated = _stated(update)
-    return Beside(
+    return Comparison(
         event_id=update.event_id,
         offset=nearest.offset,
         reported_at=update.reported_at,
@@ -248,7 +249,7 @@ def _beside(layout: Layout, vector: Vector, at: datetime, statements: list[Recor
 
 
 def _stated(update: CountUpdate) -> dict[str, int]:
-    """What a statement really states, by slot name: only that can be compared."""
+    """Return the figures that a statement states, by slot name: only these can be compared."""
     stated: dict[str, int | None] = {}
     if update.counts is not None:
         stated |= {name: getattr(update.counts, name) for name in (*BALLOTS, "registered_voters_counted")}
@@ -273,7 +274,7 @@ def _answer(
     voters: tuple[int | None, int | None],
     published: dict[str, object],
     last: LastUpdate,
-    official: Beside | None,
+    official: Comparison | None,
 ) -> Count:
     valid, cast = figures["valid_votes"], figures["ballots_cast"]
     if valid is None and None not in votes.values():

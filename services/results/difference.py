@@ -1,9 +1,9 @@
-"""What changed between two moments of a contest, and the events behind it (pure).
+"""Compare two moments of a contest, and find the events behind the difference (pure).
 
-The figures are the difference of two counts. The events behind them are the accepted updates that belong to one of the two
-moments and not to the other. Of each unit they are told as if its updates were first taken back, last first, to those
-that belong to both, and then made in the order of the log: so the changes that are told add up to the difference,
-whichever axes the moments are on. Where nothing came late that is what each update changed when it came.
+The figures are the difference of two counts. The events behind them are the accepted updates that belong to only one of
+the moments. For each unit, the updates of the first moment only are taken back, last first, until those remain that
+belong to both; then the updates of the second moment only are applied, in the order of the log. So the changes add up
+to the difference on every axis. Without late statements, each change is the update's recorded change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from schemas.types import Frozen, Instant
 
 
 class Figure(Frozen):
-    """A figure at both moments; null where it is not stated. The change is after − before, null unless both are stated."""
+    """A figure at both moments; null when not stated. The change is after − before, null unless both are stated."""
 
     before: int | None
     after: int | None
@@ -25,7 +25,7 @@ class Figure(Frozen):
 
     @property
     def is_changed(self) -> bool:
-        """Whether it differs. Not stated differs from 0."""
+        """Say whether it differs. Not stated differs from 0."""
         return self.before != self.after
 
 
@@ -39,16 +39,16 @@ class SelectionDifference(Frozen):
 
 
 class AreaDifference(Frozen):
-    """One area at both moments: every selection, and of the other figures those that differ, by the event's names."""
+    """One area at both moments: every selection, and the other figures that differ, by the event's names."""
 
     area_id: str
     area_name: str
     area_type: str
     basis_before: Basis | None
-    """Null where nothing was counted."""
+    """Null when nothing was counted."""
     basis_after: Basis | None
     is_comparable: bool
-    """Whether the figures of both moments are of one kind: the office's own, or sums over one type of units."""
+    """True when both moments' figures are the office's own, or both are sums over the same type of units."""
     selections: tuple[SelectionDifference, ...]
     lead: Figure
     leader_before: str | None
@@ -59,14 +59,14 @@ class AreaDifference(Frozen):
 
     @property
     def is_changed(self) -> bool:
-        """Whether any figure differs, or what the figures are."""
+        """Say whether any figure differs, or the two are not comparable."""
         figures = (*(s.votes for s in self.selections), self.lead)
         rest = self.counts or self.sub_units or self.under_review_by_reason
         return bool(rest) or not self.is_comparable or any(f.is_changed for f in figures)
 
 
 class UpdateBehind(Frozen):
-    """An update that belongs to one moment only, and what the area asked about gained or lost by it here."""
+    """An update that belongs to one moment only, and its change in the requested area."""
 
     offset: int
     event_id: UUID
@@ -76,22 +76,22 @@ class UpdateBehind(Frozen):
     stated_at: Instant
     reason: str | None
     taken_back: bool
-    """True when it belongs to the first moment only: its change is then the opposite of what it had brought."""
+    """True when it belongs to the first moment only: its change is then the opposite of its effect."""
     change: dict[str, int]
 
 
 class Side(Frozen):
-    """One of the two moments: as it was asked for, what it came down to, and the type of the units added up then."""
+    """One of the two moments: as requested, as found in the tables, and the type of the units added up then."""
 
     moment: str
     as_of: AsOf
     counting_level: str
     blocked: str | None
-    """Why the contest stands still before the moment, if it does: nothing after that is counted."""
+    """The reason why the contest is blocked before the moment, if it is: nothing after that is counted."""
 
 
 class Difference(Frozen):
-    """What changed in an area and in the areas directly within it. Events are in the order of the log."""
+    """The changes in an area and in the areas directly within it. Events are in the order of the log."""
 
     contest_id: str
     contest_name: str
@@ -101,14 +101,14 @@ class Difference(Frozen):
     after: Side
     area: AreaDifference
     children: tuple[AreaDifference, ...]
-    """Those of which anything changed."""
+    """The areas with a change."""
     updates_total: int
-    """How many events are behind the change; `updates` are the first of them."""
+    """The number of events behind the change; `updates` are the first of them."""
     updates: tuple[UpdateBehind, ...]
 
 
 def area_difference(before: Count | None, after: Count | None) -> AreaDifference:
-    """The difference of two counts of an area. None: nothing was counted; one at least is given."""
+    """Compare two counts of an area. None: nothing was counted; at least one is given."""
     some = after or before
     assert some is not None
     named = {s.selection_id: s for count in (before, after) if count is not None for s in count.selections}
@@ -141,21 +141,21 @@ def area_difference(before: Count | None, after: Count | None) -> AreaDifference
 def changes_of(
     layout: Layout, area_id: str, statements: Sequence[Recorded], before: Iterable[int], after: Iterable[int]
 ) -> dict[int, dict[str, int]]:
-    """By offset, what `area_id` gained or lost by each of a unit's statements that belongs to one moment only.
+    """Return, by offset, the change in `area_id` by each of a unit's statements that belongs to one moment only.
 
     `statements`: all accepted ones, in the order of the log; `before`, `after`: the offsets that belong to each moment.
     """
     first, second = set(before), set(after)
     shared = [state for _, state in states_of([r for r in statements if r.offset in first & second], None)]
     common = shared[-1] if shared else None
-    told: dict[int, dict[str, int]] = {}
+    changes: dict[int, dict[str, int]] = {}
     for sign, only in ((-1, first - second), (1, second - first)):
         state = common
         for recorded, changed in states_of([r for r in statements if r.offset in only], common):
             vectors = _contribution(layout, state, area_id), _contribution(layout, changed, area_id)
-            told[recorded.offset] = layout.changes(*vectors[::sign])
+            changes[recorded.offset] = layout.changes(*vectors[::sign])
             state = changed
-    return told
+    return changes
 
 
 def _contribution(layout: Layout, recorded: Recorded | None, area_id: str) -> Vector:
@@ -178,7 +178,7 @@ def _counts(count: Count) -> dict[str, int | None]:
 
 
 def _reasons(count: Count) -> dict[str, int | None]:
-    """A breakdown that is stated says 0 of the reasons it leaves out."""
+    """Return the sheets under review by reason. A stated breakdown means 0 for the reasons that it omits."""
     stated = count.under_review_by_reason
     return {**(dict.fromkeys(REASONS, 0) if stated or count.basis is Basis.COMPUTED else {}), **stated}
 

@@ -1,4 +1,4 @@
-"""Explain an area or a unit: read what was stated about it and what each statement changed."""
+"""Explain an area or a unit: read the statements about it and the change of each."""
 
 from collections import defaultdict
 
@@ -13,32 +13,32 @@ from schemas.types import Frozen, ReportingUnitType
 
 
 class NoSuchUnit(EscrutinioError):
-    """What was named is no reporting unit."""
+    """The name is not that of a reporting unit."""
 
 
 class NotAccepted(Frozen):
-    """An event that changed nothing, and the findings that say why."""
+    """An event that changed nothing, and the findings with the reason."""
 
     offset: int
     findings: tuple[str, ...]
 
 
 class Explanation(Frozen):
-    """All that was stated about an area or a unit, in the order of the log."""
+    """All statements about an area or a unit, in the order of the log."""
 
     contest_id: str
     time_zone: str
     unit: str
     statements: tuple[Change, ...]
     publications: tuple[SnapshotChange, ...]
-    """What each publication changed among an area's tally sheets; none for a single unit."""
+    """The changes of each publication among an area's tally sheets; none for a single unit."""
     not_accepted: tuple[NotAccepted, ...]
 
 
 def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
     """Explain the area or unit of that name, the outermost area when none is given.
 
-    Raises NothingCounted where nothing was stated about it, NoSuchUnit for a type that does not exist.
+    Raises NothingCounted when nothing was stated about it, NoSuchUnit for a type that does not exist.
     """
     contest, _ = reader.contest(contest_id)
     unit, is_area = _unit(contest, name)
@@ -66,12 +66,12 @@ def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
 
 
 def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:
-    """Find an area by its id, or a unit as `type/id`; an id that is no area is a tally sheet's. Also: whether it is an area."""
+    """Find an area by its id, or a unit by `type/id`; any other id is a tally sheet's. Also return if it is an area."""
     if name is None or name in contest.areas_by_id:
         return area_key(find_area(contest, name)), True
     kind, slash, unit_id = name.partition("/")
     if not slash:
         return UnitKey(ReportingUnitType.PRECINCT.value, name), False
     if kind not in set(ReportingUnitType):
-        raise NoSuchUnit(f"{kind!r} is no reporting unit type; one of {', '.join(ReportingUnitType)}")
+        raise NoSuchUnit(f"{kind!r} is not a reporting unit type; use one of {', '.join(ReportingUnitType)}")
     return UnitKey(kind, unit_id), unit_id in contest.areas_by_id and contest.areas_by_id[unit_id].type == kind

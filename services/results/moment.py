@@ -1,12 +1,12 @@
-"""Which state of a contest is meant: a point on one or more axes (pure).
+"""A moment of a contest: a point on one or more axes (pure).
 
-- `offset`, the place on the log: what this system knew. Exact, and the same for everybody who has the log.
-- `recorded_at`, the broker's time of an event: what this system knew *then*. It comes down to an offset: the last event before
-  the first one that was recorded later.
-- `stated_at`, the office's own time of a statement (where it states none, when it was fetched): what the count *was* then,
-  by all that is known, later corrections of that time included.
+- `offset`, the position on the log: what this system knew. Exact, and the same for every copy of the log.
+- `recorded_at`, the broker's time of an event: what this system knew *then*. It stands for an offset: that of the last
+  event before the first one that was recorded later.
+- `stated_at`, the official time of a statement (if it has none, when it was observed): what the count *was* then, as
+  known now, with later corrections of that time.
 
-Two together are bitemporal: what was believed at 21:40 (`recorded_at`) about the count of 19:23 (`stated_at`).
+Two together are bitemporal: what was known at 21:40 (`recorded_at`) about the count of 19:23 (`stated_at`).
 """
 
 from collections.abc import Sequence
@@ -20,41 +20,43 @@ from schemas.types import rfc3339
 
 
 class MomentError(EscrutinioError):
-    """Not a moment that can be asked for."""
+    """The text is not a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Inclusive on each axis. An axis that is not given does not limit; all that are given must hold."""
+    """A limit on each axis, inclusive; an axis that is not given does not limit. Events must satisfy all of them."""
 
     offset: int | None = None
     recorded_at: datetime | None = None
     stated_at: datetime | None = None
 
     def passed_by(self, offset: int, recorded_at: datetime) -> bool:
-        """Whether the log from here on is beyond the moment."""
+        """Say whether the log is beyond the moment from this event on."""
         return (self.offset is not None and offset > self.offset) or (
             self.recorded_at is not None and recorded_at > self.recorded_at
         )
 
-    def takes(self, recorded: Recorded) -> bool:
-        """Whether an event before that point belongs to the state asked for."""
+    def includes(self, recorded: Recorded) -> bool:
+        """Say whether an event before that point belongs to the moment."""
         if self.stated_at is None:
             return True
         event = recorded.event
-        # Selections and areas hold for all times: a sheet of that night may belong to an area defined later.
+        # Selections and areas are valid for all times: a sheet of that night may belong to an area defined later.
         return isinstance(event, ContestDefined) or event.stated_at <= self.stated_at
 
-    def held(self, definitions: Sequence[Recorded]) -> Recorded:
-        """The definition by which was counted, of the accepted ones up to the moment: the last; by the office's time the last
-        that was in effect, or the first where none was yet."""
+    def definition_in_force(self, definitions: Sequence[Recorded]) -> Recorded:
+        """Return the definition in force, of the accepted ones up to the moment.
+
+        It is the last one; by official time the last one in effect by then, or the first when none was yet.
+        """
         if self.stated_at is None:
             return definitions[-1]
         return [definitions[0], *(d for d in definitions[1:] if d.definition.effective_at <= self.stated_at)][-1]
 
     @classmethod
     def parse(cls, text: str) -> "Moment":
-        """`now`; `41` or `offset:41`; `2021-06-08T00:23Z` or `reported:…`; `recorded:…`; several, joined by commas.
+        """Parse `now`; `41` or `offset:41`; `2021-06-08T00:23Z` or `reported:…`; `recorded:…`; or several with commas.
 
         Raises MomentError for anything else.
         """
@@ -73,20 +75,20 @@ class Moment:
         return cls(**moment)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        told = [
+        axes = [
             *([f"offset {self.offset}"] if self.offset is not None else []),
             *([f"recorded by {rfc3339(self.recorded_at)}"] if self.recorded_at is not None else []),
             *([f"stated by {rfc3339(self.stated_at)}"] if self.stated_at is not None else []),
         ]
-        return ", ".join(told) or "now"
+        return ", ".join(axes) or "now"
 
 
 NOW = Moment()
 _AXES = {"offset": "offset", "recorded": "recorded_at", "reported": "stated_at"}
 
 
-def instant(text: str, is_what: str = "no") -> datetime:
-    """A time with its zone. Raises MomentError, saying what is expected; `is_what` where more than a time would do."""
+def instant(text: str, is_what: str = "not an") -> datetime:
+    """Parse a time with its zone. Raises MomentError; `is_what` is in its message when an offset is accepted too."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Flags of the commands that read a projection's tables, for `escrutinio` and for what `escrutinio-aggregator` answers."""
+"""Flags of the commands that read a projection's tables, for `escrutinio` and `escrutinio-aggregator`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def at_instant(_context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Read a time with its zone."""
+    """Parse a time with its zone."""
     from results.moment import MomentError, instant
 
     if value is None:
@@ -27,7 +27,7 @@ def at_instant(_context: click.Context, parameter: click.Parameter, value: str |
 
 
 def moment(_context: click.Context, parameter: click.Parameter, value: str) -> Moment:
-    """Read a moment."""
+    """Parse a moment."""
     from results.moment import Moment, MomentError
 
     try:
@@ -37,7 +37,7 @@ def moment(_context: click.Context, parameter: click.Parameter, value: str) -> M
 
 
 def projection(_context: click.Context, parameter: click.Parameter, name: str | None) -> Projection:
-    """Read the name of a projection; the live one where none is given."""
+    """Parse the name of a projection; the live one when none is given."""
     from results.projection import Projection, ProjectionError
 
     try:
@@ -55,8 +55,8 @@ schema = click.option(
 )
 
 
-def of_moment(answer: Count, asked: Moment) -> Count:
-    """Add to an answer what was asked for, where that was not now."""
+def with_moment(answer: Count, asked: Moment) -> Count:
+    """Add the requested moment to an answer, unless it was now."""
     from results.moment import NOW
 
     return answer if asked == NOW else answer.model_copy(update={"moment": str(asked)})

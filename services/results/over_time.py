@@ -1,12 +1,12 @@
-"""A contest at more than one moment, read off the tables: what changed between two, and how the count went over time.
+"""Read a contest at several moments from the tables: the difference of two, and the count over time.
 
-Reads only, through `past`; what is made of it is in `difference` and `timeline`.
+Reads only, through `as_of`; `difference` and `timeline` make the answers.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from results.as_of import Past
+from results.as_of import ContestAsOf
 from results.count import Basis, Count, NothingCounted, count, find_area
 from results.difference import Difference, Side, UpdateBehind, area_difference, changes_of
 from results.moment import NOW, Moment
@@ -20,22 +20,22 @@ _BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def between(
-    views: Reader, contest_id: str, first: Moment, second: Moment, area_id: str | None, limit: int
+    reader: Reader, contest_id: str, first: Moment, second: Moment, area_id: str | None, limit: int
 ) -> Difference:
-    """What changed in an area and in those directly within it, and the first `limit` events behind it.
+    """Compare two moments of an area and the areas directly within it, with the first `limit` events behind the change.
 
-    Raises NothingCounted where the contest was not there yet at either moment, or nothing of the area at both.
+    Raises NothingCounted when the contest was not defined at one of them, or nothing was stated about the area at both.
     """
-    before, after = Past(views, contest_id, first), Past(views, contest_id, second)
+    before, after = ContestAsOf(reader, contest_id, first), ContestAsOf(reader, contest_id, second)
     contest = max((before.contest, after.contest), key=lambda c: c.revision)
     area = find_area(contest, area_id)
     children = sorted(a.area_id for a in contest.areas if a.parent_id == area.area_id)
-    was, now = (past.counts([area.area_id, *children]) for past in (before, after))
+    was, now = (state.counts([area.area_id, *children]) for state in (before, after))
     if area.area_id not in was and area.area_id not in now:
         raise NothingCounted(f"nothing had been stated about {area.name} ({area.area_id}) at either moment")
-    told = [area_difference(was.get(a), now.get(a)) for a in children if a in was or a in now]
-    kinds = {_summed(past, area, counts.get(area.area_id)) for past, counts in ((before, was), (after, now))}
-    updates, total = _updates_between(views, before, after, area, sorted(kinds), limit)
+    differences = [area_difference(was.get(a), now.get(a)) for a in children if a in was or a in now]
+    unit_types = {_summed(state, area, counts.get(area.area_id)) for state, counts in ((before, was), (after, now))}
+    updates, total = _updates_between(reader, before, after, area, sorted(unit_types), limit)
     return Difference(
         contest_id=contest_id,
         contest_name=contest.name,
@@ -44,32 +44,30 @@ def between(
         before=Side(moment=str(first), as_of=before.as_of, counting_level=before.level, blocked=before.blocked),
         after=Side(moment=str(second), as_of=after.as_of, counting_level=after.level, blocked=after.blocked),
         area=area_difference(was.get(area.area_id), now.get(area.area_id)),
-        children=tuple(a for a in told if a.is_changed),
+        children=tuple(a for a in differences if a.is_changed),
         updates_total=total,
         updates=updates,
     )
 
 
-def _summed(past: Past, area: Area, counted: Count | None) -> str:
-    """The type of the units whose updates made a count."""
-    return area.type.value if counted is not None and counted.basis is Basis.OFFICIAL else past.level
+def _summed(state: ContestAsOf, area: Area, counted: Count | None) -> str:
+    """Return the type of the units whose updates make a count."""
+    return area.type.value if counted is not None and counted.basis is Basis.OFFICIAL else state.level
 
 
 def _updates_between(
-    views: Reader, before: Past, after: Past, area: Area, unit_types: list[str], limit: int
+    reader: Reader, before: ContestAsOf, after: ContestAsOf, area: Area, unit_types: list[str], limit: int
 ) -> tuple[tuple[UpdateBehind, ...], int]:
-    """The updates that belong to one moment only, as many as were asked for, and how many there are."""
-    offsets, stated_at = (
-        (before.to_offset, after.to_offset),
-        (before.moment.stated_at, after.moment.stated_at),
-    )
-    rows = views.updates_between(before.contest.contest_id, unit_types, area.area_id, offsets, stated_at, limit)
-    known = max(before, after, key=lambda past: past.to_offset)
+    """Read the first `limit` updates that belong to one moment only. Also returns their total number."""
+    offsets = (before.to_offset, after.to_offset)
+    stated_at = (before.moment.stated_at, after.moment.stated_at)
+    rows = reader.updates_between(before.contest.contest_id, unit_types, area.area_id, offsets, stated_at, limit)
+    known = max(before, after, key=lambda state: state.to_offset)
     layout = Layout.of(max((before.contest, after.contest), key=lambda c: c.revision))
     changes: dict[int, dict[str, int]] = {}
     updates = [(row, recorded_of(row)) for row in rows]
     for statements in known.statements(list({r.update.unit: None for _, r in updates})).values():
-        sides = ([r.offset for r in statements if past.holds(r)] for past in (before, after))
+        sides = ([r.offset for r in statements if state.includes(r)] for state in (before, after))
         changes |= changes_of(layout, area.area_id, statements, *sides)
     return tuple(
         UpdateBehind(
@@ -88,26 +86,28 @@ def _updates_between(
     ), (rows[0]["updates_total"] if rows else 0)
 
 
-def over_time(views: Reader, contest_id: str, area_id: str | None, every: timedelta | None, limit: int) -> Timeline:
-    """The course of an area's count up to now; with `every`, one point for each such interval in which there is any.
+def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timedelta | None, limit: int) -> Timeline:
+    """Return an area's count over time up to now; with `every`, the last point of each interval.
 
-    Raises NothingCounted where nothing was stated, TimelineTooLong for more than `limit` points.
+    Raises NothingCounted when nothing was stated, TimelineTooLong for more than `limit` points.
     """
-    past = Past(views, contest_id, NOW)
-    area = find_area(past.contest, area_id)
-    official = official_points(past.contest, area, past.official(area), past.as_of, every)
-    computed = computed_points(_published(past, area, every)) if area.type is not past.contest.counting_level else []
+    state = ContestAsOf(reader, contest_id, NOW)
+    area = find_area(state.contest, area_id)
+    official = official_points(state.contest, area, state.official(area), state.as_of, every)
+    computed = computed_points(_published(state, area, every)) if area.type is not state.contest.counting_level else []
     if not official and not computed:
         raise NothingCounted(f"nothing has been stated yet about {area.name} ({area.area_id})")
-    return timeline(past.contest, area, official, computed, limit, past.blocked)
+    return timeline(state.contest, area, official, computed, limit, state.blocked)
 
 
-def _published(past: Past, area: Area, every: timedelta | None) -> Iterator[Count]:
-    """Our sum of the area as it was published up to each official time: with nothing that was stated later, and nothing
-    that came later. From one time to the next it takes one look at the kept totals, whatever lies between."""
+def _published(state: ContestAsOf, area: Area, every: timedelta | None) -> Iterator[Count]:
+    """Yield our sum of the area as published up to each official time: without later and late statements.
+
+    Each point is one lookup in the kept totals, however many updates are between two points.
+    """
     stated_at: datetime | None = _BEFORE_ALL
     while stated_at is not None:
-        reached = past.reached(past.level, [area.area_id], stated_at)[area.area_id]
-        if reached.total.last_offset >= 0:
-            yield count(past.contest, area, reached.total, (), past.as_of, None)
-        stated_at = None if reached.later is None else end_of_interval(reached.later, every)
+        up_to = state.totals_up_to(state.level, [area.area_id], stated_at)[area.area_id]
+        if up_to.total.last_offset >= 0:
+            yield count(state.contest, area, up_to.total, (), state.as_of, None)
+        stated_at = None if up_to.next_stated_at is None else end_of_interval(up_to.next_stated_at, every)

@@ -1,7 +1,7 @@
-"""Where a projection lives: a pair of schemas, one of tables and one of views over them (pure).
+"""A projection's schemas: one of tables and one of views over them (pure).
 
-The live projection is `aggregate` and `results`, the names that readers know. Any other has its name behind these two:
-`aggregate_v2` and `results_v2` are being built, or were live before; `aggregate_at_1923` is a replay that was kept.
+The live projection is `aggregate` and `results`, the names that readers use. Any other appends its name to these two:
+`aggregate_v2` and `results_v2` are being built, or were live before; `aggregate_at_1923` is a kept replay.
 """
 
 import re
@@ -13,7 +13,7 @@ _NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 
 
 class ProjectionError(EscrutinioError):
-    """There is no such projection, or it is not one that this may be done with."""
+    """The projection does not exist, or does not allow the operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,16 @@ class Projection:
 
     def __post_init__(self) -> None:
         if self.name == "live":
-            raise ProjectionError("the live projection is the one that is meant where none is named")
+            raise ProjectionError("the live projection has no name; leave the name out")
         if self.name is not None and not _NAME.match(self.name):
             raise ProjectionError(
-                f"{self.name!r} is no name for a projection: a small letter, then small letters, digits and _, 40 at most"
+                f"{self.name!r} is not a projection's name: a lower-case letter, then lower-case letters, digits "
+                "and _, 40 at most"
             )
 
     @property
     def is_rebuilt(self) -> bool:
-        """Whether `rebuild` made it, or it was live: then it may be brought up. A kept replay may not."""
+        """Say whether it can become live: `rebuild` made it, or it was live before. A kept replay cannot."""
         return self.name is None or re.fullmatch(r"v\d+", self.name) is not None
 
     @property

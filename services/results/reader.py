@@ -1,4 +1,4 @@
-"""PostgreSQL, as a reader sees it: a door to the views of one projection. Writes nothing."""
+"""Read the views of one projection in PostgreSQL. Writes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -25,11 +25,11 @@ _SQL = named_sql(__package__, "reader")
 
 
 class Reader:
-    """A reader's connection: every answer is taken from one snapshot of the database."""
+    """A reader's connection: all its answers are from one snapshot of the database."""
 
     def __init__(self, url: str, projection: Projection = LIVE) -> None:
         self._definitions: dict[tuple[str, int], Recorded] = {}
-        # what is the best plan depends on the moment asked for
+        # never prepared: the best plan depends on the moment
         self._db = connect(url, prepare_threshold=None)
         try:
             with faults_named():
@@ -50,27 +50,30 @@ class Reader:
         self._db.close()
 
     def contests(self) -> list[str]:
-        """Ids of the contests there are."""
+        """List the ids of all contests."""
         return [row["contest_id"] for row in self._rows("contests")]
 
     def contest(self, contest_id: str) -> tuple[ContestDefined, Mapping[str, Any]]:
-        """A contest's definition in force and its row. Raises NothingCounted for an unknown one."""
+        """Return a contest's definition in force and its row. Raises NothingCounted for an unknown one."""
         row = self.contest_row(contest_id)
         contest = self._definition(contest_id, row["definition_offset"]).definition
-        # A replay by the office's time may have been counted on another level than the latest definition's.
+        # A replay by official time may have another counting level than the latest definition.
         level = ReportingUnitType(row["counting_level"])
         return contest.model_copy(update={"counting_level": level}), row
 
     def contest_row(self, contest_id: str) -> Mapping[str, Any]:
-        """A contest's row alone. Raises NothingCounted for an unknown one."""
+        """Return a contest's row. Raises NothingCounted for an unknown one."""
         rows = self._rows("contest", contest_id=contest_id)
         if not rows or rows[0]["definition_offset"] is None:
-            known = ", ".join(self.contests()) or "none yet"
-            raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
+            raise self._unknown(contest_id)
         return rows[0]
 
+    def _unknown(self, contest_id: str) -> NothingCounted:
+        known = ", ".join(self.contests()) or "none yet"
+        return NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
+
     def count(self, contest_id: str, area_id: str | None) -> Count:
-        """The count of an area now. Raises NothingCounted. That of another moment: `past`."""
+        """Return the count of an area now (`as_of` has other moments). Raises NothingCounted when nothing is known."""
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)
         level, layout = contest.counting_level.value, Layout.of(contest)
@@ -87,51 +90,51 @@ class Reader:
         return answer.model_copy(update={"blocked": _blocked(row)})
 
     def blocked(self, contest_id: str, to_offset: int) -> str | None:
-        """Why nothing after some offset up to `to_offset` is counted, if it is so."""
+        """Return the reason why the contest is blocked at an offset up to `to_offset`, if it is."""
         (row,) = self._rows("contest", contest_id=contest_id)
         return _blocked(row) if row["blocked"] and row["blocked_offset"] <= to_offset else None
 
     def history(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
-        """Rows of a unit's accepted updates, by sequence."""
+        """Return the rows of a unit's accepted updates, by sequence."""
         return self._rows("unit_history", contest_id=contest_id, unit_type=unit.type, unit_id=unit.id)
 
     def findings(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
-        """Findings about a unit's updates, in the order of the log."""
+        """Return the findings about a unit's updates, in the order of the log."""
         return self._rows("findings_of_unit", contest_id=contest_id, unit_type=unit.type, unit_id=unit.id)
 
     def snapshots(self, contest_id: str, area_id: str, level: str) -> list[dict[str, Any]]:
-        """What each publication changed among the units of `level` within an area, in the order of the log."""
+        """Return each publication's changes among the units of `level` in an area, in the order of the log."""
         return self._rows("snapshots_of_area", contest_id=contest_id, area_id=area_id, level=level)
 
     def offset_of(self, contest_id: str, moment: Moment) -> int:
-        """The last offset of a moment that these tables have anything to say of: of a moment that limits neither offset nor
-        log time, the last that is aggregated. Raises NothingCounted for one before the contest or beyond what is aggregated."""
-        rows = self._rows("reach", contest_id=contest_id)
+        """Return the last aggregated offset that belongs to a moment.
+
+        Raises NothingCounted for an unknown contest, and for an offset that is not aggregated yet.
+        """
+        rows = self._rows("next_offset", contest_id=contest_id)
         if not rows:
-            known = ", ".join(self.contests()) or "none yet"
-            raise NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
+            raise self._unknown(contest_id)
         offset = int(rows[0]["next_offset"]) - 1
         if moment.offset is not None:
-            if moment.offset >= rows[0]["next_offset"]:
-                last = rows[0]["next_offset"] - 1
-                raise NothingCounted(f"the tables end at offset {last}; {moment.offset} is not aggregated yet")
-            offset = min(offset, moment.offset)
+            if moment.offset > offset:
+                raise NothingCounted(f"the tables end at offset {offset}; {moment.offset} is not aggregated yet")
+            offset = moment.offset
         if moment.recorded_at is not None:
             later = self._rows("first_recorded_after", contest_id=contest_id, recorded_at=moment.recorded_at)
             offset = min([offset, *(row["log_offset"] - 1 for row in later)])
         return offset
 
     def definitions(self, contest_id: str, to_offset: int) -> list[Recorded]:
-        """The accepted definitions of a contest up to an offset, in the order of the log."""
+        """Return the accepted definitions of a contest up to an offset, in the order of the log."""
         rows = self._rows("accepted_definitions", contest_id=contest_id, to_offset=to_offset)
         return [self._definition(contest_id, row["log_offset"]) for row in rows]
 
     def _definition(self, contest_id: str, offset: int) -> Recorded:
-        """A definition names every area, so it is read once a connection: what stands on the log never changes."""
+        """Read a definition, once for each connection: it has every area, and an event never changes."""
         if (contest_id, offset) not in self._definitions:
             rows = self._rows("definition_at", contest_id=contest_id, log_offset=offset)
             if not rows:
-                raise RowError(f"the definition of {contest_id} at offset {offset} is gone: {CHANGED_OUTSIDE}")
+                raise RowError(f"the definition of {contest_id} at offset {offset} is missing: {CHANGED_OUTSIDE}")
             event = definition_of(rows[0]["definition"])
             self._definitions[contest_id, offset] = Recorded(
                 rows[0]["partition"], offset, rows[0]["recorded_at"], event
@@ -139,68 +142,74 @@ class Reader:
         return self._definitions[contest_id, offset]
 
     def first_event(self, contest_id: str) -> Mapping[str, Any]:
-        """Offset and log time of a contest's first event."""
+        """Return offset and log time of a contest's first event."""
         (row,) = self._rows("first_event", contest_id=contest_id)
         return row
 
     def last_event(self, contest_id: str, to_offset: int) -> Mapping[str, Any]:
-        """Offset and log time of a contest's last event up to an offset, and the latest time the office had stated."""
+        """Return offset and log time of a contest's last event up to an offset, and the latest time stated by then."""
         (row,) = self._rows("last_event", contest_id=contest_id, to_offset=to_offset)
         return row
 
     def last_reported(self, contest_id: str, stated_at: datetime, to_offset: int) -> datetime | None:
-        """The latest time up to `stated_at` that the office gave a statement, of those up to an offset."""
+        """Return the office's latest time up to `stated_at`, of the statements up to an offset."""
         rows = self._rows("last_reported", contest_id=contest_id, stated_at=stated_at, to_offset=to_offset)
         return rows[0]["reported_at"] if rows else None
 
     def unit_types(self, contest_id: str) -> list[str]:
-        """The types of units that anything was stated about."""
+        """List the types of the units with a statement."""
         return [row["unit_type"] for row in self._rows("unit_types", contest_id=contest_id)]
 
     def unit_history_to(self, contest_id: str, units: Sequence[UnitKey], to_offset: int) -> list[dict[str, Any]]:
-        """Rows of the accepted updates of units up to an offset, unit by unit, by sequence."""
+        """Return the rows of the accepted updates of units up to an offset, by unit and sequence."""
         types, ids = [unit.type for unit in units], [unit.id for unit in units]
         return self._rows("unit_history_to", contest_id=contest_id, types=types, ids=ids, to_offset=to_offset)
 
-    def courses(self, contest_id: str, unit_type: str, unit_ids: Sequence[str], to_offset: int) -> list[dict[str, Any]]:
-        """The accepted updates of units of a type up to an offset, unit by unit, by sequence: id, official time, and `areas`, those
-        that it counts in. No figures."""
+    def statements_of_units(
+        self, contest_id: str, unit_type: str, unit_ids: Sequence[str], to_offset: int
+    ) -> list[dict[str, Any]]:
+        """Return the accepted updates of units of a type up to an offset, by unit and sequence, without figures.
+
+        Each has its id, official time and `areas`, in which it is counted.
+        """
         if not unit_ids:
             return []
         where = {"contest_id": contest_id, "unit_type": unit_type, "ids": list(unit_ids), "to_offset": to_offset}
-        return self._rows("courses", **where, sheet_types=sorted(SHEET_TYPES))
+        return self._rows("statements_of_units", **where, sheet_types=sorted(SHEET_TYPES))
 
     def updates_at(self, contest_id: str, offsets: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows of updates at these offsets."""
+        """Return the rows of the updates at these offsets."""
         return self._rows("updates_at", contest_id=contest_id, offsets=list(offsets)) if offsets else []
 
     def changes_at(self, contest_id: str, offsets: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """By offset: id, official time and recorded change of updates."""
+        """Return id, official time and recorded change of the updates at these offsets, by offset."""
         if not offsets:
             return {}
         rows = self._rows("changes_at", contest_id=contest_id, offsets=list(offsets))
         return {row["log_offset"]: row for row in rows}
 
     def totals_since(self, contest_id: str, unit_type: str, areas: Sequence[str]) -> dict[str, list[int]]:
-        """By area: offsets of the updates since its last kept total."""
+        """Return the offsets of the updates since each area's last kept total, by area."""
         rows = self._rows("totals_since", contest_id=contest_id, unit_type=unit_type, areas=list(areas))
         return {row["area_id"]: row["since"] for row in rows}
 
     def blocks_to(self, contest_id: str, unit_type: str, areas: Sequence[str], to_offset: int) -> list[dict[str, Any]]:
-        """For each area the last block that begins by an offset and, behind it, the one before."""
+        """Return each area's last block that begins up to an offset, followed by the block before it."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
         return self._rows("blocks_to", **where, to_offset=to_offset)
 
     def blocks_stated_by(
         self, contest_id: str, unit_type: str, areas: Sequence[str], stated_at: datetime
     ) -> list[dict[str, Any]]:
-        """For each area the first block that ends with something stated later and, behind it, the one before."""
+        """Return each area's first block whose total includes a later official time, then the block before it."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
         return self._rows("blocks_stated_by", **where, stated_at=stated_at)
 
     def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[str]:
-        """Ids of units whose recorded changes do not tell their state at an official time: a late statement holds for it, or they
-        have moved."""
+        """List the units whose recorded changes do not give their state at an official time.
+
+        Their state at that time is a late statement, or they have moved to another area.
+        """
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
         return [row["unit_id"] for row in self._rows("irregular_units", **where)]
 
@@ -213,8 +222,10 @@ class Reader:
         after: Mapping[str, int],
         irregular: Sequence[str],
     ) -> dict[str, dict[str, Any]]:
-        """By area: what the updates stated by a time changed that stand on the log beyond an offset (`after`, by area), all
-        together, with offset, id and official time of the last of them; without those of the irregular units."""
+        """Sum the changes of late updates by area: stated up to a time, with an offset beyond the area's in `after`.
+
+        Each row has the sum, and offset, id and official time of the last of them. Irregular units are left out.
+        """
         rows = self._late_rows(
             "late_changes",
             contest_id=contest_id,
@@ -230,12 +241,12 @@ class Reader:
         return {row["area_id"]: row for row in rows}
 
     def last_late(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int, after: int) -> int:
-        """The last offset of an update stated by a time, of those beyond an offset; -1 when there is none."""
+        """Return the last offset of an update stated up to a time, of those beyond an offset; -1 for none."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
         return int(self._late_rows("last_late", **where, after=after)[0]["log_offset"])
 
     def until_stated_at(self) -> datetime | None:
-        """The office's time up to which these tables were made; None for those that hold a prefix of the log."""
+        """Return the official time up to which these tables were made; None for tables of a prefix of the log."""
         until: datetime | None = self._rows("made_until")[0]["until_stated_at"]
         return until
 
@@ -248,13 +259,13 @@ class Reader:
         stated_at: tuple[datetime | None, datetime | None],
         limit: int,
     ) -> list[dict[str, Any]]:
-        """The first rows of the accepted updates about an area and its units that belong to one of two moments only, in the
-        order of the log, each with `taken_back` (it belongs to the first) and `updates_total`, how many there are.
+        """Return the first accepted updates about an area and its units that belong to only one of two moments.
 
-        `offsets`, `stated_at`: of the first and of the second moment; None: any time.
+        In the order of the log; each row has `taken_back` (it belongs to the first) and `updates_total`, their number.
+        `offsets`, `stated_at`: of the first and the second moment; None: any time.
         """
         low, high = (0, 1) if offsets[0] <= offsets[1] else (1, 0)
-        # an official time beyond all others, as PostgreSQL writes it, where none is asked for
+        # without a limit: a time later than all others, in PostgreSQL's form
         stated = [at.isoformat() if at is not None else "infinity" for at in stated_at]
         early, late = (1, 0) if _after(stated_at[0], stated_at[1]) else (0, 1)
         return self._rows(
@@ -274,63 +285,63 @@ class Reader:
         )
 
     def cursors(self) -> list[dict[str, Any]]:
-        """How far each partition has been read."""
+        """Return the position in each partition."""
         return self._rows("cursors")
 
     def status(self) -> list[dict[str, Any]]:
-        """A row per contest: position, digest, findings by code, whether it is blocked."""
+        """Return a row for each contest: position, digest, findings by code, and whether it is blocked."""
         return self._rows("contest_status")
 
     def unattributed(self) -> list[dict[str, Any]]:
-        """Parked messages of no defined contest."""
+        """Return the parked messages without a defined contest."""
         return self._rows("unattributed")
 
     def all_updates(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Every row of the history up to an offset, in the order of the log; also those that were not accepted."""
+        """Yield all updates up to an offset, in the order of the log, also those that were not accepted."""
         return self._stream("all_updates", contest_id, to_offset)
 
     def all_definitions(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Every definition up to an offset, in the order of the log; also those that were not accepted."""
+        """Yield all definitions up to an offset, in the order of the log, also those that were not accepted."""
         return self._stream("all_definitions", contest_id, to_offset)
 
     def all_findings(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Every finding up to an offset, in the order of the log."""
+        """Yield all findings up to an offset, in the order of the log."""
         return self._stream("all_findings", contest_id, to_offset)
 
     def all_log_times(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Every event up to an offset that was recorded later than all before it."""
+        """Yield all events up to an offset that were recorded later than all before them."""
         return self._stream("all_log_times", contest_id, to_offset)
 
     def all_blocks(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Every past total up to an offset, in the order of the log, with `log_offset`, the last of its span."""
+        """Yield all kept totals up to an offset, in the order of the log, each with its last offset (`log_offset`)."""
         return self._stream("all_blocks", contest_id, to_offset)
 
     def all_parked(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Every parked message of the contest up to an offset, in the order of the log; of its value the SHA-256."""
+        """Yield all parked messages of a contest up to an offset, in the order of the log, with the value's SHA-256."""
         return self._stream("all_parked", contest_id, to_offset)
 
     def last_parked(self, contest_id: str) -> int:
-        """The offset of the contest's last parked message; -1 when there is none."""
+        """Return the offset of a contest's last parked message; -1 for none."""
         return int(self._rows("last_parked", contest_id=contest_id)[0]["log_offset"])
 
     def digests(self, topic: str, partition: int) -> dict[str, str]:
-        """The digest of each contest of a partition."""
+        """Return the digest of each contest in a partition."""
         return {r["contest_id"]: r["digest"] for r in self._rows("digests", topic=topic, partition=partition)}
 
     def all_selections(self, contest_id: str) -> list[dict[str, Any]]:
-        """Every selection of the contest."""
+        """Return all selections of a contest."""
         return self._rows("all_selections", contest_id=contest_id)
 
     def all_areas(self, contest_id: str) -> list[dict[str, Any]]:
-        """Every area of the contest."""
+        """Return all areas of a contest."""
         return self._rows("all_areas", contest_id=contest_id)
 
     def all_units(self, contest_id: str) -> list[dict[str, Any]]:
-        """Where each unit's state and the end of its chain stand on the log."""
+        """Return the offsets of each unit's state and of the end of its chain."""
         return self._rows("all_units", contest_id=contest_id)
 
     def all_totals(self, contest_id: str) -> list[dict[str, Any]]:
-        """The total of every area."""
+        """Return the totals of all areas."""
         return self._rows("all_totals", contest_id=contest_id)
 
     def _stream(self, name: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
@@ -343,25 +354,24 @@ class Reader:
             return self._db.execute(_SQL[name], parameters).fetchall()
 
     def _late_rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
-        """Rows of a query for what was stated by a time and came after an offset.
+        """Run a query for updates stated up to a time and beyond an offset.
 
-        Few updates are both, and they stand close together; but the planner takes the two for independent of each other and would
-        read the history whole. So it may not, and what the other indexes begin with, the contest, the query hides from them
-        (`|| ''`). The BRIN index costs least then; it is on `log_offset + 0`, so that no other query takes it for its offsets.
+        Few updates satisfy both, and they are close together. But the planner assumes that the two conditions are
+        independent and would scan the whole history. So sequential scans are off, and `|| ''` hides the contest from
+        the indexes that begin with it. Then the BRIN index is the cheapest; it is on `log_offset + 0`, so that no other
+        query uses it.
         """
         with faults_named():
             self._db.execute("SET LOCAL enable_seqscan = off")
             try:
                 return self._rows(name, **parameters)
             finally:
-                if (
-                    self._db.info.transaction_status is TransactionStatus.INTRANS
-                ):  # else it is taken back with all the rest
+                if self._db.info.transaction_status is TransactionStatus.INTRANS:  # else it is rolled back
                     self._db.execute("SET LOCAL enable_seqscan TO DEFAULT")
 
 
 def _after(first: datetime | None, second: datetime | None) -> bool:
-    """Whether a limit on the official time is later than another; none is the latest."""
+    """Say whether one limit on the official time is later than another; None is the latest."""
     return second is not None and (first is None or first > second)
 
 
@@ -370,5 +380,5 @@ def _blocked(row: Mapping[str, Any]) -> str | None:
 
 
 def area_key(area: Area) -> UnitKey:
-    """The unit under which the office makes statements about an area."""
+    """Return the unit of the office's statements about an area."""
     return UnitKey(area.type.value, area.area_id)

@@ -1,7 +1,10 @@
-"""Answers as tables for a terminal. Every figure comes from a model; nothing is computed here but widths."""
+"""Draw answers as tables for a terminal. Every figure is from an answer; only column widths are computed here."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
@@ -11,13 +14,15 @@ from rich.text import Text
 
 from results.changes import Change, SnapshotChange, changed_words, signed
 from results.count import Basis, Count, percent
-from results.difference import AreaDifference, Difference, Figure
-from results.explain import Explanation
-from results.timeline import Point, Timeline
+
+if TYPE_CHECKING:  # each answer's model costs time to build, and a command needs one
+    from results.difference import AreaDifference, Difference, Figure
+    from results.explain import Explanation
+    from results.timeline import Point, Timeline
 
 
 def times(at: datetime | None, zone: str) -> str:
-    """`2021-06-08T00:23Z (7 June 2021, 19:23 in America/Lima)`."""
+    """Format a time in UTC and local: `2021-06-08T00:23Z (7 June 2021, 19:23 in America/Lima)`."""
     if at is None:
         return "not stated"
     local = at.astimezone(ZoneInfo(zone))
@@ -25,17 +30,17 @@ def times(at: datetime | None, zone: str) -> str:
 
 
 def utc(at: datetime) -> str:
-    """`2021-06-08T00:23Z`; with seconds where there are any."""
+    """Format a time in UTC: `2021-06-08T00:23Z`, with seconds unless they are 0."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}{at.strftime(':%S') if at.second else ''}Z"
 
 
 def ago(at: datetime, now: datetime) -> str:
-    """`2021-06-08T00:23Z, 3 min ago`."""
+    """Format a time with its age: `2021-06-08T00:23Z, 3 min 0 s ago`."""
     return f"{utc(at)}, {span((now - at).total_seconds())} ago"
 
 
 def span(seconds: float) -> str:
-    """A length of time in its two largest units, as `1 h 20 min`."""
+    """Format a duration in its two largest units: `1 h 20 min`."""
     for unit, next_unit, size, part in (("days", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
         if seconds >= size:
             whole, rest = divmod(int(seconds), size)
@@ -44,7 +49,7 @@ def span(seconds: float) -> str:
 
 
 def number(value: int | None) -> str:
-    """Thousands separated; `not stated` for null, which is not zero."""
+    """Format a number with separated thousands; `not stated` for null, which is not zero."""
     return "not stated" if value is None else f"{value:,}"
 
 
@@ -53,7 +58,7 @@ def _percent(text: str | None) -> str:
 
 
 def show(answer: Count) -> RenderableType:
-    """A count as a table."""
+    """Draw a count."""
     title = Text(f"{answer.contest_name} · {answer.area_name}", style="bold")
     whose = (
         f"stated by {answer.authority}"
@@ -156,12 +161,12 @@ def _foot(answer: Count) -> RenderableType:
         lines.append(Text(""))
         lines.append(
             Text(
-                f"Beside {answer.authority}'s statement nearest in time, {times(o.stated_at, answer.time_zone)}, {span(o.seconds_apart)} apart "
-                f"(offset {o.offset}): "
+                f"Compared with {answer.authority}'s statement nearest in time, "
+                f"{times(o.stated_at, answer.time_zone)}, {span(o.seconds_apart)} apart (offset {o.offset}): "
                 + (
                     "no difference"
                     if not differ
-                    else "ours less theirs: " + ", ".join(f"{n} {signed(d)}" for n, d in differ.items())
+                    else "ours minus theirs: " + ", ".join(f"{n} {signed(d)}" for n, d in differ.items())
                 )
             )
         )
@@ -173,7 +178,7 @@ def _blocked(why: str) -> Text:
 
 
 def explanation(answer: Explanation) -> RenderableType:
-    """Draw what was stated about an area or a unit, oldest first."""
+    """Draw the statements about an area or a unit, oldest first."""
     blocks = statements(answer.statements, answer.time_zone)
     blocks += [
         Text(f"offset {refused.offset} was not accepted: {'; '.join(refused.findings)}", style="red")
@@ -185,9 +190,10 @@ def explanation(answer: Explanation) -> RenderableType:
     return Group(*blocks)
 
 
-def statements(told: Sequence[Change], zone: str) -> list[RenderableType]:
+def statements(changes: Sequence[Change], zone: str) -> list[RenderableType]:
+    """Draw a unit's statements."""
     blocks: list[RenderableType] = []
-    for change in told:
+    for change in changes:
         style = "bold yellow" if change.kind != "REPORTED" else "bold"
         blocks.append(Text(f"{times(change.stated_at, zone)}  {change.kind}  offset {change.offset}", style=style))
         blocks.extend(Text(f"    {line}") for line in change.sentences)
@@ -207,13 +213,13 @@ def _basis(change: Change) -> str:
 
 
 def _one_line(words: str) -> str:
-    """Words of the office, without what would break the line or steer the terminal."""
+    """Return text of the office without characters that break the line or control the terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in words).split())
 
 
-def _snapshots(told: Sequence[SnapshotChange], zone: str) -> list[RenderableType]:
+def _snapshots(publications: Sequence[SnapshotChange], zone: str) -> list[RenderableType]:
     blocks: list[RenderableType] = []
-    for s in told:
+    for s in publications:
         blocks.append(
             Text(
                 f"{times(s.stated_at, zone)}  {s.updates:,} updates, {s.corrected:,} of them corrections  "
@@ -228,7 +234,7 @@ def _snapshots(told: Sequence[SnapshotChange], zone: str) -> list[RenderableType
 
 
 def difference(answer: Difference) -> RenderableType:
-    """What changed between two moments: the area, those within it, the events behind."""
+    """Draw the difference of two moments: the area, the areas in it, the events behind it."""
     zone = answer.time_zone
     blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area.area_name}", style="bold")]
     for word, side in (("From", answer.before), ("To  ", answer.after)):
@@ -238,7 +244,7 @@ def difference(answer: Difference) -> RenderableType:
     blocks += ["", *_area_difference(answer.area, answer.authority)]
     levels = list(dict.fromkeys((answer.before.counting_level, answer.after.counting_level)))
     if len(levels) > 1:
-        blocks.append(Text(f"What is added up moved in between: {' → '.join(levels)}.", style="yellow"))
+        blocks.append(Text(f"The counting level changed in between: {' → '.join(levels)}.", style="yellow"))
     if answer.children:
         blocks += ["", Text("Areas directly in it that changed:", style="bold"), _children(answer)]
     shown = len(answer.updates)
@@ -250,19 +256,21 @@ def difference(answer: Difference) -> RenderableType:
         style = "bold yellow" if taken or update.kind != "REPORTED" else ""
         line = f"offset {update.offset}  {times(update.stated_at, zone)}  {update.unit}  {update.kind}{taken}"
         blocks.append(Text(line, style=style))
-        blocks += [Text(f"    {told}") for told in changed_words(parties, update.change) or ["changes nothing here"]]
+        blocks += [
+            Text(f"    {sentence}") for sentence in changed_words(parties, update.change) or ["changes nothing here"]
+        ]
         blocks += [Text(f"    marked {update.kind}: {update.reason}")] if update.reason is not None else []
         blocks.append(Text(f"    event {update.event_id}", style="dim"))
     return Group(*blocks)
 
 
 def _area_difference(area: AreaDifference, authority: str) -> list[RenderableType]:
-    told: list[RenderableType] = [Text(f"{area.area_name} ({area.area_id})  {_bases(area)}", style="bold")]
+    blocks: list[RenderableType] = [Text(f"{area.area_name} ({area.area_id})  {_bases(area)}", style="bold")]
     if not area.is_comparable and None not in (area.basis_before, area.basis_after):
-        told.append(
+        blocks.append(
             Text(
-                f"The figures are of two kinds ({authority}'s own statement, or our sums, or sums over other units): their "
-                "difference is not what was counted in between.",
+                f"The figures are of two kinds ({authority}'s own statement, or our sums, or sums over other units): "
+                "their difference is not what was counted in between.",
                 style="yellow",
             )
         )
@@ -281,7 +289,7 @@ def _area_difference(area: AreaDifference, authority: str) -> list[RenderableTyp
         table.add_row(f"Tally sheets {'' if name == 'total' else name.replace('_', ' ')}", *_figure(figure))
     for reason, figure in area.under_review_by_reason.items():
         table.add_row(f"  under review: {reason.replace('_', ' ').lower()}", *_figure(figure))
-    return [*told, table]
+    return [*blocks, table]
 
 
 def _bases(area: AreaDifference) -> str:
@@ -290,7 +298,7 @@ def _bases(area: AreaDifference) -> str:
 
 
 def _children(answer: Difference) -> Table:
-    """A line for each; where the figures of both moments are not of one kind, what they are instead of a change."""
+    """Draw a line for each area: its changes, or its later figures and their bases when the two are not comparable."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for column in (*(s.party for s in answer.area.selections), "Lead", "Ballots cast", "Sheets counted"):
@@ -307,6 +315,8 @@ def _children(answer: Difference) -> Table:
 
 
 def _named(area: AreaDifference, *names: str) -> list[Figure]:
+    from results.difference import Figure
+
     figures = area.counts | area.sub_units
     return [figures.get(name, Figure(before=0, after=0, change=0)) for name in names]
 
@@ -317,7 +327,7 @@ def _figure(figure: Figure) -> tuple[str, str, str]:
 
 
 def timeline(answer: Timeline) -> RenderableType:
-    """Both series of an area, each a table."""
+    """Draw both series of an area, each as a table."""
     blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area_name}", style="bold")]
     if answer.blocked is not None:
         blocks.append(_blocked(answer.blocked))

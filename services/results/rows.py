@@ -1,4 +1,4 @@
-"""Make events and totals of what the views hold of them (pure)."""
+"""Make events and totals from rows of the views (pure)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,17 +14,17 @@ from schemas.log_record import Recorded
 
 
 class RowError(EscrutinioError):
-    """A history row is not what the aggregator writes."""
+    """A row is not one that the aggregator writes."""
 
 
-CHANGED_OUTSIDE = "a row was changed outside the aggregator. `escrutinio-aggregator rebuild` makes the tables anew."
+CHANGED_OUTSIDE = "a row was changed outside the aggregator. Run `escrutinio-aggregator rebuild` to rebuild the tables."
 
 _SAME_NAME = tuple(name for name in CountUpdate.model_fields if name != "reporting_unit")
-"""Columns that have the name of their field."""
+"""Columns with the name of their field."""
 
 
 def recorded_of(row: Mapping[str, Any]) -> Recorded:
-    """The inverse of `update_row`. Raises RowError for a row that is not an update."""
+    """Make an update from its history row. Raises RowError for a row that is not an update."""
     fields = {name: row[name] for name in _SAME_NAME}
     fields["reporting_unit"] = {
         "id": row["unit_id"],
@@ -42,17 +42,17 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
 
 
 def total_of(row: Mapping[str, Any], vector: Vector) -> AreaTotal:
-    """A total as its row of `area_total` has it."""
+    """Make a total from its row of `area_total` and its vector."""
     return AreaTotal(
         vector, row["stated_at"], row["last_offset"], row["last_event_id"], list(row["since"]), row["kept_at"]
     )
 
 
 def definition_of(content: Mapping[str, Any]) -> ContestDefined:
-    """The contest in a `definition` column. Raises RowError for what is not one."""
+    """Make a definition from a `definition` column. Raises RowError when it is not a definition."""
     try:
         return ContestDefined.model_validate(content, strict=False)
     except ValidationError as error:
         raise RowError(
-            f"the definition kept of a contest is not one ({first_fault(error)}): {CHANGED_OUTSIDE}"
+            f"the row of a definition is not a definition ({first_fault(error)}): {CHANGED_OUTSIDE}"
         ) from error

@@ -1,9 +1,9 @@
-"""The read side's configuration, beside what every command's has."""
+"""The read side's configuration."""
 
 from runtime.settings import Settings
 
 
 class ResultsSettings(Settings):
-    """Where the tables are read."""
+    """The settings of every command, and the address of the tables."""
 
     reader_url: str | None = None

@@ -1,6 +1,6 @@
-"""The course of a count: its figures at each official time, the office's statements and our sums apart (pure).
+"""Make an area's count over time, in two series: the office's statements and our sums at each official time (pure).
 
-The two series are never mixed: a point of one says nothing of the step to a point of the other.
+The two are never mixed: points of different series cannot be compared.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TimelineTooLong(EscrutinioError):
-    """More points than were asked for."""
+    """There are more points than the limit."""
 
 
 class SelectionShare(Frozen):
@@ -36,7 +36,7 @@ class Point(Frozen):
     lead: int | None
     leader: str | None
     lead_change: bool
-    """Whether another selection leads than at the last point of the series that had a leader."""
+    """True when another selection leads than at the series' last point with a leader."""
     ballots_cast: int | None
     sub_units: dict[str, int | None]
     sub_units_processed: str | None
@@ -45,7 +45,7 @@ class Point(Frozen):
     offset: int
     event_id: UUID
     retracted: bool
-    """Whether the office took this statement back; it then plays no part in the changes of the lead."""
+    """True when the office retracted this statement; then it does not count for changes of the lead."""
 
 
 class Timeline(Frozen):
@@ -60,15 +60,15 @@ class Timeline(Frozen):
     counting_level: str
     parties: dict[str, str]
     official: tuple[Point, ...]
-    """The office's own statements about the area: for each official time the one that stands."""
+    """The office's own statements about the area: for each official time the last one."""
     computed: tuple[Point, ...]
-    """Our sums over the counting level, as they were published up to each official time."""
+    """Our sums over the counting level, as published up to each official time."""
     blocked: str | None
-    """Why the contest stands still, if it does: nothing after that is counted."""
+    """The reason why the contest is blocked, if it is: nothing after that is counted."""
 
 
 def end_of_interval(at: datetime, every: timedelta | None) -> datetime:
-    """The last millisecond of the interval that holds `at`, counted from midnight UTC; `at` itself without one."""
+    """Return the last millisecond of the interval of `at`, counted from midnight UTC; `at` itself without `every`."""
     if every is None:
         return at
     return at + every - (at - _EPOCH) % every - timedelta(milliseconds=1)
@@ -77,9 +77,9 @@ def end_of_interval(at: datetime, every: timedelta | None) -> datetime:
 def official_points(
     contest: ContestDefined, area: Area, statements: Iterable[Recorded], as_of: AsOf, every: timedelta | None
 ) -> list[Point]:
-    """The office's series: of each official time its last statement; of each interval the last of these that stands.
+    """Make the office's series: the last statement of each official time; of an interval, the last not retracted.
 
-    `statements`: the accepted ones about the area. A retraction is no point; what it takes back is marked.
+    `statements`: the accepted ones about the area. A retraction is not a point; it marks the one that it retracts.
     """
     in_order = sorted(statements, key=lambda r: (r.update.stated_at, r.update.sequence))
     retractions = [u.correction for r in in_order if (u := r.update).kind is UpdateKind.RETRACTED]
@@ -95,12 +95,12 @@ def official_points(
 
 
 def computed_points(counts: Iterable[Count]) -> list[Point]:
-    """The series of our sums."""
+    """Make the series of our sums."""
     return [_point(c, retracted=False) for c in counts]
 
 
 def with_lead_changes(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points of one series, those marked at which the lead went to another selection."""
+    """Mark the points of a series at which the lead changed to another selection."""
     marked = []
     leader = None
     for point in points:
@@ -119,10 +119,10 @@ def timeline(
     limit: int,
     blocked: str | None = None,
 ) -> Timeline:
-    """Both series of an area. Raises TimelineTooLong for more than `limit` points."""
+    """Make the timeline of an area. Raises TimelineTooLong for more than `limit` points."""
     if (points := len(official) + len(computed)) > limit:
         raise TimelineTooLong(
-            f"{area.name} has {points:,} points, more than --limit {limit}; take fewer with --every 10m or --every 1h, "
+            f"{area.name} has {points:,} points, more than --limit {limit}; give --every 10m or --every 1h for fewer, "
             "or raise --limit"
         )
     return Timeline(

@@ -1,6 +1,6 @@
-"""What a statement adds to the count, as a vector of whole numbers (pure).
+"""Compute the contribution of a statement to the count, as a vector of whole numbers (pure).
 
-Totals of an area are the sum of the vectors of its units, so an area is the sum of its parts by construction, a
+The total of an area is the sum of the vectors of its units, so an area is the sum of its parts by construction, a
 change of one unit is the difference of two vectors, and every figure of every answer is one slot of one vector.
 """
 
@@ -56,7 +56,7 @@ class AreaTotal:
     """Where its last block ends."""
 
     def put(self, change: Vector, stated_at: datetime, offset: int, event_id: UUID | None) -> None:
-        """Takes what an update changes it by."""
+        """Add the change of an update."""
         self.vector = list(map(add, self.vector, change))
         if self.stated_at is None or stated_at > self.stated_at:
             self.stated_at = stated_at
@@ -66,23 +66,23 @@ class AreaTotal:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which selection stands in which slot of a contest's vectors."""
+    """The layout of a contest's vectors: each selection's slot."""
 
     selections: tuple[str, ...]
 
     @classmethod
     def of(cls, contest: ContestDefined) -> "Layout":
-        """The layout of a contest."""
+        """Return the layout of a contest."""
         return cls(contest.selection_ids)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """A name for every slot: `votes.peru-libre`, `ballots_cast`, `under_review.ILLEGIBLE`, …"""
+        """The names of all slots: `votes.peru-libre`, `ballots_cast`, `under_review.ILLEGIBLE`, …"""
         return (*FIGURES, *(f"under_review.{r}" for r in REASONS), *(f"votes.{s}" for s in self.selections))
 
     @cached_property
     def slots(self) -> dict[str, int]:
-        """The slot of every name."""
+        """All slots by name."""
         return {name: slot for slot, name in enumerate(self.names)}
 
     @property
@@ -92,15 +92,15 @@ class Layout:
 
     @cached_property
     def size(self) -> int:
-        """Slots in a vector."""
+        """The number of slots in a vector."""
         return _VOTES_FROM + len(self.selections)
 
     def zero(self) -> Vector:
-        """Nothing counted yet."""
+        """Return a vector with nothing counted."""
         return [0] * self.size
 
     def contribution(self, update: CountUpdate) -> Vector:
-        """What `update` adds. A figure that is not stated adds nothing."""
+        """Compute the contribution of an update. A figure that is not stated adds nothing."""
         vector = self.zero()
         if update.kind is UpdateKind.RETRACTED:
             return vector
@@ -113,7 +113,7 @@ class Layout:
         return vector
 
     def _settled(self, vector: Vector, update: CountUpdate) -> None:
-        """Figures of a unit whose votes count; of an annulled one its ballots, as null votes; of any other none."""
+        """Add the figures of a unit whose votes count, or the ballots of an annulled one, as null votes."""
         counts = update.counts
         if update.count_status in adding(update.reporting_unit.type):
             self._add_counts(vector, counts)
@@ -139,42 +139,42 @@ class Layout:
             reason = update.review_reason or (ReviewReason.LOST if status is CountStatus.LOST else ReviewReason.OTHER)
             vector[_REASON[reason.value]] = 1
         vector[0] = roll
-        # ONPE's electores hábiles of a bulletin: the roll of its contabilizadas, annulled sheets included.
+        # As in ONPE's bulletins: electores hábiles is the roll of the contabilizadas, with the annulled sheets.
         vector[1] = roll if status in COUNTED_SHEETS else 0
         for slot in SHEET_SLOTS[status]:
             vector[slot] = 1
 
     def named(self, vector: Vector) -> dict[str, int]:
-        """Every slot of `vector` by its name."""
+        """Return all figures of a vector by name."""
         return dict(zip(self.names, vector, strict=True))
 
     def changes(self, before: Vector, after: Vector) -> dict[str, int]:
-        """The slots that differ, by name: after − before."""
+        """Return the differences of two vectors by name: after − before, without zeros."""
         return self.nonzero(list(map(sub, after, before)))
 
     def nonzero(self, vector: Vector) -> dict[str, int]:
-        """The slots that are not 0, by name."""
+        """Return the figures of a vector that are not 0, by name."""
         return {self.names[slot]: value for slot, value in enumerate(vector) if value}
 
     def votes(self, vector: Vector) -> dict[str, int]:
-        """Votes by selection, in ballot order."""
+        """Return the votes by selection, in ballot order."""
         return dict(zip(self.selections, vector[_VOTES_FROM:], strict=True))
 
     def reasons(self, vector: Vector) -> dict[str, int]:
-        """Sheets under review by reason."""
+        """Return the sheets under review by reason."""
         return dict(zip(REASONS, vector[len(FIGURES) : _VOTES_FROM], strict=True))
 
     def add_changes(self, vector: Vector, changes: Mapping[str, int]) -> None:
-        """Adds to `vector` what `changes` gave for it, or for another."""
+        """Add changes, as `changes` returns them, to a vector in place."""
         for name, change in changes.items():
             vector[self.slots[name]] += change
 
     def widened(self, vector: Sequence[int]) -> Vector:
-        """A vector of an earlier layout of the contest, which may have had fewer selections, in this one."""
+        """Convert a vector of an earlier layout of the contest, which may have fewer selections, to this one."""
         return [*vector, *[0] * (self.size - len(vector))]
 
     def vector_of(self, row: Mapping[str, Any]) -> Vector:
-        """The inverse of `named`, from a row of `area_total`; what is absent is 0."""
+        """Make a vector from a row of `area_total`; a missing figure is 0."""
         reasons, votes = row["under_review_by_reason"], row["votes"]
         return [
             *(row.get(n) or 0 for n in FIGURES),

@@ -1,8 +1,8 @@
-"""Check that the tables of a database are those that this release reads and writes.
+"""Check that this release can read and write the tables of a database.
 
-A projection's tables and views are made by migrations (`aggregator.tables.migrate`). `sql/migrations.sha256` names those of this
-release with the SHA-256 of each, so that a reader needs none of the files: `sha256sum` writes the same lines. A released file is
-never edited.
+Migrations make a projection's tables and views (`aggregator.tables.migrate`). `sql/migrations.sha256` lists those of
+this release with their SHA-256, so that a reader does not need the files; `sha256sum` writes the same lines. A released
+file is never edited.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from schemas.errors import EscrutinioError
 
 
 class MigrationError(EscrutinioError):
-    """The database is not one this release can work with."""
+    """This release cannot work with the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Released:
 
     @property
     def is_post(self) -> bool:
-        """Whether it has to wait until the old code is gone."""
+        """Say whether it must wait until the old code no longer runs."""
         return is_post(self.name)
 
 
 def is_post(name: str) -> bool:
-    """Say whether the migration of that name has to wait until the code before it is gone."""
+    """Say whether the migration of that name must wait until the old code no longer runs."""
     return name[5:].startswith("post_")
 
 
@@ -47,27 +47,25 @@ def released() -> list[Released]:
 
 
 def point_at(db: psycopg.Connection[Any], schema: str) -> None:
-    """Make names in this connection's SQL mean those of `schema`."""
+    """Resolve names in this connection's SQL in `schema`."""
     db.execute("SELECT set_config('search_path', %s, false)", (schema,))
 
 
 def check(db: psycopg.Connection[dict[str, object]], projection: Projection, schema: str) -> None:
-    """Point the connection at `schema` of a projection.
+    """Check the migrations in `schema` of a projection, and point the connection at it.
 
-    Raises MigrationError unless this release can work with it, ProjectionError when there is none of that name.
+    Raises MigrationError unless this release can work with it, ProjectionError when the projection does not exist.
     """
-    (there,) = db.execute(
+    (exists,) = db.execute(
         "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s) AS schema,"
         " EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         "         WHERE nspname = %(schema)s AND relname = 'schema_migration') AS migrated",
         {"schema": schema},
     ).fetchall()
-    if projection != LIVE and not there["schema"]:
-        raise ProjectionError(
-            f"there is no {projection} here; `escrutinio-aggregator projections` lists those there are"
-        )
+    if projection != LIVE and not exists["schema"]:
+        raise ProjectionError(f"there is no {projection} here; list them with `escrutinio-aggregator projections`")
     point_at(db, schema)
-    applied = applied_migrations(db) if there["migrated"] else {}
+    applied = applied_migrations(db) if exists["migrated"] else {}
     latest = released()
     if missing := [m.name for m in latest if m.version not in applied and not m.is_post]:
         raise MigrationError(f"the database lacks migration {missing[0]}; run `escrutinio-aggregator migrate`")
@@ -77,12 +75,13 @@ def check(db: psycopg.Connection[dict[str, object]], projection: Projection, sch
     known = {m.version for m in latest}
     if newer := [name for version, (name, _) in sorted(applied.items()) if version not in known and is_post(name)]:
         raise MigrationError(
-            f"the database has migration {newer[0]} of a newer release, which took away what this one needs; start the newer one"
+            f"the database has migration {newer[0]} of a newer release, which removed what this one needs; "
+            "start the newer release"
         )
 
 
 def applied_migrations(db: psycopg.Connection[Any]) -> dict[int, tuple[str, str]]:
-    """Return name and SHA-256 of what was applied, by version."""
+    """Return name and SHA-256 of the applied migrations, by version."""
     with db.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         rows = cursor.execute("SELECT version, name, sha256 FROM schema_migration").fetchall()
     return {version: (name, sha256) for version, name, sha256 in rows}
@@ -93,5 +92,5 @@ def same_form(migration: Released, applied: Mapping[int, tuple[str, str]]) -> No
     if applied[migration.version][1] != migration.sha256:
         raise MigrationError(
             f"migration {migration.name} was applied in another form: these tables are of another release. "
-            "`escrutinio-aggregator rebuild` makes this one's beside them."
+            "Run `escrutinio-aggregator rebuild` to make this release's tables beside them."
         )

@@ -1,4 +1,4 @@
-"""What every process of ours has around its work: its configuration, its access to Kafka, its logs, its health.
+"""The frame of every process: configuration, access to Kafka and PostgreSQL, logs, health, files.
 
-Place: beside the services, which import it; it knows none of them, and nothing of elections.
+The services import it. It imports no service and knows nothing about elections.
 """

@@ -1,7 +1,7 @@
-"""The frame of every command: how it answers, names a fault, and ends.
+"""The frame of every command: its answer, its faults and its exit code.
 
-Exit codes: 0 done and true; 1 a negative answer; 2 wrong use, input that cannot be read, or a fault. Answers go to standard output,
-everything else to standard error. A fault is one line, `PROGRAM: what is wrong, where, and what to do`.
+Exit codes: 0 success; 1 a negative answer; 2 wrong use, input that cannot be read, or a fault. Answers go to standard
+output, everything else to standard error. A fault is one line, `PROGRAM: what is wrong, where, and what to do`.
 """
 
 import json
@@ -17,7 +17,7 @@ from schemas.errors import EscrutinioError
 
 
 class Command(click.Command):
-    """End with a fault's exit code and one line that names it."""
+    """A command that ends on a fault with its exit code and one line that describes it."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -26,12 +26,12 @@ class Command(click.Command):
         except EscrutinioError as fault:
             from runtime import logs  # here: a help text needs no log
 
-            logs.say_fault(ctx.find_root().command.name or "escrutinio", fault)
+            logs.log_fault(ctx.find_root().command.name or "escrutinio", fault)
             ctx.exit(fault.exit_code)
 
 
 class Group(click.Group):
-    """A program: its commands are listed in the order in which they are added."""
+    """A program that lists its commands in the order in which they are added."""
 
     command_class = Command
 
@@ -40,7 +40,7 @@ class Group(click.Group):
         self.context_settings = {"help_option_names": ["-h", "--help"], "show_default": True}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """List the commands as they were added: in the order of a day's work."""
+        """List the commands in the order in which they were added."""
         return list(self.commands)
 
 
@@ -48,7 +48,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JS
 
 
 def answer(value: Any) -> None:
-    """Print an answer as JSON: times in the contract's form, ids as they print."""
+    """Print an answer as JSON: times in the contract's form, other values as text."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_json_value))
 
 
@@ -59,7 +59,7 @@ def _json_value(value: object) -> str:
 
 
 def show(as_json: bool, value: Callable[[], Any], drawn: Callable[[], Any]) -> None:
-    """Print an answer as JSON, or drawn for a terminal."""
+    """Print an answer as JSON, or as tables for a terminal."""
     if as_json:
         answer(value())
     else:
@@ -75,7 +75,7 @@ def console() -> Any:
 
 
 def stopping() -> threading.Event:
-    """Return an event that SIGTERM and Ctrl-C set, so that the work in hand is finished first."""
+    """Return an event that SIGTERM and Ctrl-C set, so that the current batch is finished first."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

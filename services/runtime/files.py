@@ -1,7 +1,8 @@
-"""Write files whole, and hold a folder alone.
+"""Write files atomically, and lock a folder.
 
-A crash in `write_whole` leaves the old file or the new one, and at most a temporary file beside it, whose name begins with
-`TEMPORARY`: nobody reads it, and who holds the folder removes it (`sweep`). A lock is the operating system's and dies with the process.
+A crash in `write_whole` leaves the old file or the new one, and at most a temporary file next to it, whose name begins
+with `TEMPORARY`. Nothing reads it; the process that holds the folder removes it (`sweep`). The operating system
+releases a lock when the process ends.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ class FolderInUse(EscrutinioError):
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write all of a file or nothing of it; it is on the disk when this returns. Makes its folder. Raises OSError."""
+    """Write a file atomically and sync it to the disk. Makes its folder. Raises OSError."""
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
         _sync(path.parent.parent)
@@ -33,34 +34,34 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
-        with contextlib.suppress(OSError):  # what was written of it is to leave room for others
+        with contextlib.suppress(OSError):  # the disk may be full: free the space of the partial file
             temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)  # until now a power cut may undo the rename: as if the crash had come before it
+    _sync(path.parent)  # until now a power cut can undo the rename, as if the crash had come before it
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a crash left of files that were being written in a folder and those in it."""
+    """Remove the temporary files that a crash left in a folder and its subfolders."""
     for pattern in (f"{TEMPORARY}*", f"*/{TEMPORARY}*"):
         for left in folder.glob(pattern):
             left.unlink(missing_ok=True)
 
 
 class FolderLock:
-    """A folder, made where it is missing, that one process holds at a time. Use as a context manager."""
+    """A lock on a folder that one process holds at a time; makes the folder. Use as a context manager."""
 
     def __init__(self, folder: Path, in_use: str) -> None:
-        """`in_use`: what to say when another holds it."""
+        """`in_use`: the message when another process holds it."""
         self._folder, self._in_use = folder, in_use
         self._handle: int | None = None
 
     @property
     def is_held(self) -> bool:
-        """Whether this process holds it."""
+        """Say whether this process holds the lock."""
         return self._handle is not None
 
     def __enter__(self) -> Self:
-        """Raises OSError, and FolderInUse."""
+        """Lock the folder. Raises OSError, or FolderInUse when another process holds it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:

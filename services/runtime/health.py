@@ -1,10 +1,10 @@
-"""How a process is, for whoever asks over HTTP: `/metrics` (Prometheus), `/live`, `/ready`.
+"""Serve a process's health over HTTP: `/metrics` (Prometheus), `/live`, `/ready`.
 
-Place in the flow: beside it, on a thread of its own that only reads what the work has written down; a scrape asks neither
-Kafka nor PostgreSQL. Nothing of it survives a crash: the next process counts from 0, and says so by its start time.
+Place in the flow: beside it, on its own thread, which only reads what the work has recorded; a scrape queries neither
+Kafka nor PostgreSQL. Nothing survives a crash: the next process counts from 0, as its start time shows.
 
-- `/live`: 200 while the work makes progress; 503 and the reason while something hinders it, or when nothing was heard of it
-  for too long.
+- `/live`: 200 while the work makes progress; 503 and the reason while a problem stops it, or after too long without
+  progress.
 - `/ready`: 200 once it has caught up; 503 and the reason before.
 """
 
@@ -27,47 +27,46 @@ from schemas.errors import EscrutinioError
 
 logger = logging.getLogger(__name__)
 
-SILENCE_S = 120.0
-"""How long nothing may be heard of the work before it is taken to hang: a large document, or the state of a large contest,
-takes tens of seconds."""
+STALL_S = 120.0
+"""Seconds without progress after which a process is not live. A large document or contest needs tens of seconds."""
 
-LINGER_S = 30.0
-"""How long a process that must end goes on telling why: longer than two looks of Prometheus, every 10 s."""
+EXIT_DELAY_S = 30.0
+"""Seconds for which a process that must end still serves the reason: longer than two scrapes, every 10 s."""
 
 
 class HealthError(EscrutinioError):
-    """The endpoint cannot be opened where it was asked for."""
+    """The endpoint cannot listen at its address."""
 
 
-class Pulse:
-    """What the work writes down of itself: that it goes on, or what hinders it. Times are this machine's monotonic clock."""
+class Liveness:
+    """The work's record of its progress, or of the problem that stops it. Times are of the monotonic clock."""
 
     def __init__(self) -> None:
-        self._heard_s = time.monotonic()
-        self._hindrance: str | None = None
+        self._recorded_s = time.monotonic()
+        self._problem: str | None = None
 
-    def beat(self) -> None:
-        """The work got on: whatever hindered it is over."""
-        self._heard_s, self._hindrance = time.monotonic(), None
+    def record_progress(self) -> None:
+        """Record that the work made progress: any problem is over."""
+        self._recorded_s, self._problem = time.monotonic(), None
 
-    def hinder(self, reason: str) -> None:
-        """The work waits for this."""
-        self._heard_s, self._hindrance = time.monotonic(), reason
+    def record_problem(self, reason: str) -> None:
+        """Record the problem that stops the work."""
+        self._recorded_s, self._problem = time.monotonic(), reason
 
     def not_live(self) -> str | None:
-        """Why the work does not get on; None while it does."""
-        silent_s = time.monotonic() - self._heard_s
-        if self._hindrance is None and silent_s > SILENCE_S:
-            return f"nothing was heard of the work for {silent_s:.0f} s"
-        return self._hindrance
+        """Return the reason why the work makes no progress; None while it does."""
+        stalled_s = time.monotonic() - self._recorded_s
+        if self._problem is None and stalled_s > STALL_S:
+            return f"no progress for {stalled_s:.0f} s"
+        return self._problem
 
 
 Reason = Callable[[], str | None]
-"""Asks whether something is not so: why, or None."""
+"""A check. Returns the reason why it fails, or None."""
 
 
 def new_registry(service: str) -> CollectorRegistry:
-    """A registry with what every process tells: its own resources and start, and which build it is."""
+    """Make a registry with the metrics of every process: its resources, start time and build."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -84,35 +83,36 @@ def _release() -> str:
 
 
 @contextmanager
-def serving(
-    address: Address | None, registry: CollectorRegistry, pulse: Pulse, not_ready: Reason, stop: threading.Event
+def serve_health(
+    address: Address | None, registry: CollectorRegistry, liveness: Liveness, not_ready: Reason, stop: threading.Event
 ) -> Iterator[None]:
-    """Answers at `address` while the work goes on; with None, not at all. Raises HealthError when it cannot listen there.
+    """Serve health at `address` while the work runs; with None, do nothing. Raises HealthError when it cannot listen.
 
-    A fault that ends the work is told as the reason for not being live, and by its name in a metric, for `LINGER_S`, or until
-    `stop`, before it is raised on: so that who looks now and then sees why, and a process that is always started again does not do so at once.
+    A fault that ends the work is served as the reason in `/live`, and by its class in a metric, for `EXIT_DELAY_S` or
+    until `stop`, and then raised again: so a scrape sees the reason, and a supervisor does not restart in a tight loop.
     """
     if address is None:
         yield
         return
     try:
-        server = _Server(address, registry, pulse.not_live, not_ready)
+        server = _Server(address, registry, liveness.not_live, not_ready)
     except OSError as error:
         raise HealthError(
-            f"cannot listen at {address.host}:{address.port}: {error.strerror or error}; name another with --http"
+            f"cannot listen at {address.host}:{address.port}: {error.strerror or error}; "
+            "give another address with --http"
         ) from error
-    ending = Gauge("escrutinio_fault", "1 while a process that must end tells why.", ["fault"], registry=registry)
+    faults = Gauge("escrutinio_fault", "1 for the fault that ends this process.", ["fault"], registry=registry)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True)
     thread.start()
     logger.info("metrics and health at http://%s:%d", *server.server_address[:2])
     try:
         yield
     except EscrutinioError as fault:
-        pulse.hinder(str(fault))
-        ending.labels(type(fault).__name__).set(1)
+        liveness.record_problem(str(fault))
+        faults.labels(type(fault).__name__).set(1)
         if not stop.is_set():
-            logger.critical("%s; ending in %.0f s", fault, LINGER_S)
-            stop.wait(LINGER_S)
+            logger.critical("%s; ending in %.0f s", fault, EXIT_DELAY_S)
+            stop.wait(EXIT_DELAY_S)
         raise
     finally:
         server.shutdown()
@@ -127,27 +127,27 @@ class _Server(ThreadingHTTPServer):
         if ":" in address.host:
             self.address_family = socket.AF_INET6
         self.registry = registry
-        self.asked: dict[str, Reason] = {"/live": not_live, "/ready": lambda: not_live() or not_ready()}
+        self.checks: dict[str, Reason] = {"/live": not_live, "/ready": lambda: not_live() or not_ready()}
         super().__init__(address, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 10  # of a client that says nothing
+    timeout = 10  # seconds, for a client that sends nothing
 
     def do_GET(self) -> None:
-        """The three things that can be asked."""
+        """Answer one of the three paths."""
         path = self.path.partition("?")[0]
         if path == "/metrics":
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, content_type, encode(self.server.registry))
-        elif (ask := self.server.asked.get(path)) is not None:
-            reason = ask()
-            told = {"ok": True} if reason is None else {"ok": False, "reason": reason}
-            content = json.dumps(told, ensure_ascii=False).encode() + b"\n"
+        elif (check := self.server.checks.get(path)) is not None:
+            reason = check()
+            answer = {"ok": True} if reason is None else {"ok": False, "reason": reason}
+            content = json.dumps(answer, ensure_ascii=False).encode() + b"\n"
             self._answer(200 if reason is None else 503, "application/json", content)
         else:
-            self._answer(404, "text/plain; charset=utf-8", b"ask for /metrics, /live or /ready\n")
+            self._answer(404, "text/plain; charset=utf-8", b"the paths are /metrics, /live and /ready\n")
 
     def _answer(self, status: int, content_type: str, content: bytes) -> None:
         self.send_response(status)
@@ -158,4 +158,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: who is asked every few seconds would fill the log with it."""
+        """Log nothing: a line for every probe would fill the log."""

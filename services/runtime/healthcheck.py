@@ -1,6 +1,6 @@
-"""Asks a process of ours how it is: `python -m runtime.healthcheck http://127.0.0.1:9464/live`.
+"""Check a process's health: `python -m runtime.healthcheck http://127.0.0.1:9464/live`.
 
-For who has no curl, as a slim image. It imports nothing but the standard library: a health check runs every few seconds.
+For images without curl. It imports only the standard library, because a health check runs every few seconds.
 """
 
 import json
@@ -9,13 +9,13 @@ from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-_ASK_S = 5.0
+_TIMEOUT_S = 5.0
 
 
 def ask(url: str) -> str | None:
-    """What `/live` or `/ready` at `url` says: None where all is well, else the reason, also that nobody answers."""
+    """Request `/live` or `/ready`. Returns None when all is well, else the reason, also when there is no answer."""
     try:
-        with urlopen(url, timeout=_ASK_S):
+        with urlopen(url, timeout=_TIMEOUT_S):
             return None
     except HTTPError as answer:
         with answer:
@@ -29,7 +29,7 @@ def ask(url: str) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0 where all is well; 1, and the reason on standard output; 2 for wrong use."""
+    """Print `ok` or the reason. Returns the exit code: 0 when all is well, 1 when not, 2 for wrong use."""
     if len(arguments) != 1:
         print("use: python -m runtime.healthcheck http://127.0.0.1:9464/live", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """Flags of settings that several commands share.
 
-A setting that is not given as a flag is found by `runtime.settings`: in the environment, in a mounted secret, then in a file.
+A setting that is not given as a flag is read by `runtime.settings`: from the environment, a mounted secret, then a
+file.
 """
 
 from collections.abc import Callable
@@ -13,24 +14,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def setting(flag: str, text: str, kind: Any = None, metavar: str | None = None) -> Callable[[F], F]:
-    """Make the flag of a setting, `--reader-url` of `reader_url`; its help says where else the setting may stand."""
+    """Make the flag of a setting, `--reader-url` for `reader_url`; its help names the other places for the setting."""
     name = flag.removeprefix("--").replace("-", "_")
     return click.option(flag, type=kind, metavar=metavar, help=f"{text} [env: ESCRUTINIO_{name.upper()}; file: {name}]")
 
 
 kafka_config = setting(
-    "--kafka-config", "File that says how Kafka is reached, and as whom.", click.Path(path_type=Path)
+    "--kafka-config", "File with the addresses and credentials for Kafka.", click.Path(path_type=Path)
 )
 topic_prefix = setting("--topic-prefix", "Prefix of every topic's name, for rehearsals. Default: none.")
-http = setting("--http", "Answer /metrics, /live and /ready at this address. Default: nowhere.", metavar="HOST:PORT")
+http = setting("--http", "Serve /metrics, /live and /ready at this address. Default: do not.", metavar="HOST:PORT")
 log_format = setting(
     "--log-format",
     "Log lines as text or as JSON objects. Default: auto, which is JSON in containers.",
     click.Choice(["auto", "text", "json"]),
 )
-reader_url = setting("--reader-url", "Address of PostgreSQL, as a reader.")
-writer_url = setting("--writer-url", "Address of PostgreSQL, as the writer.")
-owner_url = setting("--owner-url", "Address of PostgreSQL, as the owner of the database.")
+reader_url = setting("--reader-url", "Address of PostgreSQL, with the role of a reader.")
+writer_url = setting("--writer-url", "Address of PostgreSQL, with the role of the writer.")
+owner_url = setting("--owner-url", "Address of PostgreSQL, with the role of the database's owner.")
 
 
 def kafka(command: F) -> F:

@@ -1,9 +1,10 @@
-"""Connect to PostgreSQL, and name its faults in our words.
+"""Connect to PostgreSQL, and raise its faults as our exceptions.
 
-    DatabaseError              PostgreSQL refused what was asked
-    └── DatabaseUnreachable    it does not answer, or went away; it may come back
+    DatabaseError              PostgreSQL refused a statement or the connection
+    └── DatabaseUnreachable    PostgreSQL does not answer, or the connection broke; waiting may help
 
-Place in the flow: beneath whoever reads or writes tables. Keeps nothing; a crash leaves what PostgreSQL committed.
+Place in the flow: below the modules that read or write tables. Keeps no state; a crash leaves what PostgreSQL
+committed.
 """
 
 from collections.abc import Iterator
@@ -18,18 +19,18 @@ from runtime.settings import LOCAL_HINT, local_stack
 from schemas.errors import EscrutinioError
 
 CONNECT_S = 10
-"""How long a connection may take to be made."""
+"""Timeout for a new connection, in seconds."""
 
-_AWAY = ("08", "57", "53", "40", "55")
-"""Classes of SQLSTATE that waiting may mend: connection, shutdown, resources, conflict, not in the right state now."""
+_TEMPORARY = ("08", "57", "53", "40", "55")
+"""Classes of SQLSTATE that may pass: connection, shutdown, resources, conflict, object not in the required state."""
 
 
 class DatabaseError(EscrutinioError):
-    """PostgreSQL refused what was asked."""
+    """PostgreSQL refused a statement or the connection."""
 
 
 class DatabaseUnreachable(DatabaseError):
-    """PostgreSQL does not answer, or went away. It may come back."""
+    """PostgreSQL does not answer, or the connection broke. It may come back."""
 
 
 def connect(url: str, **options: Any) -> psycopg.Connection[DictRow]:
@@ -42,19 +43,19 @@ def connect(url: str, **options: Any) -> psycopg.Connection[DictRow]:
     except psycopg.OperationalError as error:
         raise DatabaseUnreachable(f"PostgreSQL does not answer: {error}{_hint(error)}") from error
     except psycopg.Error as error:
-        raise DatabaseError(f"not an address of PostgreSQL: {error}") from error
+        raise DatabaseError(f"this is not an address of PostgreSQL: {error}") from error
 
 
 @contextmanager
 def faults_named() -> Iterator[None]:
-    """Raise a fault of PostgreSQL as DatabaseUnreachable where it went away or gave up, else as DatabaseError."""
+    """Raise a fault of PostgreSQL as DatabaseUnreachable when it may pass, else as DatabaseError."""
     try:
         yield
     except psycopg.errors.TransactionTimeout as error:
         raise DatabaseUnreachable(f"PostgreSQL ended the transaction: {error}") from error
     except psycopg.OperationalError as error:
-        if error.sqlstate is None or error.sqlstate[:2] in _AWAY:  # no SQLSTATE: the connection broke
-            raise DatabaseUnreachable(f"PostgreSQL went away: {error}") from error
+        if error.sqlstate is None or error.sqlstate[:2] in _TEMPORARY:  # no SQLSTATE: the connection broke
+            raise DatabaseUnreachable(f"the connection to PostgreSQL was lost: {error}") from error
         raise _refused(error) from error
     except psycopg.Error as error:
         raise _refused(error) from error
@@ -65,6 +66,6 @@ def _refused(error: psycopg.Error) -> DatabaseError:
 
 
 def _hint(error: psycopg.OperationalError) -> str:
-    """The end of a message that nobody listens: what to do, where it is the local stack's address."""
+    """Return the hint to start the local stack when nothing listens at its address; else nothing."""
     port = urlsplit(local_stack().get("reader_url", "")).port
     return LOCAL_HINT if port is not None and f"port {port} failed: Connection refused" in str(error) else ""

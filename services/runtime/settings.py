@@ -1,9 +1,9 @@
 """A command's configuration: flags over environment (`ESCRUTINIO_…`) over secrets over a file. Only a `cli` reads it.
 
-A variable that is empty is one that is not set, since a compose file or a shell cannot always leave it out.
-A secret is a file in `/run/secrets` with a setting's name in it, as docker compose and Kubernetes mount one:
-`/run/secrets/escrutinio_writer_url`. The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the local
-stack writes), in this folder or one above it; paths in it are relative to it.
+An empty variable counts as not set, because a compose file or a shell cannot always omit it. A secret is a file in
+`/run/secrets` with the name of a setting, as docker compose and Kubernetes mount it:
+`/run/secrets/escrutinio_writer_url`. The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the
+local stack writes), in this folder or one above it; paths in it are relative to it.
 """
 
 import tomllib
@@ -32,24 +32,24 @@ LOCAL_HINT = "; the local stack does not run: `make demo` starts it"
 
 
 class Address(NamedTuple):
-    """Where the endpoint listens."""
+    """Address at which the endpoint listens."""
 
     host: str
     port: int
 
 
 def _address(text: object) -> object:
-    """`HOST:PORT` (an IPv6 host in brackets) as an Address. Raises ValueError."""
+    """Parse `HOST:PORT` (an IPv6 host in brackets). Raises ValueError."""
     if not isinstance(text, str):
         return text
     host, colon, port = text.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ValueError(f"{text!r} is not HOST:PORT, as 127.0.0.1:9464")
+        raise ValueError(f"{text!r} is not HOST:PORT such as 127.0.0.1:9464")
     return Address(host.strip("[]"), int(port))
 
 
 HttpAddress = Annotated[Address, BeforeValidator(_address)]
-"""A setting: where the endpoint listens."""
+"""A setting with the address at which the endpoint listens."""
 
 
 class SettingsError(EscrutinioError):
@@ -57,22 +57,23 @@ class SettingsError(EscrutinioError):
 
 
 class NotGiven(SettingsError):
-    """A setting that the command cannot do without is not given."""
+    """A required setting is not given."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"--{name.replace('_', '-')} is not known. Give it, set ESCRUTINIO_{name.upper()}, or start the local stack: make demo"
+            f"--{name.replace('_', '-')} is not given. Give it, set ESCRUTINIO_{name.upper()}, "
+            "or start the local stack: make demo"
         )
 
 
 class Settings(BaseSettings):
-    """What every command of ours can be told. Each service adds its own."""
+    """The settings of every command. Each service adds its own."""
 
     model_config = SettingsConfigDict(env_prefix="ESCRUTINIO_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     bootstrap_servers: str | None = None
     kafka_config: Path | None = None
-    """A file that says how Kafka is reached, and as whom: see `runtime.kafka.access`."""
+    """A file with the addresses and credentials for Kafka: see `runtime.kafka.access`."""
     topic_prefix: str = ""
     log_format: LogFormat = LogFormat.AUTO
     http: HttpAddress | None = None
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, environment, secrets, then the file."""
+        """List the sources: flags, environment, secrets, then the file."""
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
         if _SECRETS.is_dir():
             sources.append(SecretsSettingsSource(settings_cls, _SECRETS))
@@ -96,21 +97,21 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
-        """The settings, with the flags that were given. Raises SettingsError."""
+        """Read the settings, with the given flags. Raises SettingsError."""
         try:
             return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
             raise SettingsError(f"configuration: {first_fault(error, is_secret=True)}") from error
 
     def need(self, name: str) -> str:
-        """A setting that the command cannot do without. Raises NotGiven, saying how to give it."""
+        """Return a required setting. Raises NotGiven with the ways to give it."""
         if (value := getattr(self, name)) is None:
             raise NotGiven(name)
         return str(value)
 
     @property
     def kafka(self) -> KafkaAccess:
-        """How Kafka is reached. Raises NotGiven, and AccessError for a file that cannot be used."""
+        """Addresses and credentials for Kafka. Raises NotGiven, or AccessError for a file that cannot be used."""
         if self.kafka_config is not None:
             return access.read(self.kafka_config, self.bootstrap_servers)
         return KafkaAccess(
@@ -120,12 +121,12 @@ class Settings(BaseSettings):
 
     @property
     def names(self) -> TopicNames:
-        """The topics' names in use."""
+        """The names of the topics, with the prefix."""
         return TopicNames(self.topic_prefix)
 
 
 def _file(start: Path) -> Path | None:
-    """The nearest configuration file at `start` or above."""
+    """Find the nearest configuration file in `start` or above."""
     for folder in (start, *start.parents):
         for name in _FILES:
             if (folder / name).is_file():
@@ -134,7 +135,7 @@ def _file(start: Path) -> Path | None:
 
 
 def local_stack() -> dict[str, Any]:
-    """Return the settings of the local stack, where its file is the one in use; else none."""
+    """Return the settings of the local stack if its file is the one in use; else none."""
     file = _file(Path.cwd())
     if file is None or not file.match(_FILES[-1]):
         return {}
@@ -142,14 +143,14 @@ def local_stack() -> dict[str, Any]:
 
 
 class _File(TomlConfigSettingsSource):
-    """A configuration file whose paths are relative to it."""
+    """A configuration file; paths in it are relative to it."""
 
     def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
         try:
             super().__init__(settings_cls, path)
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"configuration: the file {path} cannot be used: {error}; mend it or remove it"
+                f"configuration: the file {path} cannot be used: {error}; correct it or remove it"
             ) from error
         for name, field in settings_cls.model_fields.items():
             if field.annotation in (Path, Path | None) and isinstance(given := self.init_kwargs.get(name), str):

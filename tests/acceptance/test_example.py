@@ -55,12 +55,12 @@ def test_what_is_not_on_the_log_yet_is_a_negative_answer_of_each_command(example
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        (("show", CONTEST, "--at-reported", "19:23"), "'19:23' is no ISO 8601 time such as 2021-06-08T00:23Z"),
+        (("show", CONTEST, "--at-reported", "19:23"), "'19:23' is not an ISO 8601 time such as 2021-06-08T00:23Z"),
         (
             ("diff", CONTEST, "19:23", "now"),
             "'19:23' is neither an offset nor an ISO 8601 time such as 2021-06-08T00:23Z",
         ),
-        (("diff", CONTEST, "reported:19:23", "now"), "'19:23' is no ISO 8601 time such as 2021-06-08T00:23Z"),
+        (("diff", CONTEST, "reported:19:23", "now"), "'19:23' is not an ISO 8601 time such as 2021-06-08T00:23Z"),
     ],
 )
 def test_an_offset_is_named_only_where_one_is_taken(example: Setup, command: tuple[str, ...], told: str) -> None:

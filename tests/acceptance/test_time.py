@@ -14,7 +14,7 @@ import pytest
 from aggregator.log.reader import Log
 from aggregator.replay.answer import of_state
 from aggregator.replay.fold_to_moment import Folding
-from results.as_of import Past
+from results.as_of import ContestAsOf
 from results.count import Count
 from results.moment import NOW, Moment
 from results.reader import Reader
@@ -149,9 +149,11 @@ def test_the_state_at_each_of_the_44_bulletins_from_the_tables_and_from_the_log(
                 continue
             from_log = without_digest(of_state(folding.state, None, None))
             at = update.stated_at
-            assert Past(views, CONTEST, Moment(offset=record.offset)).count(None) == from_log
-            assert Past(views, CONTEST, Moment(offset=bulletins[-1].offset, stated_at=at)).count(None) == from_log
-            by_then = Past(views, CONTEST, Moment(stated_at=at)).count(None)
+            assert ContestAsOf(views, CONTEST, Moment(offset=record.offset)).count(None) == from_log
+            assert (
+                ContestAsOf(views, CONTEST, Moment(offset=bulletins[-1].offset, stated_at=at)).count(None) == from_log
+            )
+            by_then = ContestAsOf(views, CONTEST, Moment(stated_at=at)).count(None)
             agree.append(by_then == from_log)
             if by_then != from_log:  # the sheets, which came after all bulletins, are of a time before it
                 assert [s.votes for s in by_then.selections] == [s["votes"] for s in of_the_sheets["selections"]]
@@ -172,8 +174,8 @@ def test_the_state_after_each_moment_of_the_sheets_is_still_in_the_tables(night:
     live = night.counts[moment]
     recorded_at = live["as_of"]["recorded_at"]
     with Reader(night.setup.database.reader_url) as views:
-        past = Past(views, CONTEST, Moment(offset=live["as_of"]["offset"])).count(None)
-        by_log_time = Past(views, CONTEST, Moment.parse(f"recorded:{recorded_at}")).count(None)
+        past = ContestAsOf(views, CONTEST, Moment(offset=live["as_of"]["offset"])).count(None)
+        by_log_time = ContestAsOf(views, CONTEST, Moment.parse(f"recorded:{recorded_at}")).count(None)
     assert json.loads(past.model_dump_json()) | {"digest": live["digest"]} == live
     assert by_log_time == past
 

@@ -38,7 +38,9 @@ def definition(night: Night, number: int) -> ContestDefined:
             time_zone="America/Lima",
             effective_at=datetime(2021, 6, 6, 5, tzinfo=UTC),
             selections=tuple(
-                Selection(selection_id=x, candidate=f"Candidate {x}", party=f"Party {x}", ballot_order=i, external_id=None)
+                Selection(
+                    selection_id=x, candidate=f"Candidate {x}", party=f"Party {x}", ballot_order=i, external_id=None
+                )
                 for i, x in enumerate(letters, start=1)
             ),
             areas=tuple(Area(area_id=i, name=f"{kind.value} {i}", type=kind, parent_id=up) for i, kind, up in rows),

@@ -1,6 +1,6 @@
 """Puts a made-up night on a topic: `python -m tests.support.nights`.
 
-Beside the services, not one of them: it writes what no office said. So it only fills a topic that is empty. A crash leaves
+Beside the services, not one of them: it writes what no office said. So it only fills an empty topic. A crash leaves
 the first part of the night there; make the same again on another topic.
 """
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def written(night: Night) -> Generator[Message]:
-    """The night's messages, made by a process of their own, so that sending them does not wait for it. Close it to end it."""
+    """The night's messages, made by another process, so that sending does not wait for it. Close it to end it."""
     beside = multiprocessing.get_context("spawn")
     end, other = beside.Pipe(duplex=False)
     writer = beside.Process(target=_write, args=(night, other), daemon=True)
@@ -103,7 +103,7 @@ def prepare(kafka: KafkaAccess, topic: str) -> None:
 
 
 def fill(kafka: KafkaAccess, topic: str, night: Iterable[Message], events: int) -> None:
-    """Sends all messages in order and waits until the last is acknowledged. Raises KafkaError for one that is refused."""
+    """Send all messages in order and wait until the last is acknowledged. Raises KafkaError for one that is refused."""
     producer: Any = kafka.open(
         KafkaProducer,
         acks="all",
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     usual = Night()
     parser = argparse.ArgumentParser(
         prog="python -m tests.support.nights",
-        description="Put a made-up election night on a new topic. The same options make the same events, byte for byte.",
+        description="Put a made-up election night on a new topic. Equal options make equal events, byte for byte.",
     )
     parser.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT", help="brokers, separated by commas")
     parser.add_argument("--topic", required=True, metavar="NAME", help="created if it is not there; must be empty")

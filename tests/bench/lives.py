@@ -1,6 +1,6 @@
 """What the office says of one sheet, and of the whole country, from statement to statement; for `tests.support.nights`.
 
-Figures agree with each other in every state, so that no rule is broken: ballots cast are valid, blank and null votes and
+Figures agree with each other in every state, so no rule is broken: ballots cast are valid, blank and null votes and
 never exceed the roll; an annulled sheet keeps its ballots as null votes.
 """
 

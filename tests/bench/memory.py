@@ -1,4 +1,4 @@
-"""`python -m tests.bench.memory`: what a replay of a long log takes, while it goes on: it grows with the units, not with the events.
+"""`python -m tests.bench.memory`: measure the memory of a replay of a long log: it grows with units, not with events.
 
 The log is one that is there already; `python -m tests.support.nights` makes one of any length.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.past`: how soon the tables answer about past moments, on each axis, of a contest that is aggregated already.
+"""`python -m tests.bench.past`: measure how soon the tables answer about past moments, on each axis, of a full contest.
 
 Random moments, the same at each run; on one connection, which has read the contest's definitions once.
 """
@@ -14,7 +14,7 @@ from functools import partial
 
 import psycopg
 
-from results.as_of import Past
+from results.as_of import ContestAsOf
 from results.count import NothingCounted
 from results.moment import Moment
 from results.reader import Reader
@@ -36,14 +36,17 @@ def main() -> None:
 
 
 def moments(reader_url: str, contest: str) -> None:
-    """The outermost area, and all municipalities together, as of random offsets, official times (of random updates), and both."""
+    """Measure the outermost area, and all municipalities together, as of random offsets, official times, and both."""
     chance = random.Random(_SEED)
     with psycopg.connect(reader_url, autocommit=True) as db:
         query = "SELECT min(log_offset), max(log_offset) FROM results.update_history WHERE contest_id = %s"
         first, last = db.execute(query, (contest,)).fetchone() or (0, 0)
 
         def stated(of: int) -> datetime | None:
-            query = "SELECT stated_at FROM results.update_history WHERE contest_id = %s AND log_offset >= %s ORDER BY log_offset LIMIT 1"
+            query = (
+                "SELECT stated_at FROM results.update_history "
+                "WHERE contest_id = %s AND log_offset >= %s ORDER BY log_offset LIMIT 1"
+            )
             row = db.execute(query, (contest, of)).fetchone()
             return row[0] if row is not None else None
 
@@ -59,10 +62,10 @@ def moments(reader_url: str, contest: str) -> None:
 
         def outermost(moment: Moment) -> None:
             with suppress(NothingCounted):  # an answer too
-                Past(views, contest, moment).count(None)
+                ContestAsOf(views, contest, moment).count(None)
 
         def municipalities(moment: Moment) -> None:
-            Past(views, contest, moment).totals(areas)
+            ContestAsOf(views, contest, moment).totals(areas)
 
         for what, asked in axes.items():
             seconds = [timed(partial(outermost, moment)) for moment in asked]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.fold.fold import ContestState, evolve
-from results.as_of import Past
+from results.as_of import ContestAsOf
 from results.count import AsOf, Basis, Count, NothingCounted, count
 from results.difference import AreaDifference, Difference
 from results.moment import NOW, Moment
@@ -46,7 +46,7 @@ made_up = settings(max_examples=30, deadline=None, suppress_health_check=[Health
 
 def counted(views: Reader, moment: Moment, area: str) -> Count | None:
     try:
-        return Past(views, CONTEST, moment).count(area)
+        return ContestAsOf(views, CONTEST, moment).count(area)
     except NothingCounted:
         return None
 
@@ -154,10 +154,10 @@ def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Data
             answer = difference(views, first, second, area)
             if answer is None:
                 continue
-            before, later = Past(views, CONTEST, first), Past(views, CONTEST, second)
+            before, later = ContestAsOf(views, CONTEST, first), ContestAsOf(views, CONTEST, second)
             sides = ((answer.area.basis_before, before), (answer.area.basis_after, later))
             kinds = {answer.area.area_type if basis is Basis.OFFICIAL else past.level for basis, past in sides}
-            expected = {r.offset for r in accepted if before.holds(r) != later.holds(r) and unit_type(r) in kinds}
+            expected = {r.offset for r in accepted if before.includes(r) != later.includes(r) and unit_type(r) in kinds}
             offsets = [u.offset for u in answer.updates]
             assert answer.updates_total == len(offsets)
             assert offsets == sorted(offsets)
@@ -165,7 +165,7 @@ def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Data
             if area == "pe":
                 assert set(offsets) == expected
             by_offset = {r.offset: r for r in accepted}
-            assert all(u.taken_back == before.holds(by_offset[u.offset]) for u in answer.updates)
+            assert all(u.taken_back == before.includes(by_offset[u.offset]) for u in answer.updates)
             if len(kinds) > 1:
                 continue
             (kind,) = kinds
@@ -189,7 +189,7 @@ def unit_type(r: Recorded) -> str:
     return r.update.unit.type
 
 
-def total(past: Past, area: str, kind: str) -> dict[str, int]:
+def total(past: ContestAsOf, area: str, kind: str) -> dict[str, int]:
     totals = past.totals([area], kind)
     return Layout.of(past.contest).named(totals[area].vector) if area in totals else {}
 

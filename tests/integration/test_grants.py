@@ -44,7 +44,7 @@ from aggregator.log.reader import Log
 from deploy import secrets as making
 from deploy.secrets import Addresses, Secrets
 from ingest.publish.publisher import inspect
-from runtime.health import LINGER_S
+from runtime.health import EXIT_DELAY_S
 from runtime.kafka import access as accesses
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import AccessError, AccessRefused, BrokerAway, TopicUnfit
@@ -414,7 +414,7 @@ def test_what_is_no_longer_granted_is_said_and_not_taken_for_a_broker_that_is_aw
         assert one.families()["escrutinio_fault"][1] == [("escrutinio_fault", {"fault": "AccessRefused"}, 1)]
         assert one.process is not None
         one.process.terminate()  # it need not be waited for
-        assert one.process.wait(LINGER_S / 2) == 2
+        assert one.process.wait(EXIT_DELAY_S / 2) == 2
 
     tight = tmp_path / "grants.toml"
     try:

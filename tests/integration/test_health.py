@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local.server import free_port
 from runtime import health
-from runtime.health import HealthError, Pulse, new_registry, serving
+from runtime.health import HealthError, Liveness, new_registry, serve_health
 from runtime.healthcheck import ask
 from runtime.settings import Address
 from schemas.errors import EscrutinioError
@@ -28,7 +28,7 @@ class Process:
     """What is asked."""
 
     def __init__(self) -> None:
-        self.pulse, self.stop = Pulse(), threading.Event()
+        self.liveness, self.stop = Liveness(), threading.Event()
         self.behind: str | None = None
         self.address = Address("127.0.0.1", free_port())
         self.url = f"http://127.0.0.1:{self.address.port}"
@@ -40,7 +40,7 @@ class Process:
 @pytest.fixture
 def process() -> Iterator[Process]:
     one = Process()
-    with serving(one.address, new_registry("test"), one.pulse, one.not_ready, one.stop):
+    with serve_health(one.address, new_registry("test"), one.liveness, one.not_ready, one.stop):
         yield one
 
 
@@ -48,15 +48,15 @@ def test_live_and_ready_are_two_questions(process: Process) -> None:
     assert (ask(f"{process.url}/live"), ask(f"{process.url}/ready")) == (None, None)
     process.behind = "7 events behind"
     assert (ask(f"{process.url}/live"), ask(f"{process.url}/ready")) == (None, "7 events behind")
-    process.pulse.hinder("no broker answers at «x»")
+    process.liveness.record_problem("no broker answers at «x»")
     assert ask(f"{process.url}/live") == ask(f"{process.url}/ready") == "no broker answers at «x»"
-    process.pulse.beat()
+    process.liveness.record_progress()
     assert ask(f"{process.url}/live") is None
 
 
 def test_who_is_silent_for_too_long_is_not_live(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "SILENCE_S", -1.0)
-    assert ask(f"{process.url}/live") == "nothing was heard of the work for 0 s"
+    monkeypatch.setattr(health, "STALL_S", -1.0)
+    assert ask(f"{process.url}/live") == "no progress for 0 s"
 
 
 def test_a_client_that_says_nothing_holds_up_nobody(process: Process) -> None:
@@ -68,7 +68,7 @@ def test_what_is_not_there_is_said(process: Process) -> None:
     with pytest.raises(HTTPError) as answer:
         urlopen(f"{process.url}/health")
     with answer.value:
-        assert (answer.value.code, answer.value.read()) == (404, b"ask for /metrics, /live or /ready\n")
+        assert (answer.value.code, answer.value.read()) == (404, b"the paths are /metrics, /live and /ready\n")
     assert "answers 404" in (ask(f"{process.url}/health") or "")
 
 
@@ -80,7 +80,7 @@ def test_the_command_has_an_exit_code_and_a_reason(process: Process) -> None:
         return done.returncode, done.stdout
 
     assert run(f"{process.url}/live") == (0, "ok\n")
-    process.pulse.hinder("no broker answers")
+    process.liveness.record_problem("no broker answers")
     assert run(f"{process.url}/live") == (1, "no broker answers\n")
     code, reason = run(f"http://127.0.0.1:{free_port()}/live")
     assert (code, "does not answer" in reason) == (1, True)
@@ -89,13 +89,13 @@ def test_the_command_has_an_exit_code_and_a_reason(process: Process) -> None:
 
 
 def test_a_fault_is_told_until_the_process_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "LINGER_S", 3600.0)
+    monkeypatch.setattr(health, "EXIT_DELAY_S", 3600.0)
     process = Process()
     ended: list[EscrutinioError] = []
 
     def work() -> None:
         try:
-            with serving(process.address, new_registry("test"), process.pulse, process.not_ready, process.stop):
+            with serve_health(process.address, new_registry("test"), process.liveness, process.not_ready, process.stop):
                 raise EscrutinioError("the log has a hole")
         except EscrutinioError as fault:
             ended.append(fault)
@@ -118,12 +118,12 @@ def test_an_address_in_use_is_refused_in_one_line(process: Process) -> None:
         pytest.raises(
             HealthError, match=rf"cannot listen at 127\.0\.0\.1:{process.address.port}: Address already in use"
         ),
-        serving(process.address, new_registry("test"), Pulse(), process.not_ready, process.stop),
+        serve_health(process.address, new_registry("test"), Liveness(), process.not_ready, process.stop),
     ):
         pass
 
 
 def test_without_an_address_nothing_listens() -> None:
     process = Process()
-    with serving(None, new_registry("test"), process.pulse, process.not_ready, process.stop):
+    with serve_health(None, new_registry("test"), process.liveness, process.not_ready, process.stop):
         assert "does not answer" in (ask(f"{process.url}/live") or "")

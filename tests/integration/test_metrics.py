@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from runtime.health import LINGER_S
+from runtime.health import EXIT_DELAY_S
 from tests.support.fix_observed import Night, Observed, documented_metrics, night_on
 from tests.support.fix_setup import CHECKOUT, CONTEST
 from tests.support.ingest_samples import ACTA
@@ -202,7 +202,7 @@ def test_a_changed_table_is_told_before_the_process_ends(observed_night: Night) 
     assert samples(aggregator, "escrutinio_fault") == {("TablesChanged",): 1}
     assert aggregator.process is not None
     aggregator.process.terminate()  # it need not be waited for
-    assert aggregator.process.wait(LINGER_S / 2) == 2
+    assert aggregator.process.wait(EXIT_DELAY_S / 2) == 2
 
 
 def test_a_broker_that_is_away_is_no_dead_source(

@@ -15,7 +15,7 @@ from aggregator.replay.answer import of_state
 from aggregator.replay.fold_to_moment import Folding
 from aggregator.verify.compare import Tables
 from aggregator.verify.report import Report
-from results.as_of import Past
+from results.as_of import ContestAsOf
 from results.count import NothingCounted
 from results.moment import NOW, Moment
 from results.named_sql import named_sql
@@ -53,14 +53,14 @@ def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> obj
 
 def totals(views: Reader, moment: Moment, areas: Sequence[str]) -> dict[str, AreaTotal]:
     try:
-        return Past(views, CONTEST, moment).totals(areas)
+        return ContestAsOf(views, CONTEST, moment).totals(areas)
     except NothingCounted:
         return {}
 
 
 def from_the_tables(views: Reader, moment: Moment, area: str) -> object:
     try:
-        return Past(views, CONTEST, moment).count(area)
+        return ContestAsOf(views, CONTEST, moment).count(area)
     except NothingCounted:
         return None
 
@@ -87,9 +87,9 @@ def test_a_contest_that_stands_still_says_so_at_every_moment_after(tables: Datab
     records = [raw(r) for r in recorded([definition, one, two])]
     unreadable = records[1]._replace(offset=20, value=b"\x07")
     with written(tables, [*records, unreadable, records[2]._replace(offset=21)], [9]) as views:
-        assert Past(views, CONTEST, Moment(offset=19)).count(None).blocked is None
+        assert ContestAsOf(views, CONTEST, Moment(offset=19)).count(None).blocked is None
         for moment in (Moment(offset=20), Moment(offset=21), NOW):
-            blocked = Past(views, CONTEST, moment).count(None).blocked
+            blocked = ContestAsOf(views, CONTEST, moment).count(None).blocked
             assert blocked is not None
             assert blocked.startswith("offset 20: ")
 
@@ -122,7 +122,7 @@ def test_what_came_late_is_found_by_its_own_index_and_not_by_reading_the_history
         db.execute("VACUUM ANALYZE aggregate.count_update_history")  # as autovacuum does in time
         before = db.execute(scans).fetchone()
         with Reader(tables.reader_url) as views:
-            Past(views, "pe-2021-night-1", Moment(stated_at=log[3_000].update.stated_at)).totals(["pe"])
+            ContestAsOf(views, "pe-2021-night-1", Moment(stated_at=log[3_000].update.stated_at)).totals(["pe"])
         after = db.execute(scans).fetchone()
     assert before is not None
     assert after is not None
@@ -167,7 +167,7 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
     with written(tables, records, data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=3))) as views:
         for moment in [NOW, *data.draw(st.lists(moments(night), min_size=1, max_size=4))]:
             try:
-                past = Past(views, CONTEST, moment)
+                past = ContestAsOf(views, CONTEST, moment)
             except NothingCounted:
                 continue
             told = past.totals([area.area_id for area in past.contest.areas])

@@ -25,7 +25,7 @@ from aggregator.projections.keep_replay import replay_into
 from aggregator.projections.rebuild import Building, next_projection, take_over
 from aggregator.verify.compare import verify
 from results import vectors as tally
-from results.as_of import Past
+from results.as_of import ContestAsOf
 from results.cli import main as show
 from results.count import Basis, NothingCounted
 from results.moment import NOW, Moment
@@ -407,7 +407,7 @@ def test_a_kept_replay_is_read_like_the_live_one(
     with Reader(totals.reader_url, kept) as views:
         answer = views.count(CONTEST, None)
         assert (answer.sub_units["counted"], answer.digest) == (counted, state.root())
-        assert Past(views, CONTEST, Moment(offset=1)).count(None).sub_units["counted"] == 1
+        assert ContestAsOf(views, CONTEST, Moment(offset=1)).count(None).sub_units["counted"] == 1
         if moment.stated_at is None:
             assert verify(views, *servers, CONTEST).equal
         else:
@@ -444,7 +444,7 @@ def test_a_kept_replay_is_counted_on_the_level_that_held_then(event_log: EventLo
     with Reader(totals.reader_url, kept) as views:
         told = views.count(CONTEST, None)
         assert (told.basis, told.selections[0].votes) == (Basis.OFFICIAL, 50)
-        again = Past(views, CONTEST, NOW).count(None)
+        again = ContestAsOf(views, CONTEST, NOW).count(None)
     assert again == told.model_copy(update={"digest": None})
 
 

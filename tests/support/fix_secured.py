@@ -15,7 +15,7 @@ from deploy.local.kafka import SETTINGS
 from deploy.local.server import HOST, Record
 from deploy.secrets import CHECKOUT, Addresses, Secrets
 from grants.cli import main as grants
-from ingest.cli import cli as ingest
+from ingest.cli import main as ingest
 from runtime.kafka import access
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import AccessError

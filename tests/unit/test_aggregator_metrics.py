@@ -1,4 +1,4 @@
-"""What the aggregator's numbers are made of: lag by the broker's time, contests that were defined, sums held against the office's."""
+"""The aggregator's metrics: lag by the broker's time, contests that were defined, our sums against the office's."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def test_a_part_is_lost_once_however_often_it_does_not_answer() -> None:
     for _ in range(3):
         told.metrics.lost("postgres", "PostgreSQL does not answer")
     assert (told.value("reconnections_total", part="postgres"), told.value("part_up", part="postgres")) == (1, 0)
-    assert told.metrics.pulse.not_live() == "PostgreSQL does not answer"
+    assert told.metrics.liveness.not_live() == "PostgreSQL does not answer"
     told.metrics.alive()
-    assert (told.value("part_up", part="postgres"), told.metrics.pulse.not_live()) == (1, None)
+    assert (told.value("part_up", part="postgres"), told.metrics.liveness.not_live()) == (1, None)
     told.metrics.lost("postgres", "PostgreSQL does not answer")
     assert told.value("reconnections_total", part="postgres") == 2
 

@@ -1,4 +1,4 @@
-"""A checkpoint is a prefix of the log, compacted: folded alone it gives the state of the whole prefix, whatever happened."""
+"""A checkpoint is a prefix of the log, compacted: folded alone it gives the state of the whole prefix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading as columns is the plain way, sooner: the same state at any moment, and nothing that the plain way would refuse."""
+"""The columns give the state of the reference implementation, sooner: at any moment, with the same refusals."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def unpacked(state: ContestState) -> int:
 
 
 def alike(events: Sequence[Event] | None = None, *, records: Sequence[RawRecord] | None = None) -> ContestState:
-    """Folds a log as columns and plainly, in memory and as the live run does; returns the state where they are the same."""
+    """Fold a log as columns and with the reference implementation, in memory and as the live run does: both agree."""
     log = list(records) if records is not None else [raw(r) for r in recorded(events or ())]
     plain = plainly(log).state
     assert whole(folded(log).state) == whole(plain)

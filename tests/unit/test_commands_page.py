@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from aggregator.cli import main as aggregator
 from backup.cli import main as backup
 from grants.cli import main as grants
-from ingest.cli import cli as ingest
+from ingest.cli import main as ingest
 from results.cli import main as results
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"

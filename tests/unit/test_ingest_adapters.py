@@ -269,13 +269,17 @@ BAD_SHEETS = {
     "NaN": ("votos_nulos", "NaN", "F201 'NaN' is not a count", "row 3, column votos_nulos"),
     "minus zero": ("votos_nulos", "-0.0", "F201 '-0.0' is not a count", "row 3, column votos_nulos"),
     "2^53": ("num_votos", str(2**53), f"F201 '{2**53}' is not a count", "row 3, column num_votos"),
-    "before the election": ("descargado", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before", "row 3"),
-    "to come": ("descargado", "2031-06-08T16:15:44Z", "F305 seen at 2031-06-08T16:15:44.000Z, but the document was fetched", "row 3, column descargado"),
-    "last year": ("descargado", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not", "row 3, column descargado"),
+    "before the election": ("descargado", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before",
+        "row 3"),
+    "to come": ("descargado", "2031-06-08T16:15:44Z",
+        "F305 seen at 2031-06-08T16:15:44.000Z, but the document was fetched", "row 3, column descargado"),
+    "last year": ("descargado", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not",
+        "row 3, column descargado"),
     "before year 1": ("descargado", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column descargado"),
     "long id": ("num_mesa", LONG, f"F202 {LONG[:40]!r} is not the number of a mesa", "row 3, column num_mesa"),
     "long ubigeo": ("ubigeo", LONG, f"F202 {LONG[:40]!r} is not a ubigeo", "row 3, column ubigeo"),
-    "control character in an id": ("num_mesa", "2\x07", "F202 '2\\x07' is not the number of a mesa", "row 3, column num_mesa"),
+    "control character in an id": ("num_mesa", "2\x07", "F202 '2\\x07' is not the number of a mesa",
+        "row 3, column num_mesa"),
     "endless words": ("local", LONG * 2, "F202 name: String should have at most 10000 characters", "row 3"),
 }  # fmt: skip
 
@@ -296,8 +300,10 @@ BAD_OWN_ROWS = {
         "published.turnout", "-0.0", "F201 '-0.0' is not a percentage", "row 3, column published.turnout",
     ),
     "2^53": ("votes.peru-libre", str(2**53), f"F201 '{2**53}' is not a count", "row 3, column votes.peru-libre"),
-    "before the election": ("reported_at", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before", "row 3"),
-    "last year": ("reported_at", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not", "row 3, column reported_at"),
+    "before the election": ("reported_at", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before",
+        "row 3"),
+    "last year": ("reported_at", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not",
+        "row 3, column reported_at"),
     "before year 1": ("reported_at", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column reported_at"),
     "long id": ("unit_id", LONG, "F202 id: String should have at most 200 characters (got '9999", "row 3"),
     "control character in an id": ("unit_id", "p\x07e", "F202 id: String should match pattern", "row 3"),
@@ -486,7 +492,8 @@ def content(statement: Statement) -> tuple[object, ...]:
     """What a statement says, without where it was read."""
     return (
         statement.unit, statement.reported_at, statement.count_status, statement.source_status, statement.review_reason,
-        statement.result_stage, statement.office_note, statement.counts, statement.sub_units, statement.published_percentages,
+        statement.result_stage, statement.office_note, statement.counts, statement.sub_units,
+        statement.published_percentages,
     )  # fmt: skip
 
 

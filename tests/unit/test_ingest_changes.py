@@ -25,14 +25,19 @@ from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, Resul
 START = datetime(2021, 6, 6, 5, tzinfo=UTC)
 CONTEST = named(
     ContestDefined(
-        event_id=NIL, contest_id="c", revision=1, previous_event_id=None, name="c", election_name="e", election_date="2021-06-06",
+        event_id=NIL, contest_id="c", revision=1, previous_event_id=None, name="c", election_name="e",
+        election_date="2021-06-06",
         authority="office", time_zone="America/Lima", effective_at=START,
-        selections=tuple(Selection(selection_id=s, candidate=s, party=s, ballot_order=i, external_id=None) for i, s in enumerate(("b", "a"), 1)),
+        selections=tuple(
+            Selection(selection_id=s, candidate=s, party=s, ballot_order=i, external_id=None)
+            for i, s in enumerate(("b", "a"), 1)
+        ),
         areas=(
             Area(area_id="pe", name="Perú", type=ReportingUnitType.COUNTRY, parent_id=None),
             Area(area_id="01", name="Uno", type=ReportingUnitType.STATE, parent_id="pe"),
         ),
-        counting_level=ReportingUnitType.COUNTRY, later_counting_levels=(), expected_units=2, registered_voters=None, is_test=False,
+        counting_level=ReportingUnitType.COUNTRY, later_counting_levels=(), expected_units=2, registered_voters=None,
+        is_test=False,
     )
 )  # fmt: skip
 
@@ -62,7 +67,8 @@ def statement(
         result_stage=stage,
         office_note=note,
         counts=Counts(
-            votes=dict(zip("ba", votes, strict=True)), ballots_cast=cast, valid_votes=None, blank_votes=0, invalid_votes=invalid,
+            votes=dict(zip("ba", votes, strict=True)), ballots_cast=cast, valid_votes=None, blank_votes=0,
+                invalid_votes=invalid,
             challenged_votes=0, registered_voters=300, registered_voters_counted=None,
         ),
         sub_units=None,

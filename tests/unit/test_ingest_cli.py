@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ingest.cli import cli
+from ingest.cli import main as cli
 from ingest.news import contest_file
 from ingest.report import Report
 from tests.support.ingest_samples import EXAMPLE, contest, unprivileged
@@ -31,7 +31,7 @@ def said(result: Result) -> str:
 def test_which_log_to_write_to_is_never_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ESCRUTINIO_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert "--bootstrap-servers is not known" in said(run("load", "sheets.csv"))
+    assert "--bootstrap-servers is not given" in said(run("load", "sheets.csv"))
     assert not list(tmp_path.iterdir())
 
 
@@ -48,8 +48,10 @@ BAD_CONTESTS = {
     "an open quote": (("", ""), ("010000,", '"010000,'), "unexpected end of data; it must be well-formed CSV"),
     "the first year": (('"2021-06-06"', '"0001-01-01"'), ("", ""), "election_date 0001-01-01 is at the edge"),
     "the last year": (('"2021-06-06"', "9999-12-31"), ("", ""), "election_date 9999-12-31 is at the edge"),
-    "no zone": (("America/Lima", "America/Limon"), ("", ""), "no time zone named America/Limon; use an IANA name as America/Lima"),
-    "a folder of zones": (("America/Lima", "America"), ("", ""), "no time zone named America; use an IANA name as America/Lima"),
+    "no zone": (("America/Lima", "America/Limon"), ("", ""),
+        "no time zone named America/Limon; use an IANA name as America/Lima"),
+    "a folder of zones": (("America/Lima", "America"), ("", ""),
+        "no time zone named America; use an IANA name as America/Lima"),
     "a path": (("America/Lima", "../Lima"), ("", ""), "no time zone named ../Lima; use"),
     "an orphan": (("", ""), ("state,pe", "state,xx"), "areas whose parent is not defined: 010000"),
     "a bad id": (("pe-2021-president-runoff", "pe\\t2021"), ("", ""), "contest_id: String should match pattern"),
@@ -117,4 +119,4 @@ def test_a_settings_file_that_cannot_be_used_is_named(
 
 def test_an_address_that_is_none_is_wrong_use(tmp_path: Path) -> None:
     line = said(run("watch", "--bootstrap-servers", "127.0.0.1:1", "--http", "9464", tmp_path))
-    assert "'9464' is not HOST:PORT, as 127.0.0.1:9464" in line
+    assert "'9464' is not HOST:PORT such as 127.0.0.1:9464" in line

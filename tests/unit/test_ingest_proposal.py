@@ -27,7 +27,8 @@ SECOND = sheet(1, {"a": 12, "b": 20}, after=FIRST, hours=14)
 
 def wish(kind: UpdateKind = UpdateKind.RETRACTED, replaces: UUID | None = None) -> Wish:
     return Wish(
-        unit=UnitKey("precinct", "000001"), kind=kind, reason="why", authority="ONPE", operator="Ana", replaces=replaces, at=AT
+        unit=UnitKey("precinct", "000001"), kind=kind, reason="why", authority="ONPE", operator="Ana",
+            replaces=replaces, at=AT
     )  # fmt: skip
 
 

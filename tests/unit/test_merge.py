@@ -72,7 +72,7 @@ def folded_whole(records: Sequence[RawRecord], moment: Moment = NOW, contest_id:
 def folded_in_parts(
     records: Sequence[RawRecord], cuts: Sequence[int], moment: Moment = NOW
 ) -> tuple[Folding, list[bool]]:
-    """As `parallel` does it, without processes; and which parts joined. `cuts`: where parts begin, in order, from 1 on."""
+    """Fold as `workers` does, without processes; also return which parts joined. `cuts`: where parts begin, from 1."""
     first, *rest = [*cuts, len(records)]
     folding = folded_whole(records[:first], moment)
     assumed, joined = folding.definition, []

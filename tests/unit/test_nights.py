@@ -225,7 +225,7 @@ def test_a_sheet_lives_as_sheets_do() -> None:
 
 
 def test_what_falls_is_a_correction_that_says_so() -> None:
-    """By the count itself: where a statement in its order takes figures from it, it is a correction, and nowhere else."""
+    """A statement is a correction exactly where, in its order, it removes figures from the count."""
     state = ContestState()
     watched = ("votes.", "ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "processed", "counted")
     falls = 0

@@ -176,7 +176,8 @@ def test_an_instant_is_written_in_one_way_in_every_text() -> None:
     [
         {"observed_at": NIGHT + timedelta(days=9)},
         {"source": a_source(name="a mirror", snapshot_id="x", part=3, parts=4, documents=())},
-        {"published_percentages": PublishedPercentages(valid_votes_share={}, sub_units_processed=None, sub_units_counted=None, turnout="1")},
+        {"published_percentages": PublishedPercentages(valid_votes_share={}, sub_units_processed=None,
+            sub_units_counted=None, turnout="1")},
         {"reporting_unit": a_unit(name="as another file writes it")},
         {"event_id": UUID(int=1)},
     ],
@@ -226,7 +227,8 @@ CHANGES: dict[str, Any] = {
     "no sub-units": {"sub_units": None},
     "test": {"is_test": True},
     "votes": {"counts": FULL.counts.model_copy(update={"votes": {"peru-libre": 1_000, "fuerza-popular": 801}})},
-    "votes not stated": {"counts": FULL.counts.model_copy(update={"votes": {"peru-libre": 1_000, "fuerza-popular": None}})},
+    "votes not stated": {
+        "counts": FULL.counts.model_copy(update={"votes": {"peru-libre": 1_000, "fuerza-popular": None}})},
     "a selection fewer": {"counts": FULL.counts.model_copy(update={"votes": {"peru-libre": 1_000}})},
     "reasons": {"sub_units": FULL.sub_units.model_copy(update={"under_review_by_reason": {"OTHER": 3}})},
 } | {
@@ -278,7 +280,8 @@ def test_a_forged_id_is_seen() -> None:
         {"effective_at": datetime(2021, 6, 7, tzinfo=UTC)},
         {"counting_level": PRECINCT},
         {"areas": a_contest().areas[:-1]},
-        {"selections": (*a_contest().selections, Selection(selection_id="c", candidate="", party="", ballot_order=3, external_id=None))},
+        {"selections": (*a_contest().selections,
+            Selection(selection_id="c", candidate="", party="", ballot_order=3, external_id=None))},
         {"expected_units": 5},
         {"registered_voters": None},
         {"name": "other"},

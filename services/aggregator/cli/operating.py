@@ -64,7 +64,7 @@ def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
     from aggregator.live import run as live
     from aggregator.live.metrics import Metrics
     from runtime import logs
-    from runtime.health import new_registry, serving
+    from runtime.health import new_registry, serve_health
 
     given = settings(flags)
     console = logs.configure(given.log_format)
@@ -76,7 +76,7 @@ def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
         )
     stop = stopping()
     metrics = Metrics(registry := new_registry("aggregator"))
-    with serving(given.http, registry, metrics.pulse, metrics.not_ready, stop), progress_bar(console) as bar:
+    with serve_health(given.http, registry, metrics.liveness, metrics.not_ready, stop), progress_bar(console) as bar:
         tasks: dict[int, Any] = {}
 
         def on_progress(p: Progress) -> None:

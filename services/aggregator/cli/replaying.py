@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aggregator.cli.options import progress_bar, settings, shown_on
-from results.options import at_instant, of_moment, schema
+from results.options import at_instant, schema, with_moment
 from results.options import projection as projection_named
 from runtime import options
 from runtime.commands import Command, json_option, show
@@ -105,7 +105,7 @@ def replay(
             databases = given.need("owner_url"), given.need("writer_url")
             state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
             click.echo(f"kept: read it with --schema {into.name}", err=True)
-    answer = of_moment(of_state(state, area_id, state.root()), moment)
+    answer = with_moment(of_state(state, area_id, state.root()), moment)
     show(as_json, lambda: answer.model_dump(mode="json"), lambda: render.show(answer))
 
 

@@ -25,7 +25,7 @@ from aggregator.live.partition import PartitionFold
 from aggregator.replay.answer import of_state
 from aggregator.tables.batch import Batch, Cursor
 from results.count import NothingCounted
-from runtime.health import Pulse
+from runtime.health import Liveness
 from schemas.count_update import CountUpdate
 from schemas.log_record import RawRecord
 from schemas.rules import RULES
@@ -87,7 +87,7 @@ class Metrics(Listener, Collector):
     """Labels are bounded: `partition` and `contest` by what the operator made, `kind`, `code` and `figure` by the contract."""
 
     def __init__(self, registry: CollectorRegistry, now_s: Callable[[], float] = time.time) -> None:
-        self.pulse = Pulse()
+        self.liveness = Liveness()
         self._now_s = now_s
         self._places: dict[int, _Place] = {}
         self._is_alive = False
@@ -140,7 +140,7 @@ class Metrics(Listener, Collector):
         place = _Place(cursor.next_offset, max(last, default=self._now_s()), parked=Tally(parked))
         self._take(place, fold.states, fold.blocked)
         self._places[cursor.partition] = place
-        self.pulse.beat()
+        self.liveness.record_progress()
 
     def holds(self, partitions: Collection[int]) -> None:
         """Other members of the group tell of the others from now on; also of those that were lost with a connection."""
@@ -153,7 +153,7 @@ class Metrics(Listener, Collector):
             place = self._places[record.partition]
             place.since_s = record.timestamp_ms / 1000
             place.end = max(place.end or 0, record.offset + 1)
-        self.pulse.beat()
+        self.liveness.record_progress()
 
     def committed(self, cursor: Cursor, records: Sequence[RawRecord], batch: Batch, seconds: float) -> None:
         """Counts what the batch brought."""
@@ -176,7 +176,7 @@ class Metrics(Listener, Collector):
         self._take(place, batch.states, batch.blocked)
         place.since_s = records[-1].timestamp_ms / 1000
         place.committed = cursor.next_offset
-        self.pulse.beat()
+        self.liveness.record_progress()
 
     def ends(self, ends: Mapping[int, int]) -> None:
         """How far the log goes, asked a moment ago."""
@@ -193,7 +193,7 @@ class Metrics(Listener, Collector):
             self._up.labels(part).set(1)
         self._lost.clear()
         self._progress.set(self._now_s())
-        self.pulse.beat()
+        self.liveness.record_progress()
 
     def lost(self, part: str, reason: str) -> None:
         """Hinders the work; the first of a row of failures is a connection lost."""
@@ -202,7 +202,7 @@ class Metrics(Listener, Collector):
             self._reconnections.labels(part).inc()
             self._up.labels(part).set(0)
         self._is_alive = False
-        self.pulse.hinder(reason)
+        self.liveness.record_problem(reason)
 
     def changed_outside(self) -> None:
         """The tables are not what was committed. The run ends."""

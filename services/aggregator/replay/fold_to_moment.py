@@ -117,7 +117,7 @@ class Folding:
         if self.then is not self._whole:
             if step.accepted and isinstance(recorded.event, ContestDefined):
                 self._accepted_definitions.append(recorded)
-            if not step.accepted or not self.moment.takes(recorded):
+            if not step.accepted or not self.moment.includes(recorded):
                 return
             step = evolve(self.then, recorded)
             self._last = recorded if isinstance(recorded.event, CountUpdate) else self._last
@@ -134,7 +134,7 @@ class Folding:
             return
         assert self.moment.stated_at is not None
         entries = entries[columns.stated[entries] <= to_milliseconds(self.moment.stated_at)]
-        plain = {row: step.recorded for row, step in steps if step.accepted and self.moment.takes(step.recorded)}
+        plain = {row: step.recorded for row, step in steps if step.accepted and self.moment.includes(step.recorded)}
         if entries.size or plain:
             fold_run(self.then, run, columns, entries, plain, self._reader.roll)
             self._last = self.then.last
@@ -179,7 +179,7 @@ class Folding:
         """What the contest was at the moment."""
         self._settle()
         if self.moment.stated_at is not None and self._accepted_definitions:
-            _count_as_then(self.then, self.moment.held(self._accepted_definitions), self._last)
+            _count_as_then(self.then, self.moment.definition_in_force(self._accepted_definitions), self._last)
         return self.then
 
 

@@ -19,12 +19,12 @@ WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = %(
 ORDER BY log_offset, ordinal
 
 -- snapshots_of_area --
-WITH told AS (
+WITH current AS (
     SELECT h.*, lag(count_status) OVER (PARTITION BY unit_id ORDER BY stated_at, sequence) AS before
     FROM update_history h
     WHERE contest_id = %(contest_id)s AND unit_type = %(level)s AND is_current
 ), beneath AS (
-    SELECT * FROM told WHERE %(area_id)s = ANY (area_path)
+    SELECT * FROM current WHERE %(area_id)s = ANY (area_path)
 ), moves AS (
     SELECT source ->> 'snapshot_id' AS snapshot_id, coalesce(before, 'not stated') AS before, count_status AS after,
            count(*) AS units
@@ -94,7 +94,7 @@ SELECT contest_id, digest FROM contest WHERE topic = %(topic)s AND partition = %
 -- all_totals --
 SELECT * FROM area_total WHERE contest_id = %(contest_id)s
 
--- reach --
+-- next_offset --
 SELECT c.next_offset
 FROM contest k, cursor c
 WHERE k.contest_id = %(contest_id)s AND c.topic = k.topic AND c.partition = k.partition
@@ -143,7 +143,7 @@ JOIN update_history h USING (unit_type, unit_id)
 WHERE h.contest_id = %(contest_id)s AND h.accepted AND h.log_offset <= %(to_offset)s
 ORDER BY h.unit_type, h.unit_id, h.sequence
 
--- courses --
+-- statements_of_units --
 -- With the areas that each statement counts in, as `CountUpdate.counting_areas` has them.
 SELECT h.unit_id, h.log_offset, h.event_id, h.stated_at,
        h.area_path || CASE WHEN h.unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[h.unit_id] END AS areas
@@ -239,7 +239,7 @@ WITH differing AS (
     FROM update_history
     WHERE contest_id = %(contest_id)s AND accepted AND unit_type = ANY (%(unit_types)s)
       AND log_offset <= %(offset_low)s AND stated_at > %(stated_low)s AND stated_at <= %(stated_high)s
-), told AS (
+), affected AS (
     SELECT log_offset, taken_back FROM differing d
     WHERE %(area_id)s = ANY (area_path) OR (unit_id = %(area_id)s AND unit_type = ANY (%(area_types)s))
        -- a unit that has moved out of the area: by the log, or among what came late by the office's time
@@ -251,8 +251,8 @@ WITH differing AS (
            SELECT unit_type, unit_id FROM update_history
            WHERE contest_id = %(contest_id)s AND unit_type = ANY (%(unit_types)s) AND is_moved)
 )
-SELECT h.*, t.taken_back, (SELECT count(*) FROM told) AS updates_total
-FROM (SELECT * FROM told ORDER BY log_offset LIMIT %(limit)s) t
+SELECT h.*, t.taken_back, (SELECT count(*) FROM affected) AS updates_total
+FROM (SELECT * FROM affected ORDER BY log_offset LIMIT %(limit)s) t
 JOIN update_history h ON h.contest_id = %(contest_id)s AND h.log_offset = t.log_offset
 ORDER BY h.log_offset
 

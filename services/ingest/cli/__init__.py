@@ -1,0 +1,257 @@
+"""`escrutinio-ingest`: from what an office publishes to the log. A command's modules are imported when it runs.
+
+Exit codes: 0 everything was published or known already, 1 some rows were rejected, 2 wrong use, unreadable input, or a
+fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime import options
+from runtime.commands import Group, json_option
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from schemas.types import ReportingUnitType
+
+
+@click.group(cls=Group, name="escrutinio-ingest")
+@click.version_option(package_name="escrutinio")
+def main() -> None:
+    """Put official count updates on the log: what is new, once, in order; what is wrong, beside it.
+
+    \b
+    Example:
+      escrutinio-ingest topics
+      escrutinio-ingest load --contest examples/peru-2021-runoff/contest.toml examples/peru-2021-runoff/updates.csv
+    """
+
+
+def _time(_context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    from ingest.feeds.table import BadCell, instant
+
+    if text is None:
+        return None
+    try:
+        return instant(text, "")
+    except BadCell as bad:
+        raise click.BadParameter(
+            f"{text!r} is not a time with its zone, in whole milliseconds, as 2021-07-01T00:00:00Z", param=parameter
+        ) from bad
+
+
+def _level(_context: click.Context, parameter: click.Parameter, text: str | None) -> ReportingUnitType | None:
+    from schemas.types import ReportingUnitType
+
+    if text is None:
+        return None
+    try:
+        return ReportingUnitType(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not one of {', '.join(ReportingUnitType)}", param=parameter) from error
+
+
+def _working(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        options.setting("--archive", "Folder that keeps every document. Default: archive.", click.Path(path_type=Path)),
+        options.setting(
+            "--contest",
+            "The contest's file; may be left out when the log has exactly one contest.",
+            click.Path(path_type=Path, dir_okay=False),
+        ),
+        json_option,
+        options.log_format,
+    ):
+        command = option(command)
+    return options.kafka(command)
+
+
+@main.command()
+@options.kafka
+@options.setting("--replication-factor", "Copies of every message. Default: 1.", click.IntRange(1))
+def topics(**flags: Any) -> None:
+    """Create the topics that are missing, and check the settings of all.
+
+    \b
+    Example:
+      escrutinio-ingest topics --bootstrap-servers broker-1:9092 --replication-factor 3
+    """
+    from ingest.cli.work import IngestSettings
+    from ingest.publish.connection import Connection
+    from ingest.publish.publisher import create, inspect
+
+    settings = IngestSettings.load(**flags)
+    connection = Connection(settings.kafka, settings.names)
+    created = create(connection.kafka, connection.topics(), replication_factor=settings.replication_factor)
+    inspect(connection.kafka, connection.topics())
+    for name, new in created.items():
+        click.echo(f"{name}: {'created' if new else 'there, settings are right'}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_working
+@click.option(
+    "--observed-at",
+    callback=_time,
+    metavar="TIME",
+    help="When the files were fetched, as 2021-07-01T00:00:00Z. Default: now.",
+)
+def load(files: tuple[Path, ...], observed_at: datetime | None, as_json: bool, **flags: Any) -> None:
+    """Load documents: files, and every file in the folders named.
+
+    Running it again, on the same or on overlapping files, publishes nothing twice.
+
+    \b
+    Example:
+      escrutinio-ingest load --contest contest.toml national/ actas/2021-06-08T1615Z.csv.gz
+    """
+    from ingest.cli.work import run
+
+    run(flags, as_json, lambda pipeline, *_: pipeline.load(files, observed_at))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_working
+@click.option(
+    "--every", "every_s", type=click.FloatRange(0.05), default=5.0, help="Seconds between looks at the folder."
+)
+@options.http
+def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
+    """Load what appears in a folder, until stopped (SIGTERM or Ctrl-C finish the document in hand).
+
+    \b
+    Example:
+      escrutinio-ingest watch --contest contest.toml --http 127.0.0.1:9464 incoming/
+    """
+    from ingest.cli.work import run
+    from ingest.watch import Watch
+
+    if not folder.is_dir():
+        raise click.BadParameter(f"{folder} is not a folder", param_hint="FOLDER")
+    run(
+        flags,
+        as_json,
+        lambda pipeline, progress, stop: Watch(pipeline, folder, progress, stop, every_s=every_s).run(),
+        until_stopped=True,
+    )
+
+
+@main.command()
+@click.argument("contest_file_path", metavar="CONTEST_FILE", type=click.Path(path_type=Path))
+@_working
+@click.option(
+    "--effective-at",
+    callback=_time,
+    metavar="TIME",
+    help="From which official time a revision holds. Default: that of the last.",
+)
+@click.option(
+    "--counting-level",
+    callback=_level,
+    metavar="TYPE",
+    help="Add up units of this type from now on (country, state, county, municipality, polling-place, precinct), also "
+    "when not every one has been stated.",
+)
+def define(
+    contest_file_path: Path,
+    effective_at: datetime | None,
+    counting_level: ReportingUnitType | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Publish a contest's definition, or a changed one as its next revision.
+
+    \b
+    Example:
+      escrutinio-ingest define examples/peru-2021-runoff/contest.toml
+    """
+    from ingest.cli.work import read_contest, run
+
+    wanted = read_contest(contest_file_path)
+    run(
+        {**flags, "contest": contest_file_path},
+        as_json,
+        lambda pipeline, *_: pipeline.revise(wanted, effective_at, counting_level),
+        revising=True,
+    )
+
+
+def _deciding(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.argument("unit", metavar="[TYPE/ID]", required=False),
+        click.option("--reason", help="Why, in words that newsrooms will read."),
+        click.option("--authority", help="On whose word, such as 'ONPE, by telephone, M. Rojas'."),
+        click.option(
+            "--operator",
+            required=True,
+            metavar="NAME",
+            help="Who does this step; kept in the archive, not on the log.",
+        ),
+        click.option(
+            "--replaces", type=click.UUID, metavar="EVENT", help="The event to replace. Default: the unit's state."
+        ),
+        click.option(
+            "--confirm",
+            "code",
+            metavar="CODE",
+            help="Publish what was proposed under this code; goes with --operator alone.",
+        ),
+    ):
+        command = option(command)
+    return _working(command)
+
+
+@main.command()
+@_deciding
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A table in our own form, with one row: the unit's.",
+)
+@click.option(
+    "--figures-of", type=click.UUID, metavar="EVENT", help="An earlier event of the unit: its figures hold again."
+)
+def correct(figures: Path | None, figures_of: UUID | None, **flags: Any) -> None:
+    """Correct a unit's statement on the log, with the right figures. Two steps, for two people.
+
+    The first shows what will change and prints a code; the second publishes exactly that, if the log still is what was
+    shown. Runs beside `watch`, with the same archive.
+
+    \b
+    Example:
+      escrutinio-ingest correct country/pe --figures right.csv --operator Ana --authority 'ONPE, by telephone' \\
+          --reason 'the 05:19 bulletin was the one of 04:18 with two digits swapped'
+      escrutinio-ingest correct --confirm 5f0c… --operator Luis
+    """
+    from ingest.cli.work import decide
+    from schemas.types import UpdateKind
+
+    if flags["code"] is None and (figures is None) == (figures_of is None):
+        raise click.UsageError("give the right figures: --figures FILE, or --figures-of EVENT, and not both")
+    decide(UpdateKind.CORRECTED, figures or figures_of, **flags)
+
+
+@main.command()
+@_deciding
+def retract(**flags: Any) -> None:
+    """Retract a unit's statement on the log: the unit then adds nothing. Two steps, as `correct`.
+
+    \b
+    Example:
+      escrutinio-ingest retract precinct/000123 --operator Ana --authority ONPE \\
+          --reason 'the sheet is of another district'
+      escrutinio-ingest retract --confirm 5f0c… --operator Luis
+    """
+    from ingest.cli.work import decide
+    from schemas.types import UpdateKind
+
+    decide(UpdateKind.RETRACTED, None, **flags)
