@@ -14,14 +14,14 @@ from backup.errors import MirrorDamaged
 from backup.folder import TopicFolder
 from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest, Record
-from backup.mirror import differing
+from backup.mirror import differing_fields
 
 Progress = Callable[[int, int], None]
 """Told how many of how many records are done."""
 
 
 @dataclass(slots=True)
-class Verdict:
+class TopicReport:
     """What was found of a topic. `fault`: the first thing that is wrong; None when nothing is."""
 
     topic: str
@@ -55,27 +55,27 @@ class Verdict:
         return same + (f"; there it was restored as topic {self.restored_as}" if self.restored_as else "")
 
 
-def check(folder: TopicFolder, topic: str, log: KafkaLog | None, progress: Progress) -> Verdict:
+def check(folder: TopicFolder, topic: str, log: KafkaLog | None, progress: Progress) -> TopicReport:
     """Reads all of a topic's files, and with `log` compares them record by record. Raises LogAway."""
-    verdict = Verdict(topic)
+    report = TopicReport(topic)
     try:
         manifest = folder.manifest()
         if manifest is None:
             raise MirrorDamaged(f"there is no mirror in {folder.path}: it has no manifest.json")
-        verdict.segments = len(manifest.segments)
+        report.segments = len(manifest.segments)
         for partition in range(manifest.partitions):
             there = _log_of(manifest, partition, log) if log is not None else None
             for records in folder.read(partition, 0, manifest.next_offset(partition)):
-                verdict.events += len(records)
+                report.events += len(records)
                 if there is not None and (fault := first_difference(records, there, f"{topic}/{partition}")):
-                    verdict.fault = fault
-                    return verdict
-                progress(verdict.events, manifest.events)
+                    report.fault = fault
+                    return report
+                progress(report.events, manifest.events)
         if log is not None:
-            verdict.fault = _compare_topic(manifest, log, verdict)
+            report.fault = _compare_topic(manifest, log, report)
     except MirrorDamaged as damage:
-        verdict.fault = str(damage)
-    return verdict
+        report.fault = str(damage)
+    return report
 
 
 def _log_of(manifest: Manifest, partition: int, log: KafkaLog) -> Iterator[Record]:
@@ -94,17 +94,17 @@ def first_difference(records: Iterable[Record], there: Iterator[Record], place: 
         if other is None:
             return f"{place}: the record at offset {here.offset} is not on the log"
         if here != other:
-            return f"{place}: the record at offset {here.offset} is another on the log: it differs in {', '.join(differing(here, other))}"
+            return f"{place}: the record at offset {here.offset} is another on the log: it differs in {', '.join(differing_fields(here, other))}"
     return None
 
 
-def _compare_topic(manifest: Manifest, log: KafkaLog, verdict: Verdict) -> str | None:
+def _compare_topic(manifest: Manifest, log: KafkaLog, report: TopicReport) -> str | None:
     found = log.describe(manifest.topic)
     if found is None:
         return f"topic {manifest.topic} is not on the log"
     if found.partitions != manifest.partitions:
         return f"{manifest.topic} has {found.partitions} partitions on the log, {manifest.partitions} were mirrored"
-    verdict.behind = sum(log.end(manifest.topic, p) - manifest.next_offset(p) for p in range(manifest.partitions))
+    report.behind = sum(log.end(manifest.topic, p) - manifest.next_offset(p) for p in range(manifest.partitions))
     if found.topic_id != manifest.topic_id:
-        verdict.restored_as = found.topic_id
+        report.restored_as = found.topic_id
     return None

@@ -107,13 +107,13 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
     settings = _settings(flags)
     folders = [TopicFolder(folder / topic) for topic in _topics(settings)]
     with KafkaLog(settings.kafka) if against_log else nullcontext() as log:
-        verdicts = [
+        reports = [
             checking.check(one, topic, log, _Progress(topic))
             for one, topic in zip(folders, _topics(settings), strict=True)
         ]
-    found: dict[str, Any] = {"topics": [verdict.as_json() for verdict in verdicts]}
-    lines = [verdict.line() for verdict in verdicts]
-    whole = all(verdict.fault is None for verdict in verdicts)
+    found: dict[str, Any] = {"topics": [report.as_json() for report in reports]}
+    lines = [report.line() for report in reports]
+    whole = all(report.fault is None for report in reports)
     if archive is not None and whole:
         of_archive = documents.check(archive, folders, _Progress("archive"))
         found["archive"] = of_archive.as_json()

@@ -23,7 +23,7 @@ SHOWN = 20
 
 
 @dataclass(slots=True)
-class ArchiveVerdict:
+class ArchiveReport:
     """What was found. `damaged`: paths whose bytes have another SHA-256; `missing`: SHA-256 and a place on the log that names it."""
 
     documents: int = 0
@@ -57,25 +57,25 @@ class ArchiveVerdict:
             yield "every document is what its name says, and every one that the log names is there"
 
 
-def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> ArchiveVerdict:
+def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> ArchiveReport:
     """Reads every document, and every event of the mirrored topics. Raises MirrorDamaged."""
     if not archive.is_dir():
         raise BackupError(f"there is no archive at {archive}")
-    verdict = ArchiveVerdict()
+    report = ArchiveReport()
     paths = sorted(path for path in archive.glob("*/*") if _NAME.fullmatch(path.name))
     for number, path in enumerate(paths, start=1):
-        verdict.documents += 1
+        report.documents += 1
         if _sha256(path) != path.name:
-            verdict.damaged.append(str(path))
+            report.damaged.append(str(path))
         progress(number, len(paths))
     named: dict[str, str] = {}
     for folder in mirrored:
         for sha256, place in _named_in(folder, progress):
             named.setdefault(sha256, place)
-    verdict.named = len(named)
+    report.named = len(named)
     there = {path.name for path in paths}
-    verdict.missing = [(sha256, place) for sha256, place in named.items() if sha256 not in there]
-    return verdict
+    report.missing = [(sha256, place) for sha256, place in named.items() if sha256 not in there]
+    return report
 
 
 def _sha256(path: Path) -> str:

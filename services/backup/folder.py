@@ -17,7 +17,7 @@ import fastavro
 from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
-from backup.manifest import Manifest, Record, Segment, taken_in
+from backup.manifest import Manifest, Record, Segment, absorbed
 from runtime.files import TEMPORARY, FolderLock, write_whole
 from schemas.faults import first_fault
 
@@ -105,7 +105,7 @@ class TopicFolder:
         assert self._lock.is_held, "append() outside the folder's lock"
         manifest = self._existing()
         assert records[0].offset == manifest.next_offset(partition), "no hole, and nothing twice"
-        taken = taken_in(manifest.of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
+        taken = absorbed(manifest.of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
         whole = [record for segment in taken for record in self._records(segment)] + list(records)
         first, following = whole[0].offset, whole[-1].offset + 1
         name = f"{partition}/{first:020d}-{following:020d}.avro"

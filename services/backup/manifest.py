@@ -94,7 +94,7 @@ class Manifest(Topic):
         return type(self)(**{**self.__dict__, "segments": tuple(ordered)})
 
 
-def taken_in(
+def absorbed(
     segments: Sequence[Segment], events: int, size: int, most_events: int, most_bytes: int
 ) -> tuple[Segment, ...]:
     """Which of a partition's last segments a new one of `events` records and `size` bytes is to take in.

@@ -152,7 +152,7 @@ class _Mirror:
             if here != there:
                 raise LogRefused(
                     f"{place}: the record at offset {at - 1} is not the one that was mirrored (it differs in "
-                    f"{', '.join(differing(here, there))}). This is another log; mirror it into another folder"
+                    f"{', '.join(differing_fields(here, there))}). This is another log; mirror it into another folder"
                 )
 
     def _add(self, partition: int, stop: threading.Event) -> None:
@@ -170,7 +170,7 @@ class _Mirror:
                 return
 
 
-def differing(one: Record, other: Record) -> list[str]:
+def differing_fields(one: Record, other: Record) -> list[str]:
     """The names of what two records differ in."""
     return [name for name in Record._fields if getattr(one, name) != getattr(other, name)]
 

@@ -35,10 +35,10 @@ def restore(
     Nothing is written before every file was read and compared with the manifest. Raises MirrorDamaged, and LogRefused where a topic is
     not empty and not the beginning of this mirror.
     """
-    verdict = check(folder, topic, None, progress)
+    report = check(folder, topic, None, progress)
     manifest = folder.manifest()
-    if manifest is None or verdict.fault is not None:
-        raise MirrorDamaged(f"{verdict.fault}. Nothing was written")
+    if manifest is None or report.fault is not None:
+        raise MirrorDamaged(f"{report.fault}. Nothing was written")
     if manifest.topic != topic:
         raise MirrorDamaged(
             f"{folder.path} is the mirror of {manifest.topic}, not of {topic}; is it the right --topic-prefix?"
@@ -50,9 +50,9 @@ def restore(
             f"topic {topic} exists with {found.partitions} partitions, {wanted.partitions} were mirrored; delete it, and restore again"
         )
     if found is not None and found.settings.get(_TYPE) != "CreateTime" and _is_used(log, found):
-        verdict = check(folder, topic, log, progress)
-        if verdict.fault is not None:
-            raise LogRefused(f"topic {topic} exists and is not empty: {verdict.fault}. Nothing was written")
+        report = check(folder, topic, log, progress)
+        if report.fault is not None:
+            raise LogRefused(f"topic {topic} exists and is not empty: {report.fault}. Nothing was written")
         say(f"{topic}: there already, whole and the same")
         return 0
     writing = {**wanted.settings, _TYPE: "CreateTime", _BEFORE: _FOR_EVER, _AFTER: _FOR_EVER}

@@ -24,7 +24,7 @@ from kafka.admin import KafkaAdminClient
 
 from backup import check as checking
 from backup import mirror
-from backup.check import Verdict
+from backup.check import TopicReport
 from backup.errors import BackupError, LogAway, LogRefused, MirrorDamaged
 from backup.folder import TopicFolder
 from backup.kafka_log import KafkaLog
@@ -66,7 +66,7 @@ class Desk:
             )  # fmt: skip
         return manifest
 
-    def check(self, log: bool = True) -> Verdict:
+    def check(self, log: bool = True) -> TopicReport:
         with KafkaLog(KafkaAccess(self.broker.bootstrap_servers)) as kafka:
             return checking.check(self.files, self.topic, kafka if log else None, ignore)
 
@@ -119,7 +119,7 @@ def test_what_is_mirrored_is_what_the_log_has(desk: Desk) -> None:
     manifest = desk.mirror()
     assert manifest.events == 57
     assert [r for batch in desk.files.read(0) for r in batch] == desk.records()
-    assert desk.check() == Verdict(desk.topic, 57, len(manifest.segments), None, 0, None)
+    assert desk.check() == TopicReport(desk.topic, 57, len(manifest.segments), None, 0, None)
 
 
 def test_any_avro_reader_reads_the_files(desk: Desk) -> None:

@@ -61,7 +61,7 @@ def rebuild(
 
 def versions(totals: Database) -> dict[str | None, int]:
     with Projections(totals.owner_url) as projections:
-        return {s.projection.name: s.version for s in projections.standing()}
+        return {s.projection.name: s.version for s in projections.statuses()}
 
 
 def test_a_rebuild_takes_over_and_the_former_one_can_come_back(event_log: EventLog, totals: Database) -> None:
@@ -313,17 +313,17 @@ def reached(totals: Database, offset: int) -> None:
 def test_a_writer_of_before_writes_nothing(event_log: EventLog, totals: Database) -> None:
     from aggregator.tables.batch import Batch
     from aggregator.tables.errors import Fenced
-    from aggregator.tables.writer import Store
+    from aggregator.tables.writer import Writer
 
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
-    with Store(totals.writer_url) as store:
+    with Writer(totals.writer_url) as writer:
         with Projections(totals.owner_url) as projections:
             topic_id = projections.of(LIVE).places[0].topic_id
-        cursor = store.claim(event_log.topic, topic_id, 0)
+        cursor = writer.claim(event_log.topic, topic_id, 0)
         rebuild(event_log, totals)
         with pytest.raises(Fenced):
-            store.commit(cursor, Batch(next_offset=3, digest=""))
+            writer.commit(cursor, Batch(next_offset=3, digest=""))
 
 
 def test_a_reader_sees_one_projection_only_and_is_waited_for(event_log: EventLog, totals: Database) -> None:

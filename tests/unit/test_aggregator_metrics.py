@@ -39,7 +39,7 @@ class Told:
     def take(self, *records: RawRecord) -> Batch:
         """Reads and commits."""
         self.metrics.read(records)
-        batch = self.fold.take(list(records))
+        batch = self.fold.apply(list(records))
         self.cursor = Cursor("log", 0, batch.next_offset, 1)
         self.metrics.committed(self.cursor, records, batch, 0.01)
         return batch

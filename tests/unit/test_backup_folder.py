@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
 from backup.folder import TopicFolder
-from backup.manifest import Manifest, Record, Segment, taken_in
+from backup.manifest import Manifest, Record, Segment, absorbed
 
 EMPTY = Manifest(topic="t", topic_id=UUID(int=1), partitions=1, replication_factor=1, settings={})
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_written_leaves_room(tmp_path: Path, monkeypatch: pytest.
 def test_files_stay_few_bounded_and_consecutive(drops: list[int]) -> None:
     manifest, at, written = EMPTY, 0, 0
     for drop in drops:
-        taken = taken_in(manifest.of(0), drop, drop, 32, 10_000)
+        taken = absorbed(manifest.of(0), drop, drop, 32, 10_000)
         first = taken[0].first_offset if taken else at
         written += at + drop - first
         at += drop
@@ -140,7 +140,7 @@ def test_a_log_that_comes_in_drops_is_not_written_again_and_again() -> None:
             )
             for n in sizes
         )
-        taken = len(taken_in(segments, 1, 1, 32, 10_000))
+        taken = len(absorbed(segments, 1, 1, 32, 10_000))
         new = 1 + sum(sizes[len(sizes) - taken :])
         sizes = [*sizes[: len(sizes) - taken], new]
         written += new

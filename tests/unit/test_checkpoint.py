@@ -40,7 +40,7 @@ def test_the_messages_a_state_needs_give_it(data: st.DataObject) -> None:
     compacted = [raw for raw in upto if raw.offset in needed(state)]
     folding = folded_whole(compacted)
     assert told(folding.state) == told(state)
-    folding.take(records[len(upto) :])
+    folding.apply(records[len(upto) :])
     assert told(folding.state) == told(folded_whole(records).state)
 
 

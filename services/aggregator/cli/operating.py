@@ -1,4 +1,4 @@
-"""Commands that fill the tables, watch over them, and change over between them."""
+"""Commands that fill the tables, monitor them, and switch between projections."""
 
 from __future__ import annotations
 
@@ -190,17 +190,17 @@ def _take_over(
     from aggregator.projections import rebuild
     from schemas.types import rfc3339
 
-    projections.of(projection)  # named first: an unknown one is not looked for on the log
+    projections.of(projection)  # fail early for an unknown name, before the log is opened
     building = rebuild.Building(given.need("writer_url"), given.kafka, given.names.events, projection)
     with building, progress_bar() as bar:
         if only_build:
-            rebuild.bring_up(projections, building, shown_on(bar))
-            click.echo(f"{projection} is up to the live one; `take-over {projection.name}` makes it the live one")
+            rebuild.catch_up(projections, building, shown_on(bar))
+            click.echo(f"{projection} is up to date; `take-over {projection.name}` makes it the live one")
             return
         taken = rebuild.take_over(projections, building, projection, reason, shown_on(bar))
     click.echo(
         f"version {taken.to_version} is live since {rfc3339(taken.taken_at)}; version {taken.from_version} is kept as "
-        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was held for {taken.held_s:.2f} s."
+        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was blocked for {taken.held_s:.2f} s."
     )
 
 
@@ -217,7 +217,7 @@ def projections(as_json: bool, **flags: Any) -> None:
     from aggregator.projections.catalog import Projections
 
     with Projections(settings(flags).need("owner_url")) as catalog:
-        found = catalog.standing()
+        found = catalog.statuses()
     show(as_json, lambda: [one.as_json() for one in found], lambda: render.projections(found))
 
 

@@ -1,4 +1,4 @@
-"""Commands that fold the log again: for a past count, and to compare the tables with it."""
+"""Commands that fold the log again: for a past count, and to verify the tables."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def replay(
         else:
             databases = given.need("owner_url"), given.need("writer_url")
             state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
-            click.echo(f"kept: read it with --schema {into.name}", err=True)
+            click.echo(f"kept: query it with --schema {into.name}", err=True)
     answer = of_moment(of_state(state, area_id, state.root()), moment)
     show(as_json, lambda: answer.model_dump(mode="json"), lambda: render.show(answer))
 

@@ -1,4 +1,4 @@
-"""What the append-only tables hold of an event, and back (pure). Columns and their types stand in the order of COPY."""
+"""Build the rows of the append-only tables from the steps of the fold (pure). Columns and types are in the order of COPY."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -99,7 +99,7 @@ PARKED: dict[str, str] = {
 
 
 def update_row(step: Step) -> tuple[Any, ...]:
-    """The history row of an update and of what it did, in the order of UPDATE."""
+    """Return the history row of an update and of its effect, in the order of UPDATE."""
     recorded, update = step.recorded, step.recorded.update
     unit = update.reporting_unit
     return (
@@ -139,7 +139,7 @@ def update_row(step: Step) -> tuple[Any, ...]:
 
 
 def definition_row(step: Step) -> tuple[Any, ...]:
-    """The history row of a definition, in the order of DEFINITION."""
+    """Return the history row of a definition, in the order of DEFINITION."""
     recorded, event = step.recorded, step.recorded.event
     return (
         recorded.partition,
@@ -153,7 +153,7 @@ def definition_row(step: Step) -> tuple[Any, ...]:
 
 
 def block_rows(contest_id: str, blocks: Iterable[Block]) -> Iterator[tuple[Any, ...]]:
-    """A row for each total that is kept, in the order of BLOCK; `span` as (first offset, last + 1)."""
+    """Return a row for each kept total, in the order of BLOCK; `span` as (first offset, last + 1)."""
     for block in blocks:
         total = block.total
         yield (
@@ -170,18 +170,18 @@ def block_rows(contest_id: str, blocks: Iterable[Block]) -> Iterator[tuple[Any, 
 
 
 def log_time_row(step: Step) -> tuple[Any, ...]:
-    """The row of an event that was recorded later than all before it, in the order of LOG_TIME."""
+    """Return the row of an event recorded later than all before it, in the order of LOG_TIME."""
     return (step.recorded.event.contest_id, step.recorded.recorded_at, step.recorded.offset)
 
 
 def log_time_rows(run: Run) -> Iterator[tuple[Any, ...]]:
-    """The same of a run."""
+    """Return the rows of the events of a run recorded later than all before them."""
     for i in run.is_later.nonzero()[0].tolist():
         yield (run.contest_id, from_milliseconds(int(run.recorded[i])), int(run.offsets[i]))
 
 
 def finding_rows(step: Step) -> Iterator[tuple[Any, ...]]:
-    """A row for each finding of a step, in the order of FINDING."""
+    """Return a row for each finding of a step, in the order of FINDING."""
     recorded, event = step.recorded, step.recorded.event
     unit = event.unit if isinstance(event, CountUpdate) else (None, None)
     for ordinal, finding in enumerate(step.findings):
@@ -190,7 +190,7 @@ def finding_rows(step: Step) -> Iterator[tuple[Any, ...]]:
 
 
 def parked_row(parked: Parked) -> tuple[Any, ...]:
-    """The row of a message that waits, in the order of PARKED."""
+    """Return the row of a parked message, in the order of PARKED."""
     raw = parked.raw
     headers = [[printable(name), None if value is None else value.hex()] for name, value in raw.headers]
     recorded_at = from_milliseconds(raw.timestamp_ms)
@@ -198,5 +198,5 @@ def parked_row(parked: Parked) -> tuple[Any, ...]:
 
 
 def printable(text: str) -> str:
-    """Words of a message that nobody vouches for, as PostgreSQL can hold them: without the NUL character."""
+    """Replace the NUL character, which PostgreSQL's text cannot hold, in the text of an unverified message."""
     return text.replace("\0", "\N{SYMBOL FOR NULL}")
