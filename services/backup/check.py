@@ -1,7 +1,7 @@
-"""Is the mirror whole, and is it the log's? Runs between `folder` and `kafka_log`; changes nothing.
+"""Check that a mirror is whole, and equal to the log. Runs between `folder` and `kafka_log`; changes nothing.
 
-Place in the flow: whenever somebody wants to rely on the files, and before and after a restore. Reading every file compares it with its
-SHA-256 and its offsets with the manifest's; against the log, every record with the log's.
+Place in the flow: before anyone relies on the files, and before and after a restore. Each file is compared with its SHA-256 and its
+offsets in the manifest, and optionally each record with that of the log.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,24 +17,24 @@ from backup.manifest import Manifest, Record
 from backup.mirror import differing_fields
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many records are done."""
+"""Called with the number of records done, and of all records."""
 
 
 @dataclass(slots=True)
 class TopicReport:
-    """What was found of a topic. `fault`: the first thing that is wrong; None when nothing is."""
+    """The result of checking a topic. `fault`: the first fault found, None when there is none."""
 
     topic: str
     events: int = 0
     segments: int = 0
     fault: str | None = None
     behind: int | None = None
-    """Records that the log has and the files do not; None when the log was not asked."""
+    """Records of the log that are not in the files; None when the log was not compared."""
     restored_as: UUID | None = None
-    """The topic's id on the log, where it is another than when it was mirrored: it was restored."""
+    """The topic's id on the log, where it differs from the mirrored one because the topic was restored."""
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the report as JSON."""
         return {
             "topic": self.topic,
             "events": self.events,
@@ -45,18 +45,18 @@ class TopicReport:
         }
 
     def line(self) -> str:
-        """For people."""
-        told = f"{self.topic}: {self.events:,} records in {self.segments:,} files"
+        """Return the report as a line of text."""
+        counts = f"{self.topic}: {self.events:,} records in {self.segments:,} files"
         if self.fault is not None:
-            return f"{told}; {self.fault}"
+            return f"{counts}; {self.fault}"
         if self.behind is None:
-            return f"{told}, whole"
-        same = f"{told}, the same as on the log" + (f", which has {self.behind:,} more" if self.behind else "")
-        return same + (f"; there it was restored as topic {self.restored_as}" if self.restored_as else "")
+            return f"{counts}, whole"
+        same = f"{counts}, the same as on the log" + (f", which has {self.behind:,} more" if self.behind else "")
+        return same + (f"; it was restored there as topic {self.restored_as}" if self.restored_as else "")
 
 
 def check(folder: TopicFolder, topic: str, log: KafkaLog | None, progress: Progress) -> TopicReport:
-    """Reads all of a topic's files, and with `log` compares them record by record. Raises LogAway."""
+    """Check all files of a topic, and with `log` compare each record. Raises LogAway."""
     report = TopicReport(topic)
     try:
         manifest = folder.manifest()
@@ -88,13 +88,13 @@ def _log_of(manifest: Manifest, partition: int, log: KafkaLog) -> Iterator[Recor
 
 
 def first_difference(records: Iterable[Record], there: Iterator[Record], place: str) -> str | None:
-    """What is wrong with the first of the mirrored records that is not the log's next; None when all are."""
+    """Return the first difference between mirrored records and the log, None when all are equal."""
     for here in records:
         other = next(there, None)
         if other is None:
             return f"{place}: the record at offset {here.offset} is not on the log"
         if here != other:
-            return f"{place}: the record at offset {here.offset} is another on the log: it differs in {', '.join(differing_fields(here, other))}"
+            return f"{place}: the record at offset {here.offset} differs from the log in {', '.join(differing_fields(here, other))}"
     return None
 
 

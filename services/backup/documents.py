@@ -1,6 +1,6 @@
-"""Is the copy of the archive whole? Compares every document with its name, and every document that the log names with what is there.
+"""Check a copy of the archive: each document against its name, and each document that the log names for its presence.
 
-Place in the flow: after the archive was copied. Reads only. The events are taken from a mirror, whose files are checked on the way.
+Place in the flow: after the archive was copied. Changes nothing. The events are read from a mirror, whose files are checked as well.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SHOWN = 20
 
 @dataclass(slots=True)
 class ArchiveReport:
-    """What was found. `damaged`: paths whose bytes have another SHA-256; `missing`: SHA-256 and a place on the log that names it."""
+    """The result. `damaged`: paths of documents with another SHA-256; `missing`: SHA-256, and a place on the log that names it."""
 
     documents: int = 0
     named: int = 0
@@ -37,7 +37,7 @@ class ArchiveReport:
         return not self.damaged and not self.missing
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the report as JSON."""
         return {
             "documents": self.documents,
             "named_on_the_log": self.named,
@@ -46,19 +46,19 @@ class ArchiveReport:
         }
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Return the report as lines of text."""
         yield f"archive: {self.documents:,} documents; the log names {self.named:,}"
-        told = [f"damaged: {path}" for path in self.damaged]
-        told += [f"missing: {sha256}, named by {place}" for sha256, place in self.missing]
-        yield from told[:SHOWN]
-        if len(told) > SHOWN:
-            yield f"… and {len(told) - SHOWN:,} more"
+        faults = [f"damaged: {path}" for path in self.damaged]
+        faults += [f"missing: {sha256}, named by {place}" for sha256, place in self.missing]
+        yield from faults[:SHOWN]
+        if len(faults) > SHOWN:
+            yield f"… and {len(faults) - SHOWN:,} more"
         if self.is_whole:
-            yield "every document is what its name says, and every one that the log names is there"
+            yield "every document has the SHA-256 of its name, and none that the log names is missing"
 
 
 def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> ArchiveReport:
-    """Reads every document, and every event of the mirrored topics. Raises MirrorDamaged."""
+    """Check every document, and look up those that the mirrored events name. Raises MirrorDamaged."""
     if not archive.is_dir():
         raise BackupError(f"there is no archive at {archive}")
     report = ArchiveReport()
@@ -87,7 +87,7 @@ def _sha256(path: Path) -> str:
 
 
 def _named_in(folder: TopicFolder, progress: Progress) -> Iterator[tuple[str, str]]:
-    """Every document that a record of the topic names, and the record's place. What is no event names none."""
+    """Yield the SHA-256 of each document that a record names, and the record's place. Unreadable records name none."""
     manifest = folder.manifest()
     if manifest is None:
         return

@@ -1,10 +1,10 @@
-"""Faults of the backup, as a tree.
+"""Faults of the backup.
 
 EscrutinioError
 └── BackupError
-    ├── LogAway        no broker answers: worth trying again
-    ├── LogRefused     the log is not the one that was mirrored, or may not be written to
-    ├── FolderFull     a file cannot be written: worth trying again once there is room
+    ├── LogAway        no broker answers: try again
+    ├── LogRefused     the log is not the one that was mirrored, or must not be written to
+    ├── FolderFull     a file cannot be written: make room, and try again
     └── MirrorDamaged  the files are not what the manifest says
 """
 
@@ -16,16 +16,16 @@ class BackupError(EscrutinioError):
 
 
 class LogAway(BackupError):
-    """No broker answers, or it answers nothing. Trying again may help."""
+    """No broker answers. Trying again may help."""
 
 
 class LogRefused(BackupError):
-    """The log is not the one that the files are of, or a topic is not empty."""
+    """The log is not the one that was mirrored, or a topic is not empty."""
 
 
 class FolderFull(BackupError):
-    """A file cannot be written. What was written before stays whole."""
+    """A file cannot be written. Earlier files stay whole."""
 
 
 class MirrorDamaged(BackupError):
-    """A file is missing or altered, or the manifest is none."""
+    """A file is missing or altered, or the manifest is invalid."""

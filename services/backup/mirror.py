@@ -1,10 +1,10 @@
-"""Copies the log to files, and goes on where the files end. Runs between `kafka_log` and `folder`.
+"""Copy the log to files, continuing where the files end. Runs between `kafka_log` and `folder`.
 
-Place in the flow: beside it, for as long as there is a log. What a call has returned is on the disk. A crash loses what was read and not
-yet written, which the log still has.
+Place in the flow: beside it, for as long as there is a log. Records are on disk when a call returns. A crash loses records that
+were read and not yet written, which the log still has.
 
-Before anything is added, the log must be the one that the files are of: the same topic id, as many partitions, whole from its first
-offset, at least as long, and its record where the files end the same, byte by byte. Else nothing is written.
+Before anything is added, the log must be the one that was mirrored: the same topic id, the same number of partitions, complete from
+offset 0, at least as long, and with the same last mirrored record, byte by byte. Else nothing is written.
 """
 
 import logging
@@ -23,7 +23,7 @@ from backup.manifest import Manifest, Record
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 2.0
-_SAY_EVERY_S = 2.0
+_NOTIFY_EVERY_S = 2.0
 
 
 def run(
@@ -31,29 +31,29 @@ def run(
     folder: Path,
     topics: Sequence[tuple[str, Mapping[str, str]]],
     stop: threading.Event,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     *,
     follow: bool,
     listener: Listener | None = None,
     every_s: float = 1.0,
     most_events: int = MOST_EVENTS,
 ) -> list[Manifest]:
-    """Mirrors topics (name, and the settings that each must have) to their ends; with `follow` until told to stop.
+    """Mirror topics (name, and the settings that each must have) to their ends; with `follow` until stopped.
 
-    A follower waits for a broker that is away and for a disk that is full. Returns what is mirrored.
+    With `follow`, tries again when no broker answers or the disk is full. Returns the manifests.
     """
     listener = listener or Listener()
     with ExitStack() as stack:
         mirrors = []
         for name, needed in topics:
             files = stack.enter_context(TopicFolder(folder / name, most_events))
-            mirrors.append(_Mirror(log, files, name, needed, most_events, say, listener))
+            mirrors.append(_Mirror(log, files, name, needed, most_events, notify, listener))
         while True:
             pause, at_s = every_s, time.time()
             try:
                 for mirror in mirrors:
-                    mirror.go_on(stop)
-                if not stop.is_set():  # else it may have ended before the end
+                    mirror.advance(stop)
+                if not stop.is_set():  # when stopped, it may not have reached the end
                     listener.whole(at_s)
             except (LogAway, FolderFull) as fault:
                 if not follow:
@@ -61,14 +61,14 @@ def run(
                 logger.warning("%s; trying again", fault)
                 listener.lost("kafka" if isinstance(fault, LogAway) else "folder", str(fault))
                 for mirror in mirrors:
-                    mirror.doubt()
+                    mirror.mark_stale()
                 pause = _RETRY_S
             if not follow or stop.wait(pause):
                 return [mirror.manifest for mirror in mirrors if mirror.manifest is not None]
 
 
 class _Mirror:
-    """One topic's."""
+    """The mirror of one topic."""
 
     def __init__(
         self,
@@ -77,34 +77,34 @@ class _Mirror:
         topic: str,
         needed: Mapping[str, str],
         most_events: int,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
         listener: Listener,
     ) -> None:
         self.manifest = folder.manifest()
-        self._log, self._folder, self._topic, self._needed, self._say = log, folder, topic, needed, say
+        self._log, self._folder, self._topic, self._needed, self._notify = log, folder, topic, needed, notify
         self._most_events, self._listener = most_events, listener
-        self._agreed = self._doubted = False
+        self._verified = self._stale = False
 
-    def go_on(self, stop: threading.Event) -> None:
-        """Adds what the log has got since. Raises LogRefused, and then nothing was added that does not belong there."""
-        if self._doubted:
-            self._look_again()
-        if not self._agreed or self._grown():
-            self.manifest = self._agree()
-            self._agreed = True
+    def advance(self, stop: threading.Event) -> None:
+        """Add the new records of the log. Raises LogRefused when it is not the log that was mirrored."""
+        if self._stale:
+            self._reload()
+        if not self._verified or self._grown():
+            self.manifest = self._verify()
+            self._verified = True
             places = {partition: self.manifest.next_offset(partition) for partition in range(self.manifest.partitions)}
             self._listener.begun(self._topic, places)
             for partition in range(self.manifest.partitions):
                 self._add(partition, stop)
 
-    def doubt(self) -> None:
-        """After a fault: before it goes on, what the files say is what is mirrored, and the log has to agree with it anew."""
-        self._doubted = True
+    def mark_stale(self) -> None:
+        """After a fault, read the manifest again and verify the log again before adding records."""
+        self._stale = True
 
-    def _look_again(self) -> None:
+    def _reload(self) -> None:
         self._folder.sweep()
         self.manifest = self._folder.manifest()
-        self._agreed = self._doubted = False
+        self._verified = self._stale = False
 
     def _grown(self) -> bool:
         assert self.manifest is not None
@@ -112,8 +112,8 @@ class _Mirror:
         self._listener.ends(self._topic, ends)
         return any(end != self.manifest.next_offset(partition) for partition, end in ends.items())
 
-    def _agree(self) -> Manifest:
-        """The manifest, once the log is known to be what it is of. Raises LogRefused."""
+    def _verify(self) -> Manifest:
+        """Verify that the log is the one mirrored, and return the manifest. Raises LogRefused."""
         found = self._log.describe(self._topic)
         if found is None:
             raise LogRefused(f"topic {self._topic} does not exist; `escrutinio-ingest topics` creates it")
@@ -127,25 +127,25 @@ class _Mirror:
         if known is None:
             manifest = Manifest(**found.__dict__)
         else:
-            for what in ("topic_id", "partitions"):
-                if getattr(found, what) != getattr(known, what):
+            for name in ("topic_id", "partitions"):
+                if getattr(found, name) != getattr(known, name):
                     raise LogRefused(
-                        f"{what} of {self._topic} is {getattr(found, what)}, the files in {self._folder.path} are of a topic with "
-                        f"{getattr(known, what)}: it was made again, and is another log. Mirror it into another folder"
+                        f"{name} of {self._topic} is {getattr(found, name)}, the files in {self._folder.path} are of a topic with "
+                        f"{getattr(known, name)}: it was made again, and is another log. Mirror it into another folder"
                     )
             manifest = Manifest(**{**known.__dict__, **found.__dict__})
         for partition in range(manifest.partitions):
-            self._same(manifest, partition)
+            self._verify_partition(manifest, partition)
         if manifest != known:
             self._folder.begin(manifest)
         return manifest
 
-    def _same(self, manifest: Manifest, partition: int) -> None:
+    def _verify_partition(self, manifest: Manifest, partition: int) -> None:
         place, at = f"{self._topic}/{partition}", manifest.next_offset(partition)
         if (begin := self._log.begin(self._topic, partition)) > 0:
-            raise LogRefused(f"{place} begins at offset {begin}: its beginning was deleted")
+            raise LogRefused(f"{place} begins at offset {begin}: earlier records were deleted")
         if (end := self._log.end(self._topic, partition)) < at:
-            raise LogRefused(f"{place} ends at offset {end}, and {at} records are mirrored: it lost what it had")
+            raise LogRefused(f"{place} ends at offset {end}, and {at} records are mirrored: the log has lost records")
         if at:
             (here,) = next(self._folder.read(partition, at - 1))
             (there,) = next(self._log.read(self._topic, partition, at - 1, at))
@@ -159,24 +159,24 @@ class _Mirror:
         assert self.manifest is not None
         start, end = self.manifest.next_offset(partition), self._log.end(self._topic, partition)
         self._listener.ends(self._topic, {partition: end})
-        said = time.monotonic()
+        notified_at = time.monotonic()
         for records in _chunks(self._log.read(self._topic, partition, start, end), self._most_events):
             self.manifest = self._folder.append(partition, records)
             self._listener.mirrored(self._topic, partition, records[-1].offset + 1, len(records))
-            if time.monotonic() - said > _SAY_EVERY_S:
-                said = time.monotonic()
-                self._say(f"{self._topic}/{partition}: {records[-1].offset + 1:,} of {end:,}")
+            if time.monotonic() - notified_at > _NOTIFY_EVERY_S:
+                notified_at = time.monotonic()
+                self._notify(f"{self._topic}/{partition}: {records[-1].offset + 1:,} of {end:,}")
             if stop.is_set():
                 return
 
 
 def differing_fields(one: Record, other: Record) -> list[str]:
-    """The names of what two records differ in."""
+    """Return the names of the fields in which two records differ."""
     return [name for name in Record._fields if getattr(one, name) != getattr(other, name)]
 
 
 def _chunks(batches: Iterator[list[Record]], most_events: int) -> Iterator[list[Record]]:
-    """The same records in as many as fit into a file."""
+    """Group records into chunks that fit into a file."""
     chunk: list[Record] = []
     size = 0
     for batch in batches:

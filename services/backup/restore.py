@@ -1,10 +1,9 @@
-"""Puts a mirror into an empty Kafka: every record at the offset it had, with the time at which it was recorded. Runs between
-`folder` and `kafka_log`.
+"""Restore a mirror into an empty Kafka: every record at its offset, with its recorded time. Runs between `folder` and `kafka_log`.
 
-Place in the flow: after the log was lost, before anything else is started. A topic is made with the partitions and settings that it
-had, but with CreateTime, under which the broker keeps the times it is given; when every record is there it is set to
-LogAppendTime, which every service demands. So a topic that is not yet whole is refused by all of them. A crash leaves such a topic:
-the next restore compares what is there record by record and goes on after it. One that is there, whole and the same, is left alone.
+Place in the flow: after the log was lost, before anything else is started. A topic is created with its former partitions and
+settings, but with CreateTime, under which the broker keeps the times of the records; when every record is there it is set to
+LogAppendTime, which every service demands. So every service refuses a topic that is not complete. A crash leaves such a topic:
+the next restore compares its records with the mirror and adds the rest. A complete and equal topic is not changed.
 """
 
 from collections.abc import Callable
@@ -28,12 +27,12 @@ def restore(
     log: KafkaLog,
     replication_factor: int | None,
     progress: Progress,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> int:
-    """Restores one topic; how many records were written now. `replication_factor`: as it was, if not given.
+    """Restore one topic. Returns the number of records written. `replication_factor`: None for the mirrored one.
 
-    Nothing is written before every file was read and compared with the manifest. Raises MirrorDamaged, and LogRefused where a topic is
-    not empty and not the beginning of this mirror.
+    Nothing is written before every file was compared with the manifest. Raises MirrorDamaged, LogRefused for a topic that is not
+    empty and not the beginning of this mirror.
     """
     report = check(folder, topic, None, progress)
     manifest = folder.manifest()
@@ -43,7 +42,7 @@ def restore(
         raise MirrorDamaged(
             f"{folder.path} is the mirror of {manifest.topic}, not of {topic}; is it the right --topic-prefix?"
         )
-    wanted = _wanted(manifest, replication_factor or manifest.replication_factor, say)
+    wanted = _wanted(manifest, replication_factor or manifest.replication_factor, notify)
     found = log.describe(topic)
     if found is not None and found.partitions != wanted.partitions:
         raise LogRefused(
@@ -53,7 +52,7 @@ def restore(
         report = check(folder, topic, log, progress)
         if report.fault is not None:
             raise LogRefused(f"topic {topic} exists and is not empty: {report.fault}. Nothing was written")
-        say(f"{topic}: there already, whole and the same")
+        notify(f"{topic}: already restored, every record is equal")
         return 0
     writing = {**wanted.settings, _TYPE: "CreateTime", _BEFORE: _FOR_EVER, _AFTER: _FOR_EVER}
     if found is None:
@@ -62,8 +61,8 @@ def restore(
         log.change(topic, dict(writing))
     written = 0
     for partition in range(manifest.partitions):
-        written += _partition(folder, manifest, partition, log, progress, say)
-    # A crash here leaves a topic that has every record and is refused by every service; the next restore compares and ends it.
+        written += _partition(folder, manifest, partition, log, progress, notify)
+    # A crash here leaves a topic with every record that every service refuses; the next restore compares it and changes its settings.
     log.change(topic, {_BEFORE: None, _AFTER: None, **wanted.settings})
     return written
 
@@ -78,9 +77,9 @@ def _partition(
     partition: int,
     log: KafkaLog,
     progress: Progress,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> int:
-    """Compares what is there, and writes the rest. Raises LogRefused."""
+    """Compare the records already there, and write the rest. Raises LogRefused."""
     place, end = f"{manifest.topic}/{partition}", manifest.next_offset(partition)
     there = log.end(manifest.topic, partition)
     if log.begin(manifest.topic, partition) != 0 or there > end:
@@ -88,9 +87,9 @@ def _partition(
             f"{place} is not the beginning of this mirror: it has other records. Delete the topic, and restore again"
         )
     if there:
-        say(f"{place}: {there:,} records are there already; comparing them")
-        begun = chain.from_iterable(log.read(manifest.topic, partition, 0, there))
-        if fault := first_difference(chain.from_iterable(folder.read(partition, 0, there)), begun, place):
+        notify(f"{place}: {there:,} records are there already; comparing them")
+        present = chain.from_iterable(log.read(manifest.topic, partition, 0, there))
+        if fault := first_difference(chain.from_iterable(folder.read(partition, 0, there)), present, place):
             raise LogRefused(f"{fault}. Nothing was written; delete the topic, and restore again")
     written = 0
     for count in log.put(manifest.topic, partition, folder.read(partition, there, end)):
@@ -99,11 +98,13 @@ def _partition(
     return written
 
 
-def _wanted(manifest: Manifest, replication_factor: int, say: Callable[[str], None]) -> Topic:
-    """The topic as it is to be in the end."""
+def _wanted(manifest: Manifest, replication_factor: int, notify: Callable[[str], None]) -> Topic:
+    """Return the topic as it must be when restored."""
     settings = dict(manifest.settings)
     if int(settings.get(_IN_SYNC, "1")) > replication_factor:
-        say(f"{manifest.topic}: {_IN_SYNC} was {settings[_IN_SYNC]}, and is {replication_factor} with as many copies")
+        notify(
+            f"{manifest.topic}: {_IN_SYNC} is lowered from {settings[_IN_SYNC]} to {replication_factor}, the replication factor"
+        )
         settings[_IN_SYNC] = str(replication_factor)
     return Topic(
         topic=manifest.topic, topic_id=manifest.topic_id, partitions=manifest.partitions,

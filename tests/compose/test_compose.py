@@ -113,7 +113,10 @@ def test_two_aggregators_share_the_log_where_a_group_is_named(project: Project) 
         both = project.compose("ps", "-q", "aggregator").split()
         assert len(both) == 2
         project.until(
-            lambda: "group escrutinio-test has partitions: 0" in project.compose("logs", "aggregator"),
+            lambda: (
+                "partitions assigned to this member of group escrutinio-test: 0"
+                in project.compose("logs", "aggregator")
+            ),
             "one has the log",
         )
         found = json.loads(project.docker("inspect", *both))

@@ -373,7 +373,7 @@ def test_the_first_record_that_differs_from_the_log_is_named(desk: Desk) -> None
         folder.begin(Manifest(**{**manifest.__dict__, "segments": ()}))
         folder.append(0, forged)
     assert desk.check(log=False).fault is None, "by itself it is whole"
-    assert desk.check().fault == f"{desk.topic}/0: the record at offset 13 is another on the log: it differs in value"
+    assert desk.check().fault == f"{desk.topic}/0: the record at offset 13 differs from the log in value"
 
 
 def test_a_shorter_log_differs_and_a_longer_one_does_not(desk: Desk) -> None:
@@ -472,13 +472,13 @@ def test_what_is_not_the_beginning_of_the_mirror_is_not_written_to(desk: Desk, e
     there = Desk(empty, desk.topic, desk.folder)
     create_topic(empty, desk.topic)
     there.append(2)
-    with pytest.raises(LogRefused, match=r"exists and is not empty: .* offset 0 is another on the log"):
+    with pytest.raises(LogRefused, match=r"exists and is not empty: .* offset 0 differs from the log"):
         desk.restore(empty)
     again(there)
     with KafkaLog(KafkaAccess(empty.bootstrap_servers)) as log:
         log.change(desk.topic, {"message.timestamp.type": "CreateTime"})
     there.append(2)
-    with pytest.raises(LogRefused, match=r"offset 0 is another on the log.* Nothing was written"):
+    with pytest.raises(LogRefused, match=r"offset 0 differs from the log.* Nothing was written"):
         desk.restore(empty)
     again(there, partitions=2)
     with pytest.raises(LogRefused, match="exists with 2 partitions, 1 were mirrored"):

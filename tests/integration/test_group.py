@@ -414,7 +414,7 @@ def test_a_contest_in_two_partitions_is_refused_by_name(wide_log: EventLog, tota
     wide_log.producer.send(
         wide_log.topic, key=message.key, value=message.value, headers=message.headers, partition=3
     ).get(30)
-    with pytest.raises(TablesError, match=rf"{home} stands in partition 3, offset 0, .* lives in partition 1"):
+    with pytest.raises(TablesError, match=rf"{home} is in partition 3, offset 0, .* is in partition 1"):
         aggregate(wide_log, totals)
     assert count_of(totals, home) == before
 

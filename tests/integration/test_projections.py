@@ -110,11 +110,11 @@ def test_what_has_not_caught_up_does_not_take_over(event_log: EventLog, totals: 
     aggregate(event_log, totals)
     with Projections(totals.owner_url) as projections:
         target = next_projection(projections)
-        with pytest.raises(NotEqual, match="the live projection has read to offset 3, the other nothing"):
+        with pytest.raises(NotEqual, match="the next offset of the live projection is 3, of the other 0"):
             projections.take_over(target, lambda _targets: None)
         with building(event_log, totals, target) as found:
             found.advance_to({0: 2})
-            with pytest.raises(NotEqual, match="the live projection has read to offset 3, the other offset 2"):
+            with pytest.raises(NotEqual, match="the next offset of the live projection is 3, of the other 2"):
                 projections.take_over(target, lambda _targets: None)
             assert versions(totals) == {None: 1, "v2": 2}
             assert take_over(projections, found, target).to_version == 2
@@ -453,7 +453,7 @@ def test_a_view_that_somebody_built_is_not_left_behind(event_log: EventLog, tota
     aggregate(event_log, totals)
     with psycopg.connect(totals.owner_url) as db:
         db.execute("CREATE SCHEMA news; CREATE VIEW news.c AS SELECT votes FROM results.area_count")
-    with pytest.raises(ProjectionError, match=r"news\.c is built on the live projection: drop it, and make it again"):
+    with pytest.raises(ProjectionError, match=r"news\.c is built on the live projection: drop it, and create it again"):
         rebuild(event_log, totals)
     with psycopg.connect(totals.owner_url) as db:
         db.execute("DROP VIEW news.c")

@@ -157,7 +157,7 @@ def test_a_manifest_with_a_hole_is_none(tmp_path: Path, places: list[tuple[int, 
     with pytest.raises(ValidationError, match="comes next"):
         Manifest(**{**EMPTY.__dict__, "segments": segments})
     (tmp_path / "manifest.json").write_text('{"format": "escrutinio.mirror.9"}')
-    with pytest.raises(MirrorDamaged, match="is no manifest"):
+    with pytest.raises(MirrorDamaged, match="is not a manifest"):
         TopicFolder(tmp_path).manifest()
 
 

@@ -200,7 +200,7 @@ def _take_over(
         taken = rebuild.take_over(projections, building, projection, reason, shown_on(bar))
     click.echo(
         f"version {taken.to_version} is live since {rfc3339(taken.taken_at)}; version {taken.from_version} is kept as "
-        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was blocked for {taken.held_s:.2f} s."
+        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was held for {taken.held_s:.2f} s."
     )
 
 

@@ -26,7 +26,7 @@ def status(reader_url: str, kafka: KafkaAccess, names: TopicNames) -> dict[str, 
         with Log(kafka, names.events) as log:
             topic_id = log.topic_id()
             if any(p["topic_id"] != topic_id for p in answer["partitions"]):
-                fault = f"{names.events} is not the log the totals were built from: it was deleted and created again"
+                fault = f"{names.events} is not the log the totals were built from: it was deleted and made again"
             else:
                 ends = {p: log.end_offset(p) for p in log.partitions()}
         if (raw := last_heartbeat(kafka, names.feed_status)) is not None:

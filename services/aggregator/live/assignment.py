@@ -121,7 +121,7 @@ class Assignment:
         """Check the topic's id and settings. Raises LogError when it is another log now, or could lose events."""
         if (found := self._log.topic_id()) != self._topic_id:
             raise LogError(
-                f"topic {self._topic} is {found} now, {self._topic_id} was read: it was deleted and created again"
+                f"topic {self._topic} is {found} now, {self._topic_id} was read: it was deleted and made again"
             )
 
 

@@ -25,7 +25,7 @@ from runtime.postgres import connect, faults_named
 
 _SQL = named_sql(__package__, "catalog")
 _HELD_S = 30
-"""Longest time that a take-over may block the live writer, in seconds."""
+"""Longest time that a take-over may hold the live writer, in seconds."""
 
 _WAITS_MS = (10, 20, 40, 80, 160, 320)
 """Lock timeouts of successive attempts: other readers wait this long behind one that holds a view, then all continue."""
@@ -89,7 +89,7 @@ class TakeOver:
     to_version: int
     taken_at: datetime
     held_s: float
-    """How long the live writer was blocked, in seconds."""
+    """How long the live writer was held, in seconds."""
 
 
 class Projections:
@@ -195,7 +195,7 @@ class Projections:
     ) -> TakeOver:
         """Make `projection` the live one; the former one is kept under its version number.
 
-        The live writer is blocked at its last commit while `advance_to` is called with its next offset by partition, to bring
+        The live writer is held at its last commit while `advance_to` is called with its next offset by partition, to bring
         the other projection there. Nothing is changed when this raises.
 
         Raises NotEqual unless both have then read the same log equally far with equal digests; with a `reason`, which is
@@ -205,7 +205,7 @@ class Projections:
         live, other = self.of(LIVE), self.of(projection)
         former = Projection(f"v{live.version}")
         with self._db.transaction():
-            # Suspended in this transaction, this process would block the live writer and every reader for ever.
+            # Suspended in this transaction, this process would hold the live writer and every reader for ever.
             self._db.execute(f"SET LOCAL transaction_timeout = '{_HELD_S}s'")
             self._refuse_third_party_views(LIVE)
             point_at(self._db, LIVE.tables)

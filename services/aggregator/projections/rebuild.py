@@ -22,7 +22,7 @@ from runtime.kafka.access import KafkaAccess
 logger = logging.getLogger(__name__)
 
 _CLOSE = 1_000
-"""Events that may be left to read while the live writer is blocked for the take-over: a fraction of a second."""
+"""Events that may be left to read while the live writer is held for the take-over: a fraction of a second."""
 _TRIES = 60
 
 OnProgress = Callable[[int, int], None]

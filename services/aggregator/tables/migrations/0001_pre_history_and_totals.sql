@@ -25,7 +25,7 @@ COMMENT ON TABLE :aggregate.take_over IS 'When another projection became the liv
 CREATE TABLE :aggregate.cursor (
     topic       text   NOT NULL,
     partition   int    NOT NULL,
-    topic_id    uuid   NOT NULL,             -- a topic deleted and created again under the same name is another log
+    topic_id    uuid   NOT NULL,             -- a topic deleted and made again under the same name is another log
     next_offset bigint NOT NULL,
     epoch       bigint NOT NULL,             -- of the writer that holds the partition; a replaced writer has a lower one
     digest      text   NOT NULL,
