@@ -1,7 +1,7 @@
 """Check that a mirror is whole, and equal to the log. Runs between `folder` and `kafka_log`; changes nothing.
 
-Place in the flow: before anyone relies on the files, and before and after a restore. Each file is compared with its SHA-256 and its
-offsets in the manifest, and optionally each record with that of the log.
+Place in the flow: before anyone relies on the files, and before and after a restore. Each file is compared with its
+SHA-256 and its offsets in the manifest, and optionally each record with that of the log.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -94,7 +94,8 @@ def first_difference(records: Iterable[Record], there: Iterator[Record], place: 
         if other is None:
             return f"{place}: the record at offset {here.offset} is not on the log"
         if here != other:
-            return f"{place}: the record at offset {here.offset} differs from the log in {', '.join(differing_fields(here, other))}"
+            fields = ", ".join(differing_fields(here, other))
+            return f"{place}: the record at offset {here.offset} differs from the log in {fields}"
     return None
 
 

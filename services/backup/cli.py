@@ -1,4 +1,4 @@
-"""`escrutinio-backup`: copy the log into files, check the copy, restore it. Exit code 1: a difference, or something is missing."""
+"""`escrutinio-backup`: copy the log into files, check the copy, restore it. Exit code 1: a difference was found."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def mirror_command(
 @click.option(
     "--archive",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Check a copy of the archive too: each document has the SHA-256 of its name, and none that the log names is missing.",
+    help="Check a copy of the archive too: each document has the SHA-256 of its name, none on the log is missing.",
 )
 def check_command(folder: Path, against_log: bool, archive: Path | None, as_json: bool, **flags: Any) -> None:
     """Check that the mirror in FOLDER is whole. Exit 1, and name the first thing that is wrong, when it is not.

@@ -1,6 +1,7 @@
 """Check a copy of the archive: each document against its name, and each document that the log names for its presence.
 
-Place in the flow: after the archive was copied. Changes nothing. The events are read from a mirror, whose files are checked as well.
+Place in the flow: after the archive was copied. Changes nothing. The events are read from a mirror, whose files are
+checked as well.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ SHOWN = 20
 
 @dataclass(slots=True)
 class ArchiveReport:
-    """The result. `damaged`: paths of documents with another SHA-256; `missing`: SHA-256, and a place on the log that names it."""
+    """The result. `damaged`: paths of documents with another SHA-256; `missing`: SHA-256, and where the log names it."""
 
     documents: int = 0
     named: int = 0

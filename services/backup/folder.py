@@ -1,9 +1,9 @@
 """Read and write a topic's mirror on disk: Avro container files and `manifest.json`.
 
-Place in the flow: `mirror` appends, `check` and `restore` read. Every file is written whole under a temporary name, synced
-and renamed, and only then added to the manifest, which is replaced the same way. A crash leaves the old manifest or the
-new, and at most files that no manifest names: the next `mirror` deletes them. A reader beside a running mirror reads the
-manifest again when a file has been merged into a larger one.
+Place in the flow: `mirror` appends, `check` and `restore` read. Every file is written whole under a temporary name,
+synced and renamed, and only then added to the manifest, which is replaced the same way. A crash leaves the old manifest
+or the new, and at most files that no manifest names: the next `mirror` deletes them. A reader beside a running mirror
+reads the manifest again when a file has been merged into a larger one.
 """
 
 import hashlib
@@ -78,7 +78,8 @@ class TopicFolder:
             raise MirrorDamaged(f"{path} is not a manifest: {first_fault(error)}") from error
 
     def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[Record]]:
-        """Read the records from `start` up to, not including, `end` (None: those mirrored at the time), a segment at a time.
+        """Read the records from `start` up to, not including, `end` (None: those mirrored at the time), a segment at a
+        time.
 
         Each file is compared with its SHA-256 before its records are returned. Raises MirrorDamaged.
         """
@@ -158,7 +159,8 @@ class TopicFolder:
             write_whole(path, content)
         except OSError as error:
             raise FolderFull(
-                f"{path} cannot be written: {error.strerror}. What was mirrored before is whole; make room, and mirror again"
+                f"{path} cannot be written: {error.strerror}. "
+                "What was mirrored before is whole; make room, and mirror again"
             ) from error
 
     def sweep(self) -> None:

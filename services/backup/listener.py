@@ -1,13 +1,14 @@
 """The events that a mirror reports while it works (pure).
 
-Place in the flow: `mirror` reports, `metrics` counts. Only completed work is reported: a crash loses counts, not records.
+Place in the flow: `mirror` reports, `metrics` counts. Only completed work is reported: a crash loses counts, not
+records.
 """
 
 from collections.abc import Mapping
 
 
 class Listener:
-    """Base of listeners: every method is called by the working thread, and does nothing here. Offsets are by partition."""
+    """Base of listeners: the working thread calls its methods; they do nothing here. Offsets are by partition."""
 
     def begun(self, topic: str, next_offsets: Mapping[int, int]) -> None:
         """The log is the one mirrored; all records before these offsets are in the files."""

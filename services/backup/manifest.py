@@ -1,7 +1,7 @@
 """The manifest of a mirror, and the rule by which segments are merged (pure).
 
-Place in the flow: between `mirror`, which adds to it, and the readers of the files. The manifest is replaced whole, after the
-files that it names are on disk: a file that it does not name is left over from a crash and is ignored.
+Place in the flow: between `mirror`, which adds to it, and the readers of the files. The manifest is replaced whole,
+after the files that it names are on disk: a file that it does not name is left over from a crash and is ignored.
 """
 
 from collections.abc import Sequence
@@ -99,8 +99,8 @@ def absorbed(
 ) -> tuple[Segment, ...]:
     """Return the last segments of a partition to be merged into a new one of `events` records and `size` bytes.
 
-    These are all that are not larger than the rest of the new file, while the whole fits into one file. So the mirror of a
-    log that grows slowly has few files, and a record is written again at most as often as its file doubles.
+    These are all that are not larger than the rest of the new file, while the whole fits into one file. So the mirror
+    of a log that grows slowly has few files, and a record is written again at most as often as its file doubles.
     """
     merged: list[Segment] = []
     for segment in reversed(segments):

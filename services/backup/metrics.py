@@ -1,7 +1,7 @@
 """Metrics (docs/metrics.md), liveness and readiness of a running mirror.
 
-Place in the flow: beside it; `mirror` reports what it did, and the endpoint's thread only reads. Counters begin at 0 with each
-process; the offsets of the files are set once the log is known to be the one mirrored.
+Place in the flow: beside it; `mirror` reports what it did, and the endpoint's thread only reads. Counters begin at 0
+with each process; the offsets of the files are set once the log is known to be the one mirrored.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
 """Copy the log to files, continuing where the files end. Runs between `kafka_log` and `folder`.
 
-Place in the flow: beside it, for as long as there is a log. Records are on disk when a call returns. A crash loses records that
-were read and not yet written, which the log still has.
+Place in the flow: beside it, for as long as there is a log. Records are on disk when a call returns. A crash loses
+records that were read and not yet written, which the log still has.
 
-Before anything is added, the log must be the one that was mirrored: the same topic id, the same number of partitions, complete from
-offset 0, at least as long, and with the same last mirrored record, byte by byte. Else nothing is written.
+Before anything is added, the log must be the one that was mirrored: the same topic id, the same number of partitions,
+complete from offset 0, at least as long, and with the same last mirrored record, byte by byte. Else nothing is written.
 """
 
 import logging
@@ -120,8 +120,8 @@ class _Mirror:
         for name, value in self._needed.items():
             if found.settings.get(name) != value:
                 raise LogRefused(
-                    f"topic {self._topic} has {name}={found.settings.get(name)}, the log needs {value}: it could lose or "
-                    "change events"
+                    f"topic {self._topic} has {name}={found.settings.get(name)}, the log needs {value}: "
+                    "it could lose or change events"
                 )
         known = self.manifest
         if known is None:
@@ -130,8 +130,8 @@ class _Mirror:
             for name in ("topic_id", "partitions"):
                 if getattr(found, name) != getattr(known, name):
                     raise LogRefused(
-                        f"{name} of {self._topic} is {getattr(found, name)}, the files in {self._folder.path} are of a topic with "
-                        f"{getattr(known, name)}: it was made again, and is another log. Mirror it into another folder"
+                        f"{name} of {self._topic} is {getattr(found, name)}, "
+                        f"the files in {self._folder.path} are of a topic with {getattr(known, name)}: it was made again, and is another log. Mirror it into another folder"
                     )
             manifest = Manifest(**{**known.__dict__, **found.__dict__})
         for partition in range(manifest.partitions):

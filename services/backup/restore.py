@@ -1,9 +1,11 @@
-"""Restore a mirror into an empty Kafka: every record at its offset, with its recorded time. Runs between `folder` and `kafka_log`.
+"""Restore a mirror into an empty Kafka: every record at its offset, with its recorded time. Runs between `folder` and
+`kafka_log`.
 
-Place in the flow: after the log was lost, before anything else is started. A topic is created with its former partitions and
-settings, but with CreateTime, under which the broker keeps the times of the records; when every record is there it is set to
-LogAppendTime, which every service demands. So every service refuses a topic that is not complete. A crash leaves such a topic:
-the next restore compares its records with the mirror and adds the rest. A complete and equal topic is not changed.
+Place in the flow: after the log was lost, before anything else is started. A topic is created with its former
+partitions and settings, but with CreateTime, under which the broker keeps the times of the records; when every record
+is there it is set to LogAppendTime, which every service demands. So every service refuses a topic that is not complete.
+A crash leaves such a topic: the next restore compares its records with the mirror and adds the rest. A complete and
+equal topic is not changed.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from backup.kafka_log import KafkaLog
 from backup.manifest import Manifest, Topic
 
 _TYPE, _BEFORE, _AFTER, _IN_SYNC = (
-    "message.timestamp.type", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms", "min.insync.replicas",
+    "message.timestamp.type", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms",
+    "min.insync.replicas",
 )  # fmt: skip
 _FOR_EVER = str(2**63 - 1)
 
@@ -31,8 +34,8 @@ def restore(
 ) -> int:
     """Restore one topic. Returns the number of records written. `replication_factor`: None for the mirrored one.
 
-    Nothing is written before every file was compared with the manifest. Raises MirrorDamaged, LogRefused for a topic that is not
-    empty and not the beginning of this mirror.
+    Nothing is written before every file was compared with the manifest. Raises MirrorDamaged, LogRefused for a topic
+    that is not empty and not the beginning of this mirror.
     """
     report = check(folder, topic, None, progress)
     manifest = folder.manifest()
@@ -46,7 +49,8 @@ def restore(
     found = log.describe(topic)
     if found is not None and found.partitions != wanted.partitions:
         raise LogRefused(
-            f"topic {topic} exists with {found.partitions} partitions, {wanted.partitions} were mirrored; delete it, and restore again"
+            f"topic {topic} exists with {found.partitions} partitions, {wanted.partitions} were mirrored; "
+            "delete it, and restore again"
         )
     if found is not None and found.settings.get(_TYPE) != "CreateTime" and _is_used(log, found):
         report = check(folder, topic, log, progress)
@@ -62,7 +66,8 @@ def restore(
     written = 0
     for partition in range(manifest.partitions):
         written += _partition(folder, manifest, partition, log, progress, notify)
-    # A crash here leaves a topic with every record that every service refuses; the next restore compares it and changes its settings.
+    # A crash here leaves a topic with every record that every service refuses; the next restore compares it and changes
+    # its settings.
     log.change(topic, {_BEFORE: None, _AFTER: None, **wanted.settings})
     return written
 
@@ -103,7 +108,8 @@ def _wanted(manifest: Manifest, replication_factor: int, notify: Callable[[str],
     settings = dict(manifest.settings)
     if int(settings.get(_IN_SYNC, "1")) > replication_factor:
         notify(
-            f"{manifest.topic}: {_IN_SYNC} is lowered from {settings[_IN_SYNC]} to {replication_factor}, the replication factor"
+            f"{manifest.topic}: {_IN_SYNC} is lowered from {settings[_IN_SYNC]} "
+            f"to {replication_factor}, the replication factor"
         )
         settings[_IN_SYNC] = str(replication_factor)
     return Topic(

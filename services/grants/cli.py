@@ -1,4 +1,4 @@
-"""`escrutinio-grants`: apply the declared grants to Kafka, or compare them. Exit code 1: the cluster is not as declared (`check`)."""
+"""`escrutinio-grants`: apply the declared grants to Kafka, or check them. Exit code 1: the cluster differs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def apply(**flags: Any) -> None:
 
 @main.command(cls=_Command)
 def check(**flags: Any) -> None:
-    """Compare the cluster with what is declared. Exit 1 at any difference. (Kafka does not tell passwords: they are not compared.)
+    """Compare the cluster with what is declared. Exit 1 at any difference. Passwords are not compared: Kafka hides them.
 
     \b
     Example:

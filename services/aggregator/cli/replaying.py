@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--processes",
     type=click.IntRange(1, 256),
-    help="How many fold parts of the log at the same time; the answer is the same. Default: one per core, one for a short log.",
+    help="Processes that fold parts of the log; the answer is the same. Default: one per core, one for a short log.",
 )
 @click.option(
     "--checkpoints",

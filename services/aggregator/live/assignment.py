@@ -77,8 +77,8 @@ class Assignment:
         states, blocked = self._writer.load(cursor)
         if any(s.last is not None and s.last.offset >= cursor.next_offset for s in states.values()):
             raise TablesChanged(
-                f"the cursor of {cursor.topic}/{cursor.partition} is at offset {cursor.next_offset}, behind the aggregated "
-                f"events: {CHANGED_OUTSIDE}"
+                f"the cursor of {cursor.topic}/{cursor.partition} is at offset {cursor.next_offset}, "
+                f"behind the aggregated events: {CHANGED_OUTSIDE}"
             )
         logger.info(
             "%s/%d: claimed at offset %d, epoch %d",
@@ -93,7 +93,8 @@ class Assignment:
     def commit(self, partition: int, records: list[RawRecord]) -> None:
         """Fold records of a partition and write the batch.
 
-        Raises Replaced when the group has assigned the partition to another member, Fenced when a writer outside the group has it.
+        Raises Replaced when the group has assigned the partition to another member, Fenced when a writer outside the
+        group has it.
         """
         batch = self._folds[partition].apply(records)
         begun = time.monotonic()
@@ -112,7 +113,7 @@ class Assignment:
                 raise
             if self._group.confirms(partition):
                 raise Fenced(
-                    f"{error}, though group {self._group.name} has assigned it to this one: the other is not in that group",
+                    f"{error}, though group {self._group.name} has assigned it to this one: the other is not a member",
                     error.generation,
                 ) from error
             raise Replaced(str(error)) from error

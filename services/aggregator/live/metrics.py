@@ -1,13 +1,13 @@
 """Metrics (docs/metrics.md), liveness and readiness of a running aggregator.
 
 Place in the flow: beside it. `run` reports what was read and committed, this counts it, and the endpoint's thread only
-reads the counts: a scrape queries neither Kafka nor PostgreSQL. Counters begin at 0 with each process; values of the tables
-(blocked contests, parked messages, the official time) are read when a partition is loaded.
+reads the counts: a scrape queries neither Kafka nor PostgreSQL. Counters begin at 0 with each process; values of the
+tables (blocked contests, parked messages, the official time) are read when a partition is loaded.
 
 **Lag in seconds** is the age of the oldest event that is not committed. For a message already read it is exact, by the
-broker's time. For one not read yet it is counted from the last moment at which everything was committed, or from the time
-of the last committed event: never too small, and too large by at most the interval between two queries of the log's end, except
-at the start after a pause.
+broker's time. For one not read yet it is counted from the last moment at which everything was committed, or from the
+time of the last committed event: never too small, and too large by at most the interval between two queries of the
+log's end, except at the start after a pause.
 """
 
 import time
@@ -84,7 +84,7 @@ class _Place:
 
 
 class Metrics(Listener, Collector):
-    """Labels are bounded: `partition` and `contest` by what the operator created, `kind`, `code` and `figure` by the contract."""
+    """The metrics. Labels are bounded: `partition` and `contest` by the operator, all others by the contract."""
 
     def __init__(self, registry: CollectorRegistry, now_s: Callable[[], float] = time.time) -> None:
         self.pulse = Pulse()

@@ -1,12 +1,13 @@
 """Run the aggregator: read the log, decode, evolve and commit until stopped.
 
 State is in memory and in PostgreSQL; whenever the two could differ (a connection lost in a commit, a partition that
-another run held meanwhile) memory is discarded and read back, so there is one path of recovery and every start takes it.
+another run held meanwhile) memory is discarded and read back, so there is one path of recovery and every start takes
+it.
 
-Several runs may share the partitions as a consumer group of Kafka. The group only assigns the work. That no event is lost or
-counted twice rests on the cursor alone, as it does for one run: it is claimed with the partition, it moves in the transaction of
-the batch, and a writer that was replaced without knowing it writes nothing. A run without a group does not join one, so after a
-kill -9 it need not wait for a session to expire.
+Several runs may share the partitions as a consumer group of Kafka. The group only assigns the work. That no event is
+lost or counted twice rests on the cursor alone, as it does for one run: it is claimed with the partition, it moves in
+the transaction of the batch, and a writer that was replaced without knowing it writes nothing. A run without a group
+does not join one, so after a kill -9 it need not wait for a session to expire.
 """
 
 import logging
@@ -64,9 +65,9 @@ def run(
 ) -> None:
     """Aggregate every partition until `stop` is set, or with `until_caught_up` until the end of the log is reached.
 
-    With `group`, only the partitions that the group assigns to this member: see `Group`, also for `session_timeout_s`. When
-    a broker or the database does not answer, this logs a warning and tries again. Raises faults that waiting cannot cure: LogError,
-    AccessRefused, TablesError (with Fenced and TablesChanged), RowError, MigrationError.
+    With `group`, only the partitions that the group assigns to this member: see `Group`, also for `session_timeout_s`.
+    When a broker or the database does not answer, this logs a warning and tries again. Raises faults that waiting
+    cannot cure: LogError, AccessRefused, TablesError (with Fenced and TablesChanged), RowError, MigrationError.
     """
     assert group is None or not until_caught_up, "a member does not know the position of the others"
     wait_s, last_fenced = 0.5, -_AGAIN_S
@@ -90,7 +91,7 @@ def run(
                 logger.info("another projection has taken over: continuing with that one")
             elif group is None or time.monotonic() - last_fenced < _AGAIN_S:
                 raise
-            else:  # a member resumed late may have claimed a partition revoked from it, and drops it at its next refresh
+            else:  # a member resumed late may claim a partition revoked from it; it drops it at the next refresh
                 last_fenced = time.monotonic()
                 logger.warning("%s; joining group %s again", fenced, group)
         except Replaced as replaced:

@@ -28,7 +28,7 @@ _HELD_S = 30
 """Longest time that a take-over may hold the live writer, in seconds."""
 
 _WAITS_MS = (10, 20, 40, 80, 160, 320)
-"""Lock timeouts of successive attempts: other readers wait this long behind one that holds a view, then all continue."""
+"""Lock timeouts of successive attempts: other readers wait this long behind one that holds a view."""
 
 
 class NotEqual(ProjectionError):
@@ -147,7 +147,8 @@ class Projections:
     def defer_indexes(self, projection: Projection) -> None:
         """Drop the indexes that only readers need from an empty projection, and note them in a table of it.
 
-        A history is written in half the time without them. `create_indexes` creates them; a crash in between leaves the note.
+        A history is written in half the time without them. `create_indexes` creates them; a crash in between leaves the
+        note.
         """
         point_at(self._db, projection.tables)
         with self._db.transaction():
@@ -195,12 +196,12 @@ class Projections:
     ) -> TakeOver:
         """Make `projection` the live one; the former one is kept under its version number.
 
-        The live writer is held at its last commit while `advance_to` is called with its next offset by partition, to bring
-        the other projection there. Nothing is changed when this raises.
+        The live writer is held at its last commit while `advance_to` is called with its next offset by partition, to
+        bring the other projection there. Nothing is changed when this raises.
 
-        Raises NotEqual unless both have then read the same log equally far with equal digests; with a `reason`, which is
-        recorded, they may differ. Raises ReadersBusy when readers held the views too long, ProjectionError when a third
-        party's view depends on the live projection.
+        Raises NotEqual unless both have then read the same log equally far with equal digests; with a `reason`, which
+        is recorded, they may differ. Raises ReadersBusy when readers held the views too long, ProjectionError when a
+        third party's view depends on the live projection.
         """
         live, other = self.of(LIVE), self.of(projection)
         former = Projection(f"v{live.version}")
@@ -231,7 +232,8 @@ class Projections:
         schemas = {"tables": projection.tables, "views": projection.views}
         if found := [row["name"] for row in self._db.execute(_SQL["third_party_views"], schemas)]:
             raise ProjectionError(
-                f"{', '.join(found)} is built on {projection}: drop it, and create it again afterwards. Nothing was changed."
+                f"{', '.join(found)} is built on {projection}: drop it, and create it again afterwards. "
+                "Nothing was changed."
             )
 
     def _places(self, query: str) -> tuple[Place, ...]:
@@ -252,7 +254,8 @@ class Projections:
         """Record the take-over in the new live projection, with a copy of the earlier records."""
         self._db.execute(
             SQL(
-                "INSERT INTO take_over SELECT * FROM {}.take_over f WHERE NOT EXISTS (SELECT FROM take_over t WHERE t = f)"
+                "INSERT INTO take_over SELECT * FROM {}.take_over f"
+                " WHERE NOT EXISTS (SELECT FROM take_over t WHERE t = f)"
             ).format(Identifier(LIVE.tables))
         )
         row = self._db.execute(
@@ -295,9 +298,9 @@ class Projections:
     def _move_views(self, former: Projection, projection: Projection, old: list[str], new: list[str]) -> None:
         """Move the views one by one, each after its readers have finished: no reader sees old and new ones mixed.
 
-        A reader of several views may hold one that this waits for while it waits for one that this has moved: a deadlock. So
-        each attempt is short and releases every lock, and the next one locks the views in another order: in the reader's own
-        order it waits at its first view, where it holds none.
+        A reader of several views may hold one that this waits for while it waits for one that this has moved: a
+        deadlock. So each attempt is short and releases every lock, and the next one locks the views in another order:
+        in the reader's own order it waits at its first view, where it holds none.
         """
         move = SQL("ALTER VIEW {} SET SCHEMA {}")
         away = [move.format(Identifier(LIVE.views, name), Identifier(former.views)) for name in old]
@@ -334,7 +337,8 @@ def _equal(
         if beside is None or beside.next_offset != place.next_offset:
             reached = beside.next_offset if beside is not None else 0
             raise NotEqual(
-                f"{place.topic}/{place.partition}: the next offset of the live projection is {place.next_offset}, of the other {reached}"
+                f"{place.topic}/{place.partition}: the next offset of the live projection is {place.next_offset}, "
+                f"of the other {reached}"
             )
         if beside.topic_id != place.topic_id:
             raise NotEqual(f"{place.topic} is {beside.topic_id}, the live projection was built from {place.topic_id}")

@@ -1,7 +1,7 @@
 """Rebuild a projection from the log beside the live one, then let it take over.
 
-The ordinary fold and writer, with another target whose indexes are created after the bulk. After a crash the rebuild continues
-from its own cursor. It never passes the live projection, so that both can be compared at the same offset.
+The ordinary fold and writer, with another target whose indexes are created after the bulk. After a crash the rebuild
+continues from its own cursor. It never passes the live projection, so that both can be compared at the same offset.
 """
 
 import logging
@@ -39,7 +39,7 @@ class Building:
     ) -> None:
         if not projection.is_rebuilt:
             raise ProjectionError(
-                f"{projection} is a kept replay and cannot take over: query it with --schema {projection.name}, or drop it"
+                f"{projection} is a kept replay and cannot take over; query it with --schema {projection.name}, or drop it"
             )
         self.projection = projection
         with ExitStack() as opened:
@@ -104,7 +104,8 @@ def take_over(
             return projections.take_over(projection, building.advance_to, reason)
         except NotEqual as error:
             raise NotEqual(
-                f"not taken over: {error}. Nothing was changed. Compare: escrutinio show CONTEST --schema {projection.name}. "
+                f"not taken over: {error}. Nothing was changed. "
+                f"Compare: escrutinio show CONTEST --schema {projection.name}. "
                 f"If the difference is intended: take-over {projection.name} --reason '…'"
             ) from error
         except ReadersBusy as busy:

@@ -2,19 +2,20 @@
 
 A checkpoint holds the unchanged messages of the log on which a contest's state depends (`needed`): the accepted
 definitions; for each unit the update that is its state and the last of its chain; the office's statements about areas;
-updates that moved a unit; those with the latest times; the contest's last event. Folded in their order they give the state
-of the whole prefix, since an update changes a state only through these. It pays where units are stated many times: of a
-night in which each is stated once, it is nearly the log itself.
+updates that moved a unit; those with the latest times; the contest's last event. Folded in their order they give the
+state of the whole prefix, since an update changes a state only through these. It pays where units are stated many
+times: of a night in which each is stated once, it is nearly the log itself.
 
 A file is never trusted blindly. Before use its messages are compared with the SHA-256 in the file, and folded like
 those of the log, with every check of ids and rules; digest, topic and contest must be the ones it names; and all its
-definitions, its last event and `SAMPLE` other messages, chosen at random each time, are compared byte for byte with the log.
-This proves that the file was not damaged; a changed or invented message of one unit among `n` is found with probability
-SAMPLE / n at each use, of many units almost certainly. It does not prove that nothing is missing, such as a unit's later
-update, where the digest was computed again as well: `replay --check-checkpoint` replays from zero and compares.
+definitions, its last event and `SAMPLE` other messages, chosen at random each time, are compared byte for byte with the
+log. This proves that the file was not damaged; a changed or invented message of one unit among `n` is found with
+probability SAMPLE / n at each use, of many units almost certainly. It does not prove that nothing is missing, such as a
+unit's later update, where the digest was computed again as well: `replay --check-checkpoint` replays from zero and
+compares.
 
-A checkpoint can be deleted at any time. A crash while one is written leaves a temporary file that nothing reads; a file under
-its final name is complete.
+A checkpoint can be deleted at any time. A crash while one is written leaves a temporary file that nothing reads; a file
+under its final name is complete.
 """
 
 import hashlib

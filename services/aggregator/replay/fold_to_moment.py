@@ -1,8 +1,8 @@
 """Fold one contest up to a moment, batch by batch (pure).
 
-On the axes of the log (offset, recorded time) the fold ends at the first message of the contest beyond the moment. On the
-office's own axis a second fold applies only what had been stated by then. Another process that folds a part of the log begins
-with the definition assumed to be in force, and its `part` is joined to the state before it.
+On the axes of the log (offset, recorded time) the fold ends at the first message of the contest beyond the moment. On
+the office's own axis a second fold applies only what had been stated by then. Another process that folds a part of the
+log begins with the definition assumed to be in force, and its `part` is joined to the state before it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -60,8 +60,8 @@ class ContestFold:
     ) -> None:
         self.contest_id, self.moment = contest_id, moment
         self._key, self.on_step, self._assumed = contest_id.encode(), on_step, assumed
-        # The whole log decides which updates are accepted; those stated by the moment are folded into a second state. An
-        # update that the log refuses must not count because its predecessor was stated after the moment.
+        # The whole log decides which updates are accepted; those stated by the moment are folded into a second state.
+        # An update that the log refuses must not count because its predecessor was stated after the moment.
         self._log_state = initial_state(assumed)
         self.moment_state = self._log_state if moment.stated_at is None else initial_state(assumed)
         """The state at the moment, as far as the log was applied."""
@@ -158,7 +158,7 @@ class ContestFold:
         )
 
     def join(self, part: Part) -> bool:
-        """Join the next part of the log. Returns False, having changed nothing, where the state could differ from one fold."""
+        """Join the next part of the log. Returns False, having changed nothing, where one fold could give another state."""
         assert not self.ended
         assert self.definition is not None
         self._settle()
@@ -193,8 +193,8 @@ class ContestFold:
 def _count_as_then(state: ContestState, held: Recorded, last: Recorded | None) -> None:
     """Give a state the definition in force at the moment.
 
-    `last`: the last update applied. The state then ends with it or with that definition. Where the office's order is that of
-    the log, this is the state at that offset, with the same digest.
+    `last`: the last update applied. The state then ends with it or with that definition. Where the office's order is
+    that of the log, this is the state at that offset, with the same digest.
     """
     assert state.definition is not None
     state.digest.definition = leaf(text_of(held.event))

@@ -1,19 +1,19 @@
 """Join parts of a log that were folded separately (pure): the fold is a merge of latest updates.
 
-A part is folded from an empty state, under the definition assumed to be in force where it begins. Joined, the parts give
-the state of one fold of the whole log, provided that
+A part is folded from an empty state, under the definition assumed to be in force where it begins. Joined, the parts
+give the state of one fold of the whole log, provided that
 
 - the part's updates were accepted and refused as in one fold: under definitions equal in everything that judging and
   summing read (`has_same_rules`), and with each unit's first update accepted at a sequence above the unit's last one
   before the part, so that from there on both folds know the same last sequence (`can_join`);
-- no unit changed its areas, in the part or against the state before it: the sum over units does not show when an area that
-  a unit has left was last changed (`can_join`).
+- no unit changed its areas, in the part or against the state before it: the sum over units does not show when an area
+  that a unit has left was last changed (`can_join`).
 
 Then a unit's state is the later of the two, and an area's total the sum over them, whatever the split. Where a
 condition fails the part is folded again, on top of the state before it: slower, never different.
 
-A joined state answers queries, but must not be written to the tables: where the blocks of an area's total begin (`since`,
-`kept_at`) depends on every single step and is not known.
+A joined state answers queries, but must not be written to the tables: where the blocks of an area's total begin
+(`since`, `kept_at`) depends on every single step and is not known.
 """
 
 from datetime import datetime

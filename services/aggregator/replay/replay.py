@@ -21,7 +21,7 @@ from runtime.kafka.access import KafkaAccess
 logger = logging.getLogger(__name__)
 
 _CHECKED = "started from the checkpoint at offset %d: equal to a replay from zero"
-_UNCHECKED = "started from the checkpoint at offset %d: its messages are verified, its completeness is not (see --check-checkpoint)"
+_UNCHECKED = "started from the checkpoint at offset %d: messages verified, completeness not (see --check-checkpoint)"
 
 
 class NotOnTheLog(NothingCounted):
@@ -44,8 +44,9 @@ def replay(
     Args:
         on_progress: called with (next offset, end) after each batch.
         processes: number of processes that fold; None for one per core where the log is long enough.
-        checkpoints: a folder. The replay starts from the latest fitting checkpoint there, once it is verified, and writes a new one
-            when it went far beyond (see `checkpoint`). Ignored for a moment by the office's time, which no checkpoint holds.
+        checkpoints: a folder. The replay starts from the latest fitting checkpoint there, once it is verified, and
+            writes a new one when it went far beyond (see `checkpoint`). Ignored for a moment by the office's time,
+            which no checkpoint holds.
         check_checkpoint: also fold the log up to the checkpoint from zero, and compare the digests.
 
     Raises ContractError for an unreadable message of the contest, NothingCounted for an unknown contest,

@@ -1,8 +1,8 @@
 """Fold parts of the log in several processes, and join them in order (see `join_parts`).
 
-This process folds up to the contest's first definition alone, since the other parts begin under it, and then the first part.
-A part that cannot be joined is read and folded again here: the same result, slower. Nothing is stored; a crash leaves
-nothing, and workers end when their parent does.
+This process folds up to the contest's first definition alone, since the other parts begin under it, and then the first
+part. A part that cannot be joined is read and folded again here: the same result, slower. Nothing is stored; a crash
+leaves nothing, and workers end when their parent does.
 """
 
 import gc
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 PARALLEL_FROM = 250_000
-"""Events from which several processes are faster: each needs a second to start, and half a second to send and join its part
-(docs/benchmarks.md)."""
+"""Events from which several processes are faster: each needs a second to start, and half a second to send and join its
+part (docs/benchmarks.md)."""
 
 
 class WorkerLost(EscrutinioError):

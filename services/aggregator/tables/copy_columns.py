@@ -1,8 +1,8 @@
 """Encode the `count_update_history` rows of a run of updates as PostgreSQL's binary COPY (pure).
 
-The reference implementation is `rows.update_row`; a test compares the tables. Values that many rows share are encoded once, columns
-of a fixed length by numpy, and a row is joined from a few pieces. COPY lets us choose the order of the columns: those of a
-fixed length come first.
+The reference implementation is `rows.update_row`; a test compares the tables. Values that many rows share are encoded
+once, columns of a fixed length by numpy, and a row is joined from a few pieces. COPY lets us choose the order of the
+columns: those of a fixed length come first.
 """
 
 import struct
@@ -22,16 +22,16 @@ from aggregator.tables.rows import BLOCK, UPDATE
 from schemas.types import to_milliseconds
 
 _FIXED = {
-    "partition": ">i4", "log_offset": ">i8", "recorded_at": ">i8", "event_id": "V16", "sequence": ">i8", "observed_at": ">i8",
-    "stated_at": ">i8", "is_test": "u1", "accepted": "u1", "is_current": "u1", "is_moved": "u1",
+    "partition": ">i4", "log_offset": ">i8", "recorded_at": ">i8", "event_id": "V16", "sequence": ">i8",
+    "observed_at": ">i8", "stated_at": ">i8", "is_test": "u1", "accepted": "u1", "is_current": "u1", "is_moved": "u1",
 }  # fmt: skip
 _ALIKE = {
     "kind": b"REPORTED", "correction": None, "sub_units": None, "published_percentages": None, "office_note": None,
     "superseded_at": None,
 }  # fmt: skip
 _ORDER = (
-    *_FIXED, *_ALIKE, "contest_id", "unit_type", "unit_id", "unit_name", "area_path", "previous_event_id", "reported_at",
-    "last_reported_at", "count_status", "source_status", "review_reason", "result_stage", "counts", "source", "change",
+    *_FIXED, *_ALIKE, "contest_id", "unit_type", "unit_id", "unit_name", "area_path", "previous_event_id",
+    "reported_at", "last_reported_at", "count_status", "source_status", "review_reason", "result_stage", "counts", "source", "change",
 )  # fmt: skip
 COLUMNS = {name: UPDATE[name] for name in _ORDER}
 """The columns and their types, in the order they are written."""
@@ -180,7 +180,9 @@ def _fixed(run: Run) -> list[bytes]:
     table["sequence"], table["is_test"] = columns.sequence[entries], columns.spans.is_test[columns.rows[entries]]
     table["accepted"], table["is_current"] = 1, 1
     for name, times in (
-        ("recorded_at", run.recorded), ("observed_at", columns.observed[entries]), ("stated_at", columns.stated[entries]),
+        ("recorded_at", run.recorded),
+        ("observed_at", columns.observed[entries]),
+        ("stated_at", columns.stated[entries]),
     ):  # fmt: skip
         table[name] = _microseconds(times)
     alike = b"".join(_NULL if value is None else _sized(value) for value in _ALIKE.values())

@@ -1,8 +1,8 @@
 """Read the states of contests back from the tables, and prove that they are what was committed.
 
-Place in the flow: at every start and whenever a partition is assigned, before the first batch is folded. Totals are not read but
-summed again from the units and compared with the table; the digest is compared with the one committed. So the aggregator
-never builds on a row that was changed by hand. Writes nothing.
+Place in the flow: at every start and whenever a partition is assigned, before the first batch is folded. Totals are not
+read but summed again from the units and compared with the table; the digest is compared with the one committed. So the
+aggregator never builds on a row that was changed by hand. Writes nothing.
 """
 
 from collections.abc import Mapping

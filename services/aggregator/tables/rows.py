@@ -1,4 +1,4 @@
-"""Build the rows of the append-only tables from the steps of the fold (pure). Columns and types are in the order of COPY."""
+"""Build the rows of the append-only tables from steps of the fold (pure). Columns are in the order of COPY."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,91 +10,41 @@ from schemas.count_update import CountUpdate
 from schemas.types import from_milliseconds
 
 UPDATE: dict[str, str] = {
-    "partition": "int4",
-    "log_offset": "int8",
-    "recorded_at": "timestamptz",
-    "event_id": "uuid",
-    "contest_id": "text",
-    "unit_type": "text",
-    "unit_id": "text",
-    "unit_name": "text",
-    "area_path": "text[]",
-    "sequence": "int8",
-    "previous_event_id": "uuid",
-    "kind": "text",
-    "correction": "jsonb",
-    "reported_at": "timestamptz",
-    "observed_at": "timestamptz",
-    "stated_at": "timestamptz",
-    "count_status": "text",
-    "source_status": "text",
-    "review_reason": "text",
-    "result_stage": "text",
-    "office_note": "text",
-    "counts": "jsonb",
-    "sub_units": "jsonb",
-    "published_percentages": "jsonb",
-    "source": "jsonb",
-    "is_test": "bool",
-    "accepted": "bool",
-    "is_current": "bool",
-    "change": "jsonb",
-    "superseded_at": "timestamptz",
-    "is_moved": "bool",
-    "last_reported_at": "timestamptz",
-}
+    "partition": "int4", "log_offset": "int8", "recorded_at": "timestamptz", "event_id": "uuid", "contest_id": "text",
+    "unit_type": "text", "unit_id": "text", "unit_name": "text", "area_path": "text[]", "sequence": "int8",
+    "previous_event_id": "uuid", "kind": "text", "correction": "jsonb", "reported_at": "timestamptz",
+    "observed_at": "timestamptz", "stated_at": "timestamptz", "count_status": "text", "source_status": "text",
+    "review_reason": "text", "result_stage": "text", "office_note": "text", "counts": "jsonb", "sub_units": "jsonb",
+    "published_percentages": "jsonb", "source": "jsonb", "is_test": "bool", "accepted": "bool", "is_current": "bool",
+    "change": "jsonb", "superseded_at": "timestamptz", "is_moved": "bool", "last_reported_at": "timestamptz",
+}  # fmt: skip
 """`count_update_history`."""
 
 DEFINITION: dict[str, str] = {
-    "partition": "int4",
-    "log_offset": "int8",
-    "recorded_at": "timestamptz",
-    "event_id": "uuid",
-    "contest_id": "text",
-    "accepted": "bool",
-    "definition": "jsonb",
-}
+    "partition": "int4", "log_offset": "int8", "recorded_at": "timestamptz", "event_id": "uuid", "contest_id": "text",
+    "accepted": "bool", "definition": "jsonb",
+}  # fmt: skip
 """`contest_history`."""
 
 FINDING: dict[str, str] = {
-    "partition": "int4",
-    "log_offset": "int8",
-    "ordinal": "int4",
-    "contest_id": "text",
-    "unit_type": "text",
-    "unit_id": "text",
-    "code": "text",
-    "rule": "text",
-    "message": "text",
-}
+    "partition": "int4", "log_offset": "int8", "ordinal": "int4", "contest_id": "text", "unit_type": "text",
+    "unit_id": "text", "code": "text", "rule": "text", "message": "text",
+}  # fmt: skip
 """`finding`."""
 
 LOG_TIME: dict[str, str] = {"contest_id": "text", "recorded_at": "timestamptz", "log_offset": "int8"}
 """`log_time`."""
 
 BLOCK: dict[str, str] = {
-    "contest_id": "text",
-    "unit_type": "text",
-    "area_id": "text",
-    "span": "int8range",
-    "offsets": "int8[]",
-    "figures": "int8[]",
-    "stated_at": "timestamptz",
-    "last_offset": "int8",
-    "last_event_id": "uuid",
-}
+    "contest_id": "text", "unit_type": "text", "area_id": "text", "span": "int8range", "offsets": "int8[]",
+    "figures": "int8[]", "stated_at": "timestamptz", "last_offset": "int8", "last_event_id": "uuid",
+}  # fmt: skip
 """`area_total_block`."""
 
 PARKED: dict[str, str] = {
-    "partition": "int4",
-    "log_offset": "int8",
-    "recorded_at": "timestamptz",
-    "contest_id": "text",
-    "key": "bytea",
-    "value": "bytea",
-    "headers": "jsonb",
-    "reason": "text",
-}
+    "partition": "int4", "log_offset": "int8", "recorded_at": "timestamptz", "contest_id": "text", "key": "bytea",
+    "value": "bytea", "headers": "jsonb", "reason": "text",
+}  # fmt: skip
 """`parked`."""
 
 

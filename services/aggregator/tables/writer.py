@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 _SQL = named_sql(__package__, "writer")
 
 COMMIT_S = 120
-"""Longest duration of a commit, in seconds; the largest need a few. A writer suspended in the middle holds the row of the cursor,
-and the next owner of the partition waits for that row this long at most."""
+"""Longest duration of a commit, in seconds; the largest need a few. A writer suspended in the middle holds the row of
+the cursor, and the next owner of the partition waits for that row this long at most."""
 
 
 class Writer:
@@ -77,8 +77,8 @@ class Writer:
             other = self._db.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
             if other is not None:
                 raise TablesError(
-                    f"this database holds the totals of topic {other['topic']}, not of {topic}; give {topic} a database "
-                    "of its own"
+                    f"this database holds the totals of topic {other['topic']}, not of {topic}; "
+                    f"give {topic} a database of its own"
                 )
             row = self._db.execute(
                 _SQL["claim_cursor"],
@@ -88,8 +88,8 @@ class Writer:
             if row["topic_id"] != topic_id:
                 raise TablesError(
                     f"topic {topic} is {topic_id}, the database was built from {row['topic_id']}: the topic was "
-                    "deleted and made again, or this is another cluster. Nothing was read. Point the aggregator at the log it "
-                    "was built from; to build from this one instead: `escrutinio-aggregator rebuild`, then `take-over`."
+                    "deleted and made again, or this is another cluster. Nothing was read. "
+                    "Point the aggregator at the log it was built from; to build from this one instead: `escrutinio-aggregator rebuild`, then `take-over`."
                 )
         return Cursor(topic, partition, row["next_offset"], row["epoch"])
 
@@ -192,8 +192,9 @@ class Writer:
             home = self._db.execute(_SQL["home_of_contest"], {"contest_id": contest_id}).fetchone()
             assert home is not None
             raise TablesError(
-                f"an event of {contest_id} is in partition {cursor.partition}, offset {_first_offset(steps, runs)}, but the "
-                f"contest is in partition {home['partition']}: events of two partitions have no order. Nothing was written. "
+                f"an event of {contest_id} is in partition {cursor.partition}, offset {_first_offset(steps, runs)}, "
+                f"but the contest is in partition {home['partition']}: events of two partitions have no order. "
+                "Nothing was written. "
                 "Find out who wrote it (only ingest may), or who changed the number of partitions."
             )
         if defined:
@@ -246,8 +247,9 @@ class Writer:
     def load(self, cursor: Cursor) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
         """Read the states of a partition's contests at the cursor back, and which contests are blocked.
 
-        Raises TablesChanged, naming the mismatch, when the tables are not what was committed. Raises Fenced when another writer
-        has claimed the partition in the meantime, so that its commits are not mistaken for such a change.
+        Raises TablesChanged, naming the mismatch, when the tables are not what was committed. Raises Fenced when
+        another writer has claimed the partition in the meantime, so that its commits are not mistaken for such a
+        change.
         """
         with faults_named(), self._db.transaction():
             self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # one snapshot for all queries

@@ -1,9 +1,10 @@
 """Verify the tables against the log, row by row, and report every mismatch.
 
-The log is folded from its start, and each step is compared with the rows written for it (`history`), so that one altered,
-added or deleted row is found whether or not it changed a sum. The digest of the state is computed twice: from the log by the
-fold, and from the rows of the history without it. Where the contest is blocked, the log is read on to the cursor, and the parked
-messages are compared as well. Reads Kafka and the views and writes nothing; the aggregator may run meanwhile.
+The log is folded from its start, and each step is compared with the rows written for it (`history`), so that one
+altered, added or deleted row is found whether or not it changed a sum. The digest of the state is computed twice: from
+the log by the fold, and from the rows of the history without it. Where the contest is blocked, the log is read on to
+the cursor, and the parked messages are compared as well. Reads Kafka and the views and writes nothing; the aggregator
+may run meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,12 +45,12 @@ def verify(
 ) -> Report:
     """Compare a contest's tables with the log up to `to_offset`, or with all that is aggregated.
 
-    Raises NothingCounted for a contest or offset that is not in the tables or on the log, ProjectionError for a replay by the
-    office's own time.
+    Raises NothingCounted for a contest or offset that is not in the tables or on the log, ProjectionError for a replay
+    by the office's own time.
     """
     if (until := reader.until_stated_at()) is not None:
         raise ProjectionError(
-            f"these tables hold what was stated by {rfc3339(until)}: that is no state of the log, and cannot be compared"
+            f"these tables hold what was stated by {rfc3339(until)}, which is no state of the log to compare"
         )
     row = reader.contest_row(contest_id)
     last = int(row["last_offset"])

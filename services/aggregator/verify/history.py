@@ -1,6 +1,7 @@
 """Compare the rows of a contest's history with the steps of the fold, in the order of the log.
 
-Place in the flow: `compare.verify` calls it for each step, then for the messages behind the last event, then at the end.
+Place in the flow: `compare.verify` calls it for each step, then for the messages behind the last event, then at the
+end.
 """
 
 import hashlib
@@ -14,22 +15,8 @@ from psycopg.types.range import Range
 
 from aggregator.fold.digest import StateDigest
 from aggregator.fold.fold import Step
+from aggregator.tables import rows as table_rows
 from aggregator.tables.batch import Parked, follows
-from aggregator.tables.rows import (
-    BLOCK,
-    DEFINITION,
-    FINDING,
-    LOG_TIME,
-    PARKED,
-    UPDATE,
-    block_rows,
-    definition_row,
-    finding_rows,
-    log_time_row,
-    parked_row,
-    printable,
-    update_row,
-)
 from aggregator.verify.report import Mismatch, Report, mismatches
 from results.reader import Reader
 from results.rows import RowError, definition_of, recorded_of
@@ -78,19 +65,22 @@ class HistoryTables:
         offset = step.recorded.offset
         self._report.events += 1
         by_table: dict[str, tuple[Mapping[str, str], list[tuple[Any, ...]]]] = {
-            "finding": (FINDING, list(finding_rows(step))),
-            "log_time": (LOG_TIME, [log_time_row(step)] if step.is_later and not self._report.is_copy else []),
-            "area_total_block": (
-                BLOCK,
-                sorted(block_rows(step.recorded.event.contest_id, step.blocks), key=lambda row: row[1:3]),
+            "finding": (table_rows.FINDING, list(table_rows.finding_rows(step))),
+            "log_time": (
+                table_rows.LOG_TIME,
+                [table_rows.log_time_row(step)] if step.is_later and not self._report.is_copy else [],
             ),
-            "definition_history": (DEFINITION, []),
-            "update_history": (UPDATE, []),
+            "area_total_block": (
+                table_rows.BLOCK,
+                sorted(table_rows.block_rows(step.recorded.event.contest_id, step.blocks), key=lambda row: row[1:3]),
+            ),
+            "definition_history": (table_rows.DEFINITION, []),
+            "update_history": (table_rows.UPDATE, []),
         }
         if isinstance(step.recorded.event, ContestDefined):
-            by_table["definition_history"][1].append(definition_row(step))
+            by_table["definition_history"][1].append(table_rows.definition_row(step))
         else:
-            by_table["update_history"][1].append(update_row(step))
+            by_table["update_history"][1].append(table_rows.update_row(step))
         for table, (columns, expected) in by_table.items():
             for row in self._rows[table].before(offset):
                 self._extra_row(table, row)
@@ -133,7 +123,7 @@ class HistoryTables:
                 try:
                     recorded_of_raw(raw)
                 except ContractError as error:
-                    report.blocked_offset, report.blocked_reason = raw.offset, printable(str(error))
+                    report.blocked_offset, report.blocked_reason = raw.offset, table_rows.printable(str(error))
                     reason = report.blocked_reason
                 else:  # behind the last event that the contest's row names: not aggregated yet
                     continue
@@ -143,7 +133,9 @@ class HistoryTables:
     def _compare_message(self, raw: RawRecord, reason: str) -> None:
         for row in self._rows["parked"].before(raw.offset):
             self._extra_row("parked", row)
-        expected = dict(zip(PARKED, parked_row(Parked(raw, self._report.contest_id, reason)), strict=True))
+        expected = dict(
+            zip(table_rows.PARKED, table_rows.parked_row(Parked(raw, self._report.contest_id, reason)), strict=True)
+        )
         expected["value_sha256"] = None if raw.value is None else hashlib.sha256(raw.value).hexdigest()
         del expected["value"]
         if self._report.is_copy:

@@ -33,7 +33,7 @@ class Report:
     contest_id: str
     offset: int
     is_copy: bool = False
-    """Whether the topic has another name than the one the tables were built from. A copy has its own log times: not compared."""
+    """Whether the topic is another one than the tables were built from. Its log times are its own: not compared."""
     events: int = 0
     log_digest: str = ""
     table_digest: str = ""
