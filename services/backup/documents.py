@@ -25,7 +25,7 @@ SHOWN = 20
 
 @dataclass(slots=True)
 class ArchiveReport:
-    """The result. `damaged`: paths of documents with another SHA-256; `missing`: SHA-256, and where the log names it."""
+    """The result. `damaged`: paths of documents with another SHA-256; `missing`: SHA-256, where the log names it."""
 
     documents: int = 0
     named: int = 0

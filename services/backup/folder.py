@@ -78,8 +78,7 @@ class TopicFolder:
             raise MirrorDamaged(f"{path} is not a manifest: {first_fault(error)}") from error
 
     def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[Record]]:
-        """Read the records from `start` up to, not including, `end` (None: those mirrored at the time), a segment at a
-        time.
+        """Read the records from `start` up to, not including, `end` (None: those mirrored), a segment at a time.
 
         Each file is compared with its SHA-256 before its records are returned. Raises MirrorDamaged.
         """
@@ -183,16 +182,7 @@ def _size(records: Sequence[Record]) -> int:
 
 def _encode(records: Sequence[Record], about: dict[str, str]) -> bytes:
     content = io.BytesIO()
-    rows = (
-        {
-            "offset": r.offset,
-            "timestamp_ms": r.timestamp_ms,
-            "key": r.key,
-            "value": r.value,
-            "headers": [{"name": name, "value": value} for name, value in r.headers],
-        }
-        for r in records
-    )
+    rows = (r._asdict() | {"headers": [{"name": n, "value": value} for n, value in r.headers]} for r in records)
     metadata = {f"escrutinio.{name}": text for name, text in about.items()}
     fastavro.writer(content, SCHEMA, rows, codec="deflate", metadata=metadata, strict=True)
     return content.getvalue()

@@ -131,7 +131,8 @@ class _Mirror:
                 if getattr(found, name) != getattr(known, name):
                     raise LogRefused(
                         f"{name} of {self._topic} is {getattr(found, name)}, "
-                        f"the files in {self._folder.path} are of a topic with {getattr(known, name)}: it was made again, and is another log. Mirror it into another folder"
+                        f"the files in {self._folder.path} are of a topic with {getattr(known, name)}: "
+                        "it was made again, and is another log. Mirror it into another folder"
                     )
             manifest = Manifest(**{**known.__dict__, **found.__dict__})
         for partition in range(manifest.partitions):

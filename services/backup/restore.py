@@ -1,11 +1,10 @@
-"""Restore a mirror into an empty Kafka: every record at its offset, with its recorded time. Runs between `folder` and
-`kafka_log`.
+"""Restore a mirror into an empty Kafka: every record at its offset, with its recorded time.
 
-Place in the flow: after the log was lost, before anything else is started. A topic is created with its former
-partitions and settings, but with CreateTime, under which the broker keeps the times of the records; when every record
-is there it is set to LogAppendTime, which every service demands. So every service refuses a topic that is not complete.
-A crash leaves such a topic: the next restore compares its records with the mirror and adds the rest. A complete and
-equal topic is not changed.
+Place in the flow: between `folder` and `kafka_log`, after the log was lost, before anything else is started. A topic is
+created with its former partitions and settings, but with CreateTime, under which the broker keeps the times of the
+records; when every record is there it is set to LogAppendTime, which every service demands. So every service refuses a
+topic that is not complete. A crash leaves such a topic: the next restore compares its records with the mirror and adds
+the rest. A complete and equal topic is not changed.
 """
 
 from collections.abc import Callable

@@ -65,7 +65,7 @@ def apply(**flags: Any) -> None:
 
 @main.command(cls=_Command)
 def check(**flags: Any) -> None:
-    """Compare the cluster with what is declared. Exit 1 at any difference. Passwords are not compared: Kafka hides them.
+    """Compare the cluster with what is declared. Exit 1 at any difference. Passwords cannot be compared.
 
     \b
     Example:

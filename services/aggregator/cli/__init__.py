@@ -13,7 +13,7 @@ from runtime.commands import Group
 def main() -> None:
     """Add the official updates on the log up into running totals.
 
-    What the totals say is asked with escrutinio.
+    Query the totals with escrutinio.
 
     \b
     Example: escrutinio-aggregator run --until-caught-up

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--old-is-gone", is_flag=True, help="No process of an earlier release runs: remove what only they needed."
 )
 def migrate(old_is_gone: bool, **flags: Any) -> None:
-    """Migrate the database to this release. Safe to run again, and while the release before is running.
+    """Bring the database to what this release needs. Safe to run again, and while the release before is running.
 
     An upgrade is: migrate, restart every service with the new release, migrate --old-is-gone.
 
@@ -145,8 +145,8 @@ def rebuild(only_build: bool, **flags: Any) -> None:
     """Build all tables again from the log beside the live ones, and take over.
 
     The take-over needs equal digests at the same offset. The live tables are read and written meanwhile. Run it again
-    after an interruption: it continues where it stopped. The former tables are kept: `take-over` brings them back, `drop`
-    deletes them. Exit 1 when the digests differ; nothing is changed then.
+    after an interruption: it continues where it stopped. The former tables are kept: `take-over` brings them back,
+    `drop` deletes them. Exit 1 when the digests differ; nothing is changed then.
 
     \b
     Example: escrutinio-aggregator rebuild
@@ -170,8 +170,8 @@ def rebuild(only_build: bool, **flags: Any) -> None:
 def take_over(name: str, reason: str | None, **flags: Any) -> None:
     """Make projection NAME the live one. Rolling back is the same, with the former one's name.
 
-    It is brought up to the live one first, then position and digests are compared; `verify --schema NAME` compares every
-    row. Exit 1 when both differ at the same offset; nothing is changed then.
+    It is brought up to the live one first, then position and digests are compared; `verify --schema NAME` compares
+    every row. Exit 1 when both differ at the same offset; nothing is changed then.
 
     \b
     Example: escrutinio-aggregator take-over v1
@@ -228,7 +228,7 @@ def projections(as_json: bool, **flags: Any) -> None:
 def drop(name: str, **flags: Any) -> None:
     """Delete projection NAME; the live one is refused.
 
-    A kept replay, a former one, or what an interrupted rebuild left.
+    For kept replays, former projections and interrupted rebuilds.
 
     \b
     Example: escrutinio-aggregator drop first_night

@@ -248,7 +248,7 @@ class Metrics(Listener, Collector):
             ),
             (
                 "parked_messages",
-                "Messages parked since the contest is blocked.",
+                "Messages of a blocked contest that are parked.",
                 [place.parked[c] for c, place, _ in contests],
             ),
             (

@@ -62,7 +62,7 @@ class PartitionFold:
     def _apply_columns(
         self, contest_id: str, state: ContestState, run: list[RawRecord], batch: Batch
     ) -> list[RawRecord]:
-        """Apply updates as columns. Returns those left: from the first unreadable one on, or all of a blocked contest."""
+        """Apply updates as columns. Returns those left: from the first unreadable one on, all if blocked."""
         if contest_id in self.blocked:
             return run
         reader = self._readers.setdefault(contest_id, Reader(Roll()))

@@ -39,7 +39,7 @@ class Building:
     ) -> None:
         if not projection.is_rebuilt:
             raise ProjectionError(
-                f"{projection} is a kept replay and cannot take over; query it with --schema {projection.name}, or drop it"
+                f"{projection} is a kept replay and cannot take over; query it with --schema {projection.name}"
             )
         self.projection = projection
         with ExitStack() as opened:

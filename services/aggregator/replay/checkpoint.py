@@ -150,13 +150,7 @@ def _packed(records: Iterable[RawRecord], about: Mapping[str, str]) -> bytes:
 
 def _row(raw: RawRecord) -> dict[str, Any]:
     headers = [{"name": name, "value": value} for name, value in raw.headers]
-    return {
-        "offset": raw.offset,
-        "timestamp_ms": raw.timestamp_ms,
-        "key": raw.key,
-        "value": raw.value,
-        "headers": headers,
-    }
+    return raw._asdict() | {"headers": headers}
 
 
 def _hash(records: Iterable[RawRecord]) -> str:

@@ -158,7 +158,7 @@ class ContestFold:
         )
 
     def join(self, part: Part) -> bool:
-        """Join the next part of the log. Returns False, having changed nothing, where one fold could give another state."""
+        """Join the next part of the log. Returns False, unchanged, where one fold could give another state."""
         assert not self.ended
         assert self.definition is not None
         self._settle()

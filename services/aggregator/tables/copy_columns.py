@@ -31,7 +31,8 @@ _ALIKE = {
 }  # fmt: skip
 _ORDER = (
     *_FIXED, *_ALIKE, "contest_id", "unit_type", "unit_id", "unit_name", "area_path", "previous_event_id",
-    "reported_at", "last_reported_at", "count_status", "source_status", "review_reason", "result_stage", "counts", "source", "change",
+    "reported_at", "last_reported_at", "count_status", "source_status", "review_reason", "result_stage", "counts",
+    "source", "change",
 )  # fmt: skip
 COLUMNS = {name: UPDATE[name] for name in _ORDER}
 """The columns and their types, in the order they are written."""

@@ -53,53 +53,27 @@ def update_row(step: Step) -> tuple[Any, ...]:
     recorded, update = step.recorded, step.recorded.update
     unit = update.reporting_unit
     return (
-        recorded.partition,
-        recorded.offset,
-        recorded.recorded_at,
-        update.event_id,
-        update.contest_id,
-        unit.type.value,
-        unit.id,
-        unit.name,
-        list(unit.area_path),
-        update.sequence,
-        update.previous_event_id,
-        update.kind.value,
-        update.correction.model_dump(mode="json") if update.correction is not None else None,
-        update.reported_at,
-        update.observed_at,
-        update.stated_at,
-        update.count_status.value,
-        update.source_status,
-        update.review_reason.value if update.review_reason is not None else None,
-        update.result_stage.value,
-        update.office_note,
+        recorded.partition, recorded.offset, recorded.recorded_at, update.event_id, update.contest_id,
+        unit.type.value, unit.id, unit.name, list(unit.area_path), update.sequence, update.previous_event_id,
+        update.kind.value, update.correction.model_dump(mode="json") if update.correction is not None else None,
+        update.reported_at, update.observed_at, update.stated_at, update.count_status.value,
+        update.source_status, update.review_reason.value if update.review_reason is not None else None,
+        update.result_stage.value, update.office_note,
         update.counts.__dict__ if update.counts is not None else None,
         update.sub_units.__dict__ if update.sub_units is not None else None,
         update.published_percentages.__dict__ if update.published_percentages is not None else None,
-        update.source.model_dump(mode="json"),
-        update.is_test,
-        step.accepted,
-        step.is_current,
-        step.change,
-        step.superseded_at,
-        step.is_moved,
-        step.last_reported_at,
-    )
+        update.source.model_dump(mode="json"), update.is_test, step.accepted, step.is_current, step.change,
+        step.superseded_at, step.is_moved, step.last_reported_at,
+    )  # fmt: skip
 
 
 def definition_row(step: Step) -> tuple[Any, ...]:
     """Return the history row of a definition, in the order of DEFINITION."""
     recorded, event = step.recorded, step.recorded.event
     return (
-        recorded.partition,
-        recorded.offset,
-        recorded.recorded_at,
-        event.event_id,
-        event.contest_id,
-        step.accepted,
-        event.model_dump(mode="json"),
-    )
+        recorded.partition, recorded.offset, recorded.recorded_at, event.event_id, event.contest_id,
+        step.accepted, event.model_dump(mode="json"),
+    )  # fmt: skip
 
 
 def block_rows(contest_id: str, blocks: Iterable[Block]) -> Iterator[tuple[Any, ...]]:
@@ -107,16 +81,9 @@ def block_rows(contest_id: str, blocks: Iterable[Block]) -> Iterator[tuple[Any, 
     for block in blocks:
         total = block.total
         yield (
-            contest_id,
-            block.unit_type,
-            block.area_id,
-            (block.begin, block.end + 1),
-            list(block.offsets),
-            total.vector,
-            total.stated_at,
-            total.last_offset,
-            total.last_event_id,
-        )
+            contest_id, block.unit_type, block.area_id, (block.begin, block.end + 1), list(block.offsets),
+            total.vector, total.stated_at, total.last_offset, total.last_event_id,
+        )  # fmt: skip
 
 
 def log_time_row(step: Step) -> tuple[Any, ...]:

@@ -89,7 +89,8 @@ class Writer:
                 raise TablesError(
                     f"topic {topic} is {topic_id}, the database was built from {row['topic_id']}: the topic was "
                     "deleted and made again, or this is another cluster. Nothing was read. "
-                    "Point the aggregator at the log it was built from; to build from this one instead: `escrutinio-aggregator rebuild`, then `take-over`."
+                    "Point the aggregator at the log it was built from; "
+                    "to build from this one instead: `escrutinio-aggregator rebuild`, then `take-over`."
                 )
         return Cursor(topic, partition, row["next_offset"], row["epoch"])
 
