@@ -378,7 +378,7 @@ def test_a_writer_from_outside_the_group_is_not_fought_with(
         member.stop.set()
         member.join(WITHIN_S)
     assert isinstance(member.fault, Fenced)
-    assert "not of that group" in str(member.fault)
+    assert "the other is not a member" in str(member.fault)
 
 
 def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
@@ -422,7 +422,7 @@ def test_a_contest_in_two_partitions_is_refused_by_name(wide_log: EventLog, tota
 def test_until_caught_up_is_for_one_run_that_reads_everything() -> None:
     done = CliRunner().invoke(main, ["run", "--until-caught-up", "--group", "night"])
     assert done.exit_code == 2
-    assert "takes every partition" in done.output
+    assert "reads every partition" in done.output
 
 
 def _counted(totals: Database, contest_id: str) -> int | None:

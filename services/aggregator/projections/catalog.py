@@ -131,7 +131,7 @@ class Projections:
             if status.projection == projection:
                 return status
         known = ", ".join(s.projection.name for s in found if s.projection.name) or "none but the live one"
-        raise ProjectionError(f"there is no {projection} in this database (there are: {known})")
+        raise ProjectionError(f"there is no {projection} here (there are: {known})")
 
     def create(self, projection: Projection, until_stated_at: datetime | None = None) -> None:
         """Create an empty projection. Raises ProjectionError when the name is in use."""
