@@ -319,7 +319,7 @@ class Run(threading.Thread):
 def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     wide_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("aggregator.log.reader.PATIENCE_S", 2)
+    monkeypatch.setattr("aggregator.log.group.PATIENCE_S", 2)
     fold, stuck, go_on = PartitionFold.apply, threading.Event(), threading.Event()
 
     def apply(own: PartitionFold, records: list[RawRecord]) -> Batch:
