@@ -1,1 +1,1 @@
-"""From the log to the count: `log` reads, `fold` decides (pure), `store` commits, `consume` and `replay` run them."""
+"""From the log to the totals: `log` reads, `fold` decides (pure), `tables` commits, `live` and `replay` run them."""

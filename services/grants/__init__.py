@@ -1,4 +1,4 @@
-"""Who may do what on Kafka: declared in a file, made so on the cluster, compared with it.
+"""Declare in a file what each principal may do on Kafka, and apply it to the cluster or compare the two.
 
-Place in the flow: beside it, once before everything else starts, and whenever a newsroom comes or goes.
+Place in the flow: beside it, once before everything else starts, and whenever a newsroom is added or removed.
 """

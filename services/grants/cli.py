@@ -1,4 +1,4 @@
-"""`escrutinio-grants`: make Kafka's grants as declared, or compare. Exit code 1: the cluster is not as declared (`check`)."""
+"""`escrutinio-grants`: apply the declared grants to Kafka, or check them. Exit code 1: the cluster differs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime import options
 from runtime.commands import Command, Group
 
 if TYPE_CHECKING:
-    from grants.declared import Declared
+    from grants.policy import Policy
 
 _options = (
     options.setting("--kafka-config", "The administrator's access.", click.Path(path_type=Path)),
@@ -50,29 +50,29 @@ def apply(**flags: Any) -> None:
     Example:
       escrutinio-grants apply --principals secrets/kafka deploy/kafka/grants.toml
     """
-    with _Declaration(flags) as declaration:
-        changes = declaration.changes()
-        cluster = declaration.cluster
-        cluster.put_passwords(declaration.passwords)
-        cluster.make(declaration.now, declaration.wanted, declaration.strange)
-        cluster.remove(declaration.strangers)
+    with _Comparison(flags) as comparison:
+        changes = comparison.changes()
+        cluster = comparison.cluster
+        cluster.put_passwords(comparison.passwords)
+        cluster.make(comparison.now, comparison.wanted, comparison.foreign_acls)
+        cluster.remove(comparison.undeclared)
     for line in changes:
         click.echo(line)
     click.echo(
-        f"{len(declaration.passwords)} principals, {len(declaration.wanted.grants)} grants: the cluster is as declared"
+        f"{len(comparison.passwords)} principals, {len(comparison.wanted.grants)} grants: the cluster is as declared"
     )
 
 
 @main.command(cls=_Command)
 def check(**flags: Any) -> None:
-    """Compare the cluster with what is declared. Exit 1 at any difference. (Kafka does not tell passwords: they are not compared.)
+    """Compare the cluster with what is declared. Exit 1 at any difference. Passwords cannot be compared.
 
     \b
     Example:
       escrutinio-grants check --principals secrets/kafka deploy/kafka/grants.toml
     """
-    with _Declaration(flags) as declaration:
-        changes = declaration.changes()
+    with _Comparison(flags) as comparison:
+        changes = comparison.changes()
     for line in changes:
         click.echo(line)
     if changes:
@@ -80,12 +80,12 @@ def check(**flags: Any) -> None:
     click.echo("the cluster is as declared")
 
 
-class _Declaration:
-    """What is declared and what is so, side by side."""
+class _Comparison:
+    """The declared policy and that of the cluster, side by side."""
 
     def __init__(self, flags: dict[str, Any]) -> None:
         from grants.cluster import Cluster
-        from grants.declared import GrantsError, declare, kinds
+        from grants.policy import GrantsError, declare, kinds
         from runtime.settings import Settings
 
         file, folder = flags.pop("grants_file"), flags.pop("principals")
@@ -97,30 +97,30 @@ class _Declaration:
             raise GrantsError(f"{file}: {error}") from error
         self.cluster = Cluster(settings.kafka)
 
-    def __enter__(self) -> _Declaration:
+    def __enter__(self) -> _Comparison:
         self.cluster.__enter__()
-        self.now, self.strange = self.cluster.declared()
+        self.now, self.foreign_acls = self.cluster.declared()
         known = self.cluster.principals()
-        self.strangers = sorted(known - self.passwords.keys())
-        self.newcomers = sorted(self.passwords.keys() - known)
+        self.undeclared = sorted(known - self.passwords.keys())
+        self.new_principals = sorted(self.passwords.keys() - known)
         return self
 
     def __exit__(self, *fault: Any) -> None:
         self.cluster.__exit__(*fault)
 
     def changes(self) -> list[str]:
-        """What has to change, a line each."""
+        """Return the changes to be made, one line each."""
         return [
-            *(f"+ principal {name}" for name in self.newcomers),
-            *(f"- principal {name}" for name in self.strangers),
+            *(f"+ principal {name}" for name in self.new_principals),
+            *(f"- principal {name}" for name in self.undeclared),
             *(f"+ {grant}" for grant in sorted(self.wanted.grants - self.now.grants)),
             *(f"- {grant}" for grant in sorted(self.now.grants - self.wanted.grants)),
-            *(f"- {acl}, made by hand" for acl in self.strange),
+            *(f"- {acl}, made by hand" for acl in self.foreign_acls),
             *_quota_changes(self.now, self.wanted),
         ]
 
 
-def _quota_changes(now: Declared, wanted: Declared) -> list[str]:
+def _quota_changes(now: Policy, wanted: Policy) -> list[str]:
     before, after = (
         {(p, key): value for p, quotas in d.quotas.items() for key, value in quotas.items()} for d in (now, wanted)
     )
@@ -133,17 +133,17 @@ def _quota_changes(now: Declared, wanted: Declared) -> list[str]:
 
 def _passwords(folder: Path) -> dict[str, str]:
     """Read the password of each principal from the access files of a folder. Raises GrantsError."""
-    from grants.declared import GrantsError
+    from grants.policy import GrantsError
     from runtime.kafka import access
 
     found = {}
     for file in sorted(folder.glob("*.properties")):
-        told = dict(access.read(file).settings)
-        if told.get("sasl.username") != file.stem:
+        settings = dict(access.read(file).settings)
+        if settings.get("sasl.username") != file.stem:
             raise GrantsError(
-                f"{file}: sasl.username is {told.get('sasl.username')}, and the file's name says {file.stem}"
+                f"{file}: sasl.username is {settings.get('sasl.username')}, but the file is named {file.stem}"
             )
-        found[file.stem] = told["sasl.password"]
+        found[file.stem] = settings["sasl.password"]
     if not found:
-        raise GrantsError(f"{folder} holds no access file; `make secrets` makes them")
+        raise GrantsError(f"there is no access file in {folder}; `make secrets` makes them")
     return found

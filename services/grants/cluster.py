@@ -25,7 +25,7 @@ from kafka.admin import (
 from kafka.errors import KafkaError, for_code
 from kafka.protocol.admin import AlterClientQuotasRequest, DescribeClientQuotasRequest
 
-from grants.declared import Declared, Grant, GrantsError, Operation, Resource
+from grants.policy import Grant, GrantsError, Operation, Policy, Resource
 from runtime.kafka.access import KafkaAccess
 
 _MECHANISM = ScramMechanism.SCRAM_SHA_512
@@ -64,7 +64,7 @@ class Cluster:
         """Who has a password."""
         return set(self._admin.describe_user_scram_credentials())
 
-    def declared(self) -> tuple[Declared, list[ACL]]:
+    def declared(self) -> tuple[Policy, list[ACL]]:
         """What is so now; and what no file of ours could declare (made by hand)."""
         acls, error = self._admin.describe_acls(_EVERY_ACL)
         if error is not None and error.errno:
@@ -76,7 +76,7 @@ class Cluster:
                 strange.append(acl)
             else:
                 grants.add(grant)
-        return Declared(frozenset(grants), self._quotas()), sorted(strange, key=repr)
+        return Policy(frozenset(grants), self._quotas()), sorted(strange, key=repr)
 
     def put_passwords(self, passwords: Mapping[str, str]) -> None:
         """Set the password of each principal; one that it had before no longer opens a connection."""
@@ -102,7 +102,7 @@ class Cluster:
             if fault is not None:
                 raise GrantsError(f"{self._kafka} does not change the password of {principal}: {fault}")
 
-    def make(self, now: Declared, wanted: Declared, strange: Iterable[ACL]) -> None:
+    def make(self, now: Policy, wanted: Policy, strange: Iterable[ACL]) -> None:
         """Grants and quotas as wanted; `strange` ACLs are taken away."""
         if added := sorted(wanted.grants - now.grants):
             done = self._admin.create_acls([_acl_of(grant) for grant in added])

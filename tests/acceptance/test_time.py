@@ -13,7 +13,7 @@ import pytest
 
 from aggregator.log.reader import Log
 from aggregator.replay.answer import of_state
-from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.fold_to_moment import ContestFold
 from results.as_of import ContestAsOf
 from results.count import Count
 from results.moment import NOW, Moment
@@ -133,7 +133,7 @@ def without_digest(count: Count) -> Count:
 
 
 def test_the_state_at_each_of_the_44_bulletins_from_the_tables_and_from_the_log(night: Night) -> None:
-    folding = Folding(CONTEST, NOW)
+    folding = ContestFold(CONTEST, NOW)
     of_the_sheets = night.counts[ACTAS[0]]
     agree = []
     with (
@@ -142,7 +142,7 @@ def test_the_state_at_each_of_the_44_bulletins_from_the_tables_and_from_the_log(
     ):
         bulletins = [record for records in log.read_to_end(0, 0, 45) for record in records]
         for record in bulletins:
-            folding.take([record])
+            folding.apply([record])
             assert folding.state.last is not None
             update = folding.state.last.event
             if not isinstance(update, CountUpdate):

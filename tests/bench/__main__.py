@@ -32,7 +32,7 @@ from aggregator.fold.fold import ContestState, evolve
 from aggregator.live import run as consume
 from aggregator.log.reader import Log
 from aggregator.replay import replay as replaying
-from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.fold_to_moment import ContestFold
 from aggregator.replay.workers import cores
 from aggregator.tables.migrate import migrate
 from aggregator.tables.rows import UPDATE, update_row
@@ -182,9 +182,9 @@ def _columns(records: list[RawRecord]) -> None:
 
 
 def _folded(records: list[RawRecord]) -> None:
-    folding = Folding(CONTEST, Moment())
+    folding = ContestFold(CONTEST, Moment())
     for begin in range(0, len(records), BATCH):
-        folding.take(records[begin : begin + BATCH])
+        folding.apply(records[begin : begin + BATCH])
     folding.state.root()
 
 

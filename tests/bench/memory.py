@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from aggregator.log.reader import Log
-from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.fold_to_moment import ContestFold
 from aggregator.replay.replay import fold_log
 from results.moment import Moment
 from runtime.kafka.access import KafkaAccess
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--topic", default=TopicNames().events)
     asked = parser.parse_args()
     gc.set_threshold(200_000, 20, 100)  # as the services do
-    folding = Folding(asked.contest, Moment())
+    folding = ContestFold(asked.contest, Moment())
     begun, told = time.monotonic(), 0
     print(f"{'events':>12} {'units':>10} {'resident MB':>12} {'events/s':>10}")
 
@@ -37,7 +37,10 @@ def main() -> None:
         if done * 10 // end > told or done == end:
             told = done * 10 // end
             rate = done / (time.monotonic() - begun)
-            print(f"{done:>12,} {folding.then.unit_count:>10,} {resident() / _MB:>12,.0f} {rate:>10,.0f}", flush=True)
+            print(
+                f"{done:>12,} {folding.moment_state.unit_count:>10,} {resident() / _MB:>12,.0f} {rate:>10,.0f}",
+                flush=True,
+            )
 
     with Log(KafkaAccess(asked.bootstrap_servers), asked.topic, max_records=20_000) as log:
         fold_log(log, folding, on_progress)

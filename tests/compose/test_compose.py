@@ -111,8 +111,14 @@ def test_two_aggregators_share_the_log_where_a_group_is_named(project: Project) 
         project.up("--no-deps", "--scale", "aggregator=2", "aggregator")
         both = project.containers("aggregator")
         assert len(both) == 2
-        project.until(partial(project.said, "group escrutinio-test has partitions: 0", "aggregator"), "one has the log")
-        found = [one.attrs for one in project.containers("aggregator")]
+        project.until(
+            lambda: (
+                "partitions assigned to this member of group escrutinio-test: 0"
+                in project.compose("logs", "aggregator")
+            ),
+            "one has the log",
+        )
+        found = json.loads(project.docker("inspect", *both))
         assert [(one["RestartCount"], one["State"]["Health"]["Status"]) for one in found] == [(0, "healthy")] * 2
     finally:
         settings.unlink()

@@ -21,9 +21,9 @@ from aggregator.log.reader import Log
 from aggregator.replay import replay
 from aggregator.replay.answer import of_state
 from aggregator.tables.batch import Batch
-from aggregator.tables.errors import Fenced, StoreError
+from aggregator.tables.errors import Fenced, TablesError
 from aggregator.tables.migrate import migrate
-from aggregator.tables.writer import Store
+from aggregator.tables.writer import Writer
 from results.count import Basis, NothingCounted
 from results.moment import Moment
 from results.reader import Reader
@@ -168,11 +168,12 @@ def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, to
 
 def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
-    with Log(event_log.kafka, event_log.topic) as log, Store(totals.writer_url) as zombie:
+    with Log(event_log.kafka, event_log.topic) as log, Writer(totals.writer_url) as zombie:
         old = zombie.claim(event_log.topic, log.topic_id(), 0)
         aggregate(event_log, totals)
         before = count_of(totals, CONTEST)
-        batch = PartitionFold().take(next(log.read_to_end(0)).records)
+        (read,) = next(iter(log.read({0: 0})))
+        batch = PartitionFold().apply(read.records)
         with pytest.raises(Fenced, match="nothing was written"):
             zombie.commit(old, batch)
     assert count_of(totals, CONTEST) == before
@@ -180,12 +181,12 @@ def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: 
 
 def test_a_commit_that_does_not_start_at_the_cursor_is_refused(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest()])
-    with Log(event_log.kafka, event_log.topic) as log, Store(totals.writer_url) as store:
-        cursor = store.claim(event_log.topic, log.topic_id(), 0)
-        moved = store.commit(cursor, Batch(next_offset=5, digest="x"))
+    with Log(event_log.kafka, event_log.topic) as log, Writer(totals.writer_url) as writer:
+        cursor = writer.claim(event_log.topic, log.topic_id(), 0)
+        moved = writer.commit(cursor, Batch(next_offset=5, digest="x"))
         with pytest.raises(Fenced):
-            store.commit(cursor, Batch(next_offset=9, digest="x"))
-        assert store.commit(moved, Batch(next_offset=9, digest="x")).next_offset == 9
+            writer.commit(cursor, Batch(next_offset=9, digest="x"))
+        assert writer.commit(moved, Batch(next_offset=9, digest="x")).next_offset == 9
 
 
 def test_a_restart_is_no_commit(event_log: EventLog, totals: Database) -> None:
@@ -207,10 +208,10 @@ def test_a_restart_is_no_commit(event_log: EventLog, totals: Database) -> None:
 def test_a_topic_made_again_under_the_same_name_is_refused(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
-    with Store(totals.writer_url) as store, pytest.raises(StoreError, match="deleted and made again"):
-        store.claim(event_log.topic, UUID(int=1), 0)
-    with Store(totals.writer_url) as store:  # the refusal moved no epoch: the true writer goes on
-        assert store.claim(event_log.topic, _topic_id(event_log), 0).next_offset == 2
+    with Writer(totals.writer_url) as writer, pytest.raises(TablesError, match="deleted and made again"):
+        writer.claim(event_log.topic, UUID(int=1), 0)
+    with Writer(totals.writer_url) as writer:  # the refusal moved no epoch: the true writer goes on
+        assert writer.claim(event_log.topic, _topic_id(event_log), 0).next_offset == 2
 
 
 def _topic_id(event_log: EventLog) -> UUID:
@@ -497,8 +498,8 @@ def test_a_blocked_contest_says_so_where_its_count_is_read(event_log: EventLog, 
 def test_a_database_holds_one_topic(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest()])
     aggregate(event_log, totals)
-    with Store(totals.writer_url) as store, pytest.raises(StoreError, match="a database of its own"):
-        store.claim("rehearsal.results.events", UUID(int=7), 0)
+    with Writer(totals.writer_url) as writer, pytest.raises(TablesError, match="a database of its own"):
+        writer.claim("rehearsal.results.events", UUID(int=7), 0)
 
 
 def test_what_the_database_refuses_is_a_fault_and_not_waited_for(event_log: EventLog, totals: Database) -> None:
@@ -574,7 +575,7 @@ def test_status_vouches_for_no_log_but_the_one_that_was_aggregated(
 
     assert (status().exit_code, "caught up" in status().stdout) == (0, True)
     away = status("127.0.0.1:1")
-    assert (away.exit_code, "how far behind is unknown" in away.stdout) == (1, True)
+    assert (away.exit_code, "lag unknown" in away.stdout) == (1, True)
     with psycopg.connect(totals.owner_url) as db:
         db.execute("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
     other = status()

@@ -118,14 +118,14 @@ def older(night: EventLog) -> Callable[[list[RawRecord]], list[RawRecord]]:
 
 def test_an_older_message_of_a_unit_is_found_by_the_digest(night: EventLog, kept: Path) -> None:
     rewritten(kept, older(night))
-    with pytest.raises(CheckpointError, match="give the digest"):
+    with pytest.raises(CheckpointError, match="events have digest"):
         replayed(night, kept.parent)
 
 
 def test_an_older_message_with_a_digest_made_for_it_is_found_by_a_fold_from_zero(night: EventLog, kept: Path) -> None:
     records = older(night)(list(read(kept).records))
     rewritten(kept, older(night), digest=folded_of(records).root())
-    with pytest.raises(CheckpointError, match="the log up to there gives the digest"):
+    with pytest.raises(CheckpointError, match="the log up to there has digest"):
         replayed(night, kept.parent, check=True)
 
 
@@ -176,11 +176,11 @@ def test_what_a_forger_could_write_is_refused(night: EventLog, kept: Path) -> No
     poison = RawRecord(0, 60, 0, CONTEST.encode(), b"poison", [])
     for change, words, said in (
         (the_same, {"topic_id": UUID(int=9)}, "not what its name says"),
-        (the_same, {"digest": "0" * 64}, "give the digest"),
+        (the_same, {"digest": "0" * 64}, "events have digest"),
         (the_same, {"offset": 59}, "not in order"),
         (the_same, {"format": "2"}, "this release reads"),
         (lambda r: r[::-1], {}, "not in order"),
-        (lambda r: [*r[:-1], poison], {}, "no event"),
+        (lambda r: [*r[:-1], poison], {}, "cannot be read"),
         (lambda _: [], {}, "not in order"),
         (lambda r: [*r, r[-1]._replace(offset=10_000)], {"offset": 10_000}, "the log ends at 60"),
     ):

@@ -344,7 +344,7 @@ def test_a_principal_that_no_table_is_for_is_refused(secured_server: SecuredBrok
     file.write_text('[ingest]\nwrite = ["results.events"]\n')
     told = secured_server.grant(file=file)
     assert told.exit_code == 2
-    assert "no table says what aggregator may do; there are: ingest" in told.output
+    assert "there is no table for aggregator; the tables are: ingest" in told.output
     file.write_text('[ingest]\nwrites = ["results.events"]\n')
     assert "[ingest] writes: Extra inputs are not permitted" in secured_server.grant(file=file).output
 

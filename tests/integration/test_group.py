@@ -27,8 +27,8 @@ from aggregator.log.reader import Log
 from aggregator.replay import replay
 from aggregator.replay.answer import of_state
 from aggregator.tables.batch import Batch, Cursor, Parked
-from aggregator.tables.errors import Fenced, StoreError
-from aggregator.tables.writer import Store
+from aggregator.tables.errors import Fenced, TablesError
+from aggregator.tables.writer import Writer
 from aggregator.verify.compare import verify
 from results.count import NothingCounted
 from results.moment import Moment
@@ -69,7 +69,7 @@ def wide_log(kafka_server: Broker, new_topic: Callable[..., str]) -> Iterator[Ev
         producer.close()
 
 
-class Writer(threading.Thread):
+class Appender(threading.Thread):
     """Defines every contest, then appends a sheet of each, again and again, until it is told to end."""
 
     def __init__(self, log: EventLog) -> None:
@@ -203,9 +203,9 @@ def members(wide_log: EventLog, totals: Database, tmp_path: Path) -> Iterator[Me
 
 
 @pytest.fixture
-def writer(wide_log: EventLog) -> Iterator[Writer]:
+def writer(wide_log: EventLog) -> Iterator[Appender]:
     """Writes to every contest all the while."""
-    thread = Writer(wide_log)
+    thread = Appender(wide_log)
     thread.start()
     yield thread
     thread.end()
@@ -244,7 +244,7 @@ def test_members_that_join_leave_and_are_killed_lose_and_double_nothing(
     migrated_template: str,
     new_database: Callable[..., Database],
     members: Members,
-    writer: Writer,
+    writer: Appender,
 ) -> None:
     first, second = members.start(), members.start()
     assert members.at_work(first, 2) | members.at_work(second, 2) == set(range(PARTITIONS))
@@ -271,7 +271,7 @@ def test_a_member_that_was_frozen_writes_nothing_and_works_again(
     migrated_template: str,
     new_database: Callable[..., Database],
     members: Members,
-    writer: Writer,
+    writer: Appender,
 ) -> None:
     first, second = members.start(), members.start()
     members.at_work(second, 2)
@@ -320,15 +320,15 @@ def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     wide_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("aggregator.log.group.PATIENCE_S", 2)
-    fold, stuck, go_on = PartitionFold.take, threading.Event(), threading.Event()
+    fold, stuck, go_on = PartitionFold.apply, threading.Event(), threading.Event()
 
-    def take(own: PartitionFold, records: list[RawRecord]) -> Batch:
+    def apply(own: PartitionFold, records: list[RawRecord]) -> Batch:
         if threading.current_thread() is slow and not stuck.is_set():
             stuck.set()
             go_on.wait(WITHIN_S)
         return fold(own, records)
 
-    monkeypatch.setattr(PartitionFold, "take", take)
+    monkeypatch.setattr(PartitionFold, "apply", apply)
     slow, other = Run(wide_log, totals), Run(wide_log, totals)
     wide_log.append([contest(c) for c in CONTESTS])
     slow.start()
@@ -378,7 +378,7 @@ def test_a_writer_from_outside_the_group_is_not_fought_with(
         member.stop.set()
         member.join(WITHIN_S)
     assert isinstance(member.fault, Fenced)
-    assert "not of that group" in str(member.fault)
+    assert "the other is not a member" in str(member.fault)
 
 
 def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
@@ -388,19 +388,19 @@ def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
     event_log.append([contest()])
     with Log(event_log.kafka, event_log.topic) as log:
         topic_id, records = log.topic_id(), next(log.read_to_end(0)).records
-    batch = PartitionFold().take(records)
+    batch = PartitionFold().apply(records)
     taken: list[Cursor] = []
 
     def frozen() -> Iterator[Parked]:
-        with Store(make_conninfo(totals.writer_url, options="-c lock_timeout=20s")) as other:
+        with Writer(make_conninfo(totals.writer_url, options="-c lock_timeout=20s")) as other:
             taken.append(other.claim(event_log.topic, topic_id, 0))
         yield Parked(records[0], CONTEST, "never written")
 
     batch.parked = frozen()  # type: ignore[assignment]
-    with Store(totals.writer_url) as store:
-        cursor = store.claim(event_log.topic, topic_id, 0)
+    with Writer(totals.writer_url) as writer:
+        cursor = writer.claim(event_log.topic, topic_id, 0)
         with pytest.raises(DatabaseUnreachable):
-            store.commit(cursor, batch)
+            writer.commit(cursor, batch)
     assert [(c.next_offset, c.epoch) for c in taken] == [(0, 2)]
     aggregate(event_log, totals)
 
@@ -414,7 +414,7 @@ def test_a_contest_in_two_partitions_is_refused_by_name(wide_log: EventLog, tota
     wide_log.producer.send(
         wide_log.topic, key=message.key, value=message.value, headers=message.headers, partition=3
     ).get(30)
-    with pytest.raises(StoreError, match=rf"{home} stands in partition 3, offset 0, .* lives in partition 1"):
+    with pytest.raises(TablesError, match=rf"{home} is in partition 3, offset 0, .* is in partition 1"):
         aggregate(wide_log, totals)
     assert count_of(totals, home) == before
 
@@ -422,7 +422,7 @@ def test_a_contest_in_two_partitions_is_refused_by_name(wide_log: EventLog, tota
 def test_until_caught_up_is_for_one_run_that_reads_everything() -> None:
     done = CliRunner().invoke(main, ["run", "--until-caught-up", "--group", "night"])
     assert done.exit_code == 2
-    assert "takes every partition" in done.output
+    assert "reads every partition" in done.output
 
 
 def _counted(totals: Database, contest_id: str) -> int | None:

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.replay.answer import of_state
-from aggregator.replay.fold_to_moment import Folding
-from aggregator.verify.compare import Tables
+from aggregator.replay.fold_to_moment import ContestFold
+from aggregator.verify.history import HistoryTables
 from aggregator.verify.report import Report
 from results.as_of import ContestAsOf
 from results.count import NothingCounted
@@ -43,8 +43,8 @@ from tests.support.strategies import (
 
 
 def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> object:
-    folding = Folding(CONTEST, moment)
-    folding.take(records)
+    folding = ContestFold(CONTEST, moment)
+    folding.apply(records)
     try:
         return of_state(folding.state, area, None)
     except NothingCounted:
@@ -177,7 +177,7 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
                 total = told.get(area)
                 assert (layout.named(total.vector) if total is not None else nothing) == figures, (moment, area)
         offset = data.draw(st.sampled_from(night)).offset
-        kept = Tables(views, CONTEST, Report(CONTEST, offset), offset)
-        folding = Folding(CONTEST, Moment(offset=offset), kept.compare)
-        folding.take(records)
+        kept = HistoryTables(views, CONTEST, Report(CONTEST, offset), offset)
+        folding = ContestFold(CONTEST, Moment(offset=offset), kept.compare)
+        folding.apply(records)
         assert kept.digest() == folding.state.root()

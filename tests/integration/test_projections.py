@@ -61,7 +61,7 @@ def rebuild(
 
 def versions(totals: Database) -> dict[str | None, int]:
     with Projections(totals.owner_url) as projections:
-        return {s.projection.name: s.version for s in projections.standing()}
+        return {s.projection.name: s.version for s in projections.statuses()}
 
 
 def test_a_rebuild_takes_over_and_the_former_one_can_come_back(event_log: EventLog, totals: Database) -> None:
@@ -110,11 +110,11 @@ def test_what_has_not_caught_up_does_not_take_over(event_log: EventLog, totals: 
     aggregate(event_log, totals)
     with Projections(totals.owner_url) as projections:
         target = next_projection(projections)
-        with pytest.raises(NotEqual, match="the live projection has read to offset 3, the other nothing"):
+        with pytest.raises(NotEqual, match="the next offset of the live projection is 3, of the other 0"):
             projections.take_over(target, lambda _targets: None)
         with building(event_log, totals, target) as found:
             found.advance_to({0: 2})
-            with pytest.raises(NotEqual, match="the live projection has read to offset 3, the other offset 2"):
+            with pytest.raises(NotEqual, match="the next offset of the live projection is 3, of the other 2"):
                 projections.take_over(target, lambda _targets: None)
             assert versions(totals) == {None: 1, "v2": 2}
             assert take_over(projections, found, target).to_version == 2
@@ -313,17 +313,17 @@ def reached(totals: Database, offset: int) -> None:
 def test_a_writer_of_before_writes_nothing(event_log: EventLog, totals: Database) -> None:
     from aggregator.tables.batch import Batch
     from aggregator.tables.errors import Fenced
-    from aggregator.tables.writer import Store
+    from aggregator.tables.writer import Writer
 
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
-    with Store(totals.writer_url) as store:
+    with Writer(totals.writer_url) as writer:
         with Projections(totals.owner_url) as projections:
             topic_id = projections.of(LIVE).places[0].topic_id
-        cursor = store.claim(event_log.topic, topic_id, 0)
+        cursor = writer.claim(event_log.topic, topic_id, 0)
         rebuild(event_log, totals)
         with pytest.raises(Fenced):
-            store.commit(cursor, Batch(next_offset=3, digest=""))
+            writer.commit(cursor, Batch(next_offset=3, digest=""))
 
 
 def test_a_reader_sees_one_projection_only_and_is_waited_for(event_log: EventLog, totals: Database) -> None:
@@ -453,7 +453,7 @@ def test_a_view_that_somebody_built_is_not_left_behind(event_log: EventLog, tota
     aggregate(event_log, totals)
     with psycopg.connect(totals.owner_url) as db:
         db.execute("CREATE SCHEMA news; CREATE VIEW news.c AS SELECT votes FROM results.area_count")
-    with pytest.raises(ProjectionError, match=r"news\.c is built on the live projection: drop it, and make it again"):
+    with pytest.raises(ProjectionError, match=r"news\.c is built on the live projection: drop it, and create it again"):
         rebuild(event_log, totals)
     with psycopg.connect(totals.owner_url) as db:
         db.execute("DROP VIEW news.c")

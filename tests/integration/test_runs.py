@@ -68,7 +68,7 @@ def test_a_rough_night_of_two_contests_is_written_alike(tables: Database, sizes:
 def test_an_ordinary_night_is_written_from_columns() -> None:
     night = Night(events=3_000, units=500, levels=(ReportingUnitType.PRECINCT,))
     records = [raw(r) for r in recorded(entry.event for entry in log(night))]
-    batch = PartitionFold().take(records)
+    batch = PartitionFold().apply(records)
     assert sum(len(run) for run in batch.runs) > 0.9 * len(records)
 
 

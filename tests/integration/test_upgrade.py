@@ -15,7 +15,7 @@ from aggregator.projections.catalog import Projections
 from aggregator.projections.rebuild import Building, next_projection, take_over
 from aggregator.tables import migrate as migrations
 from aggregator.tables.migrate import Migration, migrate, released
-from aggregator.tables.writer import Store
+from aggregator.tables.writer import Writer
 from aggregator.verify.compare import verify
 from results import version
 from results.reader import Reader
@@ -61,7 +61,7 @@ def test_the_old_release_works_on_while_the_new_one_comes(
     with pytest.raises(
         MigrationError, match=r"lacks migration 0003_pre_operator_note; run `escrutinio-aggregator migrate`"
     ):
-        Store(totals.writer_url)
+        Writer(totals.writer_url)
     told = CliRunner().invoke(main, ["migrate", "--owner-url", totals.owner_url])
     assert told.output.splitlines() == [
         "applied 0003_pre_operator_note",
@@ -85,7 +85,7 @@ def test_the_old_release_works_on_while_the_new_one_comes(
     assert (verdict.equal, verdict.events) == (True, 7)
 
     release(OLD)
-    doors: tuple[Callable[[], object], ...] = (lambda: Store(totals.writer_url), lambda: Reader(totals.reader_url))
+    doors: tuple[Callable[[], object], ...] = (lambda: Writer(totals.writer_url), lambda: Reader(totals.reader_url))
     for door in doors:
         with pytest.raises(MigrationError, match=r"0004_post_updated_at of a newer release, .*; start the newer one"):
             door()

@@ -72,36 +72,36 @@ TAMPERED = {
     ),
     "a row that is gone": (
         "DELETE FROM aggregate.count_update_history WHERE log_offset = 8",
-        ["update_history offset 8, precinct/000001: the event is on the log and has no row"],
+        ["update_history offset 8, precinct/000001: the event is on the log, but has no row"],
     ),
     "the last row that is gone": (
         "DELETE FROM aggregate.count_update_history WHERE log_offset = 7",
-        ["update_history offset 7, precinct/000003: the event is on the log and has no row", "update_history: its digest is"],
+        ["update_history offset 7, precinct/000003: the event is on the log, but has no row", "update_history: digest is"],
     ),
     "a row of no event": (
         "INSERT INTO aggregate.count_update_history SELECT partition, 6, recorded_at, event_id, contest_id, unit_type, unit_id, unit_name,"
         " area_path, sequence, previous_event_id, kind, correction, reported_at, observed_at, stated_at, count_status, source_status,"
         " review_reason, result_stage, office_note, counts, sub_units, published_percentages, source, is_test, false, is_current, change, null, false, null"
         " FROM aggregate.count_update_history WHERE log_offset = 5",
-        ["update_history offset 6, precinct/000002: a row of no event of the log"],
+        ["update_history offset 6, precinct/000002: the row is of no event on the log"],
     ),
     "a definition": (
         "UPDATE aggregate.contest_history SET accepted = false WHERE log_offset = 6",
-        ["definition_history offset 6: accepted is False, by the log True", "update_history: its digest is"],
+        ["definition_history offset 6: accepted is False, by the log True", "update_history: digest is"],
     ),
-    "a finding": ("DELETE FROM aggregate.finding WHERE log_offset = 8", ["finding offset 8, precinct/000001: the event is on the log and has no row"]),
+    "a finding": ("DELETE FROM aggregate.finding WHERE log_offset = 8", ["finding offset 8, precinct/000001: the event is on the log, but has no row"]),
     "a total": (
         "UPDATE aggregate.area_total SET votes = jsonb_set(votes, '{a}', '0') WHERE area_id = '010100'",
         ["area_total offset 7: 010100 (of each precinct): votes.a differs by -"],
     ),
     "who last touched a total": (
         "UPDATE aggregate.area_total SET last_offset = 0 WHERE area_id = '010100'",
-        ["area_total offset 7: 010100 (of each precinct): another update is named as the last"],
+        ["area_total offset 7: 010100 (of each precinct): its last update, or the list of updates since its last block, differs"],
     ),
     "a total that is gone": ("DELETE FROM aggregate.area_total WHERE area_id = 'xx' AND unit_type = 'precinct'", ["area_total offset 7: xx (of each precinct): has no row"]),
     "which statement is the state": (
         "UPDATE aggregate.unit_state SET current_offset = 2 WHERE unit_id = '000001'",
-        ["unit_state offset 4, precinct/000001: state and end of chain stand at 2 and 4, by the log at 4 and 4"],
+        ["unit_state offset 4, precinct/000001: current_offset, head_offset are (2, 4), by the log (4, 4)"],
     ),
     "whose votes they are": (
         "UPDATE aggregate.selection SET party = 'Party B' WHERE selection_id = 'a'",
@@ -118,7 +118,7 @@ TAMPERED = {
         "UPDATE aggregate.contest SET last_reported_at = now()", [f"contest: {CONTEST}: last_reported_at is "]
     ),
     "when an event was recorded": (
-        "DELETE FROM aggregate.log_time WHERE log_offset = 0", ["log_time offset 0: the event is on the log and has no row"]
+        "DELETE FROM aggregate.log_time WHERE log_offset = 0", ["log_time offset 0: the event is on the log, but has no row"]
     ),
     "a past total": (
         "UPDATE aggregate.area_total_block SET figures[1] = 7 WHERE area_id = 'xx' AND span = '[0,4)'",
@@ -126,12 +126,12 @@ TAMPERED = {
     ),
     "a past total that is gone": (
         "DELETE FROM aggregate.area_total_block WHERE area_id = 'xx' AND span = '[0,4)'",
-        ["area_total_block offset 3, precinct/000002: the event is on the log and has no row (xx, of each precinct)"],
+        ["area_total_block offset 3, precinct/000002: the event is on the log, but has no row (xx, of each precinct)"],
     ),
     "the digest": ("UPDATE aggregate.contest SET digest = ''", ["contest: digest is "]),
     "a row behind the end of the log": (
         "INSERT INTO aggregate.log_time SELECT contest_id, recorded_at + interval '1 day', 70 FROM aggregate.log_time LIMIT 1",
-        ["log_time offset 70: a row of no event of the log"],
+        ["log_time offset 70: the row is of no event on the log"],
     ),
     "a state of no unit": (
         "INSERT INTO aggregate.unit_state SELECT contest_id, unit_type, '000009', 7, 7 FROM aggregate.unit_state LIMIT 1",
@@ -141,7 +141,7 @@ TAMPERED = {
         "UPDATE aggregate.cursor SET next_offset = 11", ["cursor: {topic}/0: next_offset is 11, the log ends at offset 9"]
     ),
     "how far the log was read, not far enough": (
-        "UPDATE aggregate.cursor SET next_offset = 9", ["cursor: {topic}/0: next_offset is 9, the contest's last event is at 9"]
+        "UPDATE aggregate.cursor SET next_offset = 9", ["cursor: {topic}/0: next_offset is 9, the contest's last event is at offset 9"]
     ),
     "where the contest ends": (
         "UPDATE aggregate.contest SET last_offset = 8",
@@ -178,9 +178,7 @@ def test_an_event_dropped_from_a_copied_log_is_named(
                 copy.append_raw(record.key, record.value, [(k, v or b"") for k, v in record.headers])
     assert isinstance(lost, CountUpdate)
     if dropped == 9:  # the last one: the copy ends too early
-        assert "contest: the tables have read to offset 9, the log ends at 8" in map(
-            str, verdict(copy, totals).differences
-        )
+        assert "contest: the tables end at offset 9, the log ends at 8" in map(str, verdict(copy, totals).differences)
     found = verdict(copy, totals, 9 if dropped == 9 else 8)
     assert (found.equal, found.is_copy) == (False, True)
     assert verdict(copy, totals, dropped - 1).equal
@@ -188,9 +186,9 @@ def test_an_event_dropped_from_a_copied_log_is_named(
     first = next(d for d in found.differences if d.table == "update_history")
     assert str(first).startswith(told)
     if dropped == 9:
-        assert str(first) == f"{told}{lost.unit}: a row of no event of the log (event {lost.event_id})"
+        assert str(first) == f"{told}{lost.unit}: the row is of no event on the log (event {lost.event_id})"
     else:
-        assert f"the row is of event {lost.event_id}, {lost.unit}, which the log does not have here" in str(first)
+        assert f"the row is of event {lost.event_id}, {lost.unit}, which is not at this offset of the log" in str(first)
 
 
 def copied(log: EventLog, topic: str, change: Callable[[list[Event]], object]) -> EventLog:
@@ -237,8 +235,8 @@ ALTERED: dict[str, tuple[Callable[[list[Event]], object], list[tuple[int, str, s
     "two in the other order": (
         swap,
         [
-            (2, "precinct/000002", "the row is of event {kept}, precinct/000001, which the log does not have here"),
-            (3, "precinct/000001", "the row is of event {kept}, precinct/000002, which the log does not have here"),
+            (2, "precinct/000002", "the row is of event {kept}, precinct/000001, which is not at this offset of the log"),
+            (3, "precinct/000001", "the row is of event {kept}, precinct/000002, which is not at this offset of the log"),
         ],
     ),
 }  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from aggregator.fold import fold
 from aggregator.live.partition import PartitionFold
 from aggregator.replay.fold_to_moment import RUN
-from aggregator.tables.writer import Store
+from aggregator.tables.writer import Writer
 from results.reader import Reader
 from schemas.log_record import RawRecord
 from tests.support.fix_postgres import Database, database_of
@@ -48,13 +48,13 @@ def written(
     with psycopg.connect(tables.owner_url) as db:
         db.execute("TRUNCATE " + ", ".join(f"aggregate.{table}" for table in TABLES.split(", ")))
     begin, number, living = 0, 0, None
-    with Store(tables.writer_url) as store:
+    with Writer(tables.writer_url) as writer:
         while begin < len(records):
             end = begin + batch_sizes[number % len(batch_sizes)]
             if living is None or not one_life:
-                cursor = store.claim("log", UUID(int=1), 0)
-                living = PartitionFold(*store.load(cursor), run=run)
-            cursor = store.commit(cursor, living.take(list(records[begin:end])))
+                cursor = writer.claim("log", UUID(int=1), 0)
+                living = PartitionFold(*writer.load(cursor), run=run)
+            cursor = writer.commit(cursor, living.apply(list(records[begin:end])))
             begin, number = end, number + 1
     with Reader(tables.reader_url) as views:
         yield views

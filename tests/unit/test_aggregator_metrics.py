@@ -39,7 +39,7 @@ class Told:
     def take(self, *records: RawRecord) -> Batch:
         """Reads and commits."""
         self.metrics.read(records)
-        batch = self.fold.take(list(records))
+        batch = self.fold.apply(list(records))
         self.cursor = Cursor("log", 0, batch.next_offset, 1)
         self.metrics.committed(self.cursor, records, batch, 0.01)
         return batch
@@ -83,7 +83,7 @@ def test_what_came_after_everything_was_committed_is_not_older_than_that() -> No
 
 def test_ready_is_a_lag_of_seconds_and_not_of_events() -> None:
     told = Told()
-    assert told.metrics.not_ready() == "the log was not read to its end yet"
+    assert told.metrics.not_ready() == "the log has not been read to its end yet"
     told.metrics.alive()
     told.metrics.ends({0: 0})
     assert told.metrics.not_ready() is None

@@ -40,7 +40,7 @@ def test_the_messages_a_state_needs_give_it(data: st.DataObject) -> None:
     compacted = [raw for raw in upto if raw.offset in needed(state)]
     folding = folded_whole(compacted)
     assert told(folding.state) == told(state)
-    folding.take(records[len(upto) :])
+    folding.apply(records[len(upto) :])
     assert told(folding.state) == told(folded_whole(records).state)
 
 
@@ -94,7 +94,7 @@ def test_a_change_that_no_id_covers_is_found_by_the_hash(tmp_path: Path) -> None
         }
     changed = [raw._replace(timestamp_ms=raw.timestamp_ms + 1) for raw in kept.records]
     path.write_bytes(checkpoint._packed(changed, about))
-    with pytest.raises(CheckpointError, match="not those that it was written with"):
+    with pytest.raises(CheckpointError, match="do not have the SHA-256"):
         read(path)
 
 

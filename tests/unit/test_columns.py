@@ -19,7 +19,7 @@ from aggregator.columns.sheets import Sheets, unpack
 from aggregator.fold.fold import ContestState
 from aggregator.live.partition import PartitionFold
 from aggregator.replay import fold_to_moment as folding
-from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.fold_to_moment import ContestFold
 from results.moment import NOW, Moment
 from results.vectors import Layout
 from schemas.chain import judge
@@ -65,16 +65,16 @@ def runs_from(number: int) -> Iterator[None]:
         folding.RUN = before
 
 
-def folded(records: Sequence[RawRecord], moment: Moment = NOW, batch: int = 10_000, run: int = 1) -> Folding:
-    made = Folding(records[0].key.decode() if records[0].key else "", moment)
+def folded(records: Sequence[RawRecord], moment: Moment = NOW, batch: int = 10_000, run: int = 1) -> ContestFold:
+    made = ContestFold(records[0].key.decode() if records[0].key else "", moment)
     with runs_from(run):
         for begin in range(0, len(records), batch):
-            if not made.take(records[begin : begin + batch]):
+            if not made.apply(records[begin : begin + batch]):
                 break
     return made
 
 
-def plainly(records: Sequence[RawRecord], moment: Moment = NOW) -> Folding:
+def plainly(records: Sequence[RawRecord], moment: Moment = NOW) -> ContestFold:
     return folded(records, moment, run=10**9)
 
 
@@ -251,7 +251,7 @@ def alike(events: Sequence[Event] | None = None, *, records: Sequence[RawRecord]
     plain = plainly(log).state
     assert whole(folded(log).state) == whole(plain)
     live = PartitionFold(run=1)
-    assert live.take(log).digests.get(DEFINED.contest_id, plain.root()) == plain.root()
+    assert live.apply(log).digests.get(DEFINED.contest_id, plain.root()) == plain.root()
     for state in live.states.values():
         assert whole(state) == whole(plain)
     return plain
@@ -301,7 +301,7 @@ def test_the_key_is_the_contests() -> None:
     log = [raw(r) for r in recorded(events)]
     log[1] = RawRecord(0, log[1].offset, log[1].timestamp_ms, b"pe\xff", log[1].value, log[1].headers)
     live = PartitionFold(run=1)
-    assert len(live.take(log).parked) == 2
+    assert len(live.apply(log).parked) == 2
 
 
 def test_the_order_of_many_selections_is_that_of_the_messages() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aggregator.columns.sheets import unpack
 from aggregator.fold.fold import ContestState, Unit
-from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.fold_to_moment import ContestFold
 from results.moment import NOW, Moment
 from results.vectors import AreaTotal
 from schemas.contest import Selection
@@ -63,27 +63,27 @@ def whole(state: ContestState) -> Any:
     )
 
 
-def folded_whole(records: Sequence[RawRecord], moment: Moment = NOW, contest_id: str = CONTEST) -> Folding:
-    folding = Folding(contest_id, moment)
-    folding.take(records)
+def folded_whole(records: Sequence[RawRecord], moment: Moment = NOW, contest_id: str = CONTEST) -> ContestFold:
+    folding = ContestFold(contest_id, moment)
+    folding.apply(records)
     return folding
 
 
 def folded_in_parts(
     records: Sequence[RawRecord], cuts: Sequence[int], moment: Moment = NOW
-) -> tuple[Folding, list[bool]]:
-    """Fold as `workers` does, without processes; also return which parts joined. `cuts`: where parts begin, from 1."""
+) -> tuple[ContestFold, list[bool]]:
+    """As `parallel` does it, without processes; and which parts joined. `cuts`: where parts begin, in order, from 1 on."""
     first, *rest = [*cuts, len(records)]
     folding = folded_whole(records[:first], moment)
     assumed, joined = folding.definition, []
     for begin, end in zip([first, *rest], rest, strict=False):
         if folding.ended or folding.definition is None:
             break
-        apart = Folding(CONTEST, moment, assumed=assumed)
-        apart.take(records[begin:end])
+        apart = ContestFold(CONTEST, moment, assumed=assumed)
+        apart.apply(records[begin:end])
         joined.append(folding.join(pickle.loads(pickle.dumps(apart.part(), protocol=5))))
         if not joined[-1]:
-            folding.take(records[begin:end])
+            folding.apply(records[begin:end])
     return folding, joined
 
 
@@ -126,7 +126,7 @@ def test_what_comes_after_a_merge_is_folded_as_ever(split: tuple[list[Recorded],
     _, records, cuts = split
     middle = max(1, len(records) // 2)
     folding, _ = folded_in_parts(records[:middle], [min(c, middle) for c in cuts])
-    folding.take(records[middle:])
+    folding.apply(records[middle:])
     assert whole(folding.state) == whole(folded_whole(records).state)
 
 

@@ -89,7 +89,7 @@ def test_a_message_with_null_headers_stops_its_contest_and_is_parked_whole() -> 
     headers: list[tuple[str, bytes | None]] = [("schema_sha256", None), ("n\0ne", None), ("some", b"\0")]
     raw = RawRecord(0, 7, 1_623_000_000_000, b"k\0y", encode(a_sheet()).value, headers)
     fold = PartitionFold()
-    (parked,) = fold.take([raw]).parked
+    (parked,) = fold.apply([raw]).parked
     assert "header names schema None" in parked.reason
     *_, contest_id, key, value, kept, _ = parked_row(parked)
     assert (contest_id, key, value) == ("k␀y", raw.key, raw.value)

@@ -1,4 +1,4 @@
-"""`escrutinio-aggregator`: what operators do. A command's modules are imported when it runs."""
+"""`escrutinio-aggregator`: the commands of operators. The modules of a command are imported when it runs."""
 
 import gc
 
@@ -13,13 +13,13 @@ from runtime.commands import Group
 def main() -> None:
     """Add the official updates on the log up into running totals.
 
-    What the totals say is asked with escrutinio.
+    Query the totals with escrutinio.
 
     \b
     Example: escrutinio-aggregator run --until-caught-up
     """
-    # The state is a million small objects that live as long as the process: the default collector would walk
-    # them again and again. Measured on the real night: a third of the time.
+    # The state is a million small objects that live as long as the process: the default collector would visit
+    # them again and again, for a third of the run time on the real night.
     gc.set_threshold(200_000, 20, 100)
 
 

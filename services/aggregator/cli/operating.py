@@ -1,4 +1,4 @@
-"""Commands that fill the tables, watch over them, and change over between them."""
+"""Commands that fill the tables, monitor them, and switch between projections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--old-is-gone", is_flag=True, help="No process of an earlier release runs: remove what only they needed."
 )
 def migrate(old_is_gone: bool, **flags: Any) -> None:
-    """Bring the database to what this release needs. Safe to run again, and while the release before is at work.
+    """Bring the database to what this release needs. Safe to run again, and while the release before is running.
 
     An upgrade is: migrate, restart every service with the new release, migrate --old-is-gone.
 
@@ -55,7 +55,7 @@ def migrate(old_is_gone: bool, **flags: Any) -> None:
 def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
     """Aggregate for ever. SIGTERM or Ctrl-C stops after the batch in hand.
 
-    One run reads every partition. To spread contests over several processes or machines, start each with the same --group.
+    One run reads every partition. To spread contests over several processes or machines, give each the same --group.
 
     \b
     Examples: escrutinio-aggregator run --until-caught-up
@@ -140,13 +140,13 @@ def status(max_lag: int | None, as_json: bool, **flags: Any) -> None:
 @options.kafka
 @options.owner_url
 @options.writer_url
-@click.option("--only-build", is_flag=True, help="Build and bring up to the live one, and do not take over.")
+@click.option("--only-build", is_flag=True, help="Build up to the live projection, but do not take over.")
 def rebuild(only_build: bool, **flags: Any) -> None:
     """Build all tables again from the log beside the live ones, and take over.
 
-    Only when both are equal, at the same offset. The live totals serve and go on meanwhile. Interrupted, it goes on where it
-    stopped when it is called again. The former totals are kept: `take-over` brings them back, `drop` deletes them. Exit 1
-    when the digests differ: nothing is changed then.
+    The take-over needs equal digests at the same offset. The live tables are read and written meanwhile. Run it again
+    after an interruption: it continues where it stopped. The former tables are kept: `take-over` brings them back,
+    `drop` deletes them. Exit 1 when the digests differ; nothing is changed then.
 
     \b
     Example: escrutinio-aggregator rebuild
@@ -170,8 +170,8 @@ def rebuild(only_build: bool, **flags: Any) -> None:
 def take_over(name: str, reason: str | None, **flags: Any) -> None:
     """Make projection NAME the live one. Rolling back is the same, with the former one's name.
 
-    It is brought up to the live one first. Position and digests are compared; `verify --schema NAME` compares every row. Exit
-    1 when it does not say what the live one says at the same offset: nothing is changed then.
+    It is brought up to the live one first, then position and digests are compared; `verify --schema NAME` compares
+    every row. Exit 1 when both differ at the same offset; nothing is changed then.
 
     \b
     Example: escrutinio-aggregator take-over v1
@@ -190,17 +190,18 @@ def _take_over(
     from aggregator.projections import rebuild
     from schemas.types import rfc3339
 
-    projections.of(projection)  # named first: an unknown one is not looked for on the log
+    projections.of(projection)  # fail early for an unknown name, before the log is opened
     building = rebuild.Building(given.need("writer_url"), given.kafka, given.names.events, projection)
     with building, progress_bar() as bar:
         if only_build:
-            rebuild.bring_up(projections, building, shown_on(bar))
-            click.echo(f"{projection} is up to the live one; `take-over {projection.name}` makes it the live one")
+            rebuild.catch_up(projections, building, shown_on(bar))
+            click.echo(f"{projection} is up to date; `take-over {projection.name}` makes it the live one")
             return
         taken = rebuild.take_over(projections, building, projection, reason, shown_on(bar))
     click.echo(
         f"version {taken.to_version} is live since {rfc3339(taken.taken_at)}; version {taken.from_version} is kept as "
-        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. The live writer was held for {taken.held_s:.2f} s."
+        f"{taken.former.name}: `take-over {taken.former.name}` brings it back. "
+        f"The live writer was held for {taken.held_s:.2f} s."
     )
 
 
@@ -217,7 +218,7 @@ def projections(as_json: bool, **flags: Any) -> None:
     from aggregator.projections.catalog import Projections
 
     with Projections(settings(flags).need("owner_url")) as catalog:
-        found = catalog.standing()
+        found = catalog.statuses()
     show(as_json, lambda: [one.as_json() for one in found], lambda: render.projections(found))
 
 
@@ -227,7 +228,7 @@ def projections(as_json: bool, **flags: Any) -> None:
 def drop(name: str, **flags: Any) -> None:
     """Delete projection NAME; the live one is refused.
 
-    A kept replay, a former one, or what an interrupted rebuild left.
+    For kept replays, former projections and interrupted rebuilds.
 
     \b
     Example: escrutinio-aggregator drop first_night

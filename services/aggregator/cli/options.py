@@ -1,4 +1,4 @@
-"""What the commands of the aggregator share: its settings and its progress bar."""
+"""Settings and progress bar, shared by the commands."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def settings(flags: dict[str, Any]) -> AggregatorSettings:
-    """Read the settings, with the flags that were given. Raises SettingsError."""
+    """Read the settings, overridden by the given flags. Raises SettingsError."""
     from aggregator.cli.settings import AggregatorSettings
 
     return AggregatorSettings.load(**flags)
 
 
 def progress_bar(console: Console | None = None) -> Progress:
-    """Return a bar on standard error, or on a console of it, where that is a terminal."""
+    """Return a progress bar on standard error (or a console for it), disabled unless that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -38,6 +38,6 @@ def progress_bar(console: Console | None = None) -> Progress:
 
 
 def shown_on(bar: Progress) -> Callable[[int, int], None]:
-    """Return what shows on the bar how far a reading of the log is."""
+    """Return a callback that shows the progress of reading the log on the bar."""
     task = bar.add_task("events", total=None, rate="")
     return lambda done, end: bar.update(task, completed=done, total=end)

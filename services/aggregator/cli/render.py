@@ -8,13 +8,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from aggregator.projections.catalog import Standing
+from aggregator.projections.catalog import ProjectionStatus
 from aggregator.verify.report import Report
 from results.render import ago, utc
 
 
 def status(answer: dict[str, Any], now: datetime) -> RenderableType:
-    """Positions, lag, contests, findings; times with how long ago they are."""
+    """Draw positions, lag, contests and findings; times with their age."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(min_width=24)
     table.add_column()
@@ -23,13 +23,7 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
     if not answer["partitions"]:
         table.add_row("nothing aggregated yet", "start it: escrutinio-aggregator run")
     for p in answer["partitions"]:
-        lag = (
-            "how far behind is unknown"
-            if p["lag"] is None
-            else f"{p['lag']:,} events behind"
-            if p["lag"]
-            else "caught up"
-        )
+        lag = "lag unknown" if p["lag"] is None else f"{p['lag']:,} events behind" if p["lag"] else "caught up"
         table.add_row(
             f"{p['topic']}/{p['partition']}",
             f"offset {p['next_offset']:,}"
@@ -63,8 +57,8 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
     return table
 
 
-def projections(found: list[Standing]) -> RenderableType:
-    """What stands in the database, the live one first."""
+def projections(found: list[ProjectionStatus]) -> RenderableType:
+    """Draw the projections of the database, the live one first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title, justify in (
         ("Projection", "left"),
@@ -77,7 +71,7 @@ def projections(found: list[Standing]) -> RenderableType:
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     for s in found:
         offsets = ", ".join(f"{p.next_offset:,}" + (f" ({p.partition})" if len(s.places) > 1 else "") for p in s.places)
-        until = f", by what was stated by {utc(s.until_stated_at)}" if s.until_stated_at is not None else ""
+        until = f", of what was stated by {utc(s.until_stated_at)}" if s.until_stated_at is not None else ""
         table.add_row(
             s.projection.name or "–",
             Text(s.kind, style="bold" if s.kind == "live" else ""),
@@ -90,12 +84,12 @@ def projections(found: list[Standing]) -> RenderableType:
 
 
 def report(found: Report) -> RenderableType:
-    """Whether the tables say what the log says, and where not."""
+    """Draw whether the tables equal the log, and every mismatch."""
     lines = [Text(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
     if found.is_copy:
         lines.append(
             Text(
-                "This is another topic than the tables were built from: a copy's own log times are left out.",
+                "The tables were built from another topic: log times are not compared.",
                 style="yellow",
             )
         )
@@ -111,5 +105,5 @@ def report(found: Report) -> RenderableType:
         lines.append(Text(f"and {found.count - len(found.differences):,} more", style="red"))
     return Group(
         *lines,
-        Text("The tables are not the log's: `escrutinio-aggregator rebuild` makes them again.", style="bold red"),
+        Text("The tables differ from the log: `escrutinio-aggregator rebuild` builds them again.", style="bold red"),
     )

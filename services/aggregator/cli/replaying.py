@@ -1,4 +1,4 @@
-"""Commands that fold the log again: for a past count, and to compare the tables with it."""
+"""Commands that fold the log again: for a past count, and to verify the tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--processes",
     type=click.IntRange(1, 256),
-    help="How many fold parts of the log at the same time; the answer is the same. Default: one per core, one for a short log.",
+    help="Processes that fold parts of the log; the answer is the same. Default: one per core, one for a short log.",
 )
 @click.option(
     "--checkpoints",
@@ -104,7 +104,7 @@ def replay(
         else:
             databases = given.need("owner_url"), given.need("writer_url")
             state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
-            click.echo(f"kept: read it with --schema {into.name}", err=True)
+            click.echo(f"kept: query it with --schema {into.name}", err=True)
     answer = with_moment(of_state(state, area_id, state.root()), moment)
     show(as_json, lambda: answer.model_dump(mode="json"), lambda: render.show(answer))
 

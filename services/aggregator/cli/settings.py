@@ -1,4 +1,4 @@
-"""The aggregator's configuration, beside what every command's has."""
+"""The aggregator's configuration."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from results.settings import ResultsSettings
 
 
 class AggregatorSettings(ResultsSettings):
-    """What the aggregator needs to know of its surroundings."""
+    """Settings of the aggregator, beyond those of the read side."""
 
     owner_url: str | None = None
     writer_url: str | None = None

@@ -1,4 +1,4 @@
-"""Read where the tables and the log stand, side by side."""
+"""Read the positions of the tables and of the log."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from schemas.topics import TopicNames
 
 
 def status(reader_url: str, kafka: KafkaAccess, names: TopicNames) -> dict[str, Any]:
-    """Return position and lag by partition, a row per contest, the last heartbeat; `log_fault` where the log cannot be read."""
+    """Return position and lag by partition, contests, last heartbeat; `log_fault` where the log cannot be read."""
     with Reader(reader_url) as reader:
         answer: dict[str, Any] = {
             "partitions": [c for c in reader.cursors() if c["topic"] == names.events],

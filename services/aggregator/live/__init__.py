@@ -1,1 +1,1 @@
-"""Aggregate live: read, fold and commit, until stopped."""
+"""Aggregate live: read, fold and commit until stopped."""

@@ -1,4 +1,4 @@
-"""The partitions of this process: claimed, loaded, committed, and dropped when they are another's."""
+"""Claim, load and commit the partitions assigned to this process, and drop those revoked from it."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from aggregator.log.group import Group
 from aggregator.log.reader import Log
 from aggregator.tables.batch import Batch, Cursor
 from aggregator.tables.errors import Fenced, TablesChanged
-from aggregator.tables.writer import Store
+from aggregator.tables.writer import Writer
 from results.rows import CHANGED_OUTSIDE
 from runtime.kafka.errors import LogDamaged
 from runtime.kafka.reader import Batch as LogBatch
@@ -20,65 +20,68 @@ logger = logging.getLogger(__name__)
 
 
 _SHOWN = 20
-"""Findings of a batch that are logged one by one; all are in the tables."""
+"""Findings logged one by one for each batch; all are in the tables."""
 
 
 class Replaced(Exception):
-    """Another member of the group has the partition, and this one had not heard of it yet."""
+    """The group has assigned the partition to another member, and this one did not know it yet."""
 
 
 class Assignment:
-    """The partitions of this process: claimed and loaded when they are given to it, forgotten when they are taken.
+    """The partitions of this process: claimed and loaded when assigned, dropped when revoked.
 
-    Who is given a partition claims it, nobody else does; so two members never take it from each other in turn.
+    Only the member to which a partition is assigned claims it, so that two members never keep fencing each other.
     """
 
-    def __init__(self, store: Store, log: Log, group: Group | None, listener: Listener) -> None:
+    def __init__(self, writer: Writer, log: Log, group: Group | None, listener: Listener) -> None:
         self.cursors: dict[int, Cursor] = {}
         self._folds: dict[int, PartitionFold] = {}
-        self._tenures: dict[int, int] = {}
+        self._generations: dict[int, int] = {}
         self.reading: Iterator[list[LogBatch]] = iter(())
-        self._store, self._log, self._group, self._listener = store, log, group, listener
+        self._writer, self._log, self._group, self._listener = writer, log, group, listener
         self._topic, self._topic_id = log.topic, log.topic_id()
         self._everything = dict.fromkeys(log.partitions(), 0)
 
-    def look(self) -> bool:
-        """Ask what is ours, and make it so. False when nothing may be worked on now: it is being settled, or nothing is ours."""
+    def refresh(self) -> bool:
+        """Claim and load newly assigned partitions, and drop revoked ones.
+
+        Returns False when no partition may be worked on now: none is assigned, or the group is rebalancing.
+        """
         owned = self._everything if self._group is None else self._group.owned()
         if owned is not None:
             self._listener.holds(owned)
-        if owned is None or owned == self._tenures:
+        if owned is None or owned == self._generations:
             return bool(owned)
-        given = sorted(partition for partition, tenure in owned.items() if self._tenures.get(partition) != tenure)
-        for partition in sorted(self._tenures.keys() - owned.keys()):
+        assigned = sorted(p for p, generation in owned.items() if self._generations.get(p) != generation)
+        for partition in sorted(self._generations.keys() - owned.keys()):
             at = self.cursors[partition].next_offset
             about = {"partition": partition, "offset": at}
-            logger.info("%s/%d: given up at offset %d", self._topic, partition, at, extra=about)
+            logger.info("%s/%d: revoked at offset %d", self._topic, partition, at, extra=about)
         if self._group is not None:
-            has = ", ".join(map(str, sorted(owned))) or "none"
-            logger.info("%s: this member of group %s has partitions: %s", self._topic, self._group.name, has)
+            names = ", ".join(map(str, sorted(owned))) or "none"
+            logger.info("%s: partitions assigned to this member of group %s: %s", self._topic, self._group.name, names)
         self.cursors = {p: cursor for p, cursor in self.cursors.items() if p in owned}
         self._folds = {p: fold for p, fold in self._folds.items() if p in owned}
-        self._tenures = owned
-        for partition in given:  # all of them before any is loaded, which takes long: the group may change its mind
-            self.cursors[partition] = self._store.claim(self._topic, self._topic_id, partition)
-        for partition in given:
-            with self._fencing(partition):
+        self._generations = owned
+        for partition in assigned:  # claim all before loading any, which is slow: they may be revoked meanwhile
+            self.cursors[partition] = self._writer.claim(self._topic, self._topic_id, partition)
+        for partition in assigned:
+            with self._explain_fencing(partition):
                 self._folds[partition] = self._load(self.cursors[partition])
-            parked = self._store.parked(self.cursors[partition])
+            parked = self._writer.parked(self.cursors[partition])
             self._listener.loaded(self.cursors[partition], self._folds[partition], parked)
         self.reading = self._log.read({partition: cursor.next_offset for partition, cursor in self.cursors.items()})
         return bool(owned)
 
     def _load(self, cursor: Cursor) -> PartitionFold:
-        states, blocked = self._store.load(cursor)
+        states, blocked = self._writer.load(cursor)
         if any(s.last is not None and s.last.offset >= cursor.next_offset for s in states.values()):
             raise TablesChanged(
-                f"the cursor of {cursor.topic}/{cursor.partition} stands at offset {cursor.next_offset}, behind what is "
-                f"aggregated: {CHANGED_OUTSIDE}"
+                f"the cursor of {cursor.topic}/{cursor.partition} is at offset {cursor.next_offset}, "
+                f"behind the aggregated events: {CHANGED_OUTSIDE}"
             )
         logger.info(
-            "%s/%d: at offset %d, epoch %d",
+            "%s/%d: claimed at offset %d, epoch %d",
             cursor.topic,
             cursor.partition,
             cursor.next_offset,
@@ -88,19 +91,22 @@ class Assignment:
         return PartitionFold(states, blocked)
 
     def commit(self, read: LogBatch) -> None:
-        """Fold the records of a partition and write what they make. Raises Replaced, or Fenced for what is not the group's
-        doing."""
+        """Fold records of a partition and write the batch.
+
+        Raises Replaced when the group has assigned the partition to another member, Fenced when a writer outside the
+        group has it.
+        """
         partition = read.partition
-        batch = self._folds[partition].take(read.records)
+        batch = self._folds[partition].apply(read.records)
         begun = time.monotonic()
-        with self._fencing(partition):
-            self.cursors[partition] = self._store.commit(self.cursors[partition], batch)
+        with self._explain_fencing(partition):
+            self.cursors[partition] = self._writer.commit(self.cursors[partition], batch)
         self._listener.committed(self.cursors[partition], read.records, batch, time.monotonic() - begun)
-        say_findings(batch)
+        log_findings(batch)
 
     @contextmanager
-    def _fencing(self, partition: int) -> Iterator[None]:
-        """Tells who has fenced us: another member, to whom the group has given the partition, or somebody else."""
+    def _explain_fencing(self, partition: int) -> Iterator[None]:
+        """Turn Fenced into Replaced where another member of the group has fenced this one."""
         try:
             yield
         except Fenced as error:
@@ -108,20 +114,21 @@ class Assignment:
                 raise
             if self._group.confirms(partition):
                 raise Fenced(
-                    f"{error}, though group {self._group.name} gives it to this one: the other is not of that group",
-                    error.turn,
+                    f"{error}, though group {self._group.name} has assigned it to this one: the other is not a member",
+                    error.generation,
                 ) from error
             raise Replaced(str(error)) from error
 
     def check_log(self) -> None:
-        """Raises LogDamaged when the log is no longer the one that is read, or could now lose events."""
+        """Check the topic's id and settings. Raises LogDamaged when it is another log now, or could lose events."""
         if (found := self._log.topic_id()) != self._topic_id:
             raise LogDamaged(
                 f"topic {self._topic} is {found} now, {self._topic_id} was read: it was deleted and made again"
             )
 
 
-def say_findings(batch: Batch) -> None:
+def log_findings(batch: Batch) -> None:
+    """Log the findings of a batch as warnings."""
     found = [(step.recorded, finding) for step in batch.steps for finding in step.findings]
     for recorded, finding in found[:_SHOWN]:
         about = {

@@ -1,4 +1,4 @@
-"""What a run reports of itself as it goes."""
+"""The events that a run reports while it works."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -8,28 +8,28 @@ from schemas.log_record import RawRecord
 
 
 class Listener:
-    """Told by a run what it does, by the thread that works; does nothing itself."""
+    """Base of listeners: every method is called by the working thread, and does nothing here."""
 
     def loaded(self, cursor: Cursor, fold: PartitionFold, parked: Mapping[str, int]) -> None:
-        """A partition is this run's, and read back. `parked`: its parked messages by what their key says is their contest."""
+        """A partition was assigned and loaded. `parked`: its parked messages, by the contest that their key names."""
 
     def holds(self, partitions: Collection[int]) -> None:
-        """These partitions are this run's, and no others."""
+        """Exactly these partitions are assigned to this run."""
 
     def read(self, records: Sequence[RawRecord]) -> None:
-        """These, at least one, are next to be committed."""
+        """Records were read, at least one; they are committed next."""
 
     def committed(self, cursor: Cursor, records: Sequence[RawRecord], batch: Batch, seconds: float) -> None:
-        """A batch of one partition is; the cursor is the one after it. `seconds`: what the transaction took."""
+        """A batch of one partition was committed. `cursor`: after it; `seconds`: duration of the transaction."""
 
     def ends(self, ends: Mapping[int, int]) -> None:
-        """The end of the log, by partition."""
+        """The end offsets of the log were read, by partition."""
 
     def alive(self) -> None:
-        """The log was read, what it brought is committed, and both servers answer."""
+        """All records read are committed, and both servers answer."""
 
     def lost(self, part: str, reason: str) -> None:
-        """`kafka` or `postgres` does not answer; the run begins anew when it does."""
+        """`kafka` or `postgres` does not answer; the run connects again and starts from the cursor."""
 
     def changed_outside(self) -> None:
-        """The tables are not what was committed: the run ends."""
+        """The tables are not what was committed; the run ends."""

@@ -1,4 +1,4 @@
-"""Folds the messages of one partition into a batch (pure but for the state that it owns)."""
+"""Fold the messages of one partition into batches (pure but for the state it owns)."""
 
 import logging
 from dataclasses import dataclass, field
@@ -21,46 +21,48 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class PartitionFold:
-    """Every contest of one partition, folded."""
+    """The states of all contests of one partition."""
 
     states: dict[str, ContestState] = field(default_factory=dict)
     blocked: dict[str, tuple[int, str]] = field(default_factory=dict)
     run: int = RUN
-    """Updates that follow each other from which they are folded as columns."""
+    """Consecutive updates from which they are folded as columns."""
     _readers: dict[str, Reader] = field(default_factory=dict)
 
-    def take(self, records: list[RawRecord]) -> Batch:
-        """Fold a run of messages; the batch is what has to be written. Pure but for the state it owns.
+    def apply(self, records: list[RawRecord]) -> Batch:
+        """Apply the next messages of the partition, and return the batch to be written.
 
-        A message that cannot be read stops its own contest: it and what follows of that contest are parked.
+        An unreadable message blocks its contest: it and all later messages of that contest are parked.
         """
         batch = Batch(next_offset=records[-1].offset + 1, digest="", blocked=self.blocked)
-        were_blocked = set(self.blocked)
+        blocked_before = set(self.blocked)
         own: dict[str, list[RawRecord]] = {}
         for raw in records:
             own.setdefault(_contest_of(raw), []).append(raw)
         for contest_id, messages in own.items():
-            self._take(contest_id, messages, batch)
+            self._apply_contest(contest_id, messages, batch)
         batch.steps.sort(key=lambda step: step.recorded.offset)
         batch.parked.sort(key=lambda parked: parked.raw.offset)
-        touched = sorted((own.keys() & self.states.keys()) - were_blocked)
+        touched = sorted((own.keys() & self.states.keys()) - blocked_before)
         batch.states = {contest_id: self.states[contest_id] for contest_id in touched}
         batch.digests = {contest_id: state.root() for contest_id, state in self.states.items()}
         batch.digest = partition_digest(batch.digests)
         return batch
 
-    def _take(self, contest_id: str, messages: list[RawRecord], batch: Batch) -> None:
-        """Folds messages of one contest, in their order: long runs of updates as columns, what is between them one by one."""
+    def _apply_contest(self, contest_id: str, messages: list[RawRecord], batch: Batch) -> None:
+        """Apply messages of one contest in order: long runs of updates as columns, all others one by one."""
         for updates, group in groupby(messages, is_update):
             run = list(group)
             state = self.states.get(contest_id)
             if updates and len(run) >= self.run and state is not None and state.definition is not None:
-                run = self._take_run(contest_id, state, run, batch)
+                run = self._apply_columns(contest_id, state, run, batch)
             for raw in run:
-                self._take_one(contest_id, raw, batch)
+                self._apply_one(contest_id, raw, batch)
 
-    def _take_run(self, contest_id: str, state: ContestState, run: list[RawRecord], batch: Batch) -> list[RawRecord]:
-        """Folds updates as columns; those from the first one on that cannot be read, and all of a blocked contest, are left."""
+    def _apply_columns(
+        self, contest_id: str, state: ContestState, run: list[RawRecord], batch: Batch
+    ) -> list[RawRecord]:
+        """Apply updates as columns. Returns those left: from the first unreadable one on, all if blocked."""
         if contest_id in self.blocked:
             return run
         reader = self._readers.setdefault(contest_id, Reader(Roll()))
@@ -70,13 +72,13 @@ class PartitionFold:
             try:
                 plain[row] = recorded_of_raw(run[row])
             except ContractError:
-                return [*self._take_run(contest_id, state, run[:row], batch), *run[row:]] if row else run
+                return [*self._apply_columns(contest_id, state, run[:row], batch), *run[row:]] if row else run
         done, steps = fold_run(state, run, columns, plain, reader.roll)
         batch.runs.append(done)
         batch.steps += steps
         return []
 
-    def _take_one(self, contest_id: str, raw: RawRecord, batch: Batch) -> None:
+    def _apply_one(self, contest_id: str, raw: RawRecord, batch: Batch) -> None:
         if contest_id in self.blocked:
             offset, _ = self.blocked[contest_id]
             batch.parked.append(Parked(raw, contest_id, follows(offset)))

@@ -1,1 +1,1 @@
-"""Build, keep, list and change over the projections."""
+"""Build, keep, list and switch projections."""

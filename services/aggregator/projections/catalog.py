@@ -1,7 +1,7 @@
-"""The projections that stand in a database: a door for their owner, who makes, drops and changes them over.
+"""Create, list, drop and switch the projections of a database, as its owner.
 
-Taking over is one transaction: a crash before its commit leaves the old one live, after it the new one. The writer that was
-live finds that its epoch is gone, has written nothing since, and goes on with the new projection where the old one ended.
+A take-over is one transaction: a crash before its commit leaves the old projection live, after it the new one. The live
+writer finds its epoch replaced, has written nothing since, and continues in the new projection where the old one ended.
 """
 
 import random
@@ -25,26 +25,25 @@ from runtime.postgres import connect, faults_named
 
 _SQL = named_sql(__package__, "catalog")
 _HELD_S = 30
-"""How long a take-over may hold the live writer, at the very most."""
+"""Longest time that a take-over may hold the live writer, in seconds."""
 
 _WAITS_MS = (10, 20, 40, 80, 160, 320)
-"""How long readers are kept waiting for one that holds a view, before all of them are let go on first: one try after another,
-short ones first."""
+"""Lock timeouts of successive attempts: other readers wait this long behind one that holds a view."""
 
 
 class NotEqual(ProjectionError):
-    """The projection that is to take over does not say what the live one says."""
+    """The projection that is to take over differs from the live one."""
 
     exit_code = 1
 
 
 class ReadersBusy(ProjectionError):
-    """A reader has held a view for long; nothing was changed. Trying again is all there is to do."""
+    """Readers held the views too long; nothing was changed. Try again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a projection has read one partition."""
+    """The position of a projection in one partition."""
 
     topic: str
     topic_id: UUID
@@ -55,8 +54,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A projection and how far it is. `until_stated_at`: of a replay by the office's own time."""
+class ProjectionStatus:
+    """A projection and its position. `until_stated_at`: the moment of a replay by the office's own time."""
 
     projection: Projection
     kind: str
@@ -68,7 +67,7 @@ class Standing:
     bytes: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for machines."""
+        """Return the status as JSON."""
         return {
             "name": self.projection.name,
             "live": self.projection == LIVE,
@@ -83,14 +82,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """A change of the live projection that was made. `former`: the name of the one that was live."""
+    """A completed take-over. `former`: the projection that was live before, under its new name."""
 
     former: Projection
     from_version: int
     to_version: int
     taken_at: datetime
     held_s: float
-    """How long the live writer was held."""
+    """How long the live writer was held, in seconds."""
 
 
 class Projections:
@@ -111,32 +110,32 @@ class Projections:
             with faults_named():
                 raise error
 
-    def standing(self) -> list[Standing]:
-        """List all there are, the live one first."""
-        found, were_live = [], self._were_live()
-        for row in self._db.execute(_SQL["standing"]).fetchall():
+    def statuses(self) -> list[ProjectionStatus]:
+        """List all projections, the live one first."""
+        found, former_versions = [], self._former_versions()
+        for row in self._db.execute(_SQL["projections"]).fetchall():
             projection = Projection(row["name"] or None)
             point_at(self._db, projection.tables)
             made = self._db.execute(_SQL["made"]).fetchone()
-            if made is not None:  # else its making was interrupted
-                kind = _kind(projection, made["version"], were_live)
+            if made is not None:  # else its creation was interrupted
+                kind = _kind(projection, made["version"], former_versions)
                 found.append(
-                    Standing(projection, kind, **made, places=self._places("cursors"), bytes=int(row["bytes"]))
+                    ProjectionStatus(projection, kind, **made, places=self._places("cursors"), bytes=int(row["bytes"]))
                 )
         return found
 
-    def of(self, projection: Projection) -> Standing:
-        """One of them. Raises ProjectionError when there is none of that name."""
-        found = self.standing()
-        for standing in found:
-            if standing.projection == projection:
-                return standing
-        known = ", ".join(s.projection.name for s in found if s.projection.name) or "none beside the live one"
+    def of(self, projection: Projection) -> ProjectionStatus:
+        """Return the status of one projection. Raises ProjectionError when it does not exist."""
+        found = self.statuses()
+        for status in found:
+            if status.projection == projection:
+                return status
+        known = ", ".join(s.projection.name for s in found if s.projection.name) or "none but the live one"
         raise ProjectionError(f"there is no {projection} here (there are: {known})")
 
     def create(self, projection: Projection, until_stated_at: datetime | None = None) -> None:
-        """Make an empty one. Raises ProjectionError when there is one of that name."""
-        if any(s.projection == projection for s in self.standing()):
+        """Create an empty projection. Raises ProjectionError when the name is in use."""
+        if any(s.projection == projection for s in self.statuses()):
             raise ProjectionError(
                 f"there is a {projection} already; `escrutinio-aggregator drop {projection.name}` deletes it"
             )
@@ -145,17 +144,20 @@ class Projections:
             point_at(self._db, projection.tables)
             self._db.execute(_SQL["limit_to"], {"stated_at": until_stated_at})
 
-    def put_indexes_off(self, projection: Projection) -> None:
-        """Take the indexes that only readers need from an empty projection, and note them there: a history is written in half
-        the time without. `make_indexes` makes them; a crash in between leaves the note."""
+    def defer_indexes(self, projection: Projection) -> None:
+        """Drop the indexes that only readers need from an empty projection, and note them in a table of it.
+
+        A history is written in half the time without them. `create_indexes` creates them; a crash in between leaves the
+        note.
+        """
         point_at(self._db, projection.tables)
         with self._db.transaction():
             self._db.execute(_SQL["make_note_of_indexes"])
             for row in self._db.execute(_SQL["note_indexes"], {"schema": projection.tables}).fetchall():
                 self._db.execute(SQL("DROP INDEX {}").format(Identifier(row["name"])))
 
-    def make_indexes(self, projection: Projection) -> bool:
-        """Make the indexes that were put off, one by one. False where there are none."""
+    def create_indexes(self, projection: Projection) -> bool:
+        """Create the deferred indexes one by one. Returns False where there are none."""
         point_at(self._db, projection.tables)
         if self._db.execute(_SQL["has_note_of_indexes"]).fetchone() is None:
             return False
@@ -168,48 +170,49 @@ class Projections:
         self._db.execute(_SQL["drop_note_of_indexes"])
         return True
 
-    def _were_live(self) -> set[int]:
-        """The versions that another took over from."""
+    def _former_versions(self) -> set[int]:
+        """Return the versions that were live before a take-over."""
         point_at(self._db, LIVE.tables)
-        return {row["from_version"] for row in self._db.execute(_SQL["were_live"])}
+        return {row["from_version"] for row in self._db.execute(_SQL["former_versions"])}
 
     def next_version(self) -> int:
-        """The number of the next projection."""
+        """Return the number of the next projection."""
         point_at(self._db, LIVE.tables)
         (row,) = self._db.execute(_SQL["latest_version"]).fetchall()
-        return max(int(row["version"]), *(s.version for s in self.standing())) + 1
+        return max(int(row["version"]), *(s.version for s in self.statuses())) + 1
 
     def drop(self, projection: Projection) -> None:
-        """Delete one. Raises ProjectionError for the live one."""
+        """Delete a projection. Raises ProjectionError for the live one."""
         if projection == LIVE:
-            raise ProjectionError("the live projection is not dropped; another has to take over first")
+            raise ProjectionError("the live projection cannot be dropped; let another one take over first")
         self.of(projection)
-        self._refuse_strangers(projection)
+        self._refuse_third_party_views(projection)
         with self._db.transaction():
             for schema in (projection.views, projection.tables):
                 self._db.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
 
     def take_over(
-        self, projection: Projection, bring_to: Callable[[Mapping[int, int]], None], reason: str | None = None
+        self, projection: Projection, advance_to: Callable[[Mapping[int, int]], None], reason: str | None = None
     ) -> TakeOver:
-        """Make `projection` the live one; the one that was is kept under its number.
+        """Make `projection` the live one; the former one is kept under its version number.
 
-        The live writer is held at its last commit while `bring_to` is called with the offsets it has reached (next offset by
-        partition) to bring the other one there. Raises NotEqual, having changed nothing, unless both have then read the
-        same log equally far with equal digests; with a `reason`, which is recorded, they may differ. Raises ReadersBusy
-        when a reader kept a view longer than others should wait, ProjectionError when somebody's view is built on the live
-        one's.
+        The live writer is held at its last commit while `advance_to` is called with its next offset by partition, to
+        bring the other projection there. Nothing is changed when this raises.
+
+        Raises NotEqual unless both have then read the same log equally far with equal digests; with a `reason`, which
+        is recorded, they may differ. Raises ReadersBusy when readers held the views too long, ProjectionError when a
+        third party's view depends on the live projection.
         """
         live, other = self.of(LIVE), self.of(projection)
         former = Projection(f"v{live.version}")
         with self._db.transaction():
-            # Frozen in here, it would hold the live writer, and every reader, for ever.
+            # Suspended in this transaction, this process would hold the live writer and every reader for ever.
             self._db.execute(f"SET LOCAL transaction_timeout = '{_HELD_S}s'")
-            self._refuse_strangers(LIVE)
+            self._refuse_third_party_views(LIVE)
             point_at(self._db, LIVE.tables)
             old = self._places("hold_cursors")
             held = time.monotonic()
-            bring_to({p.partition: p.next_offset for p in old})
+            advance_to({p.partition: p.next_offset for p in old})
             old_digests = self._contest_digests()
             point_at(self._db, projection.tables)
             new = self._places("hold_cursors")
@@ -221,12 +224,16 @@ class Projections:
             self._change_names(projection, former)
         return TakeOver(former, live.version, other.version, taken_at, time.monotonic() - held)
 
-    def _refuse_strangers(self, projection: Projection) -> None:
-        """A view that somebody built on these would stay with the former projection, and be dropped with it, in silence."""
+    def _refuse_third_party_views(self, projection: Projection) -> None:
+        """Raise ProjectionError when a view of a third party depends on a projection.
+
+        It would silently stay with the former projection, and be dropped with it.
+        """
         schemas = {"tables": projection.tables, "views": projection.views}
-        if found := [row["name"] for row in self._db.execute(_SQL["strangers"], schemas)]:
+        if found := [row["name"] for row in self._db.execute(_SQL["third_party_views"], schemas)]:
             raise ProjectionError(
-                f"{', '.join(found)} is built on {projection}: drop it, and make it again afterwards. Nothing was changed."
+                f"{', '.join(found)} is built on {projection}: drop it, and create it again afterwards. "
+                "Nothing was changed."
             )
 
     def _places(self, query: str) -> tuple[Place, ...]:
@@ -237,17 +244,18 @@ class Projections:
 
     def _record(
         self,
-        live: Standing,
-        other: Standing,
+        live: ProjectionStatus,
+        other: ProjectionStatus,
         old: tuple[Place, ...],
         old_digests: Mapping[str, str],
         new_digests: Mapping[str, str],
         reason: str | None,
     ) -> datetime:
-        """The record goes with the live projection, so the earlier entries are taken along."""
+        """Record the take-over in the new live projection, with a copy of the earlier records."""
         self._db.execute(
             SQL(
-                "INSERT INTO take_over SELECT * FROM {}.take_over f WHERE NOT EXISTS (SELECT FROM take_over t WHERE t = f)"
+                "INSERT INTO take_over SELECT * FROM {}.take_over f"
+                " WHERE NOT EXISTS (SELECT FROM take_over t WHERE t = f)"
             ).format(Identifier(LIVE.tables))
         )
         row = self._db.execute(
@@ -265,13 +273,13 @@ class Projections:
         return row["taken_at"]  # type: ignore[no-any-return]
 
     def _fence(self, projection: Projection, epoch: int) -> None:
-        """No writer of before, of either, may commit any more."""
+        """Raise the epochs of both projections, so that no earlier writer can commit."""
         for schema in (LIVE.tables, projection.tables):
             point_at(self._db, schema)
             self._db.execute(_SQL["fence"], {"epoch": epoch})
 
     def _change_names(self, projection: Projection, former: Projection) -> None:
-        """A right that somebody was given on a view of readers is given on the one that takes its place."""
+        """Rename the schemas and move the views, with the privileges that were granted on them."""
         old, new = self._views(LIVE.views), self._views(projection.views)
         for row in self._db.execute(_SQL["grants"], {"schema": LIVE.views}).fetchall():
             if row["name"] in new:
@@ -288,11 +296,11 @@ class Projections:
         self._db.execute(rename.format(Identifier(projection.tables), Identifier(LIVE.tables)))
 
     def _move_views(self, former: Projection, projection: Projection, old: list[str], new: list[str]) -> None:
-        """The views change places one by one, so that each waits for who reads it: no reader sees some old and some new ones.
+        """Move the views one by one, each after its readers have finished: no reader sees old and new ones mixed.
 
-        A reader of several may hold one that we want while waiting for one that we have moved; neither would ever go on. So
-        no try waits long, each lets go of everything, and the next takes the views in another order: some order is that
-        reader's own, and then it waits for its first view holding none.
+        A reader of several views may hold one that this waits for while it waits for one that this has moved: a
+        deadlock. So each attempt is short and releases every lock, and the next one locks the views in another order:
+        in the reader's own order it waits at its first view, where it holds none.
         """
         move = SQL("ALTER VIEW {} SET SCHEMA {}")
         away = [move.format(Identifier(LIVE.views, name), Identifier(former.views)) for name in old]
@@ -302,22 +310,22 @@ class Projections:
             try:
                 with self._db.transaction():
                     self._db.execute(SQL("SET LOCAL lock_timeout = {}").format(wait_ms))
-                    self._db.execute(SQL("; ").join((*away, *here)))  # in one message: readers arrive all the time
+                    self._db.execute(SQL("; ").join((*away, *here)))  # in one message: new readers arrive all the time
                 return
             except psycopg.errors.LockNotAvailable:
                 continue
-        raise ReadersBusy(f"readers held views for {sum(_WAITS_MS) / 1000} s; nothing was changed")
+        raise ReadersBusy(f"readers held the views for {sum(_WAITS_MS) / 1000} s; nothing was changed")
 
     def _views(self, schema: str) -> list[str]:
         return [row["name"] for row in self._db.execute(_SQL["views"], {"schema": schema})]
 
 
-def _kind(projection: Projection, version: int, were_live: set[int]) -> str:
+def _kind(projection: Projection, version: int, former_versions: set[int]) -> str:
     if projection == LIVE:
         return "live"
     if not projection.is_rebuilt:
         return "kept replay"
-    return "former" if version in were_live else "unfinished rebuild"
+    return "former" if version in former_versions else "unfinished rebuild"
 
 
 def _equal(
@@ -327,9 +335,10 @@ def _equal(
     for place in old:
         beside = other.get(place.partition)
         if beside is None or beside.next_offset != place.next_offset:
-            where = "nothing" if beside is None else f"offset {beside.next_offset}"
+            reached = beside.next_offset if beside is not None else 0
             raise NotEqual(
-                f"{place.topic}/{place.partition}: the live projection has read to offset {place.next_offset}, the other {where}"
+                f"{place.topic}/{place.partition}: the next offset of the live projection is {place.next_offset}, "
+                f"of the other {reached}"
             )
         if beside.topic_id != place.topic_id:
             raise NotEqual(f"{place.topic} is {beside.topic_id}, the live projection was built from {place.topic_id}")

@@ -1,7 +1,7 @@
-"""Rebuild beside, then take over: a projection is built anew from the log while the live one serves and goes on.
+"""Rebuild a projection from the log beside the live one, then let it take over.
 
-It is the ordinary fold and the ordinary store with another target, whose indexes are made when the bulk is there. Interrupted, it goes on from its own cursor when it is
-started again. It never passes the live projection, so that both can be compared at one offset.
+The ordinary fold and writer, with another target whose indexes are created after the bulk. After a crash the rebuild
+continues from its own cursor. It never passes the live projection, so that both can be compared at the same offset.
 """
 
 import logging
@@ -13,25 +13,25 @@ from typing import Self
 
 from aggregator.live.partition import PartitionFold
 from aggregator.log.reader import Log
-from aggregator.projections.catalog import NotEqual, Projections, ReadersBusy, Standing, TakeOver
+from aggregator.projections.catalog import NotEqual, Projections, ProjectionStatus, ReadersBusy, TakeOver
 from aggregator.tables.batch import Cursor
-from aggregator.tables.writer import Store
+from aggregator.tables.writer import Writer
 from results.projection import LIVE, Projection, ProjectionError
 from runtime.kafka.access import KafkaAccess
 
 logger = logging.getLogger(__name__)
 
 _CLOSE = 1_000
-"""Events that may be left to read when the live writer is held for the take-over: a fraction of a second."""
+"""Events that may be left to read while the live writer is held for the take-over: a fraction of a second."""
 _TRIES = 60
 
 OnProgress = Callable[[int, int], None]
 
 
 class Building:
-    """A projection that is brought up, with connections of its own. Use as a context manager.
+    """A projection under construction, with its own connections. Use as a context manager.
 
-    Raises ProjectionError for a kept replay, which would be no past state any more.
+    Raises ProjectionError for a kept replay, which must stay at its moment.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class Building:
     ) -> None:
         if not projection.is_rebuilt:
             raise ProjectionError(
-                f"{projection} is a kept replay: it is read with --schema {projection.name}, or dropped"
+                f"{projection} is a kept replay and cannot take over; query it with --schema {projection.name}"
             )
         self.projection = projection
         with ExitStack() as opened:
-            self._store = opened.enter_context(Store(writer_url, projection))
+            self._writer = opened.enter_context(Writer(writer_url, projection))
             self._log = opened.enter_context(Log(kafka, topic, max_records=batch_size))
             topic_id = self._log.topic_id()
             self._cursors: dict[int, Cursor] = {}
             self._folds: dict[int, PartitionFold] = {}
             for partition in self._log.partitions():
-                self._cursors[partition] = self._store.claim(topic, topic_id, partition)
-                self._folds[partition] = PartitionFold(*self._store.load(self._cursors[partition]))
+                self._cursors[partition] = self._writer.claim(topic, topic_id, partition)
+                self._folds[partition] = PartitionFold(*self._writer.load(self._cursors[partition]))
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -62,28 +62,28 @@ class Building:
         self._opened.close()
 
     def behind(self, targets: Mapping[int, int]) -> int:
-        """Events left to the targets, or to the log's ends."""
+        """Count the events left up to the targets, or to the ends of the log."""
         ends = {p: min(target, self._log.end_offset(p)) for p, target in targets.items()}
         return sum(max(0, end - self._cursors[p].next_offset) for p, end in ends.items())
 
     def advance_to(self, targets: Mapping[int, int], on_progress: OnProgress = lambda _done, _end: None) -> None:
         """Fold and commit up to the targets (next offset by partition)."""
         for partition, asked in targets.items():
-            target = min(asked, self._log.end_offset(partition))  # another log may be shorter than the live one's was
+            target = min(asked, self._log.end_offset(partition))  # another log may be shorter than that of the live one
             for batch in self._log.read_to_end(partition, self._cursors[partition].next_offset, target):
-                cursor = self._store.commit(self._cursors[partition], self._folds[partition].take(batch.records))
+                cursor = self._writer.commit(self._cursors[partition], self._folds[partition].apply(batch.records))
                 self._cursors[partition] = cursor
                 on_progress(cursor.next_offset, target)
 
 
 def next_projection(projections: Projections) -> Projection:
-    """The one that an interrupted rebuild left, else a new one."""
-    for standing in projections.standing():
-        if standing.kind == "unfinished rebuild":
-            return standing.projection
+    """Return the projection of an interrupted rebuild, else create a new one."""
+    for status in projections.statuses():
+        if status.kind == "unfinished rebuild":
+            return status.projection
     projection = Projection(f"v{projections.next_version()}")
     projections.create(projection)
-    projections.put_indexes_off(projection)
+    projections.defer_indexes(projection)
     return projection
 
 
@@ -94,34 +94,35 @@ def take_over(
     reason: str | None = None,
     on_progress: OnProgress = lambda _done, _end: None,
 ) -> TakeOver:
-    """Bring a projection up to the live one and make it the live one. Rolling back is this with the former one.
+    """Bring a projection up to the live one and make it the live one. To roll back, do this with the former one.
 
-    Raises NotEqual, the live one unchanged, when it does not say the same and no reason is given.
+    Raises NotEqual, having changed nothing, when both differ and no reason is given.
     """
     for attempt in range(1, _TRIES + 1):
-        bring_up(projections, building, on_progress)
+        catch_up(projections, building, on_progress)
         try:
             return projections.take_over(projection, building.advance_to, reason)
         except NotEqual as error:
             raise NotEqual(
-                f"not taken over: {error}. Nothing was changed. Compare: escrutinio show CONTEST --schema {projection.name}. "
-                f"Where the difference is meant: take-over {projection.name} --reason '…'"
+                f"not taken over: {error}. Nothing was changed. "
+                f"Compare: escrutinio show CONTEST --schema {projection.name}. "
+                f"If the difference is intended: take-over {projection.name} --reason '…'"
             ) from error
         except ReadersBusy as busy:
-            logger.warning("%s; try %d of %d", busy, attempt, _TRIES)
+            logger.warning("%s; attempt %d of %d", busy, attempt, _TRIES)
             time.sleep(1)
-    raise ReadersBusy(f"readers held views in each of {_TRIES} tries; nothing was changed. Try again later.")
+    raise ReadersBusy(f"readers held the views in each of {_TRIES} attempts; nothing was changed. Try again later.")
 
 
-def bring_up(projections: Projections, building: Building, on_progress: OnProgress = lambda _done, _end: None) -> None:
-    """Build until it is close behind the live one, with all its indexes."""
+def catch_up(projections: Projections, building: Building, on_progress: OnProgress = lambda _done, _end: None) -> None:
+    """Build a projection up to the live one, and create its indexes."""
     while building.behind(targets := _targets(projections.of(LIVE))) > _CLOSE:
         building.advance_to(targets, on_progress)
-    if projections.make_indexes(building.projection):  # which took its time
-        bring_up(projections, building, on_progress)
+    if projections.create_indexes(building.projection):  # which may take minutes
+        catch_up(projections, building, on_progress)
     else:
         building.advance_to(targets, on_progress)
 
 
-def _targets(live: Standing) -> dict[int, int]:
+def _targets(live: ProjectionStatus) -> dict[int, int]:
     return {p.partition: p.next_offset for p in live.places}

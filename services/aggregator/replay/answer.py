@@ -1,11 +1,11 @@
-"""Answer with the count of a folded state, as the read side answers off the tables (pure)."""
+"""Count a folded state, as the read side counts the tables (pure)."""
 
 from aggregator.fold.fold import ContestState
 from results.count import AsOf, Count, NothingCounted, count, find_area
 
 
 def of_state(state: ContestState, area_id: str | None, digest: str | None) -> Count:
-    """The count of one area of a folded state."""
+    """Return the count of one area of a folded state. Raises NothingCounted."""
     if state.definition is None or state.last is None:
         raise NothingCounted("no contest is defined up to this point of the log")
     area = find_area(state.contest, area_id)

@@ -1,21 +1,21 @@
-"""Checkpoints of the fold: a prefix of the log, compacted, in a file, so that a replay to a late point can begin there.
+"""Checkpoints: a compacted prefix of the log in a file, from which a replay to a late moment can start.
 
-A checkpoint holds the messages of the log, as they stand there, that a contest's state rests on (`needed`): the
-accepted definitions; of each unit the update that is its state and the last of its chain; what the office stated of
-areas; what moved a unit; the latest times; the contest's last event. Folded in their order they give the state of the
-whole prefix, since an update changes a state only through these. It pays where units are stated again and again: of a
-night in which each is stated once, it is nearly the log itself.
+A checkpoint holds the unchanged messages of the log on which a contest's state depends (`needed`): the accepted
+definitions; for each unit the update that is its state and the last of its chain; the office's statements about areas;
+updates that moved a unit; those with the latest times; the contest's last event. Folded in their order they give the
+state of the whole prefix, since an update changes a state only through these. It pays where units are stated many
+times: of a night in which each is stated once, it is nearly the log itself.
 
-A file is never trusted blindly. Before it is used, its messages are hashed and compared with the hash beside them, and
-folded like the log's, with every check of ids and rules; the digest must be the one it names; topic and contest must be
-those asked for; and all its definitions, its last event and `SAMPLE` others, chosen anew each time, are compared byte
-for byte with the log. What that proves: that the file was not damaged; that whoever changed or made up a message of one
-unit in `n` is found with a chance of SAMPLE in `n` at each use, of many units almost surely. What it does not prove:
-that nothing was left out, such as a unit's later update by someone who wrote the digest anew as well. Whoever trusts
-nothing replays from zero (`replay --check-checkpoint` does, and compares).
+A file is never trusted blindly. Before use its messages are compared with the SHA-256 in the file, and folded like
+those of the log, with every check of ids and rules; digest, topic and contest must be the ones it names; and all its
+definitions, its last event and `SAMPLE` other messages, chosen at random each time, are compared byte for byte with the
+log. This proves that the file was not damaged; a changed or invented message of one unit among `n` is found with
+probability SAMPLE / n at each use, of many units almost certainly. It does not prove that nothing is missing, such as a
+unit's later update, where the digest was computed again as well: `replay --check-checkpoint` replays from zero and
+compares.
 
-Nothing is lost with a checkpoint: it can be deleted at any time. A crash while one is written leaves a temporary file
-that nobody reads; a file under its final name is complete.
+A checkpoint can be deleted at any time. A crash while one is written leaves a temporary file that nothing reads; a file
+under its final name is complete.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ import fastavro
 from aggregator.columns.sheets import unpack
 from aggregator.fold.fold import ContestState
 from aggregator.log.reader import Log
-from aggregator.replay.fold_to_moment import Folding
+from aggregator.replay.fold_to_moment import ContestFold
 from results.moment import Moment
 from runtime.files import write_whole
 from schemas.errors import ContractError, EscrutinioError
@@ -43,9 +43,9 @@ from schemas.types import from_milliseconds, to_milliseconds
 FORMAT = "1"
 _BATCH = 20_000
 SAMPLE = 200
-"""Messages compared with the log before use, beside definitions and last event."""
+"""Messages compared with the log before use, in addition to definitions and last event."""
 AHEAD = 10_000
-"""Offsets by which a replay must have gone beyond the checkpoint it began with, before it writes another."""
+"""A replay writes a new checkpoint when it ends this many offsets beyond the one it started from."""
 
 _BYTES = ["null", "bytes"]
 _SCHEMA = fastavro.parse_schema(
@@ -74,15 +74,17 @@ _SCHEMA = fastavro.parse_schema(
 
 
 class CheckpointError(EscrutinioError):
-    """A checkpoint that may not be used."""
+    """A checkpoint that must not be used."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"checkpoint {path}: {what}. It is not used; deleting it is safe, the log has everything")
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(
+            f"checkpoint {path} is not used: {fault}. Delete the file; deleting it is safe, the log has everything"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a file says of itself, and its messages. `offset`: the contest's last event in it."""
+    """The metadata and messages of a file. `offset`: the contest's last event in it."""
 
     path: Path
     topic_id: UUID
@@ -95,7 +97,7 @@ class Checkpoint:
 
 
 def needed(state: ContestState) -> set[int]:
-    """Offsets of the messages that give `state` when they are folded without the others."""
+    """Return the offsets of the messages that give `state` when folded without the others."""
     assert state.last is not None
     units = unpack(state).units.values()
     return {
@@ -113,13 +115,13 @@ def needed(state: ContestState) -> set[int]:
 def write(
     folder: Path, topic: str, topic_id: UUID, contest_id: str, state: ContestState, log: Iterable[Iterable[RawRecord]]
 ) -> Path:
-    """Writes the checkpoint of `state`, taking its messages from `log`: batches that hold every one of them."""
+    """Write the checkpoint of `state`. `log`: batches that contain all needed messages."""
     assert state.last is not None
     assert state.last_recorded_at is not None
     offsets = needed(state)
     records = [raw for batch in log for raw in batch if raw.offset in offsets]
     assert len(records) == len(offsets), "the log holds what was folded"
-    told = {
+    metadata = {
         "format": FORMAT,
         "topic": topic,
         "topic_id": str(topic_id),
@@ -131,7 +133,7 @@ def write(
         "sha256": _hash(records),
     }
     path = folder / f"{_stem(contest_id, topic_id)}{state.last.offset:012d}.avro"
-    write_whole(path, _packed(records, told))  # a crash before the rename leaves a file that nobody reads
+    write_whole(path, _packed(records, metadata))  # a crash before the rename leaves a file that nothing reads
     return path
 
 
@@ -148,13 +150,7 @@ def _packed(records: Iterable[RawRecord], about: Mapping[str, str]) -> bytes:
 
 def _row(raw: RawRecord) -> dict[str, Any]:
     headers = [{"name": name, "value": value} for name, value in raw.headers]
-    return {
-        "offset": raw.offset,
-        "timestamp_ms": raw.timestamp_ms,
-        "key": raw.key,
-        "value": raw.value,
-        "headers": headers,
-    }
+    return raw._asdict() | {"headers": headers}
 
 
 def _hash(records: Iterable[RawRecord]) -> str:
@@ -165,9 +161,9 @@ def _hash(records: Iterable[RawRecord]) -> str:
 
 
 def find(folder: Path, topic_id: UUID, contest_id: str, partition: int, moment: Moment) -> Checkpoint | None:
-    """The latest checkpoint of this log and contest that does not go beyond `moment`. Raises CheckpointError for a broken one.
+    """Return the latest checkpoint of this log and contest that does not go beyond `moment`. Raises CheckpointError.
 
-    Files of other contests and logs, by their names, are left alone.
+    Files that are named after other contests and logs are ignored.
     """
     names = sorted(folder.glob(f"{_glob(_stem(contest_id, topic_id))}*.avro"), reverse=True) if folder.is_dir() else []
     for path in names:
@@ -188,31 +184,31 @@ def _glob(text: str) -> str:
 
 
 def read(path: Path) -> Checkpoint:
-    """A file, whole and undamaged. Raises CheckpointError."""
+    """Read a file. Raises CheckpointError for a damaged one."""
     try:
         with path.open("rb") as file:
             reader = fastavro.reader(file)
-            told = {name.removeprefix("escrutinio."): text for name, text in reader.metadata.items()}
-            if told.get("format") != FORMAT:
-                raise CheckpointError(path, f"format {told.get('format')!r}, this release reads {FORMAT!r}")
-            partition = int(told["partition"])
+            metadata = {name.removeprefix("escrutinio."): text for name, text in reader.metadata.items()}
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(path, f"format {metadata.get('format')!r}, this release reads {FORMAT!r}")
+            partition = int(metadata["partition"])
             records = [_raw(partition, row) for row in reader]
             kept = Checkpoint(
                 path,
-                UUID(told["topic_id"]),
-                told["contest_id"],
+                UUID(metadata["topic_id"]),
+                metadata["contest_id"],
                 partition,
-                int(told["offset"]),
-                int(told["recorded_at_ms"]),
-                told["digest"],
+                int(metadata["offset"]),
+                int(metadata["recorded_at_ms"]),
+                metadata["digest"],
                 records,
             )
     except CheckpointError:
         raise
-    except Exception as error:  # whatever damaged bytes lead the reader to
+    except Exception as error:  # damaged bytes can make the Avro reader raise anything
         raise CheckpointError(path, f"it cannot be read ({type(error).__name__}: {error})") from error
-    if _hash(records) != told.get("sha256"):
-        raise CheckpointError(path, "its messages are not those that it was written with")
+    if _hash(records) != metadata.get("sha256"):
+        raise CheckpointError(path, "its messages do not have the SHA-256 that the file names")
     return kept
 
 
@@ -221,27 +217,27 @@ def _raw(partition: int, row: Any) -> RawRecord:
     return RawRecord(partition, row["offset"], row["timestamp_ms"], row["key"], row["value"], headers)
 
 
-def take(kept: Checkpoint, folding: Folding, log: Log) -> None:
-    """Folds a checkpoint, once it is compared with itself and with the log. Raises CheckpointError, saying what is wrong."""
+def apply(kept: Checkpoint, fold: ContestFold, log: Log) -> None:
+    """Verify a checkpoint, and apply its messages to a fold that has not started. Raises CheckpointError."""
     offsets = [raw.offset for raw in kept.records]
     if offsets != sorted(set(offsets)) or not offsets or offsets[-1] != kept.offset:
         raise CheckpointError(kept.path, f"its messages are not in order up to offset {kept.offset}")
     try:
-        whole = all(folding.take(kept.records[i : i + _BATCH]) for i in range(0, len(kept.records), _BATCH))
+        whole = all(fold.apply(kept.records[i : i + _BATCH]) for i in range(0, len(kept.records), _BATCH))
     except ContractError as error:
-        raise CheckpointError(kept.path, f"it holds what is no event ({error})") from error
-    state = folding.state
+        raise CheckpointError(kept.path, f"one of its messages cannot be read ({error})") from error
+    state = fold.state
     if not whole or state.last is None or state.last.offset != kept.offset:
-        raise CheckpointError(kept.path, f"its events do not lead to offset {kept.offset}")
+        raise CheckpointError(kept.path, f"its events do not end at offset {kept.offset}")
     if (root := state.root()) != kept.digest:
-        raise CheckpointError(kept.path, f"its events give the digest {root[:16]}…, it says {kept.digest[:16]}…")
+        raise CheckpointError(kept.path, f"its events have digest {root[:16]}…, it names {kept.digest[:16]}…")
     _compare(kept, {*state.revisions, kept.offset}, log)
 
 
 def _compare(kept: Checkpoint, always: set[int], log: Log) -> None:
     end = log.end_offset(kept.partition)
     if kept.offset >= end:
-        raise CheckpointError(kept.path, f"it goes to offset {kept.offset}, the log ends at {end - 1}")
+        raise CheckpointError(kept.path, f"it ends at offset {kept.offset}, the log ends at {end - 1}")
     by_offset = {raw.offset: raw for raw in kept.records}
     others = sorted(by_offset.keys() - always)
     chosen = always | set(random.SystemRandom().sample(others, min(SAMPLE, len(others))))

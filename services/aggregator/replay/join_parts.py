@@ -1,19 +1,19 @@
-"""Parts of a log folded apart, and put together (pure): the fold is a merge of latest updates.
+"""Join parts of a log that were folded separately (pure): the fold is a merge of latest updates.
 
-A part is folded from an empty state, under the definition that is taken to be in force where it begins. What comes out is
-what one fold of the whole log gives, provided that
+A part is folded from an empty state, under the definition assumed to be in force where it begins. Joined, the parts
+give the state of one fold of the whole log, provided that
 
-- the part's updates were judged as they would have been: under definitions that say the same of all that judging and
-  adding up read (`has_same_rules`); and each unit's first update was accepted with a sequence above the unit's last
-  before it, so that from there on both folds know the same last sequence (`joins`);
-- no unit changed its areas, in the part or against the state before it: of an area that a unit has left, a sum of
-  units does not tell when it was last touched (`joins`).
+- the part's updates were accepted and refused as in one fold: under definitions equal in everything that judging and
+  summing read (`has_same_rules`), and with each unit's first update accepted at a sequence above the unit's last one
+  before the part, so that from there on both folds know the same last sequence (`can_join`);
+- no unit changed its areas, in the part or against the state before it: the sum over units does not show when an area
+  that a unit has left was last changed (`can_join`).
 
 Then a unit's state is the later of the two, and an area's total the sum over them, whatever the split. Where a
-condition fails the part is folded once more, on top of the state before it: slower, never different.
+condition fails the part is folded again, on top of the state before it: slower, never different.
 
-A merged state is for answering, not for being written to tables: where the blocks of an area's total begin (`since`,
-`kept_at`) depends on every single step and is not known in it.
+A joined state answers queries, but must not be written to the tables: where the blocks of an area's total begin
+(`since`, `kept_at`) depends on every single step and is not known.
 """
 
 from datetime import datetime
@@ -29,16 +29,16 @@ from schemas.contest import ContestDefined
 from schemas.log_record import Recorded
 
 
-def begun(definition: Recorded | None) -> ContestState:
-    """A state in which nothing has been stated, under a definition."""
+def initial_state(definition: Recorded | None) -> ContestState:
+    """Return a state without statements, under a definition."""
     if definition is None:
         return ContestState()
     return ContestState(definition=definition, layout=Layout.of(definition.definition))
 
 
 def has_same_rules(actual: Recorded, assumed: Recorded, definitions: list[Recorded]) -> bool:
-    """Whether a part that was begun under `assumed`, and holds `definitions`, was judged throughout as under `actual`."""
-    one, other = begun(actual), begun(assumed)
+    """Say whether a part begun under `assumed`, with `definitions` in it, was judged throughout as under `actual`."""
+    one, other = initial_state(actual), initial_state(assumed)
     if not _judge_alike(one.contest, other.contest):
         return False
     for recorded in definitions:
@@ -50,7 +50,7 @@ def has_same_rules(actual: Recorded, assumed: Recorded, definitions: list[Record
 
 
 def _judge_alike(one: ContestDefined, other: ContestDefined) -> bool:
-    """Whether two definitions agree in all that `rules.check` and `tally.Layout` read of them."""
+    """Say whether two definitions agree in everything that `rules.check` and `vectors.Layout` read."""
     return one.event_id == other.event_id or (
         one.selection_ids == other.selection_ids
         and one.area_paths == other.area_paths
@@ -60,12 +60,12 @@ def _judge_alike(one: ContestDefined, other: ContestDefined) -> bool:
     )
 
 
-def joins(state: ContestState, part: ContestState) -> bool:
-    """Whether the part, folded after `state`, would have accepted the same updates, and no unit has moved."""
+def can_join(state: ContestState, part: ContestState) -> bool:
+    """Say whether the part, folded after `state`, would have accepted the same updates, and no unit has moved."""
     if part.moves:
         return False
-    meet(state, part)
-    if state.sheets is not None and not joins_sheets(state, part):
+    align(state, part)
+    if state.sheets is not None and not can_join_sheets(state, part):
         return False
     for key, unit in part.units.items():
         before = state.units.get(key)
@@ -75,7 +75,7 @@ def joins(state: ContestState, part: ContestState) -> bool:
 
 
 def merge(state: ContestState, part: ContestState) -> None:
-    """Takes `part`, which joins, into `state`, whose definition is that of the end of the part. `part` is used up."""
+    """Merge a joinable part into `state`, whose definition is that of the end of the part. Consumes `part`."""
     assert state.layout == part.layout
     _latest_times(state, part)
     if state.sheets is not None:
@@ -87,8 +87,8 @@ def merge(state: ContestState, part: ContestState) -> None:
 
 
 def _latest_times(state: ContestState, part: ContestState) -> None:
-    # The part's witnesses hold as they are: an update that is late against the state before the part alone leaves no
-    # trace when it is folded without that state, since in a part that joins no unit has moved.
+    # The part's supporting records stay valid: an update that is late only against the state before the part leaves no
+    # trace when folded without that state, since in a joinable part no unit has moved.
     if _is_later(part.last_reported_at, state.last_reported_at):
         state.last_reported_at = part.last_reported_at
         state.reported_by = part.reported_by
@@ -102,7 +102,7 @@ def _is_later(one: datetime | None, other: datetime | None) -> bool:
 
 
 def _units(state: ContestState, part: ContestState) -> None:
-    """Each unit's later statement, and the totals over them."""
+    """Keep each unit's later statement, and correct the totals."""
     known = part.units.keys() & state.units.keys()
     late = [key for key in known if part.units[key].stated_at < state.units[key].stated_at]
     for key in late:
@@ -110,7 +110,7 @@ def _units(state: ContestState, part: ContestState) -> None:
         unit.head_sequence, unit.head_event_id = head.head_sequence, head.head_event_id
         unit.head_offset, unit.head_leaf = head.head_offset, head.head_leaf
     if late:
-        sum_anew(part)
+        sum_again(part)
     for key in known.difference(late):
         unit = state.units[key]
         part.units[key].first_sequence = unit.first_sequence
@@ -138,8 +138,8 @@ def _add(totals: dict[str, AreaTotal], area: str, added: AreaTotal) -> None:
         total.last_offset, total.last_event_id = added.last_offset, added.last_event_id
 
 
-def joins_sheets(state: ContestState, part: ContestState) -> bool:
-    """Whether the sheets of a part would have been accepted after `state`, and none has moved. Sheets against sheets only."""
+def can_join_sheets(state: ContestState, part: ContestState) -> bool:
+    """Say whether the sheets of a part would have been accepted after the sheets of `state`, and none has moved."""
     own, theirs = state.sheets, part.sheets
     if own is None:
         return True
@@ -155,7 +155,7 @@ def joins_sheets(state: ContestState, part: ContestState) -> bool:
 
 
 def merge_sheets(state: ContestState, part: ContestState) -> None:
-    """Takes the sheets of a part that joins, and whose totals are added to `state` apart. None of them is late against it."""
+    """Merge the sheets of a joinable part, none of them late against `state`; the caller adds their totals."""
     own, theirs = state.sheets, part.sheets
     assert isinstance(own, Sheets)
     assert isinstance(theirs, Sheets)
@@ -172,9 +172,11 @@ def merge_sheets(state: ContestState, part: ContestState) -> None:
     settle(state)
 
 
-def meet(state: ContestState, part: ContestState) -> None:
-    """Makes plain units of what is one in the other, and of what is late in the part: then sheets are merged with sheets, and units
-    with units."""
+def align(state: ContestState, part: ContestState) -> None:
+    """Convert sheets that are units in the other state, or late in the part, to units.
+
+    Then sheets are merged with sheets, and units with units.
+    """
     own, theirs = state.sheets, part.sheets
     if not isinstance(own, Sheets) or not isinstance(theirs, Sheets):
         unpack(state)
@@ -187,8 +189,8 @@ def meet(state: ContestState, part: ContestState) -> None:
         part.unit(key)
 
 
-def sum_anew(state: ContestState) -> None:
-    """All totals from the units alone, wherever they are kept."""
+def sum_again(state: ContestState) -> None:
+    """Sum all totals again, from units and sheets."""
     state.sums = sum_up(state)
     if isinstance(sheets := state.sheets, Sheets):
         here = sheets.numbers()

@@ -1,6 +1,6 @@
-"""Replay: the log folded from its start to a chosen moment, in memory. The live state is neither read nor touched.
+"""Replay the log from its start to a chosen moment, in memory. The live state is neither read nor changed.
 
-The fold is the live one; only where it starts and stops differs.
+The fold is the live one with another start and end.
 """
 
 import logging
@@ -12,8 +12,8 @@ from aggregator.fold.fold import ContestState
 from aggregator.log.reader import Log
 from aggregator.replay import checkpoint
 from aggregator.replay.checkpoint import Checkpoint, CheckpointError
-from aggregator.replay.fold_to_moment import Folding
-from aggregator.replay.workers import WORTH_IT, cores, fold_here, fold_in_parts
+from aggregator.replay.fold_to_moment import ContestFold
+from aggregator.replay.workers import PARALLEL_FROM, cores, fold_here, fold_in_parts
 from results.count import NothingCounted
 from results.moment import Moment
 from runtime.kafka.access import KafkaAccess
@@ -21,12 +21,12 @@ from schemas.log_record import RawRecord
 
 logger = logging.getLogger(__name__)
 
-_CHECKED = "the checkpoint of offset %d was checked from zero: equal"
-_UNCHECKED = "begun with the checkpoint of offset %d: what is in it is verified, that nothing is missing is not (--check-checkpoint)"
+_CHECKED = "started from the checkpoint at offset %d: equal to a replay from zero"
+_UNCHECKED = "started from the checkpoint at offset %d: messages verified, completeness not (see --check-checkpoint)"
 
 
 class NotOnTheLog(NothingCounted):
-    """The point asked for is beyond the log's end."""
+    """The requested offset is beyond the end of the log."""
 
 
 def replay(
@@ -40,21 +40,22 @@ def replay(
     checkpoints: Path | None = None,
     check_checkpoint: bool = False,
 ) -> ContestState:
-    """The state of a contest at `moment`. `on_progress(offset, end)` is called after each batch.
+    """Return the state of a contest at `moment`.
 
-    `processes`: how many fold at the same time; None for one per core where the log is long enough.
+    Args:
+        on_progress: called with (next offset, end) after each batch.
+        processes: number of processes that fold; None for one per core where the log is long enough.
+        checkpoints: a folder. The replay starts from the latest fitting checkpoint there, once it is verified, and
+            writes a new one when it went far beyond (see `checkpoint`). Ignored for a moment by the office's time,
+            which no checkpoint holds.
+        check_checkpoint: also fold the log up to the checkpoint from zero, and compare the digests.
 
-    `checkpoints`: a folder. The replay begins with the latest checkpoint there that fits, once it is verified, and leaves a
-    new one when it went far beyond (see `checkpoint`). For a moment of the office's time there are none: a checkpoint
-    does not hold what had been stated then. `check_checkpoint`: the log up to it is folded from zero as well, and the
-    two digests are compared.
-
-    Raises ContractError for a message of the contest that cannot be read, NothingCounted for an unknown contest,
-    NotOnTheLog for an offset beyond the log's end, CheckpointError for a checkpoint that may not be used.
+    Raises ContractError for an unreadable message of the contest, NothingCounted for an unknown contest,
+    NotOnTheLog for an offset beyond the end of the log, CheckpointError for an unusable checkpoint.
     """
     if moment.stated_at is not None:
         checkpoints = None
-    folding = Folding(contest_id, moment)
+    fold = ContestFold(contest_id, moment)
     with Log(kafka, topic, max_records=20_000) as log:
         topic_id = log.topic_id()
         for partition in log.partitions():
@@ -63,31 +64,31 @@ def replay(
             if kept is not None:
                 if check_checkpoint:
                     _check(kept, kafka, topic, processes)
-                checkpoint.take(kept, folding, log)
+                checkpoint.apply(kept, fold, log)
                 logger.info(_CHECKED if check_checkpoint else _UNCHECKED, kept.offset)
             begin = kept.offset + 1 if kept is not None else 0
-            _fold(log, partition, begin, end, folding, on_progress, processes)
-            if not folding.found:
+            _fold(log, partition, begin, end, fold, on_progress, processes)
+            if not fold.found:
                 continue
             _on_the_log(moment, end)
-            state = folding.state
+            state = fold.state
             if checkpoints and state.last is not None and state.last.offset - begin >= checkpoint.AHEAD:
                 rest = log.read_to_end(partition, begin, state.last.offset + 1)
                 batches: Iterable[Iterable[RawRecord]] = chain([kept.records] if kept else [], rest)
                 checkpoint.write(checkpoints, topic, topic_id, contest_id, state, batches)
             return state
-    raise unknown(folding, topic)
+    raise unknown(fold, topic)
 
 
-def fold_log(log: Log, folding: Folding, on_progress: Callable[[int, int], None]) -> int:
-    """Folds the log as far as the moment needs, event by event; returns the contest's partition. Raises as `replay` does."""
+def fold_log(log: Log, fold: ContestFold, on_progress: Callable[[int, int], None]) -> int:
+    """Fold the log up to the moment, event by event. Returns the contest's partition. Raises what `replay` raises."""
     for partition in log.partitions():
         end = log.end_offset(partition)
-        fold_here(log, partition, 0, end, folding, on_progress)
-        if folding.found:
-            _on_the_log(folding.moment, end)
+        fold_here(log, partition, 0, end, fold, on_progress)
+        if fold.found:
+            _on_the_log(fold.moment, end)
             return partition
-    raise unknown(folding, log.topic)
+    raise unknown(fold, log.topic)
 
 
 def _on_the_log(moment: Moment, end: int) -> None:
@@ -95,10 +96,10 @@ def _on_the_log(moment: Moment, end: int) -> None:
         raise NotOnTheLog(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
 
 
-def unknown(folding: Folding, topic: str) -> NothingCounted:
-    """What is to be said of a contest that the log does not have."""
-    others = ", ".join(sorted(k.decode(errors="replace") for k in folding.others if k)) or "none yet"
-    return NothingCounted(f"contest {folding.contest_id} is not on {topic} (known: {others})")
+def unknown(fold: ContestFold, topic: str) -> NothingCounted:
+    """Return the fault of a contest that is not on the log."""
+    others = ", ".join(sorted(k.decode(errors="replace") for k in fold.others if k)) or "none yet"
+    return NothingCounted(f"contest {fold.contest_id} is not on {topic} (known: {others})")
 
 
 def _fold(
@@ -106,24 +107,24 @@ def _fold(
     partition: int,
     begin: int,
     end: int,
-    folding: Folding,
+    fold: ContestFold,
     on_progress: Callable[[int, int], None],
     processes: int | None,
 ) -> None:
-    to = end if folding.moment.offset is None else min(end, folding.moment.offset + 1)
-    number = processes or (cores() if to - begin >= WORTH_IT else 1)
+    to = end if fold.moment.offset is None else min(end, fold.moment.offset + 1)
+    number = processes or (cores() if to - begin >= PARALLEL_FROM else 1)
     if number == 1:
-        fold_here(log, partition, begin, to, folding, on_progress)
+        fold_here(log, partition, begin, to, fold, on_progress)
     else:
-        fold_in_parts(log, partition, begin, to, folding, on_progress, number)
-    if not folding.found:  # a contest that begins after the moment is known all the same
-        fold_here(log, partition, to, end, folding, on_progress)
+        fold_in_parts(log, partition, begin, to, fold, on_progress, number)
+    if not fold.found:  # find a contest that begins after the moment
+        fold_here(log, partition, to, end, fold, on_progress)
 
 
 def _check(kept: Checkpoint, kafka: KafkaAccess, topic: str, processes: int | None) -> None:
-    """Compares a checkpoint with the log, folded from zero."""
+    """Compare a checkpoint with a replay from zero. Raises CheckpointError."""
     state = replay(kafka, topic, kept.contest_id, Moment(kept.offset), processes=processes)
     if (root := state.root()) != kept.digest:
         raise CheckpointError(
-            kept.path, f"the log up to there gives the digest {root[:16]}…, it says {kept.digest[:16]}…"
+            kept.path, f"the log up to there has digest {root[:16]}…, the checkpoint names {kept.digest[:16]}…"
         )

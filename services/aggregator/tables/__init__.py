@@ -1,1 +1,1 @@
-"""Write the tables: one transaction per batch, fenced."""
+"""Write the tables, one fenced transaction per batch, and read states back from them."""

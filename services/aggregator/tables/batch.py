@@ -1,4 +1,4 @@
-"""What one commit writes, and how far a partition has been read (pure)."""
+"""The content of one commit, and the position of a partition (pure)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from schemas.log_record import RawRecord
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A message that waits, with the one that blocked its contest."""
+    """A message of a blocked contest, and why it is not counted."""
 
     raw: RawRecord
     contest_id: str
@@ -18,13 +18,13 @@ class Parked:
 
 
 def follows(offset: int) -> str:
-    """Why a message waits that is not itself the one that cannot be read."""
+    """Return the reason for a message behind the unreadable one."""
     return f"follows the unreadable message at offset {offset}"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a partition has been read, and by whom."""
+    """The next offset of a partition, and the epoch of the writer that holds it."""
 
     topic: str
     partition: int
@@ -34,13 +34,13 @@ class Cursor:
 
 @dataclass(slots=True)
 class Batch:
-    """What one commit writes."""
+    """The content of one commit."""
 
     next_offset: int
     digest: str
     steps: list[Step] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
-    """What was folded as columns, and so has no steps."""
+    """Updates folded as columns, which have no steps."""
     parked: list[Parked] = field(default_factory=list)
     states: Mapping[str, ContestState] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)

@@ -1,8 +1,8 @@
-"""A run's rows of `count_update_history`, as the bytes of PostgreSQL's binary COPY (pure).
+"""Encode the `count_update_history` rows of a run of updates as PostgreSQL's binary COPY (pure).
 
-Place in the flow: beside `rows.update_row`, which is the plain way and the reference: a test compares the tables. What is the same in
-many rows, or the same number of bytes in all, is made once or by numpy; a row is then a few pieces put together. The columns come
-in an order of our own, which a COPY may choose: those of a fixed length first.
+The reference implementation is `rows.update_row`; a test compares the tables. Values that many rows share are encoded
+once, columns of a fixed length by numpy, and a row is joined from a few pieces. COPY lets us choose the order of the
+columns: those of a fixed length come first.
 """
 
 import struct
@@ -22,30 +22,31 @@ from aggregator.tables.rows import BLOCK, UPDATE
 from schemas.types import to_milliseconds
 
 _FIXED = {
-    "partition": ">i4", "log_offset": ">i8", "recorded_at": ">i8", "event_id": "V16", "sequence": ">i8", "observed_at": ">i8",
-    "stated_at": ">i8", "is_test": "u1", "accepted": "u1", "is_current": "u1", "is_moved": "u1",
+    "partition": ">i4", "log_offset": ">i8", "recorded_at": ">i8", "event_id": "V16", "sequence": ">i8",
+    "observed_at": ">i8", "stated_at": ">i8", "is_test": "u1", "accepted": "u1", "is_current": "u1", "is_moved": "u1",
 }  # fmt: skip
 _ALIKE = {
     "kind": b"REPORTED", "correction": None, "sub_units": None, "published_percentages": None, "office_note": None,
     "superseded_at": None,
 }  # fmt: skip
 _ORDER = (
-    *_FIXED, *_ALIKE, "contest_id", "unit_type", "unit_id", "unit_name", "area_path", "previous_event_id", "reported_at",
-    "last_reported_at", "count_status", "source_status", "review_reason", "result_stage", "counts", "source", "change",
+    *_FIXED, *_ALIKE, "contest_id", "unit_type", "unit_id", "unit_name", "area_path", "previous_event_id",
+    "reported_at", "last_reported_at", "count_status", "source_status", "review_reason", "result_stage", "counts",
+    "source", "change",
 )  # fmt: skip
 COLUMNS = {name: UPDATE[name] for name in _ORDER}
-"""The columns of a row and their types, in their order."""
+"""The columns and their types, in the order they are written."""
 assert COLUMNS.keys() == UPDATE.keys()
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 _CHUNK = 1_000
-"""Rows put together before they are sent: PostgreSQL takes them in while the next are made."""
+"""Rows sent at once: PostgreSQL reads them while the next are encoded."""
 _EPOCH_MS = 946_684_800_000
-"""2000-01-01, from which PostgreSQL counts microseconds."""
+"""2000-01-01, the epoch of PostgreSQL's timestamps in microseconds."""
 _NULL = b"\xff\xff\xff\xff"
 _TEXT, _INT8 = 25, 20
-"""PostgreSQL's numbers of the types."""
+"""OIDs of the types in PostgreSQL."""
 _LOWER_INCLUSIVE = 2
 _BIGINT = np.dtype([("length", ">i4"), ("value", ">i8")])
 _length = struct.Struct(">i").pack
@@ -63,7 +64,7 @@ _ROW = np.dtype(
 
 
 class Rows:
-    """Makes the rows of runs; remembers what it has made of strings that come again."""
+    """Encode the rows of runs; strings that recur are encoded once."""
 
     def __init__(self) -> None:
         self._units: WeakKeyDictionary[Roll, dict[int, bytes]] = WeakKeyDictionary()
@@ -71,8 +72,8 @@ class Rows:
         self._publications: dict[bytes, bytes] = {}
         self._addresses: dict[bytes, bytes] = {}
 
-    def copied(self, run: Run) -> Iterator[bytes]:
-        """The stream that COPY takes."""
+    def updates(self, run: Run) -> Iterator[bytes]:
+        """Encode the rows of `count_update_history`, in the order of COLUMNS."""
         yield HEADER
         rows = zip(*self._pieces(run), strict=True)
         while chunk := list(islice(rows, _CHUNK)):
@@ -80,7 +81,7 @@ class Rows:
         yield TRAILER
 
     def _pieces(self, run: Run) -> list[list[bytes]]:
-        """Lists as long as the run, of pieces that follow each other in a row."""
+        """Return the pieces of the rows: lists as long as the run, in the order of COLUMNS."""
         columns, entries = run.columns, run.entries
         roll, chosen = columns.roll, entries.tolist()
         numbers, units = columns.units[entries].tolist(), self._units.setdefault(roll, {})
@@ -103,7 +104,7 @@ class Rows:
         ]
 
     def blocks(self, run: Run) -> Iterator[bytes]:
-        """The stream of its rows of `area_total_block`, in the order of BLOCK."""
+        """Encode the rows of `area_total_block`, in the order of BLOCK."""
         yield HEADER
         places = {
             place: _count(len(BLOCK)) + b"".join(map(_text, (run.contest_id, *place))) for place in sorted(run.touched)
@@ -152,7 +153,7 @@ class Rows:
         return [_json(publications[wire] % (part, of, document)) for wire, part, of, document in parts]
 
     def _documents(self, addresses: list[bytes], places: list[bytes]) -> list[bytes]:
-        """Of each row a document; empty of one that has fewer."""
+        """Encode one document for each row; empty where the row has fewer."""
         known = self._room(self._addresses)
         for wire in set(addresses).difference(known, {b""}):
             uri, sha256 = map(_word, strings(wire, 2))
@@ -169,7 +170,7 @@ class Rows:
 
 
 def _fixed(run: Run) -> list[bytes]:
-    """The number of columns, those of a fixed length, and those that are the same in every row."""
+    """Encode the number of columns, those of a fixed length, and those that are equal in every row."""
     columns, entries = run.columns, run.entries
     table = np.zeros(len(entries), _ROW)
     table["count"] = len(COLUMNS)
@@ -180,7 +181,9 @@ def _fixed(run: Run) -> list[bytes]:
     table["sequence"], table["is_test"] = columns.sequence[entries], columns.spans.is_test[columns.rows[entries]]
     table["accepted"], table["is_current"] = 1, 1
     for name, times in (
-        ("recorded_at", run.recorded), ("observed_at", columns.observed[entries]), ("stated_at", columns.stated[entries]),
+        ("recorded_at", run.recorded),
+        ("observed_at", columns.observed[entries]),
+        ("stated_at", columns.stated[entries]),
     ):  # fmt: skip
         table[name] = _microseconds(times)
     alike = b"".join(_NULL if value is None else _sized(value) for value in _ALIKE.values())
@@ -208,9 +211,9 @@ def _times(times: Numbers) -> list[bytes]:
 
 
 def _states(run: Run) -> list[bytes]:
-    """Status, the source's own word for it, reason and stage."""
+    """Encode the status, the source's own word for it, reason and stage."""
     columns, entries = run.columns, run.entries
-    told = list(
+    states = list(
         zip(
             columns.status[entries].tolist(),
             (columns.words[i] for i in entries.tolist()),
@@ -220,7 +223,7 @@ def _states(run: Run) -> list[bytes]:
         )
     )
     made = {}
-    for state in set(told):
+    for state in set(states):
         status, word, reason, stage = state
         made[state] = (
             _text(STATUSES[status].value)
@@ -228,21 +231,21 @@ def _states(run: Run) -> list[bytes]:
             + (_NULL if reason == NONE else _text(REASONS[reason].value))
             + _text(STAGES[stage].value)
         )
-    return [made[state] for state in told]
+    return [made[state] for state in states]
 
 
 def _changes(run: Run) -> list[bytes]:
-    """What each added to the count or took from it, by slot name."""
+    """Encode what each update changed in the count, by slot name."""
     rows, slots = np.nonzero(run.change)
     names = [b"%b:%%d" % orjson.dumps(name).replace(b"%", b"%%") for name in run.slots]
     figures = run.change[rows, slots].tolist()
-    told = [names[slot] % figure for slot, figure in zip(slots.tolist(), figures, strict=True)]
+    changes = [names[slot] % figure for slot, figure in zip(slots.tolist(), figures, strict=True)]
     ends = np.searchsorted(rows, np.arange(len(run) + 1)).tolist()
-    return [_json(b"{%b}" % b",".join(told[begin:end])) for begin, end in pairwise(ends)]
+    return [_json(b"{%b}" % b",".join(changes[begin:end])) for begin, end in pairwise(ends)]
 
 
 def _numbers(values: Sequence[int]) -> bytes:
-    """An array of bigint."""
+    """Encode an array of bigint."""
     array = np.empty(len(values), _BIGINT)
     array["length"], array["value"] = 8, values
     return _sized(struct.pack(">iiiii", 1, 0, _INT8, len(values), 1) + array.tobytes())

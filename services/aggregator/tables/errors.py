@@ -1,27 +1,28 @@
-"""Faults of the tables, beside those of PostgreSQL itself (`runtime.postgres`).
+"""Faults of the tables; those of PostgreSQL itself are in `runtime.postgres`.
 
-StoreError           the tables are not what they should be
-├── TablesChanged    somebody else has written to them
+TablesError          the tables are not those of this log
+├── TablesChanged    something else has written to them
 └── Fenced           another writer, or another projection, has taken over
 """
 
 from schemas.errors import EscrutinioError
 
 
-class StoreError(EscrutinioError):
-    """PostgreSQL does not hold what it should."""
+class TablesError(EscrutinioError):
+    """The tables are not those of this log."""
 
 
-class TablesChanged(StoreError):
-    """What is read back is not what was committed: somebody else has written to the tables."""
+class TablesChanged(TablesError):
+    """The tables are not what was committed: something else has written to them."""
 
 
-class Fenced(StoreError):
-    """Another aggregator has taken over this partition; this one wrote nothing and must stop.
+class Fenced(TablesError):
+    """Another writer has claimed this partition; this one wrote nothing and must stop.
 
-    Or another projection (its `turn` is no longer that of the live one): then there is nobody else, and it goes on with that.
+    Where `generation` is no longer that of the live projection, another projection has taken over: continue with that
+    one.
     """
 
-    def __init__(self, message: str, turn: tuple[int, int]) -> None:
+    def __init__(self, message: str, generation: tuple[int, int]) -> None:
         super().__init__(message)
-        self.turn = turn
+        self.generation = generation

@@ -1,14 +1,15 @@
-"""Schema migrations: a door that brings an empty or older database to what this release needs.
+"""Migrate an empty or older database to the schema of this release.
 
-A change that old code cannot live with is a pair of files: `NNNN_pre_NAME.sql` is applied before the new code starts and leaves
-the old code at work; `NNNN_post_NAME.sql` is applied when none of the old is left, and takes away what only that needed. So a release
-works before and after its own `post` files, and with the `pre` files of the next; what has met the next one's `post`, it refuses.
+A breaking change is a pair of files: `NNNN_pre_NAME.sql` is applied before the new code starts and keeps the old code
+working; `NNNN_post_NAME.sql` is applied when no old code runs, and removes what only that needed. So a release works
+before and after its own `post` files, and with the `pre` files of the next release; it refuses a database with the next
+one's `post` files.
 
-They are applied in order, each in its own transaction together with its line in `schema_migration`; a crash leaves whole
-migrations only. A released file is never edited: its SHA-256 is kept and compared.
+Files are applied in order, each in its own transaction together with its row of `schema_migration`; a crash leaves
+whole migrations only. A released file is never edited: its SHA-256 is stored and compared.
 
-Why not a migration library: the projection is built several times side by side, each in schemas of its own and at a state
-of its own, and the ones there are (alembic, yoyo) keep one state per database.
+Why not a migration library: projections are built side by side, each in its own schemas and with its own version, and
+alembic and yoyo keep one version per database.
 """
 
 import hashlib
@@ -31,18 +32,18 @@ _VARIABLE = re.compile(r":(aggregate|results)\b")
 
 @dataclass(frozen=True, slots=True)
 class Migration(Released):
-    """One file. The schemas in it are psql's variables :aggregate and :results."""
+    """A migration file. Its schemas are the psql variables :aggregate and :results."""
 
     sql: LiteralString
 
     def of(self, projection: Projection) -> LiteralString:
-        """Return the file for one projection's schemas."""
+        """Return the SQL for the schemas of one projection."""
         schemas = {"aggregate": projection.tables, "results": projection.views}
         return _VARIABLE.sub(lambda found: schemas[found[1]], self.sql)
 
 
 def released() -> list[Migration]:
-    """All migrations of this release, in order."""
+    """Return all migrations of this release, in order."""
     found = []
     for file in sorted(resources.files(__package__).joinpath("migrations").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".sql"):
@@ -55,10 +56,13 @@ def released() -> list[Migration]:
 def migrate(
     owner_url: str, projection: Projection = LIVE, version: int = 1, *, old_is_gone: bool = False
 ) -> tuple[list[Migration], list[Migration]]:
-    """Apply what is missing. Returns what was applied, and what waits until the old code is gone.
+    """Apply the missing migrations. Returns those applied, and those that wait until no old code runs.
 
-    `version`: the projection's number, when it is made by this; `old_is_gone`: no process of an earlier release runs any more.
-    Raises MigrationError for a database this release does not fit.
+    Args:
+        version: number of the projection, where this creates it.
+        old_is_gone: no process of an earlier release runs any more.
+
+    Raises MigrationError for a database that does not fit this release.
     """
     db = connect(owner_url)
     try:

@@ -1,4 +1,4 @@
-"""What `verify` found: the differences between the tables and the log, each by name (pure)."""
+"""The result of `verify`: every mismatch between the tables and the log (pure)."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 SHOWN = 20
-"""Differences told one by one; the rest are counted."""
+"""Mismatches listed one by one; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One place where the tables do not say what the log says. `offset`, `event_id`, `unit`: of the event behind it."""
+    """One mismatch between the tables and the log. `offset`, `event_id`, `unit`: of the event it concerns."""
 
     table: str
     what: str
@@ -28,37 +28,37 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Report:
-    """What a comparison found, up to and with `offset`."""
+    """The result of a comparison up to and including `offset`."""
 
     contest_id: str
     offset: int
     is_copy: bool = False
-    """Whether the log has another name than the one the tables were built from. A copy has log times of its own: they are left out."""
+    """Whether the topic is another one than the tables were built from. Its log times are its own: not compared."""
     events: int = 0
     log_digest: str = ""
     table_digest: str = ""
     blocked_offset: int | None = None
-    """The first message of the contest that cannot be read, where the tables' end was compared; what the log says."""
+    """The first unreadable message of the contest on the log, where the tables were compared to their end."""
     blocked_reason: str | None = None
     parked_count: int = 0
-    """That one and all of the contest that follow it, as far as the tables have read."""
+    """The unreadable message and all later ones of the contest, as far as the tables have read."""
     count: int = 0
     differences: list[Mismatch] = field(default_factory=list)
     """The first SHOWN."""
 
     @property
     def equal(self) -> bool:
-        """Whether the tables say what the log says."""
+        """Whether the tables equal the log."""
         return not self.count
 
     def add(self, difference: Mismatch) -> None:
-        """Takes a difference down."""
+        """Add a mismatch."""
         self.count += 1
         if len(self.differences) < SHOWN:
             self.differences.append(difference)
 
     def as_json(self) -> dict[str, Any]:
-        """The report for machines."""
+        """Return the report as JSON."""
         return {
             "contest_id": self.contest_id,
             "offset": self.offset,
@@ -77,13 +77,13 @@ class Report:
         }
 
 
-def mismatches(name: str, kept: object, true: object) -> Iterator[str]:
-    """Where a value differs from what the log says; of a map, which of its values."""
-    if isinstance(kept, dict) and isinstance(true, dict):
-        for key in sorted(kept.keys() | true.keys()):
-            yield from mismatches(f"{name}.{key}", kept.get(key), true.get(key))
-    elif kept != true:
-        yield f"{name} is {_short(kept)}, by the log {_short(true)}"
+def mismatches(name: str, kept: object, expected: object) -> Iterator[str]:
+    """Yield how a value of the tables differs from that of the log; for a map, each value that differs."""
+    if isinstance(kept, dict) and isinstance(expected, dict):
+        for key in sorted(kept.keys() | expected.keys()):
+            yield from mismatches(f"{name}.{key}", kept.get(key), expected.get(key))
+    elif kept != expected:
+        yield f"{name} is {_short(kept)}, by the log {_short(expected)}"
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
--- standing --
+-- projections --
 SELECT substr(n.nspname, 11) AS name, pg_get_userbyid(n.nspowner) AS owner,
        (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
         WHERE c.relnamespace = n.oid AND c.relkind = 'r') AS bytes
@@ -30,7 +30,7 @@ INSERT INTO take_over (from_version, to_version, next_offsets, from_digests, to_
 VALUES (%(from_version)s, %(to_version)s, %(next_offsets)s, %(from_digests)s, %(to_digests)s, %(reason)s)
 RETURNING taken_at
 
--- were_live --
+-- former_versions --
 SELECT DISTINCT from_version FROM take_over
 
 -- views --
@@ -49,7 +49,7 @@ ORDER BY c.relname, grantee
 -- latest_version --
 SELECT coalesce(max(greatest(from_version, to_version)), 0) AS version FROM take_over
 
--- strangers --
+-- third_party_views --
 SELECT DISTINCT format('%%I.%%I', n.nspname, v.relname) AS name
 FROM pg_depend d
 JOIN pg_rewrite r ON r.oid = d.objid

@@ -1,4 +1,4 @@
--- History, state, totals and the cursor. Everything here can be deleted and rebuilt from the log.
+-- History, state, totals and the cursor. All of it can be deleted and rebuilt from the log.
 -- :aggregate and :results are the schemas of one projection (psql -v aggregate=aggregate -v results=results).
 
 COMMENT ON SCHEMA :aggregate IS 'What the aggregator writes. Readers use the views.';
@@ -20,14 +20,14 @@ CREATE TABLE :aggregate.take_over (
     reason       text,                       -- why it was done though the digests differ
     operator     text   NOT NULL DEFAULT session_user
 );
-COMMENT ON TABLE :aggregate.take_over IS 'When another projection became the live one; each takes the record over with the rest.';
+COMMENT ON TABLE :aggregate.take_over IS 'When another projection became the live one. The record is copied to the new live projection.';
 
 CREATE TABLE :aggregate.cursor (
     topic       text   NOT NULL,
     partition   int    NOT NULL,
     topic_id    uuid   NOT NULL,             -- a topic deleted and made again under the same name is another log
     next_offset bigint NOT NULL,
-    epoch       bigint NOT NULL,             -- the writer in charge; a zombie's is too low
+    epoch       bigint NOT NULL,             -- of the writer that holds the partition; a replaced writer has a lower one
     digest      text   NOT NULL,
     updated_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (topic, partition)
@@ -89,7 +89,7 @@ CREATE INDEX count_update_history_superseded
     ON :aggregate.count_update_history (contest_id, unit_type, superseded_at) WHERE superseded_at IS NOT NULL;
 CREATE INDEX count_update_history_moved ON :aggregate.count_update_history (contest_id, unit_type) WHERE is_moved;
 -- What was stated by a time and came after an offset: few rows, close together, since the table is in the log's order.
--- `+ 0`: of a plain offset the planner would take it for a list of offsets too, and read it once for each of them.
+-- `+ 0`: with the plain column the planner would use this index for a list of offsets too, and scan it once for each of them.
 CREATE INDEX count_update_history_late ON :aggregate.count_update_history
     USING brin (stated_at, (log_offset + 0)) WITH (pages_per_range = 16, autosummarize = on);
 
@@ -182,7 +182,7 @@ CREATE TABLE :aggregate.area_total_block (
     area_id       text      NOT NULL,
     span          int8range NOT NULL,        -- offsets; the spans of an area's blocks follow each other without a gap
     offsets       bigint[]  NOT NULL,
-    figures       bigint[]  NOT NULL,        -- in the order of aggregator.tally: figures, reasons, selections
+    figures       bigint[]  NOT NULL,        -- in the order of results.vectors: figures, reasons, selections
     stated_at     timestamptz NOT NULL,
     last_offset   bigint    NOT NULL,
     last_event_id uuid      NOT NULL,

@@ -1,7 +1,8 @@
-"""What is declared: principals, what each may do, and how much of it. Pure.
+"""The policy: what each principal may do, and its quotas (pure).
 
-`grants.toml` has a table for each kind of principal; one whose name ends in `-*` stands for all that begin so, and a `*` in its
-groups is the rest of the principal's name. Who there is, is told by the access files: one for each principal, with its password.
+`grants.toml` has a table for each kind of principal; a table whose name ends in `-*` is for all names with that prefix,
+and a `*` in its groups is the rest of the principal's name. The principals are those that have an access file with
+their password.
 """
 
 import tomllib
@@ -17,18 +18,18 @@ from schemas.faults import first_fault
 
 
 class GrantsError(EscrutinioError):
-    """What is declared cannot be used, or the cluster does not take it."""
+    """The policy is invalid, or the cluster refuses it."""
 
 
 class Resource(StrEnum):
-    """What something may be done to."""
+    """The kinds of resources that a grant can name."""
 
     TOPIC = "topic"
     GROUP = "groups that begin with"
 
 
 class Operation(StrEnum):
-    """What may be done, in Kafka's words."""
+    """The operations that a grant can allow, as Kafka names them."""
 
     READ = "READ"
     WRITE = "WRITE"
@@ -38,7 +39,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """One thing that one principal may do."""
+    """One operation that one principal may perform."""
 
     principal: str
     resource: Resource
@@ -53,7 +54,7 @@ _Rate = Annotated[float, Field(gt=0)]
 
 
 class Quotas(BaseModel):
-    """How much a principal may take. None: as much as it likes. Units are Kafka's."""
+    """The quotas of a principal, in Kafka's units. None: no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,29 +65,29 @@ class Quotas(BaseModel):
     """Percent of one thread of each broker."""
 
     def given(self) -> dict[str, float]:
-        """By Kafka's name."""
+        """Return the quotas that are set, by Kafka's names."""
         return self.model_dump(exclude_none=True)
 
 
 class Kind(Quotas):
-    """A table of the file: what principals of a kind may do."""
+    """A table of the file: what the principals of a kind may do."""
 
     write: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    """What the names of its consumer groups begin with."""
+    """Prefixes of the names of its consumer groups."""
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """All that is to be so on the cluster."""
+class Policy:
+    """The grants and quotas of a cluster."""
 
     grants: frozenset[Grant]
     quotas: Mapping[str, Mapping[str, float]]
 
 
 def kinds(text: str) -> dict[str, Kind]:
-    """The tables of a grants file. Raises GrantsError, naming table and field."""
+    """Parse a grants file. Raises GrantsError, naming table and field."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -100,14 +101,14 @@ def kinds(text: str) -> dict[str, Kind]:
     return found
 
 
-def declare(kinds: Mapping[str, Kind], principals: Iterable[str], topic_prefix: str = "") -> Declared:
-    """What the principals may do. Raises GrantsError for one that no table is for."""
+def declare(kinds: Mapping[str, Kind], principals: Iterable[str], topic_prefix: str = "") -> Policy:
+    """Return the policy for the given principals. Raises GrantsError for one without a table."""
     grants: set[Grant] = set()
     quotas: dict[str, Mapping[str, float]] = {}
     for principal in principals:
         kind, rest = _kind(kinds, principal)
         for topic in {*kind.write, *kind.read}:
-            operations = {Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS}  # to see that it can lose nothing
+            operations = {Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS}  # to check that the topic keeps every event
             operations |= {Operation.WRITE} if topic in kind.write else set()
             operations |= {Operation.READ} if topic in kind.read else set()
             grants |= {Grant(principal, Resource.TOPIC, topic_prefix + topic, o) for o in operations}
@@ -116,7 +117,7 @@ def declare(kinds: Mapping[str, Kind], principals: Iterable[str], topic_prefix: 
             grants |= {Grant(principal, Resource.GROUP, name, o) for o in (Operation.READ, Operation.DESCRIBE)}
         if limits := Quotas.model_validate(kind.model_dump(include=set(Quotas.model_fields))).given():
             quotas[principal] = limits
-    return Declared(frozenset(grants), quotas)
+    return Policy(frozenset(grants), quotas)
 
 
 def _kind(kinds: Mapping[str, Kind], principal: str) -> tuple[Kind, str]:
@@ -125,4 +126,4 @@ def _kind(kinds: Mapping[str, Kind], principal: str) -> tuple[Kind, str]:
     for name, kind in kinds.items():
         if name.endswith("*") and principal.startswith(name[:-1]):
             return kind, principal.removeprefix(name[:-1])
-    raise GrantsError(f"no table says what {principal} may do; there are: {', '.join(kinds)}")
+    raise GrantsError(f"there is no table for {principal}; the tables are: {', '.join(kinds)}")
