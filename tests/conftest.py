@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = [
+    "tests.support.fix_examples",
     "tests.support.fix_servers",
     "tests.support.fix_kafka",
     "tests.support.fix_secured",

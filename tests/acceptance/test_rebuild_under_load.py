@@ -144,7 +144,7 @@ def test_a_rebuild_under_load_loses_nothing_and_readers_notice_nothing(
         thread.start()
     try:
         begun, stored = time.monotonic(), feed.stored
-        told = setup.run("aggregator", "rebuild")
+        told = setup.alone("aggregator", "rebuild")
         rate = (feed.stored - stored) / (time.monotonic() - begun)
         assert not feed.is_used_up, "the feed had ended before the rebuild did"
         feed.stop.set()
