@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo secrets test check bench stop reset clean lock
+.PHONY: help demo secrets unit test soak check bench stop reset clean lock
 
 VENV  := .venv
 PY    := $(VENV)/bin/python
@@ -43,8 +43,14 @@ check: $(STAMP)  ## Lint, format, types, who may import whom, and the released s
 	$(VENV)/bin/lint-imports
 	$(PY) -m schemas.release
 
+unit: $(STAMP)  ## Tests without network and without servers, under a minute
+	$(PY) -m pytest tests/unit
+
 test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance, compose (where Docker answers)
 	$(PY) -m pytest
+
+soak: $(STAMP)  ## What takes hours: the real night killed again and again, long logs, thousands of new examples of every property
+	HYPOTHESIS_PROFILE=soak $(PY) -m pytest -m "soak or hypothesis"
 
 bench: $(STAMP)  ## Measure against this machine's own limits (ACTAS=folder of the sheets)
 	@ACTAS="$(ACTAS)" $(PY) -m tests.bench

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import Stack
+from tests.acceptance.test_restore import many_sheets
 from tests.support.fix_setup import CHECKOUT
 
 NINETEEN_TWENTY_THREE = """\
@@ -45,7 +46,9 @@ def demo(root: Path, **environment: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines())
 
 
-def test_the_demo_shows_the_count_of_19_23_and_may_be_run_again(root: Path) -> None:
+def test_the_demo_shows_the_count_of_19_23_may_be_run_again_and_goes_on_to_the_sheets(
+    root: Path, tmp_path: Path
+) -> None:
     first = demo(root)
     assert NINETEEN_TWENTY_THREE.rstrip() in first
     assert "news: 2 CORRECTED, 42 REPORTED; nothing new: 4; heartbeats: 4" in first
@@ -54,8 +57,11 @@ def test_the_demo_shows_the_count_of_19_23_and_may_be_run_again(root: Path) -> N
     again = demo(root)
     assert "news: none; nothing new: 48; heartbeats: 0" in again
     assert _from(again, "The count as it stands") == _from(first, "The count as it stands")
+    many_sheets(tmp_path / "one.csv", 100)
+    assert "news: 100 REPORTED" in demo(root, FULL="1", ACTAS=str(tmp_path))
 
 
+@pytest.mark.soak
 def test_the_whole_night_goes_on_from_the_bulletins_to_the_sheets(root: Path, data: Path) -> None:
     shown = demo(root, FULL="1", ACTAS=str(data / "actas"))
     assert NINETEEN_TWENTY_THREE.rstrip() in shown

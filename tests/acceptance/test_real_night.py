@@ -245,9 +245,10 @@ def test_what_each_publication_changed_among_the_sheets(night: Night) -> None:
     assert libre == 8_835_653
 
 
-def test_loading_it_all_again_publishes_nothing(night: Night) -> None:
+@pytest.mark.parametrize("moments", [ACTAS[:1], pytest.param(ACTAS, marks=pytest.mark.soak)], ids=["first", "all"])
+def test_loading_it_again_publishes_nothing(night: Night, moments: tuple[str, ...]) -> None:
     before = night.setup.show()
-    report = night.setup.load(night.data / "national", *(night.data / "actas" / f"{m}.csv.gz" for m in ACTAS))
+    report = night.setup.load(night.data / "national", *(night.data / "actas" / f"{m}.csv.gz" for m in moments))
     assert report["news"] == {}
     night.setup.aggregate()
     after = night.setup.show()
