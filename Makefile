@@ -20,6 +20,9 @@ ACTAS ?=
 NEWSROOMS ?=
 EXTERNAL ?=
 
+# Tests run in so many processes at once, each with servers of its own; 0: in one, as a debugger needs it
+WORKERS ?= 2
+
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -44,10 +47,10 @@ check: $(STAMP)  ## Lint, format, types, who may import whom, and the released s
 	$(PY) -m schemas.release
 
 unit: $(STAMP)  ## Tests without network and without servers, under a minute
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest -n $(WORKERS) tests/unit
 
 test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance, compose (where Docker answers)
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS)
 
 soak: $(STAMP)  ## What takes hours: the real night killed again and again, long logs, thousands of new examples of every property
 	HYPOTHESIS_PROFILE=soak $(PY) -m pytest -m "soak or hypothesis"

@@ -17,6 +17,7 @@ import pytest
 
 pytest_plugins = [
     "tests.support.fix_examples",
+    "tests.support.fix_workers",
     "tests.support.fix_servers",
     "tests.support.fix_kafka",
     "tests.support.fix_secured",

@@ -101,13 +101,15 @@ def test_so_it_is_in_parts(split: tuple[list[Recorded], list[RawRecord], list[in
         assert whole(quick.state) == whole(plain.state)
 
 
-@pytest.mark.parametrize("batch", [7, 250, 10_000])
-def test_a_long_rough_night(batch: int) -> None:
-    entries = log(rough(Night(events=4_000, units=300, contests=1)))
+@pytest.mark.parametrize("events", [2_000, pytest.param(200_000, marks=pytest.mark.soak)])
+def test_a_long_rough_night(events: int) -> None:
+    entries = log(rough(Night(events=events, units=300, contests=1)))
     records = [raw(r) for r in recorded(entry.event for entry in entries)]
     half = recorded_of_raw(records[len(records) // 2]).update.stated_at
-    for moment in (NOW, Moment(stated_at=half), Moment(offset=records[3_000].offset, stated_at=half)):
-        assert whole(folded(records, moment, batch).state) == whole(plainly(records, moment).state)
+    for moment in (NOW, Moment(stated_at=half), Moment(offset=records[events * 3 // 4].offset, stated_at=half)):
+        plain = whole(plainly(records, moment).state)
+        for batch in (7, 250, 10_000):
+            assert whole(folded(records, moment, batch).state) == plain
 
 
 def test_an_ordinary_night_is_read_as_columns() -> None:
