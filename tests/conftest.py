@@ -30,6 +30,7 @@ pytest_plugins = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
     # Ended by a time limit, a session is to stop its servers as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
