@@ -10,7 +10,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from kafka.errors import KafkaError
 
 from aggregator.tables.migrate import migrate
 from deploy.local.postgres import DATABASE
-from schemas.codec import decode
 from schemas.count_update import CountUpdate
 from tests.acceptance.conftest import ACTAS, Night
+from tests.acceptance.test_operator import on_the_log
 from tests.acceptance.test_restore import many_sheets
 from tests.support.fix_postgres import database_of
 from tests.support.fix_setup import CONTEST, EXAMPLE, FETCHED, Setup
@@ -169,10 +168,9 @@ def killed_at_random_it_ends_as(
 
     setup.run("ingest", *load)
     setup.aggregate()
-    events = _events(setup)
-    assert len(events) == everything
-    assert max(Counter(event_id for event_id, _ in events).values()) == 1
-    updates = _chains_are_whole([update for _, update in events if isinstance(update, CountUpdate)])
+    events = on_the_log(setup)
+    assert len({event.event_id for event in events}) == len(events)
+    updates = _chains_are_whole(events)
     assert setup.show()["digest"] == calm.show()["digest"]
     undisturbed, disturbed = (one.json("aggregator", "status")["contests"][0]["findings"] for one in (calm, setup))
     assert undisturbed == disturbed
@@ -180,24 +178,6 @@ def killed_at_random_it_ends_as(
         told = db.execute("SELECT count(*), count(DISTINCT event_id) FROM results.update_history").fetchone()
         assert told == (updates, updates)
     assert setup.json("aggregator", "replay", CONTEST) == setup.show()
-
-
-def _events(setup: Setup) -> list[tuple[str, object]]:
-    partition = TopicPartition(setup.names.events, 0)
-    consumer = KafkaConsumer(bootstrap_servers=setup.bootstrap_servers, group_id=None, max_poll_records=10_000)
-    try:
-        consumer.assign([partition])
-        consumer.seek_to_beginning(partition)
-        end = consumer.end_offsets([partition])[partition]
-        events: list[tuple[str, object]] = []
-        while consumer.position(partition) < end:
-            for record in consumer.poll(500).get(partition, []):
-                event = decode(record.value)
-                events.append((str(event.event_id), event))
-        assert len(events) == end, "the offsets have no hole"
-        return events
-    finally:
-        consumer.close()
 
 
 def _chains_are_whole(updates: list[CountUpdate]) -> int:

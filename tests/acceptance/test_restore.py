@@ -94,6 +94,7 @@ def test_an_empty_machine_has_the_same_night_from_the_log_alone(
     new.run("backup", "mirror", str(tmp_path / "mirror-of-the-new"))
 
 
+@pytest.mark.soak
 def test_a_restore_that_is_killed_goes_on(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup], own_kafka_server: Broker, tmp_path: Path
 ) -> None:
