@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from aggregator.log.reader import Log
@@ -21,6 +20,7 @@ from results.reader import Reader
 from runtime.kafka.access import KafkaAccess
 from schemas.count_update import CountUpdate
 from tests.acceptance.conftest import ACTAS, Night
+from tests.acceptance.test_real_night import rows
 from tests.support.fix_setup import CONTEST
 
 DOC = (Path(__file__).parents[2] / "docs" / "time.md").read_text(encoding="utf-8")
@@ -59,12 +59,6 @@ def test_the_fall_of_05_19_and_the_one_event_behind_it(night: Night) -> None:
     assert (event["change"]["votes.peru-libre"], event["change"]["ballots_cast"]) == (-90, -197)
     stated = {s["stated_at"]: s for s in night.explained["statements"]}
     assert event["event_id"] == stated["2021-06-08T05:19:00Z"]["event_id"]
-
-
-def test_the_fall_is_told_in_words(night: Night) -> None:
-    told = night.setup.run("results", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
-    assert "inferred: 1 counted sheet became observed and went to the electoral jury (JEE)" in told
-    assert "Events behind it: 1\n" in told
 
 
 def test_what_the_last_moment_of_the_sheets_changed_by_region(night: Night) -> None:
@@ -163,11 +157,6 @@ def test_the_state_after_each_moment_of_the_sheets_is_still_in_the_tables(night:
         by_log_time = Past(views, CONTEST, Moment.parse(f"recorded:{recorded_at}")).count(None)
     assert json.loads(past.model_dump_json()) | {"digest": live["digest"]} == live
     assert by_log_time == past
-
-
-def rows(night: Night, query: str) -> list[Any]:
-    with psycopg.connect(night.setup.database.reader_url) as db:
-        return db.execute(query).fetchall()
 
 
 def test_the_query_of_the_docs_gives_the_sums_of_the_second_moment(night: Night) -> None:

@@ -92,18 +92,10 @@ class Setup:
         """The command's answer, with --json."""
         return json.loads(self.run(*command, "--json", expect=expect))
 
-    def load(self, *files: Path | str, expect: int = 0) -> Any:
-        """`escrutinio-ingest load`, and its report."""
-        return self.json(
-            "ingest",
-            "load",
-            "--contest",
-            str(EXAMPLE / "contest.toml"),
-            "--observed-at",
-            FETCHED,
-            *map(str, files),
-            expect=expect,
-        )
+    def load(self, *files: Path | str, expect: int = 0, fetched: str = FETCHED) -> Any:
+        """`escrutinio-ingest load`, by a machine whose clock shows `fetched`, and its report."""
+        said = ("--contest", str(EXAMPLE / "contest.toml"), "--observed-at", fetched)
+        return self.json("ingest", "load", *said, *map(str, files), expect=expect)
 
     def aggregate(self) -> None:
         """`escrutinio-aggregator run` to the end of the log."""
