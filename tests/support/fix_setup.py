@@ -57,16 +57,10 @@ class Setup:
             "ESCRUTINIO_ARCHIVE": str(self.archive),
         }
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start `ingest load …` or `aggregator run …`; what it says is not read."""
-        return subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=CHECKOUT,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+    def start(self, *command: str, said: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        """Start `ingest load …` or `aggregator run …`; what it says goes to the open file `said`."""
+        line = [sys.executable, "-m", *command]
+        return subprocess.Popen(line, cwd=CHECKOUT, env=self.environment, stdout=said, stderr=said, text=True)
 
     def run(self, *command: str, expect: int = 0) -> str:
         """Run a command in this process; its standard output. Fails the test on another exit code, with what was printed."""
