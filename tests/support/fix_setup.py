@@ -58,9 +58,11 @@ class Setup:
         }
 
     def start(self, *command: str, said: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        """Start `ingest load …` or `aggregator run …`; what it says goes to the open file `said`."""
+        """Start `ingest load …` or `aggregator run …`; its standard error goes to the open file `said`."""
         line = [sys.executable, "-m", *command]
-        return subprocess.Popen(line, cwd=CHECKOUT, env=self.environment, stdout=said, stderr=said, text=True)
+        return subprocess.Popen(
+            line, cwd=CHECKOUT, env=self.environment, stdout=subprocess.DEVNULL, stderr=said, text=True
+        )
 
     def run(self, *command: str, expect: int = 0) -> str:
         """Run a command in this process; its standard output. Fails the test on another exit code, with what was printed."""
