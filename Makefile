@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo secrets test check bench stop reset clean lock
+.PHONY: help demo secrets unit test soak check bench stop reset clean lock
 
 VENV  := .venv
 PY    := $(VENV)/bin/python
@@ -19,6 +19,9 @@ FULL ?=
 ACTAS ?=
 NEWSROOMS ?=
 EXTERNAL ?=
+
+# Tests run in so many processes at once, each with servers of its own; 0: in one, as a debugger needs it
+WORKERS ?= 2
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +46,14 @@ check: $(STAMP)  ## Lint, format, types, import rules, and the released schemas
 	$(VENV)/bin/lint-imports
 	$(PY) -m schemas.release
 
+unit: $(STAMP)  ## Tests without network and without servers, under a minute
+	$(PY) -m pytest -n $(WORKERS) tests/unit
+
 test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance, compose (where Docker answers)
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS)
+
+soak: $(STAMP)  ## What takes hours: the real night killed again and again, long logs, thousands of new examples of every property
+	HYPOTHESIS_PROFILE=soak $(PY) -m pytest -m "soak or hypothesis"
 
 bench: $(STAMP)  ## Measure against this machine's own limits (ACTAS=folder of the sheets)
 	@ACTAS="$(ACTAS)" $(PY) -m tests.bench

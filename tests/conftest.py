@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = [
+    "tests.support.fix_examples",
+    "tests.support.fix_workers",
     "tests.support.fix_servers",
     "tests.support.fix_kafka",
     "tests.support.fix_secured",
@@ -29,6 +31,7 @@ pytest_plugins = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
     # Ended by a time limit, a session is to stop its servers as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

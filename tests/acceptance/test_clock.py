@@ -19,35 +19,20 @@ MINUTE_MS = 60_000
 BEHIND, RIGHT = "2021-06-08T04:19:00Z", "2021-06-08T05:20:00Z"
 
 
-def load(setup: Setup, document: Path, fetched: str, expect: int = 0) -> dict[str, object]:
-    """Loads a document as by a machine whose clock shows `fetched`."""
-    told: dict[str, object] = setup.json(
-        "ingest",
-        "load",
-        "--contest",
-        str(EXAMPLE / "contest.toml"),
-        "--observed-at",
-        fetched,
-        str(document),
-        expect=expect,
-    )
-    return told
-
-
 def test_a_clock_that_is_behind_the_office_rejects_what_comes_from_the_future(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
 ) -> None:
     setup = new_setup(kafka_server)
     bulletin = table(tmp_path / "bulletin.csv", row(FALL))
-    assert load(setup, bulletin, BEHIND, expect=1)["rejected"] == {"F305": 1}
+    assert setup.load(bulletin, fetched=BEHIND, expect=1)["rejected"] == {"F305": 1}
     # The archive notes when a document was first seen, and keeps to it also when the clock is right again …
-    assert load(setup, bulletin, RIGHT, expect=1)["rejected"] == {"F305": 1}
+    assert setup.load(bulletin, fetched=RIGHT, expect=1)["rejected"] == {"F305": 1}
     # … until that note is taken away.
     (note,) = (
         path for path in setup.archive.rglob("*.json") if json.loads(path.read_bytes())["uri"].endswith("bulletin.csv")
     )
     note.unlink()
-    assert load(setup, bulletin, RIGHT)["news"] == {"REPORTED": 1}
+    assert setup.load(bulletin, fetched=RIGHT)["news"] == {"REPORTED": 1}
 
 
 def test_a_clock_that_is_ahead_changes_no_dated_figure(
@@ -56,7 +41,7 @@ def test_a_clock_that_is_ahead_changes_no_dated_figure(
     ids = []
     for fetched in (RIGHT, "2021-06-09T05:20:00Z"):
         setup = new_setup(kafka_server)
-        load(setup, table(tmp_path / "bulletin.csv", row(FALL)), fetched)
+        setup.load(table(tmp_path / "bulletin.csv", row(FALL)), fetched=fetched)
         (event,) = on_the_log(setup)
         ids.append(event.event_id)
     assert ids[0] == ids[1]
@@ -66,8 +51,8 @@ def test_a_clock_that_is_ahead_puts_what_is_undated_before_what_comes_after(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
 ) -> None:
     setup = new_setup(kafka_server)
-    load(setup, table(tmp_path / "one.csv", row(FALL, reported_at="")), "2021-06-09T05:20:00Z")
-    told = load(setup, table(tmp_path / "two.csv", row(FALL, reported_at="", blank_votes="117744")), RIGHT)
+    setup.load(table(tmp_path / "one.csv", row(FALL, reported_at="")), fetched="2021-06-09T05:20:00Z")
+    told = setup.load(table(tmp_path / "two.csv", row(FALL, reported_at="", blank_votes="117744")), fetched=RIGHT)
     assert (told["news"], told["late"]) == ({"REPORTED": 1}, 1)
     assert on_the_log(setup)[-1].stated_at < on_the_log(setup)[0].stated_at
 

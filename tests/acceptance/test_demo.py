@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import Stack
+from tests.acceptance.test_restore import many_sheets
 from tests.support.fix_setup import CHECKOUT
 
 NINETEEN_TWENTY_THREE = """\
@@ -31,7 +32,7 @@ def root(new_root: Callable[[], Path]) -> Iterator[Path]:
     Stack(root).reset()
 
 
-def demo(root: Path, **environment: str) -> str:
+def demo(root: Path, expect: int = 0, **environment: str) -> str:
     """What the demo prints."""
     done = subprocess.run(
         [sys.executable, "-m", "deploy.demo", "--root", str(root)],
@@ -41,11 +42,13 @@ def demo(root: Path, **environment: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == expect, done.stdout + done.stderr
     return "\n".join(line.rstrip() for line in done.stdout.splitlines())
 
 
-def test_the_demo_shows_the_count_of_19_23_and_may_be_run_again(root: Path) -> None:
+def test_the_demo_shows_the_count_of_19_23_may_be_run_again_and_goes_on_to_the_sheets(
+    root: Path, tmp_path: Path
+) -> None:
     first = demo(root)
     assert NINETEEN_TWENTY_THREE.rstrip() in first
     assert "news: 2 CORRECTED, 42 REPORTED; nothing new: 4; heartbeats: 4" in first
@@ -54,8 +57,11 @@ def test_the_demo_shows_the_count_of_19_23_and_may_be_run_again(root: Path) -> N
     again = demo(root)
     assert "news: none; nothing new: 48; heartbeats: 0" in again
     assert _from(again, "The count as it stands") == _from(first, "The count as it stands")
+    many_sheets(tmp_path / "one.csv", 100)
+    assert "news: 100 REPORTED" in demo(root, FULL="1", ACTAS=str(tmp_path))
 
 
+@pytest.mark.soak
 def test_the_whole_night_goes_on_from_the_bulletins_to_the_sheets(root: Path, data: Path) -> None:
     shown = demo(root, FULL="1", ACTAS=str(data / "actas"))
     assert NINETEEN_TWENTY_THREE.rstrip() in shown
@@ -64,16 +70,7 @@ def test_the_whole_night_goes_on_from_the_bulletins_to_the_sheets(root: Path, da
 
 
 def test_the_whole_night_without_its_files_says_what_is_needed(root: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy.demo", "--root", str(root)],
-        cwd=CHECKOUT,
-        env=os.environ | {"FULL": "1", "ACTAS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "make demo FULL=1 ACTAS=folder" in done.stdout
+    assert "make demo FULL=1 ACTAS=folder" in demo(root, expect=2, FULL="1", ACTAS="")
     assert not Stack(root).runs()
 
 

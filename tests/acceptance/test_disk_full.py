@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from tests.acceptance.test_operator import on_the_log
 from tests.acceptance.test_restore import many_sheets
 from tests.support.fix_disk import SmallDisk
 from tests.support.fix_postgres import database_of
-from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.waiting import WITHIN_S, eventually
 
 SHEETS = 20_000
@@ -27,9 +26,7 @@ LOAD = ("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"))
 def at_work(setup: Setup, said: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
     """A command under way, which says into a file what it does; killed at the end if it still runs."""
     with said.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=CHECKOUT, env=setup.environment, stdout=file, stderr=file, text=True
-        )
+        process = setup.start(*command, said=file.fileno())
     try:
         yield process
     finally:

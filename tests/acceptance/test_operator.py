@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
+from aggregator.log.reader import Log
 from deploy.local import Broker
+from runtime.kafka.access import KafkaAccess
 from schemas.codec import decode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
@@ -50,18 +51,10 @@ def setup(kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: 
 
 
 def on_the_log(setup: Setup) -> list[CountUpdate]:
-    """Every update."""
-    at = TopicPartition(setup.names.events, 0)
-    consumer = KafkaConsumer(bootstrap_servers=setup.bootstrap_servers, group_id=None)
-    try:
-        consumer.assign([at])
-        consumer.seek_to_beginning(at)
-        end, events = consumer.end_offsets([at])[at], []
-        while consumer.position(at) < end:
-            events += [decode(r.value) for r in consumer.poll(500).get(at, [])]
-    finally:
-        consumer.close()
-    assert isinstance(events[0], ContestDefined)
+    """Every update, after the contest's definition."""
+    with Log(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
+        definition, *events = (decode(r.value) for batch in log.read_to_end(0) for r in batch if r.value)
+    assert isinstance(definition, ContestDefined)
     return [event for event in events if isinstance(event, CountUpdate)]
 
 

@@ -28,8 +28,11 @@ def test_48_bulletins_are_44_events_and_4_heartbeats(night: Night) -> None:
     assert report["news"]["CORRECTED"] == 2
 
 
-def test_the_figures_of_19_23_from_replay(night: Night) -> None:
+def test_the_figures_of_19_23_from_replay_and_from_the_tables(night: Night) -> None:
     count = night.setup.json("aggregator", "replay", CONTEST, "--to-reported", "2021-06-08T00:23Z")
+    assert night.setup.json("results", "show", CONTEST, "--at-reported", "2021-06-08T00:23Z") == count | {
+        "digest": None
+    }
     assert _figures(count) == {
         "peru-libre": (8_548_929, "50.269", "50.269"),
         "fuerza-popular": (8_457_547, "49.731", "49.731"),
@@ -245,9 +248,10 @@ def test_what_each_publication_changed_among_the_sheets(night: Night) -> None:
     assert libre == 8_835_653
 
 
-def test_loading_it_all_again_publishes_nothing(night: Night) -> None:
+@pytest.mark.parametrize("moments", [ACTAS[:1], pytest.param(ACTAS, marks=pytest.mark.soak)], ids=["first", "all"])
+def test_loading_it_again_publishes_nothing(night: Night, moments: tuple[str, ...]) -> None:
     before = night.setup.show()
-    report = night.setup.load(night.data / "national", *(night.data / "actas" / f"{m}.csv.gz" for m in ACTAS))
+    report = night.setup.load(night.data / "national", *(night.data / "actas" / f"{m}.csv.gz" for m in moments))
     assert report["news"] == {}
     night.setup.aggregate()
     after = night.setup.show()

@@ -58,8 +58,8 @@ class Night:
 class Feed:
     """Sends a night's messages in order: some at once, the others at a steady rate until told to stop."""
 
-    def __init__(self, setup: Setup, night: Night, per_second: int = PER_SECOND) -> None:
-        self._per_second, self._count = per_second, len(night.messages)
+    def __init__(self, setup: Setup, night: Night) -> None:
+        self._count = len(night.messages)
         settings = {"bootstrap.servers": setup.bootstrap_servers, "enable.idempotence": True, "linger.ms": 5}
         self._producer: Any = librdkafka.client.Producer(settings, logger=librdkafka.LOGGER)
         self._topic = setup.names.events
@@ -86,7 +86,7 @@ class Feed:
         """Sends until stopped; what a busy machine was late with, it makes up for."""
         begun, before = time.monotonic(), self.sent
         while not self.stop.wait(0.005) and not self.is_used_up:
-            due = int((time.monotonic() - begun) * self._per_second) - (self.sent - before)
+            due = int((time.monotonic() - begun) * PER_SECOND) - (self.sent - before)
             self.is_used_up = self.sent + due >= self._count
             self.send(due)
             self._producer.poll(0)
@@ -144,7 +144,7 @@ def test_a_rebuild_under_load_loses_nothing_and_readers_notice_nothing(
         thread.start()
     try:
         begun, stored = time.monotonic(), feed.stored
-        told = setup.run("aggregator", "rebuild")
+        told = setup.alone("aggregator", "rebuild")
         rate = (feed.stored - stored) / (time.monotonic() - begun)
         assert not feed.is_used_up, "the feed had ended before the rebuild did"
         feed.stop.set()

@@ -94,6 +94,7 @@ def test_an_empty_machine_has_the_same_night_from_the_log_alone(
     new.run("backup", "mirror", str(tmp_path / "mirror-of-the-new"))
 
 
+@pytest.mark.soak
 def test_a_restore_that_is_killed_goes_on(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup], own_kafka_server: Broker, tmp_path: Path
 ) -> None:
@@ -130,10 +131,10 @@ def test_a_restore_that_is_killed_goes_on(
     assert (checked["whole"], checked["topics"][0]["events"]) == (True, 20_001)
 
 
-def many_sheets(path: Path, count: int) -> Path:
+def many_sheets(path: Path, count: int, at: str = "2021-06-08T16:15:44Z", blank_votes: int = 1) -> Path:
     """Sheets of the office's kind."""
     head = "contest_id,unit_type,unit_id,area_path,reported_at,votes.peru-libre,votes.fuerza-popular,ballots_cast,blank_votes,invalid_votes\n"
-    row = "pe/010000/010100/010101,2021-06-08T16:15:44Z,118,81,214,1,14"
+    row = f"pe/010000/010100/010101,{at},118,81,{213 + blank_votes},{blank_votes},14"
     path.write_text(
         head + "".join(f"{CONTEST},precinct,{n:06d},{row}\n" for n in range(1, count + 1)), encoding="utf-8"
     )

@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.admin._partitions import NewPartitions
 
@@ -231,20 +232,16 @@ def test_a_topic_that_could_lose_events_is_refused(
         log.topic_id()
 
 
-def test_a_log_whose_beginning_is_gone_is_refused(event_log: EventLog, totals: Database) -> None:
+def test_a_log_whose_beginning_is_gone_is_refused(
+    event_log: EventLog, kafka_admin: KafkaAdminClient, totals: Database
+) -> None:
     event_log.append([contest(), sheet(1), sheet(2)])
-    from kafka import TopicPartition
-
-    admin = KafkaAdminClient(bootstrap_servers=event_log.bootstrap_servers)
-    admin.delete_records({TopicPartition(event_log.topic, 0): 2})
-    admin.close()
+    kafka_admin.delete_records({TopicPartition(event_log.topic, 0): 2})
     with pytest.raises(LogDamaged, match="begins at offset 2"):
         aggregate(event_log, totals)
 
 
 def test_a_transaction_on_the_log_is_a_hole_and_is_refused(event_log: EventLog, totals: Database) -> None:
-    from kafka import KafkaProducer
-
     event_log.append([contest()])
     producer = KafkaProducer(bootstrap_servers=event_log.bootstrap_servers, transactional_id="intruder")
     producer.init_transactions()
@@ -330,14 +327,10 @@ def test_a_late_statement_survives_a_restart_without_turning_the_count_back(
     assert count_of(totals, CONTEST).digest == state.root()
 
 
-def test_several_partitions_are_aggregated_each_by_its_own_cursor(event_log: EventLog, totals: Database) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=event_log.bootstrap_servers)
-    admin.create_partitions({event_log.topic: NewPartitions(3)})
-    admin.close()
-    event_log.producer.close()
-    from kafka import KafkaProducer
-
-    event_log.producer = KafkaProducer(bootstrap_servers=event_log.bootstrap_servers, acks="all")
+def test_several_partitions_are_aggregated_each_by_its_own_cursor(
+    event_log: EventLog, kafka_admin: KafkaAdminClient, totals: Database
+) -> None:
+    kafka_admin.create_partitions({event_log.topic: NewPartitions(3)})
     ids = [f"contest-{i}" for i in range(6)]
     event_log.append([contest(i) for i in ids])
     event_log.append([sheet(n, contest_id=i) for n in range(3) for i in ids])
@@ -389,8 +382,6 @@ def test_an_older_database_is_refused_with_what_to_do(database: Database) -> Non
 def test_it_waits_for_a_broker_and_a_database_that_go_away(
     own_kafka_server: Broker, own_postgres_server: Postgres, topic_prefix: str
 ) -> None:
-    from kafka import KafkaProducer
-
     broker, postgres = own_kafka_server, own_postgres_server
     topic = topic_prefix + "results.events"
     create_topic(broker, topic)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.fold.fold import ContestState, evolve
@@ -40,8 +40,6 @@ from tests.support.strategies import (
     recorded,
     set_back,
 )
-
-made_up = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def counted(views: Reader, moment: Moment, area: str) -> Count | None:
@@ -106,7 +104,6 @@ def cleared(told: dict[str, int | None]) -> dict[str, int | None]:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@made_up
 @given(st.data())
 def test_a_difference_is_the_one_count_less_the_other_in_the_area_and_those_in_it(
     tables: Database, data: st.DataObject
@@ -141,7 +138,6 @@ def test_a_difference_is_the_one_count_less_the_other_in_the_area_and_those_in_i
 
 
 @pytest.mark.usefixtures("small_blocks")
-@made_up
 @given(st.data())
 def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Database, data: st.DataObject) -> None:
     night = data.draw(nights())
@@ -195,7 +191,6 @@ def total(past: ContestAsOf, area: str, kind: str) -> dict[str, int]:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@made_up
 @given(st.data())
 def test_the_computed_course_is_what_was_published_up_to_each_official_time(
     tables: Database, data: st.DataObject

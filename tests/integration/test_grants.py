@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,7 +49,7 @@ from schemas.topics import EVENTS
 from tests.support.fix_observed import Observed
 from tests.support.fix_postgres import Database
 from tests.support.fix_secured import GRANTS, SecuredBroker
-from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.ingest_samples import ACTA
 from tests.support.waiting import eventually
 
@@ -93,7 +89,7 @@ def test_who_may_write(secured_server: SecuredBroker, who: str, topic: str) -> N
     assert (written == "done") == ((who, topic) in WRITES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def written(secured_server: SecuredBroker) -> None:
     """There is something to read in each topic."""
     producer = secured_server.access("ingest").open(KafkaProducer, acks="all")
@@ -352,29 +348,6 @@ def test_a_principal_that_no_table_is_for_is_refused(secured_server: SecuredBrok
 # --- the services, as compose runs them
 
 
-def test_the_whole_flow_with_each_service_under_its_own_name(
-    own_secured_server: SecuredBroker, totals: Database, tmp_path: Path
-) -> None:
-    def run(who: str, *command: str) -> str:
-        environment = os.environ | {
-            "ESCRUTINIO_KAFKA_CONFIG": str(own_secured_server.secrets / f"kafka/{who}.properties"),
-            "ESCRUTINIO_TOPIC_PREFIX": "",
-            "ESCRUTINIO_ARCHIVE": str(tmp_path / "archive"),
-            "ESCRUTINIO_WRITER_URL": totals.writer_url,
-            "ESCRUTINIO_READER_URL": totals.reader_url,
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run("ingest", "ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(EXAMPLE / "updates.csv"))
-    run("aggregator", "aggregator", "run", "--until-caught-up")
-    verdict = json.loads(run("newsroom-demo", "aggregator", "verify", CONTEST, "--json"))
-    assert verdict["equal"] is True
-
-
 @dataclass(frozen=True)
 class Named(Setup):
     """Commands under a principal's name."""
@@ -386,13 +359,16 @@ class Named(Setup):
         return super().environment | {"ESCRUTINIO_KAFKA_CONFIG": str(self.access)}
 
 
+def named(broker: SecuredBroker, who: str, totals: Database, folder: Path) -> Named:
+    access = broker.secrets / f"kafka/{who}.properties"
+    return Named(broker.access(who).bootstrap_servers, "", totals, folder / "archive", access)
+
+
 def test_what_is_no_longer_granted_is_said_and_not_taken_for_a_broker_that_is_away(
     own_secured_server: SecuredBroker, totals: Database, tmp_path: Path
 ) -> None:
     def service(who: str, *command: str) -> Observed:
-        access = own_secured_server.secrets / f"kafka/{who}.properties"
-        setup = Named(own_secured_server.access(who).bootstrap_servers, "", totals, tmp_path / "archive", access)
-        return Observed(command, setup)
+        return Observed(command, named(own_secured_server, who, totals, tmp_path))
 
     folder = tmp_path / "incoming"
     folder.mkdir()
@@ -449,6 +425,8 @@ def test_what_is_no_longer_granted_is_said_and_not_taken_for_a_broker_that_is_aw
         for one in services.values():
             one.start()
         eventually(lambda: all(one.not_ready() is None for one in services.values()) and have(51))
+        newsroom = named(own_secured_server, "newsroom-demo", totals, tmp_path)
+        assert newsroom.json("aggregator", "verify", CONTEST)["equal"] is True
     finally:
         for one in services.values():
             one.stop()

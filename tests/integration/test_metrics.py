@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ import psycopg
 
 from runtime.health import EXIT_DELAY_S
 from tests.support.fix_observed import Night, Observed, documented_metrics, night_on
-from tests.support.fix_setup import CHECKOUT, CONTEST
+from tests.support.fix_setup import CONTEST
 from tests.support.ingest_samples import ACTA
 from tests.support.servers import Broker, Postgres
 from tests.support.waiting import eventually
@@ -251,14 +249,8 @@ def test_for_machines_every_line_is_an_object_that_names_events_and_places(
     for service in (night.ingest, night.aggregator):
         path = tmp_path / f"{service.command[0]}.log"
         with path.open("w") as log:
-            command = [sys.executable, "-m", *service.command, "--http", f"127.0.0.1:{service.port}"]
-            service.process = subprocess.Popen(
-                [*command, "--log-format", "json"],
-                env=night.setup.environment,
-                cwd=CHECKOUT,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
+            options = ("--http", f"127.0.0.1:{service.port}", "--log-format", "json")
+            service.process = night.setup.start(*service.command, *options, said=log.fileno())
         logs[service.command[0]] = path
     eventually(lambda: night.is_caught_up)
     night.ingest.stop()

@@ -1,21 +1,17 @@
-"""The command that puts a made-up night on a topic; and every point of such a log, replayed and counted naively."""
+"""The command that puts a made-up night on a topic."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
 from aggregator.log.reader import Log
-from aggregator.replay import replay
-from results.moment import Moment
 from runtime.kafka.access import KafkaAccess
 from schemas.codec import encode
-from schemas.log_record import RawRecord, recorded_of_raw
+from schemas.log_record import RawRecord
 from tests.bench import fill
-from tests.support import naive
-from tests.support.nights import BEGIN, Night, log, rough
+from tests.support.nights import Night, log, rough
 from tests.support.servers import Broker
 
 EVENTS = 600
@@ -61,23 +57,3 @@ def test_what_the_command_cannot_do_it_says(
     with pytest.raises(SystemExit, match=r"cleanup\.policy=compact"):
         command(kafka_server.bootstrap_servers, compacted)
     assert capsys.readouterr().out == ""
-
-
-def test_a_replay_to_any_point_is_the_naive_count(kafka_server: Broker, topic_prefix: str) -> None:
-    topic = topic_prefix + "night"
-    servers = kafka_server.bootstrap_servers
-    command(servers, topic)
-    contest_id = "pe-2021-night-2"
-    places = [recorded_of_raw(r) for r in read(servers, topic) if r.key == contest_id.encode()]
-    entries = [naive.Place(p.offset, p.recorded_at, p.event) for p in places]
-    for offset in (None, 60, 400):
-        for hours in (None, -1, 2, 30, 60):
-            stated_at = None if hours is None else BEGIN + timedelta(hours=hours)
-            until = Moment(offset=offset, stated_at=stated_at)
-            state = replay.replay(KafkaAccess(servers), topic, contest_id, until)
-            expected = naive.totals(entries, offset, stated_at)
-            zero = state.layout.zero()
-            for area, figures in expected.items():
-                vector = state.totals[area].vector if area in state.totals else zero
-                assert state.layout.named(vector) == figures, (until, area)
-            assert set(state.totals) <= set(expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -29,21 +30,14 @@ def test_a_test_finds_its_database_empty(database: Database, _time: str) -> None
 
 
 @pytest.mark.parametrize("_time", ["once", "again"])
-def test_a_test_finds_its_topic_empty(kafka_server: Broker, new_topic: Callable[..., str], _time: str) -> None:
-    topic = new_topic("results.events")
-    producer = KafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, acks="all")
-    try:
-        assert producer.send(topic, b"first").get(timeout=30).offset == 0
-    finally:
-        producer.close()
+def test_a_test_finds_its_topic_empty(kafka_producer: Any, new_topic: Callable[..., str], _time: str) -> None:
+    assert kafka_producer.send(new_topic("results.events"), b"first").get(timeout=30).offset == 0
 
 
-def test_a_topic_is_never_made_by_accident(kafka_server: Broker, topic_prefix: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=kafka_server.bootstrap_servers)
-    try:
-        assert topic_prefix + "typo" not in admin.list_topics()
-    finally:
-        admin.close()
+def test_a_topic_is_never_made_by_accident(
+    kafka_server: Broker, kafka_admin: KafkaAdminClient, topic_prefix: str
+) -> None:
+    assert topic_prefix + "typo" not in kafka_admin.list_topics()
     producer = KafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, max_block_ms=1000)
     try:
         with pytest.raises(Exception, match=r"(?i)metadata|unknown"):

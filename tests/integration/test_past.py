@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.replay.answer import of_state
@@ -66,7 +66,6 @@ def from_the_tables(views: Reader, moment: Moment, area: str) -> object:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_tables_as_of_any_moment_are_the_replay_to_it(tables: Database, data: st.DataObject) -> None:
     night = data.draw(nights())
@@ -158,7 +157,6 @@ def test_what_came_before_the_definition_is_remembered_over_a_restart(tables: Da
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: Database, data: st.DataObject) -> None:
     night = data.draw(nights())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.columns.runs import _closing
@@ -43,7 +43,6 @@ def is_alike(tables: Database, records: Sequence[RawRecord], sizes: Sequence[int
     return plain
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 @pytest.mark.usefixtures("small_blocks")
 def test_any_night_is_written_alike(tables: Database, data: st.DataObject) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,18 +55,20 @@ class EventLog:
         return int(future.get(30).offset)
 
 
+@pytest.fixture(scope="session")
+def kafka_producer(kafka_server: Broker) -> Iterator[Any]:
+    """The session's producer to the session's broker."""
+    settings = {"acks": "all", "linger_ms": 5, "max_request_size": 8 * 1024 * 1024}
+    with closing(KafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, **settings)) as producer:
+        yield producer
+
+
 @pytest.fixture
-def event_log(kafka_server: Broker, topic_prefix: str, new_topic: Callable[..., str]) -> Iterator[EventLog]:
+def event_log(kafka_server: Broker, kafka_producer: Any, topic_prefix: str, new_topic: Callable[..., str]) -> EventLog:
     """An empty log of the test's own."""
     topic = new_topic("results.events", max_message_bytes="8388608")
     assert topic == TopicNames(topic_prefix).events
-    producer = KafkaProducer(
-        bootstrap_servers=kafka_server.bootstrap_servers, acks="all", linger_ms=5, max_request_size=8 * 1024 * 1024
-    )
-    try:
-        yield EventLog(kafka_server.bootstrap_servers, topic, producer)
-    finally:
-        producer.close()
+    return EventLog(kafka_server.bootstrap_servers, topic, kafka_producer)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,13 @@
-"""Real brokers for tests: one per session, with topics of its own for each test, and one to kill."""
+"""Real brokers for tests: one per session, with topics of its own for each test, and one per session that tests kill and start.
+
+Whatever a test does to the second, the next one finds it running, on the same port, and without topics.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from kafka.admin import KafkaAdminClient
@@ -11,6 +15,7 @@ from kafka.admin import KafkaAdminClient
 from runtime.kafka import librdkafka
 from schemas.topics import EVENTS
 from tests.support.servers import Broker, Servers
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +24,29 @@ def kafka_server(servers: Servers) -> Iterator[Broker]:
     yield from _running(servers.new_broker())
 
 
-@pytest.fixture
-def own_kafka_server(servers: Servers) -> Iterator[Broker]:
-    """A broker of the test's own, running, to be killed and started again."""
+@pytest.fixture(scope="session")
+def _restartable_broker(servers: Servers) -> Iterator[Broker]:
     yield from _running(servers.new_broker())
+
+
+@pytest.fixture
+def own_kafka_server(_restartable_broker: Broker) -> Broker:
+    """A broker to be killed and started again, running and without topics."""
+    _restartable_broker.start()
+    with _admin(_restartable_broker.bootstrap_servers) as admin:
+        delete_topics(admin)
+    return _restartable_broker
+
+
+def delete_topics(admin: KafkaAdminClient) -> None:
+    """Delete every topic but Kafka's own."""
+
+    def there() -> list[str]:
+        return [name for name in admin.list_topics() if not name.startswith("__")]
+
+    if topics := there():
+        admin.delete_topics(topics)
+        eventually(lambda: not there(), lambda: f"{there()} are not deleted")
 
 
 def _running(broker: Broker) -> Iterator[Broker]:
@@ -47,24 +71,37 @@ def topic_prefix() -> str:
     return f"test-{uuid.uuid4().hex[:12]}."
 
 
+@pytest.fixture(scope="session")
+def kafka_admin(kafka_server: Broker) -> Iterator[KafkaAdminClient]:
+    """The session's administrator on the session's broker."""
+    with _admin(kafka_server.bootstrap_servers) as admin:
+        yield admin
+
+
 @pytest.fixture
-def new_topic(kafka_server: Broker, topic_prefix: str) -> Callable[..., str]:
+def new_topic(kafka_admin: KafkaAdminClient, topic_prefix: str) -> Callable[..., str]:
     """Makes a topic with the log's settings on the session's broker: `new_topic("results.events", partitions=3)`."""
 
     def make(name: str = "results.events", *, partitions: int = 1, **settings: str) -> str:
         topic = topic_prefix + name
-        create_topic(kafka_server, topic, partitions, settings)
+        _create(kafka_admin, topic, partitions, settings)
         return topic
 
     return make
 
 
-def create_topic(broker: Broker, topic: str, partitions: int = 1, settings: dict[str, str] | None = None) -> None:
-    """Make a topic with the log's settings, changed by `settings` (underscores stand for dots)."""
-    changed = {key.replace("_", "."): value for key, value in (settings or {}).items()}
-    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
-    try:
-        wanted = {"num_partitions": partitions, "replication_factor": 1, "configs": {**EVENTS.required, **changed}}
-        admin.create_topics({topic: wanted}, wait_for_metadata=True)
-    finally:
-        admin.close()
+def create_topic(broker: Broker, topic: str, partitions: int = 1) -> None:
+    """Make a topic with the log's settings on any broker."""
+    with _admin(broker.bootstrap_servers) as admin:
+        _create(admin, topic, partitions, {})
+
+
+def _create(admin: KafkaAdminClient, topic: str, partitions: int, settings: dict[str, str]) -> None:
+    """`settings` changes the log's (underscores stand for dots)."""
+    changed = {key.replace("_", "."): value for key, value in settings.items()}
+    wanted = {"num_partitions": partitions, "replication_factor": 1, "configs": {**EVENTS.required, **changed}}
+    admin.create_topics({topic: wanted}, wait_for_metadata=True)
+
+
+def _admin(bootstrap_servers: str) -> closing[KafkaAdminClient]:
+    return closing(KafkaAdminClient(bootstrap_servers=bootstrap_servers))

@@ -1,4 +1,5 @@
-"""Real PostgreSQL servers for tests: one per session, with a fresh database for each test, and one to kill."""
+"""Real PostgreSQL servers for tests: one per session, with a fresh database for each test, and one per session that tests kill and
+start."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import psycopg
 import pytest
 
-from deploy.local.postgres import OWNER, READER, WRITER
+from deploy.local.postgres import DATABASE, OWNER, READER, SUPERUSER, WRITER
 from tests.support.servers import Postgres, Servers
 
 
@@ -24,14 +26,27 @@ class Database:
 
 @pytest.fixture(scope="session")
 def postgres_server(servers: Servers) -> Iterator[Postgres]:
-    """The session's PostgreSQL. Not to be stopped by a test."""
+    """The session's PostgreSQL. Not to be stopped by a test: it would not survive a crash of the machine, and so is faster."""
+    for postgres in _running(servers.new_postgres()):
+        with psycopg.connect(postgres.url(SUPERUSER, "postgres"), autocommit=True) as db:
+            db.execute("ALTER SYSTEM SET fsync = off")
+            db.execute("ALTER SYSTEM SET full_page_writes = off")
+            db.execute("SELECT pg_reload_conf()")
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def _restartable_postgres(servers: Servers) -> Iterator[Postgres]:
     yield from _running(servers.new_postgres())
 
 
 @pytest.fixture
-def own_postgres_server(servers: Servers) -> Iterator[Postgres]:
-    """A PostgreSQL of the test's own, running, to be killed and started again."""
-    yield from _running(servers.new_postgres())
+def own_postgres_server(_restartable_postgres: Postgres) -> Postgres:
+    """A PostgreSQL to be killed and started again, running and with the database `escrutinio` empty."""
+    _restartable_postgres.start()
+    _restartable_postgres.drop_database(DATABASE)
+    _restartable_postgres.create_database(DATABASE)
+    return _restartable_postgres
 
 
 def _running(postgres: Postgres) -> Iterator[Postgres]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner, Result
+from kafka.admin import KafkaAdminClient
 
 from deploy.local import Broker
 from deploy.local.kafka import SETTINGS
@@ -19,6 +21,7 @@ from ingest.cli import main as ingest
 from runtime.kafka import access
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import AccessError
+from tests.support.fix_kafka import delete_topics
 
 _FILE = CHECKOUT / "deploy" / "kafka" / "server.properties"
 GRANTS = CHECKOUT / "deploy" / "kafka" / "grants.toml"
@@ -84,23 +87,27 @@ class SecuredBroker(Broker):
 @pytest.fixture(scope="session")
 def secured_server(new_root: Callable[[], Path]) -> Iterator[SecuredBroker]:
     """The session's secured broker, set up as compose sets it up: topics, principals, grants."""
-    yield from _set_up(new_root())
-
-
-@pytest.fixture
-def own_secured_server(new_root: Callable[[], Path]) -> Iterator[SecuredBroker]:
-    """The same, of the test's own."""
-    yield from _set_up(new_root())
-
-
-def _set_up(root: Path) -> Iterator[SecuredBroker]:
-    broker = SecuredBroker(root)
+    broker = SecuredBroker(new_root())
     try:
-        broker.start()
-        made = CliRunner().invoke(ingest, ["topics", "--kafka-config", str(broker.secrets / "admin/kafka.properties")])
-        assert made.exit_code == 0, made.output
-        granted = broker.grant()
-        assert granted.exit_code == 0, granted.output
+        _set_up(broker)
         yield broker
     finally:
         broker.reset()
+
+
+@pytest.fixture
+def own_secured_server(secured_server: SecuredBroker) -> Iterator[SecuredBroker]:
+    """The same with its topics empty. A test may take grants away and stop it: afterwards all is as it was."""
+    with closing(secured_server.access("admin").open(KafkaAdminClient)) as admin:
+        delete_topics(admin)
+    _set_up(secured_server)
+    yield secured_server
+    _set_up(secured_server)
+
+
+def _set_up(broker: SecuredBroker) -> None:
+    broker.start()
+    made = CliRunner().invoke(ingest, ["topics", "--kafka-config", str(broker.secrets / "admin/kafka.properties")])
+    assert made.exit_code == 0, made.output
+    granted = broker.grant()
+    assert granted.exit_code == 0, granted.output

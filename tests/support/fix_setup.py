@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from schemas.topics import TopicNames
 from tests.support.fix_postgres import Database, database_of
@@ -51,53 +57,41 @@ class Setup:
             "ESCRUTINIO_ARCHIVE": str(self.archive),
         }
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start `ingest load …` or `aggregator run …`; what it says is not read."""
+    def start(self, *command: str, said: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        """Start `ingest load …` or `aggregator run …`; its standard error goes to the open file `said`."""
+        line = [sys.executable, "-m", *command]
         return subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=CHECKOUT,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            line, cwd=CHECKOUT, env=self.environment, stdout=subprocess.DEVNULL, stderr=said, text=True
         )
 
     def run(self, *command: str, expect: int = 0) -> str:
-        """Run a command to its end; its standard output. Fails the test on another exit code, with what was printed."""
-        return self._done(command, expect).stdout
+        """Run a command in this process; its standard output. Fails the test on another exit code, with what was printed."""
+        return self._done(command, expect)[0]
 
     def refused(self, *command: str) -> str:
         """Run a command that ends with exit code 2; what it says on standard error."""
-        return self._done(command, 2).stderr
+        return self._done(command, 2)[1]
 
-    def _done(self, command: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=CHECKOUT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == expect, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+    def _done(self, command: tuple[str, ...], expect: int) -> tuple[str, str]:
+        code, out, err = in_process(command, self.environment)
+        assert code == expect, f"{command}: exit code {code}\n{out}\n{err}"
+        return out, err
+
+    def alone(self, *command: str) -> str:
+        """Run a command in a process of its own, where what else this one does would slow it down; its standard output."""
+        line = [sys.executable, "-m", *command]
+        return subprocess.run(
+            line, cwd=CHECKOUT, env=self.environment, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
 
     def json(self, *command: str, expect: int = 0) -> Any:
         """The command's answer, with --json."""
         return json.loads(self.run(*command, "--json", expect=expect))
 
-    def load(self, *files: Path | str, expect: int = 0) -> Any:
-        """`escrutinio-ingest load`, and its report."""
-        return self.json(
-            "ingest",
-            "load",
-            "--contest",
-            str(EXAMPLE / "contest.toml"),
-            "--observed-at",
-            FETCHED,
-            *map(str, files),
-            expect=expect,
-        )
+    def load(self, *files: Path | str, expect: int = 0, fetched: str = FETCHED) -> Any:
+        """`escrutinio-ingest load`, by a machine whose clock shows `fetched`, and its report."""
+        said = ("--contest", str(EXAMPLE / "contest.toml"), "--observed-at", fetched)
+        return self.json("ingest", "load", *said, *map(str, files), expect=expect)
 
     def aggregate(self) -> None:
         """`escrutinio-aggregator run` to the end of the log."""
@@ -115,6 +109,40 @@ class Setup:
             self.aggregate()
             found.append(str(self.show()["digest"]))
         return found
+
+
+def in_process(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run `python -m …` without the second that a process takes to begin: its exit code, standard output and standard error.
+
+    What a command sets for the whole process (loggers, the collector's thresholds, handlers of signals) is as before afterwards.
+    """
+    root, kafka, thresholds = logging.getLogger(), logging.getLogger("kafka"), gc.get_threshold()
+    handlers, levels = list(root.handlers), (root.level, kafka.level)
+    gone = dict.fromkeys(os.environ.keys() - environment.keys())
+    package, *arguments = command
+    code: object = 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        chdir(CHECKOUT),
+        CliRunner().isolation(env={**gone, **environment}) as (out, err, _),
+    ):
+        patch.setattr(sys, "argv", [package, *arguments])
+        patch.setattr(signal, "signal", lambda *_: None)  # Ctrl-C is for the session
+        try:
+            importlib.import_module(f"{package}.cli").main()
+        except SystemExit as end:
+            code = end.code
+            if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+                raise KeyboardInterrupt from end
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(levels[0])
+            kafka.setLevel(levels[1])
+            gc.set_threshold(*thresholds)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        assert code is None or isinstance(code, int), code
+        return code or 0, out.getvalue().decode(), err.getvalue().decode()
 
 
 @pytest.fixture(scope="session")

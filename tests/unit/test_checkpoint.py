@@ -8,7 +8,7 @@ from uuid import UUID
 
 import fastavro
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.columns.sheets import unpack
@@ -30,7 +30,6 @@ def told(state: ContestState) -> Any:
     return whole(state), state.revisions, needed(state)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_the_messages_a_state_needs_give_it(data: st.DataObject) -> None:
     night: list[Recorded] = data.draw(nights())
@@ -44,7 +43,6 @@ def test_the_messages_a_state_needs_give_it(data: st.DataObject) -> None:
     assert told(folding.state) == told(folded_whole(records).state)
 
 
-@settings(max_examples=150, deadline=None)
 @given(split_nights())
 def test_the_messages_a_merged_state_needs_give_it(split: tuple[list[Recorded], list[RawRecord], list[int]]) -> None:
     _, records, cuts = split
@@ -108,7 +106,6 @@ def some_messages() -> list[RawRecord]:
     return messages(a_contest(counting_level=PRECINCT), *sheets, *again)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nights())
 def test_a_file_holds_what_was_written(tmp_path: Path, night: list[Recorded]) -> None:
     records = messages(*(r.event for r in night))

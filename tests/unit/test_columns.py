@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.columns import columns
@@ -78,7 +78,6 @@ def plainly(records: Sequence[RawRecord], moment: Moment = NOW) -> ContestFold:
     return folded(records, moment, run=10**9)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_the_state_at_any_moment_is_the_plain_one(data: st.DataObject) -> None:
     night: list[Recorded] = data.draw(nights())
@@ -91,7 +90,6 @@ def test_the_state_at_any_moment_is_the_plain_one(data: st.DataObject) -> None:
     assert whole(quick.state) == whole(plain.state)
 
 
-@settings(max_examples=200, deadline=None)
 @given(split_nights(), st.data())
 def test_so_it_is_in_parts(split: tuple[list[Recorded], list[RawRecord], list[int]], data: st.DataObject) -> None:
     night, records, cuts = split
@@ -103,13 +101,15 @@ def test_so_it_is_in_parts(split: tuple[list[Recorded], list[RawRecord], list[in
         assert whole(quick.state) == whole(plain.state)
 
 
-@pytest.mark.parametrize("batch", [7, 250, 10_000])
-def test_a_long_rough_night(batch: int) -> None:
-    entries = log(rough(Night(events=4_000, units=300, contests=1)))
+@pytest.mark.parametrize("events", [2_000, pytest.param(200_000, marks=pytest.mark.soak)])
+def test_a_long_rough_night(events: int) -> None:
+    entries = log(rough(Night(events=events, units=300, contests=1)))
     records = [raw(r) for r in recorded(entry.event for entry in entries)]
     half = recorded_of_raw(records[len(records) // 2]).update.stated_at
-    for moment in (NOW, Moment(stated_at=half), Moment(offset=records[3_000].offset, stated_at=half)):
-        assert whole(folded(records, moment, batch).state) == whole(plainly(records, moment).state)
+    for moment in (NOW, Moment(stated_at=half), Moment(offset=records[events * 3 // 4].offset, stated_at=half)):
+        plain = whole(plainly(records, moment).state)
+        for batch in (7, 250, 10_000):
+            assert whole(folded(records, moment, batch).state) == plain
 
 
 def test_an_ordinary_night_is_read_as_columns() -> None:
@@ -165,7 +165,6 @@ def test_what_is_ordinary_is_taken() -> None:
     assert agree([raw(r) for r in recorded(ORDINARY)]) == list(range(len(ORDINARY)))
 
 
-@settings(max_examples=1_500, deadline=None)
 @given(
     st.sampled_from(ORDINARY),
     st.integers(0, 500),
@@ -185,7 +184,6 @@ def test_damaged_bytes_are_never_taken_for_anything_else(
         assert 0 not in agree([damaged, other])
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(updates(), min_size=1, max_size=4))
 def test_whatever_the_contract_allows_is_read_as_it_is_or_left(events: list[CountUpdate]) -> None:
     ours = [named(e.model_copy(update={"contest_id": CONTEST})) for e in events]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.feeds.statement import Snapshot, Statement
@@ -487,7 +487,6 @@ def test_order_of_units_is_irrelevant(said: list[Statement], chance: random.Rand
 
 
 @given(st.lists(statements, max_size=15), st.randoms(use_true_random=False))
-@settings(max_examples=200)
 def test_late_documents_never_break_a_chain_and_settle(said: list[Statement], chance: random.Random) -> None:
     """Documents in any order: chains hold, and once all were read in order, nothing is ever news again."""
     memory, snapshots = ContestMemory(CONTEST), in_order(said)

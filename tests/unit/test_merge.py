@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.columns.sheets import unpack
@@ -98,7 +98,6 @@ def split_nights(draw: st.DrawFn) -> tuple[list[Recorded], list[RawRecord], list
     return night, draw(set_back(night)), cuts
 
 
-@settings(max_examples=200, deadline=None)
 @given(split_nights())
 def test_any_split_gives_the_state_of_one_fold(split: tuple[list[Recorded], list[RawRecord], list[int]]) -> None:
     _, records, cuts = split
@@ -106,7 +105,6 @@ def test_any_split_gives_the_state_of_one_fold(split: tuple[list[Recorded], list
     assert whole(folding.state) == whole(folded_whole(records).state)
 
 
-@settings(max_examples=200, deadline=None)
 @given(split_nights(), st.data())
 def test_any_split_gives_the_state_at_any_moment(
     split: tuple[list[Recorded], list[RawRecord], list[int]], data: st.DataObject
@@ -120,7 +118,6 @@ def test_any_split_gives_the_state_at_any_moment(
         assert whole(folding.state) == whole(plain.state)
 
 
-@settings(max_examples=100, deadline=None)
 @given(split_nights())
 def test_what_comes_after_a_merge_is_folded_as_ever(split: tuple[list[Recorded], list[RawRecord], list[int]]) -> None:
     _, records, cuts = split
