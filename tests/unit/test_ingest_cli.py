@@ -113,7 +113,7 @@ def test_a_settings_file_that_cannot_be_used_is_named(
         file.chmod(0)
         with unprivileged():
             line = said(run("topics"))
-    assert line.startswith("Error: configuration: ")
+    assert line.startswith("escrutinio-ingest: configuration: ")
     assert says in line
 
 
