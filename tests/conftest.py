@@ -1,7 +1,7 @@
 """What all tests share. The folder of a test is its tier: unit, integration, acceptance, compose.
 
-Servers are real, in containers or as processes (`--servers`): started once per session by the plug-ins below, and on their
-own for tests that kill them.
+Servers are real, in containers or as processes (`--servers`): started once per session by the plug-ins below, and on
+their own for tests that kill them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ pytest_plugins = [
 def pytest_configure() -> None:
     # Ended by a time limit, a session is to stop its servers as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # A shell starts what it puts in the background with SIGINT ignored, which every process that a test starts and interrupts
-    # would inherit, and never end.
+    # A shell starts what it puts in the background with SIGINT ignored, which every process that a test starts and
+    # interrupts would inherit, and never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["ESCRUTINIO_LOG_FORMAT"] = "text"  # what a command says is the same in a container
 

@@ -1,4 +1,5 @@
-"""Define the faults of ingest, as a tree. Bad data is not a fault: it is a `Rejection`. Of Kafka: `runtime.kafka.errors`.
+"""Define the faults of ingest, as a tree. Bad data is not a fault: it is a `Rejection`. Of Kafka:
+`runtime.kafka.errors`.
 
 EscrutinioError
 └── IngestError

@@ -1,4 +1,5 @@
-"""The example that comes with the project, by the commands a person types: what the docs print of it is what comes out."""
+"""The example that comes with the project, by the commands a person types: what the docs print of it is what comes
+out."""
 
 from __future__ import annotations
 

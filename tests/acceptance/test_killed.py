@@ -41,7 +41,8 @@ class Killer:
         self._start, self._position, self._end, self._random = start, position, end, random.Random(random.random())
 
     def run(self) -> None:
-        """Until it was killed as often as wanted in the middle of its work. Each step leaves enough for those to come."""
+        """Until it was killed as often as wanted in the middle of its work. Each step leaves enough for those to
+        come."""
         deadline = time.monotonic() + 900
         while self.kills < self._wanted and time.monotonic() < deadline and (before := self._known()) < self._end:
             further = self._random.randint(1, max(1, (self._end - before) // (self._wanted - self.kills + 1)))

@@ -1,6 +1,7 @@
 """The real count of 6 to 9 June 2021, from the office's own files, through every part, by the commands a person types.
 
-The whole night is loaded once; what `show` and `explain` answered on the way is kept, and each test asks one thing of it.
+The whole night is loaded once; what `show` and `explain` answered on the way is kept, and each test asks one thing of
+it.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def test_the_five_equations_hold_in_every_bulletin(night: Night) -> None:
                    (counts ->> 'ballots_cast')::int b, (counts ->> 'valid_votes')::int v,
                    (counts ->> 'blank_votes')::int bl, (counts ->> 'invalid_votes')::int nu) x
         WHERE unit_type = 'country'
-          AND p = c + j AND p + t = 86488 AND c = n + a + i AND j = r AND b = v + bl + nu"""
+          AND p = c + j AND p + t = 86488 AND c = n + a + i AND j = r AND b = v + bl + nu"""  # noqa: E501
     assert rows(night, breaking) == [(44,)]  # the other 4 repeat the figures before them
 
 

@@ -1,4 +1,5 @@
-"""A rebuild while 2,000 updates a second arrive: no update is lost, and no reader sees anything but the count going on."""
+"""A rebuild while 2,000 updates a second arrive: no update is lost, and no reader sees anything but the count going
+on."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ SHEETS = 500
 FIRST = 6_000
 PER_SECOND = 2_000
 MOST = 80_000
-"""Events for 40 s, some four times what a rebuild takes on two busy cores. If it takes longer than they last, the test fails."""
+"""Events for 40 s, some four times what a rebuild takes on two busy cores. If it takes longer than they last, the test
+fails."""
 AROUND_S = 0.5
 """Before and after a take-over."""
 HELD_S = 1
@@ -98,7 +100,8 @@ class Feed:
 
 
 class Reader:
-    """A reader who asks again and again, and takes down when it was answered, the version and position it was shown, and the totals."""
+    """A reader who asks again and again, and takes down when it was answered, the version and position it was shown,
+    and the totals."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -195,10 +198,11 @@ def taken_over(told: str) -> tuple[datetime, float]:
 
 
 def arrivals(setup: Setup, taken_at: datetime, held_s: float) -> tuple[int, int, int]:
-    """Updates that the broker took in the time around a take-over, before its end, and from its beginning on, by its own clock: that of this machine."""
+    """Updates that the broker took in the time around a take-over, before its end, and from its beginning on, by its
+    own clock: that of this machine."""
     query = """
         SELECT count(*), count(*) FILTER (WHERE recorded_at <= %(end)s), count(*) FILTER (WHERE recorded_at >= %(begin)s)
-        FROM results.update_history WHERE recorded_at BETWEEN %(begin)s - %(around)s AND %(end)s + %(around)s"""
+        FROM results.update_history WHERE recorded_at BETWEEN %(begin)s - %(around)s AND %(end)s + %(around)s"""  # noqa: E501
     about = {"begin": taken_at, "end": taken_at + timedelta(seconds=held_s), "around": timedelta(seconds=AROUND_S)}
     with psycopg.connect(setup.database.reader_url) as db:
         ((whole, until, since),) = db.execute(query, about).fetchall()

@@ -133,7 +133,7 @@ def test_a_restore_that_is_killed_goes_on(
 
 def many_sheets(path: Path, count: int, at: str = "2021-06-08T16:15:44Z", blank_votes: int = 1) -> Path:
     """Sheets of the office's kind."""
-    head = "contest_id,unit_type,unit_id,area_path,reported_at,votes.peru-libre,votes.fuerza-popular,ballots_cast,blank_votes,invalid_votes\n"
+    head = "contest_id,unit_type,unit_id,area_path,reported_at,votes.peru-libre,votes.fuerza-popular,ballots_cast,blank_votes,invalid_votes\n"  # noqa: E501
     row = f"pe/010000/010100/010101,{at},118,81,{213 + blank_votes},{blank_votes},14"
     path.write_text(
         head + "".join(f"{CONTEST},precinct,{n:06d},{row}\n" for n in range(1, count + 1)), encoding="utf-8"

@@ -1,4 +1,5 @@
-"""Every service and the database stopped in good order and started again while updates arrive: an upgrade on election night."""
+"""Every service and the database stopped in good order and started again while updates arrive: an upgrade on election
+night."""
 
 from __future__ import annotations
 

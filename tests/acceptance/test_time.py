@@ -1,4 +1,5 @@
-"""The real night at any moment: what changed between two, its course, and every past state, from the tables and from the log."""
+"""The real night at any moment: what changed between two, its course, and every past state, from the tables and from
+the log."""
 
 from __future__ import annotations
 

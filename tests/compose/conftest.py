@@ -1,9 +1,9 @@
 """The compose tier: docker-compose.yml itself, driven as a person drives it, on a container engine of this machine.
 
-Each project runs from a copy of the checkout's files, under a name, ports and secrets of its own, on images that are built once
-a session, so that it meets neither a stack that runs from this checkout nor another session's. What can be asked from outside
-(log, tables, engine) is asked from this process: a command in a container costs seconds of a processor. Without an engine the
-tier is skipped, and the reason is shown.
+Each project runs from a copy of the checkout's files, under a name, ports and secrets of its own, on images that are
+built once a session, so that it meets neither a stack that runs from this checkout nor another session's. What can be
+asked from outside (log, tables, engine) is asked from this process: a command in a container costs seconds of a
+processor. Without an engine the tier is skipped, and the reason is shown.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from tests.support.waiting import WITHIN_S
 
 BASE_IMAGE = "python:3.13-slim"
 REVISION = "of-a-test"
-"""The revision the images are built with: the same in each session, so that each builds from the layers of the last one."""
+"""The revision the images are built with: the same in each session, so that each builds from the layers of the last
+one."""
 NEWSROOM = "newsroom-test"
 """Who reads each project's log from outside."""
 
@@ -54,7 +55,8 @@ class Project:
     """One compose project, in a copy of the checkout below `root`."""
 
     def __init__(self, root: Path, files: Sequence[str] = (), images: str | None = None) -> None:
-        """`files`: overlays, as paths in the checkout. `images`: what the names of our images begin with; else the project's name."""
+        """`files`: overlays, as paths in the checkout. `images`: what the names of our images begin with; else the
+        project's name."""
         self.name = f"escrutinio-test-{uuid.uuid4().hex[:8]}"
         self.checkout = root / "checkout"
         self.updates = self.checkout / "updates"
@@ -92,8 +94,8 @@ class Project:
         self.built = sorted(set(named.values()))
 
     def stand_in(self, service: str, dockerfile: Path) -> None:
-        """Give the service an image made from this file, where its own is not here and no registry gives it. Skips the test where
-        that cannot be made either.
+        """Give the service an image made from this file, where its own is not here and no registry gives it. Skips the
+        test where that cannot be made either.
         """
         own = json.loads(self.compose("--profile", "*", "config", "--format", "json"))["services"][service]["image"]
         try:
@@ -120,7 +122,8 @@ class Project:
         return done.stdout
 
     def up(self, *services: str) -> None:
-        """`up -d --wait`. Fails the test, with the services' last lines and what their health checks said, where one is not healthy."""
+        """`up -d --wait`. Fails the test, with the services' last lines and what their health checks said, where one is
+        not healthy."""
         done = self._compose("up", "-d", "--wait", "--wait-timeout", str(int(WITHIN_S)), *services)
         if done.returncode != 0:
             states = [container.attrs["State"] for container in self.containers(*services)]
@@ -137,8 +140,8 @@ class Project:
         self._engine.close()
 
     def left(self) -> list[str]:
-        """Return the project's containers, volumes and networks, and the anonymous volumes, which have no project: those
-        that no container uses and that did not exist before.
+        """Return the project's containers, volumes and networks, and the anonymous volumes, which have no project:
+        those that no container uses and that did not exist before.
         """
         which = ["--filter", _OURS + self.name, "-q"]
         found = [
@@ -153,7 +156,8 @@ class Project:
         return set(self.docker("volume", "ls", *which).split())
 
     def containers(self, *services: str) -> list[Any]:
-        """The containers there are of these services, or of all, running or not, as the engine's client hands them out."""
+        """The containers there are of these services, or of all, running or not, as the engine's client hands them
+        out."""
         found = self._engine.containers.list(all=True, filters={"label": f"com.docker.compose.project={self.name}"})
         label = "com.docker.compose.service"
         return [one for one in found if not services or one.labels[label] in services]
@@ -212,8 +216,8 @@ class Project:
     def crash(self, service: str) -> int:
         """Kill the container's main process with SIGKILL. Returns how often the engine had restarted it before.
 
-        From outside, like an accident: after `docker kill` the engine restarts nothing. Another container kills, since the
-        process may run in a virtual machine of the engine's.
+        From outside, like an accident: after `docker kill` the engine restarts nothing. Another container kills, since
+        the process may run in a virtual machine of the engine's.
         """
         found = self.inspect(service)
         kill = ["run", "--rm", "--pid=host", "--user=0", "--network=none", "--entrypoint=kill", POSTGRES_IMAGE]
@@ -259,7 +263,8 @@ def docker_engine() -> str:
 
 @pytest.fixture(scope="session")
 def images(docker_engine: str, new_root: Callable[[], Path]) -> Iterator[str]:  # noqa: ARG001
-    """What the names of the session's images begin with: built once, from the checkout as it is, and deleted at the end."""
+    """What the names of the session's images begin with: built once, from the checkout as it is, and deleted at the
+    end."""
     builder = Project(new_root())
     builder.set_up()
     builder.compose("--profile", "*", "build", "--quiet")

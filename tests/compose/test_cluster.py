@@ -1,7 +1,8 @@
 """deploy/compose.cluster.yml: what only three brokers and a second database can show.
 
-A broker killed in the middle of a load, and another one after it; the replica of the database. That a single broker is killed and
-comes back is shown in test_compose. The sheets are made up: enough of them for a load to be going on when the broker is killed.
+A broker killed in the middle of a load, and another one after it; the replica of the database. That a single broker is
+killed and comes back is shown in test_compose. The sheets are made up: enough of them for a load to be going on when
+the broker is killed.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def is_healthy(cluster: Project, number: int, asked: str) -> bool:
 def held(cluster: Project, service: str) -> Iterator[None]:
     """Stop the service's processes by signal and let them go on afterwards.
 
-    All but the container's first process, which is the engine's own (`init: true`): the engine's `pause` fails now and then for a
-    container that is short of processor time.
+    All but the container's first process, which is the engine's own (`init: true`): the engine's `pause` fails now and
+    then for a container that is short of processor time.
     """
     (container,) = cluster.containers(service)
     container.exec_run(["sh", "-c", "kill -STOP -1"])

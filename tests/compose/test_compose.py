@@ -1,6 +1,7 @@
 """docker-compose.yml: the 48 updates through the watched folder, every part killed meanwhile; and what it lets in.
 
-The tests share one project, whatever their order: each leaves it healthy. That `down` leaves nothing is checked at its end.
+The tests share one project, whatever their order: each leaves it healthy. That `down` leaves nothing is checked at its
+end.
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Proj
         gone = {"IngestDown", "SourceDead"}
         project.until(lambda: active().isdisjoint(gone), "nothing is said of ingest")
         project.compose("stop", "ingest")
-        # Before the first scrape the rules say it of every service: it has to be said of ingest, and of the other no longer.
+        # Before the first scrape the rules say it of every service: it has to be said of ingest, and of the other no
+        # longer.
         project.until(lambda: active() & {*gone, "AggregatorDown"} == gone, "two rules say that ingest alone is gone")
     finally:
         project.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus")

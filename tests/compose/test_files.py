@@ -41,7 +41,8 @@ def services(files: tuple[str, ...], **variables: str) -> dict[str, Any]:
 
 
 def published(files: tuple[str, ...], **variables: str) -> Ports:
-    """Where each service that publishes a port can be reached from outside the compose network. Each publishes one at most."""
+    """Where each service that publishes a port can be reached from outside the compose network. Each publishes one at
+    most."""
     found: Ports = {}
     for name, service in services(files, **variables).items():
         for port in service.get("ports", []):

@@ -68,7 +68,7 @@ def test_plain_sql_on_the_view_gives_the_same_as_show(event_log: EventLog, total
             (CONTEST,),
         ).fetchall()
         area = db.execute(
-            "SELECT processed_percent::text, counted_percent::text, turnout_of_counted_percent::text, turnout_of_roll_percent::text"
+            "SELECT processed_percent::text, counted_percent::text, turnout_of_counted_percent::text, turnout_of_roll_percent::text"  # noqa: E501
             " FROM results.area_count WHERE contest_id = %s AND area_id = 'xx' AND is_count",
             (CONTEST,),
         ).fetchone()
@@ -298,7 +298,7 @@ def test_what_no_database_can_hold_stops_its_own_contest_only(event_log: EventLo
     "tampering",
     [
         "UPDATE aggregate.area_total SET votes = jsonb_set(votes, '{a}', '11') WHERE area_id = '010100'",
-        "UPDATE aggregate.count_update_history SET counts = jsonb_set(counts, '{votes,a}', '11') WHERE unit_id = '000001'",
+        "UPDATE aggregate.count_update_history SET counts = jsonb_set(counts, '{votes,a}', '11') WHERE unit_id = '000001'",  # noqa: E501
         "DELETE FROM aggregate.unit_state WHERE unit_id = '000001'",
         "UPDATE aggregate.count_update_history SET previous_event_id = event_id WHERE unit_id = '000001'",
         "UPDATE aggregate.cursor SET next_offset = 1",

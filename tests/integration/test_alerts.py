@@ -1,4 +1,5 @@
-"""Rules, alerts and dashboard against a real Prometheus: promtool's own tests, and every query asked while real services run."""
+"""Rules, alerts and dashboard against a real Prometheus: promtool's own tests, and every query asked while real
+services run."""
 
 from __future__ import annotations
 
@@ -122,7 +123,8 @@ OF_PROMETHEUS_ANNOTATIONS = {"titleFormat", "step"}
 
 
 def test_the_dashboard_is_of_grafanas_schema() -> None:
-    """Read into the types that Grafana publishes of it and written again, it has lost nothing: each field is known, where it stands."""
+    """Read into the types that Grafana publishes of it and written again, it has lost nothing: each field is known,
+    where it stands."""
     register_default_plugins()
     written = json.loads(JSONEncoder().encode(Dashboard.from_json(copy.deepcopy(DASHBOARD))))
     assert list(lost(DASHBOARD, written)) == []

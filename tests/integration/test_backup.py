@@ -235,7 +235,7 @@ class Follower:
 
     def start(self, out: int = subprocess.PIPE, **settings: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "backup", "mirror", "--follow", "--every", "0.05", "--segment-events", "64", str(self.folder)],
+            [sys.executable, "-m", "backup", "mirror", "--follow", "--every", "0.05", "--segment-events", "64", str(self.folder)],  # noqa: E501
             env={
                 **os.environ,
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'services'}",

@@ -1,4 +1,5 @@
-"""A certificate runs out: the broker's, on a broker as docker compose runs it. Who is refused, in which words, and what mends it."""
+"""A certificate runs out: the broker's, on a broker as docker compose runs it. Who is refused, in which words, and what
+mends it."""
 
 from __future__ import annotations
 

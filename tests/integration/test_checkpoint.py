@@ -1,4 +1,5 @@
-"""Replays that begin with a checkpoint, on a real broker: the same answer, and no checkpoint believed that is not true."""
+"""Replays that begin with a checkpoint, on a real broker: the same answer, and no checkpoint believed that is not
+true."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def test_it_is_not_read_from_zero(night: EventLog, tmp_path: Path, monkeypatch: 
 
 
 def rewritten(path: Path, change: Callable[[list[RawRecord]], list[RawRecord]], **metadata: object) -> None:
-    """The file as someone who knows its form would forge it: other messages and words of its own, the hash made anew."""
+    """The file as someone who knows its form would forge it: other messages and words of its own, the hash made
+    anew."""
     kept = read(path)
     records = change(list(kept.records))
     words = {f.name: str(getattr(kept, f.name)) for f in dataclasses.fields(kept) if f.name not in ("path", "records")}

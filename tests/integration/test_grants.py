@@ -1,4 +1,5 @@
-"""Every principal tries everything on a broker as docker compose runs it: what is granted works, all else is refused."""
+"""Every principal tries everything on a broker as docker compose runs it: what is granted works, all else is
+refused."""
 
 from __future__ import annotations
 
@@ -115,7 +116,7 @@ def test_who_may_read(secured_server: SecuredBroker, who: str, topic: str) -> No
 
 def _somebody(admin: Any) -> Any:
     return admin.create_acls([
-        ACL("User:mallory", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0]))
+        ACL("User:mallory", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0]))  # noqa: E501
     ])["failed"]  # fmt: skip
 
 
@@ -138,7 +139,7 @@ EVERY_ACL = ACLFilter(
 FORBIDDEN: dict[str, Callable[[Any], Any]] = {
     "delete the log": lambda admin: admin.delete_topics([TOPICS[0]]),
     "delete records of it": lambda admin: admin.delete_records({TopicPartition(TOPICS[0], 0): 1}),
-    "switch retention on": lambda admin: admin.alter_configs([ConfigResource("TOPIC", TOPICS[0], {"retention.ms": "1"})]),
+    "switch retention on": lambda admin: admin.alter_configs([ConfigResource("TOPIC", TOPICS[0], {"retention.ms": "1"})]),  # noqa: E501
     "change a broker": lambda admin: admin.alter_configs(
         [ConfigResource("BROKER", "1", {"log.cleaner.threads": "2"})], raise_on_unknown=False
     ),
@@ -244,7 +245,8 @@ def test_a_broker_that_another_authority_vouches_for_is_not_trusted(
 def test_an_expired_certificate_is_refused_by_name(
     secured_server: SecuredBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The administrator's, whose authority is the right one: the broker ends the handshake, and does not say that it has expired."""
+    """The administrator's, whose authority is the right one: the broker ends the handshake, and does not say that it
+    has expired."""
     folder = secured_server.secrets
     old = tmp_path / "secrets"
     old.mkdir()
@@ -280,13 +282,13 @@ def test_a_newsroom_comes_and_goes(secured_server: SecuredBroker) -> None:
 
 
 BY_HAND = {
-    "a right of ours": ACL("User:mallory", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),
-    "to switch retention on": ACL("User:ingest", "*", ACLOperation.ALTER_CONFIGS, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),
-    "everything on everything": ACL("User:backup", "*", ACLOperation.ALL, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, "*")),
-    "on all that begins so": ACL("User:newsroom-demo", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, "results.", ACLResourcePatternType.PREFIXED)),
-    "on the cluster": ACL("User:aggregator", "*", ACLOperation.ALTER, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.CLUSTER, "kafka-cluster")),
-    "from one address": ACL("User:newsroom-demo", "10.0.0.1", ACLOperation.DELETE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),
-    "a refusal": ACL("User:aggregator", "*", ACLOperation.READ, ACLPermissionType.DENY, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),
+    "a right of ours": ACL("User:mallory", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),  # noqa: E501
+    "to switch retention on": ACL("User:ingest", "*", ACLOperation.ALTER_CONFIGS, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),  # noqa: E501
+    "everything on everything": ACL("User:backup", "*", ACLOperation.ALL, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, "*")),  # noqa: E501
+    "on all that begins so": ACL("User:newsroom-demo", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, "results.", ACLResourcePatternType.PREFIXED)),  # noqa: E501
+    "on the cluster": ACL("User:aggregator", "*", ACLOperation.ALTER, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.CLUSTER, "kafka-cluster")),  # noqa: E501
+    "from one address": ACL("User:newsroom-demo", "10.0.0.1", ACLOperation.DELETE, ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),  # noqa: E501
+    "a refusal": ACL("User:aggregator", "*", ACLOperation.READ, ACLPermissionType.DENY, ResourcePattern(ResourceType.TOPIC, TOPICS[0])),  # noqa: E501
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Several aggregators share a log as a consumer group: they come, go and are killed; no event is lost and none doubled."""
+"""Several aggregators share a log as a consumer group: they come, go and are killed; no event is lost and none
+doubled."""
 
 from __future__ import annotations
 
@@ -216,7 +217,7 @@ def _nothing_lost_nothing_doubled(log: EventLog, totals: Database, undisturbed: 
     with psycopg.connect(totals.reader_url) as db:
         assert (
             db.execute(
-                "SELECT count(*), count(DISTINCT event_id), count(DISTINCT (partition, log_offset)) FROM results.update_history"
+                "SELECT count(*), count(DISTINCT event_id), count(DISTINCT (partition, log_offset)) FROM results.update_history"  # noqa: E501
             ).fetchone()
             == (sheets * PARTITIONS,) * 3
         )

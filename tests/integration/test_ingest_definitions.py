@@ -154,7 +154,7 @@ def test_the_counting_level_moves_to_the_last_that_is_complete(desk: Desk, tmp_p
     """The middle level never is: three levels must not keep the count on the first."""
     file = revised(
         desk, tmp_path / "three",
-        ('["country", "precinct"]', '["country", "municipality", "precinct"]'), ("expected_units = 86488", "expected_units = 6"),
+        ('["country", "precinct"]', '["country", "municipality", "precinct"]'), ("expected_units = 86488", "expected_units = 6"),  # noqa: E501
     )  # fmt: skip
     run = desk.run("load", UPDATES, write(tmp_path / "a.csv", ACTA))
     assert run.returncode == 0

@@ -60,8 +60,8 @@ def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Brok
 
 
 class Fetching(Quiet):
-    """Progress that kills the broker before each of the first `times` sendings, and starts it again once that is noticed
-    for the third time."""
+    """Progress that kills the broker before each of the first `times` sendings, and starts it again once that is
+    noticed for the third time."""
 
     def __init__(self, broker: Broker, times: int) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def test_the_example_is_44_events_and_4_heartbeats(desk: Desk) -> None:
     }
     assert reasons == {
         "07 23:18": "fuerza-popular −276, invalid_votes −19",
-        "08 05:19": "peru-libre −90, fuerza-popular −90, ballots_cast −197, valid_votes −180, blank_votes −2, invalid_votes −15, "
+        "08 05:19": "peru-libre −90, fuerza-popular −90, ballots_cast −197, valid_votes −180, blank_votes −2, invalid_votes −15, "  # noqa: E501
         "registered_voters_counted −300, counted −1",
     }
     again = desk.load(UPDATES)

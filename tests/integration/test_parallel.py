@@ -33,7 +33,8 @@ def replayed(log: EventLog, processes: int, moment: Moment = NOW) -> ContestStat
 
 
 def a_night(log: EventLog) -> None:
-    """Sheets, bulletins, another contest, a moved level, a new selection, corrections, a duplicate and a poor late one."""
+    """Sheets, bulletins, another contest, a moved level, a new selection, corrections, a duplicate and a poor late
+    one."""
     first = contest(level=ReportingUnitType.COUNTRY)
     moved = revised(first, ReportingUnitType.PRECINCT)
     more = Selection(selection_id="c", candidate="C", party="C", ballot_order=3, external_id=None)

@@ -94,7 +94,8 @@ def test_a_contest_that_stands_still_says_so_at_every_moment_after(tables: Datab
 
 
 def test_a_statement_that_came_late_counts_in_its_own_area_as_that_one_was_read(tables: Database) -> None:
-    """The first municipality was read up to before its first statement of a later time, the second, which has none, to the end."""
+    """The first municipality was read up to before its first statement of a later time, the second, which has none, to
+    the end."""
     one, other = a_sheet(), a_sheet(reporting_unit=a_unit("000002"), reported_at=NIGHT + timedelta(hours=2))
     later = after(one, counts=a_sheet(120, 60).counts, reported_at=NIGHT + timedelta(hours=2))
     late = after(later, counts=a_sheet(110, 70).counts, reported_at=NIGHT + timedelta(hours=1))
@@ -114,7 +115,7 @@ def test_what_came_late_is_found_by_its_own_index_and_not_by_reading_the_history
         Recorded(0, offset, NIGHT, event) for offset, (_, event) in enumerate(made_up(Night(events=6_000, units=400)))
     ]
     scans = """SELECT (SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelid = 'aggregate.count_update_history_late'::regclass),
-                      (SELECT seq_scan FROM pg_stat_all_tables WHERE relid = 'aggregate.count_update_history'::regclass)"""
+                      (SELECT seq_scan FROM pg_stat_all_tables WHERE relid = 'aggregate.count_update_history'::regclass)"""  # noqa: E501
     with written(tables, [raw(r) for r in log], [len(log)]):
         pass
     with psycopg.connect(tables.owner_url, autocommit=True) as db:

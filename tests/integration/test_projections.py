@@ -158,7 +158,8 @@ def test_another_rule_of_what_is_accepted_takes_over_with_a_reason_only(
 def test_another_rule_of_what_is_added_takes_over_unasked_and_rolls_back(
     event_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A digest says which statements stand, not what they add: the totals of a release with another tally are other ones."""
+    """A digest says which statements stand, not what they add: the totals of a release with another tally are other
+    ones."""
     event_log.append([contest(), sheet(1), sheet(2, status=CountStatus.ANNULLED)])
     aggregate(event_log, totals)
     before = count_of(totals, CONTEST)
@@ -176,7 +177,7 @@ def waits_for_a_lock(totals: Database, schema: str) -> bool:
     with psycopg.connect(totals.owner_url) as db:
         query = """
             SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE NOT l.granted AND n.nspname = %s AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+            WHERE NOT l.granted AND n.nspname = %s AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""  # noqa: E501
         return db.execute(query, (schema,)).fetchone() is not None
 
 

@@ -1,4 +1,5 @@
-"""Every role of the database tries everything on everything that is there: what is granted works, all else is refused."""
+"""Every role of the database tries everything on everything that is there: what is granted works, all else is
+refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What is written of updates that were folded as columns is what the plain fold writes, row by row and value by value."""
+"""What is written of updates that were folded as columns is what the plain fold writes, row by row and value by
+value."""
 
 from __future__ import annotations
 

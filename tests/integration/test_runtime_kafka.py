@@ -1,6 +1,7 @@
 """Reading and sending against a real broker, and every promise of both with each of the two clients.
 
-The clients are compared here and nowhere else: whatever flow of a service is tested runs once, with the one that is installed.
+The clients are compared here and nowhere else: whatever flow of a service is tested runs once, with the one that is
+installed.
 """
 
 from __future__ import annotations

@@ -76,12 +76,12 @@ TAMPERED = {
     ),
     "the last row that is gone": (
         "DELETE FROM aggregate.count_update_history WHERE log_offset = 7",
-        ["update_history offset 7, precinct/000003: the event is on the log, but has no row", "update_history: digest is"],
+        ["update_history offset 7, precinct/000003: the event is on the log, but has no row", "update_history: digest is"],  # noqa: E501
     ),
     "a row of no event": (
-        "INSERT INTO aggregate.count_update_history SELECT partition, 6, recorded_at, event_id, contest_id, unit_type, unit_id, unit_name,"
-        " area_path, sequence, previous_event_id, kind, correction, reported_at, observed_at, stated_at, count_status, source_status,"
-        " review_reason, result_stage, office_note, counts, sub_units, published_percentages, source, is_test, false, is_current, change, null, false, null"
+        "INSERT INTO aggregate.count_update_history SELECT partition, 6, recorded_at, event_id, contest_id, unit_type, unit_id, unit_name,"  # noqa: E501
+        " area_path, sequence, previous_event_id, kind, correction, reported_at, observed_at, stated_at, count_status, source_status,"  # noqa: E501
+        " review_reason, result_stage, office_note, counts, sub_units, published_percentages, source, is_test, false, is_current, change, null, false, null"  # noqa: E501
         " FROM aggregate.count_update_history WHERE log_offset = 5",
         ["update_history offset 6, precinct/000002: the row is of no event on the log"],
     ),
@@ -89,16 +89,16 @@ TAMPERED = {
         "UPDATE aggregate.contest_history SET accepted = false WHERE log_offset = 6",
         ["definition_history offset 6: accepted is False, by the log True", "update_history: digest is"],
     ),
-    "a finding": ("DELETE FROM aggregate.finding WHERE log_offset = 8", ["finding offset 8, precinct/000001: the event is on the log, but has no row"]),
+    "a finding": ("DELETE FROM aggregate.finding WHERE log_offset = 8", ["finding offset 8, precinct/000001: the event is on the log, but has no row"]),  # noqa: E501
     "a total": (
         "UPDATE aggregate.area_total SET votes = jsonb_set(votes, '{a}', '0') WHERE area_id = '010100'",
         ["area_total offset 7: 010100 (of each precinct): votes.a differs by -"],
     ),
     "who last touched a total": (
         "UPDATE aggregate.area_total SET last_offset = 0 WHERE area_id = '010100'",
-        ["area_total offset 7: 010100 (of each precinct): its last update, or the list of updates since its last block, differs"],
+        ["area_total offset 7: 010100 (of each precinct): its last update, or the list of updates since its last block, differs"],  # noqa: E501
     ),
-    "a total that is gone": ("DELETE FROM aggregate.area_total WHERE area_id = 'xx' AND unit_type = 'precinct'", ["area_total offset 7: xx (of each precinct): has no row"]),
+    "a total that is gone": ("DELETE FROM aggregate.area_total WHERE area_id = 'xx' AND unit_type = 'precinct'", ["area_total offset 7: xx (of each precinct): has no row"]),  # noqa: E501
     "which statement is the state": (
         "UPDATE aggregate.unit_state SET current_offset = 2 WHERE unit_id = '000001'",
         ["unit_state offset 4, precinct/000001: current_offset, head_offset are (2, 4), by the log (4, 4)"],
@@ -118,7 +118,7 @@ TAMPERED = {
         "UPDATE aggregate.contest SET last_reported_at = now()", [f"contest: {CONTEST}: last_reported_at is "]
     ),
     "when an event was recorded": (
-        "DELETE FROM aggregate.log_time WHERE log_offset = 0", ["log_time offset 0: the event is on the log, but has no row"]
+        "DELETE FROM aggregate.log_time WHERE log_offset = 0", ["log_time offset 0: the event is on the log, but has no row"]  # noqa: E501
     ),
     "a past total": (
         "UPDATE aggregate.area_total_block SET figures[1] = 7 WHERE area_id = 'xx' AND span = '[0,4)'",
@@ -130,18 +130,18 @@ TAMPERED = {
     ),
     "the digest": ("UPDATE aggregate.contest SET digest = ''", ["contest: digest is "]),
     "a row behind the end of the log": (
-        "INSERT INTO aggregate.log_time SELECT contest_id, recorded_at + interval '1 day', 70 FROM aggregate.log_time LIMIT 1",
+        "INSERT INTO aggregate.log_time SELECT contest_id, recorded_at + interval '1 day', 70 FROM aggregate.log_time LIMIT 1",  # noqa: E501
         ["log_time offset 70: the row is of no event on the log"],
     ),
     "a state of no unit": (
-        "INSERT INTO aggregate.unit_state SELECT contest_id, unit_type, '000009', 7, 7 FROM aggregate.unit_state LIMIT 1",
+        "INSERT INTO aggregate.unit_state SELECT contest_id, unit_type, '000009', 7, 7 FROM aggregate.unit_state LIMIT 1",  # noqa: E501
         ["unit_state, "],
     ),
     "how far the log was read, too far": (
-        "UPDATE aggregate.cursor SET next_offset = 11", ["cursor: {topic}/0: next_offset is 11, the log ends at offset 9"]
+        "UPDATE aggregate.cursor SET next_offset = 11", ["cursor: {topic}/0: next_offset is 11, the log ends at offset 9"]  # noqa: E501
     ),
     "how far the log was read, not far enough": (
-        "UPDATE aggregate.cursor SET next_offset = 9", ["cursor: {topic}/0: next_offset is 9, the contest's last event is at offset 9"]
+        "UPDATE aggregate.cursor SET next_offset = 9", ["cursor: {topic}/0: next_offset is 9, the contest's last event is at offset 9"]  # noqa: E501
     ),
     "where the contest ends": (
         "UPDATE aggregate.contest SET last_offset = 8",
@@ -227,7 +227,7 @@ ALTERED: dict[str, tuple[Callable[[list[Event]], object], list[tuple[int, str, s
         set_at(2, more_votes), [(2, "precinct/000001", "counts.blank_votes is 1, by the log 5")],
     ),
     "other figures, and the id that they give": (
-        set_at(2, lambda event: named(more_votes(event))), [(2, "precinct/000001", "the row is of event {kept}, precinct/000001, ")],
+        set_at(2, lambda event: named(more_votes(event))), [(2, "precinct/000001", "the row is of event {kept}, precinct/000001, ")],  # noqa: E501
     ),
     "another document": (
         set_at(2, lambda event: altered(event, source=source(77))), [(2, "precinct/000001", "source.documents is ")],
@@ -235,8 +235,8 @@ ALTERED: dict[str, tuple[Callable[[list[Event]], object], list[tuple[int, str, s
     "two in the other order": (
         swap,
         [
-            (2, "precinct/000002", "the row is of event {kept}, precinct/000001, which is not at this offset of the log"),
-            (3, "precinct/000001", "the row is of event {kept}, precinct/000002, which is not at this offset of the log"),
+            (2, "precinct/000002", "the row is of event {kept}, precinct/000001, which is not at this offset of the log"),  # noqa: E501
+            (3, "precinct/000001", "the row is of event {kept}, precinct/000002, which is not at this offset of the log"),  # noqa: E501
         ],
     ),
 }  # fmt: skip

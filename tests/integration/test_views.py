@@ -1,4 +1,5 @@
-"""The count's arithmetic stands twice, in `results.count` and in the SQL of the views: both say the same of any night."""
+"""The count's arithmetic stands twice, in `results.count` and in the SQL of the views: both say the same of any
+night."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Servers for tests in containers: the images that docker-compose.yml names, on ports of 127.0.0.1.
 
-Role: the servers of a session where a container engine answers, with the local stack's settings, so that a test finds the
-same broker on either. Each server is one container with its data in the container's own volume: after a kill and a start it
-has the same port and data. A session ended by SIGKILL leaves its containers running, with a label: `docker rm -fv $(docker
-ps -aq --filter label=escrutinio.tests)` deletes them.
+Role: the servers of a session where a container engine answers, with the local stack's settings, so that a test finds
+the same broker on either. Each server is one container with its data in the container's own volume: after a kill and a
+start it has the same port and data. A session ended by SIGKILL leaves its containers running, with a label: `docker rm
+-fv $(docker ps -aq --filter label=escrutinio.tests)` deletes them.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class _Container(ABC):
                 else:
                     self._docker.start()
             except APIError as error:
-                # The port of a killed container is free only once the engine has noticed; a free one may just have gone.
+                # The port of a killed container is free only once the engine has noticed; a free one may just have
+                # gone.
                 if "address already in use" not in str(error) and "port is already allocated" not in str(error):
                     raise
                 if launch == _LAUNCHES:
@@ -187,7 +188,8 @@ class ContainerBroker(_Container):
         return f"{HOST}:{self._port}"
 
     def _configured(self) -> DockerContainer:
-        # The same port number inside and outside: the broker reaches itself at the address it advertises to its clients.
+        # The same port number inside and outside: the broker reaches itself at the address it advertises to its
+        # clients.
         settings = kafka.SETTINGS | {
             "listeners": f"PLAINTEXT://:{self._port},CONTROLLER://:9093",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",

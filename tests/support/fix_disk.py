@@ -1,4 +1,5 @@
-"""Disks that are soon full: a small file system in memory, mounted for a test. Needs root that may mount; skipped elsewhere."""
+"""Disks that are soon full: a small file system in memory, mounted for a test. Needs root that may mount; skipped
+elsewhere."""
 
 from __future__ import annotations
 

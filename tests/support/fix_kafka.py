@@ -1,4 +1,5 @@
-"""Real brokers for tests: one per session, with topics of its own for each test, and one per session that tests kill and start.
+"""Real brokers for tests: one per session, with topics of its own for each test, and one per session that tests kill
+and start.
 
 Whatever a test does to the second, the next one finds it running, on the same port, and without topics.
 """
@@ -59,7 +60,8 @@ def _running(broker: Broker) -> Iterator[Broker]:
 
 @pytest.fixture(params=["kafka-python", "librdkafka"])
 def each_kafka_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What polls and sends, in this process: each of the two clients in turn. For `test_runtime_kafka`, where they are compared."""
+    """What polls and sends, in this process: each of the two clients in turn. For `test_runtime_kafka`, where they are
+    compared."""
     if request.param == "kafka-python":
         monkeypatch.setattr(librdkafka, "client", None)
     assert (librdkafka.client is None) == (request.param == "kafka-python"), "the extra `fast` is to be installed"

@@ -1,4 +1,5 @@
-"""Ingest, aggregator and mirror as processes of their own that are asked over HTTP how they are, and a database to take from them."""
+"""Ingest, aggregator and mirror as processes of their own that are asked over HTTP how they are, and a database to take
+from them."""
 
 from __future__ import annotations
 

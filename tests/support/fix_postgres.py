@@ -1,5 +1,5 @@
-"""Real PostgreSQL servers for tests: one per session, with a fresh database for each test, and one per session that tests kill and
-start."""
+"""Real PostgreSQL servers for tests: one per session, with a fresh database for each test, and one per session that
+tests kill and start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Database:
 
 @pytest.fixture(scope="session")
 def postgres_server(servers: Servers) -> Iterator[Postgres]:
-    """The session's PostgreSQL. Not to be stopped by a test: it would not survive a crash of the machine, and so is faster."""
+    """The session's PostgreSQL. Not to be stopped by a test: it would not survive a crash of the machine, and so is
+    faster."""
     for postgres in _running(servers.new_postgres()):
         with psycopg.connect(postgres.url(SUPERUSER, "postgres"), autocommit=True) as db:
             db.execute("ALTER SYSTEM SET fsync = off")

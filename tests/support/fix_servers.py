@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--servers",
         choices=("auto", "containers", "local"),
         default="auto",
-        help="run the tests' Kafka and PostgreSQL in containers, or as the local stack's processes; auto: containers where "
+        help="run the tests' Kafka and PostgreSQL in containers, or as the local stack's processes; auto: containers where "  # noqa: E501
         "a Docker engine answers and has the images",
     )
 

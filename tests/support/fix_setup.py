@@ -65,7 +65,8 @@ class Setup:
         )
 
     def run(self, *command: str, expect: int = 0) -> str:
-        """Run a command in this process; its standard output. Fails the test on another exit code, with what was printed."""
+        """Run a command in this process; its standard output. Fails the test on another exit code, with what was
+        printed."""
         return self._done(command, expect)[0]
 
     def refused(self, *command: str) -> str:
@@ -78,7 +79,8 @@ class Setup:
         return out, err
 
     def alone(self, *command: str) -> str:
-        """Run a command in a process of its own, where what else this one does would slow it down; its standard output."""
+        """Run a command in a process of its own, where what else this one does would slow it down; its standard
+        output."""
         line = [sys.executable, "-m", *command]
         return subprocess.run(
             line, cwd=CHECKOUT, env=self.environment, stdout=subprocess.PIPE, text=True, check=True
@@ -112,9 +114,11 @@ class Setup:
 
 
 def in_process(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run `python -m …` without the second that a process takes to begin: its exit code, standard output and standard error.
+    """Run `python -m …` without the second that a process takes to begin: its exit code, standard output and standard
+    error.
 
-    What a command sets for the whole process (loggers, the collector's thresholds, handlers of signals) is as before afterwards.
+    What a command sets for the whole process (loggers, the collector's thresholds, handlers of signals) is as before
+    afterwards.
     """
     root, kafka, thresholds = logging.getLogger(), logging.getLogger("kafka"), gc.get_threshold()
     handlers, levels = list(root.handlers), (root.level, kafka.level)

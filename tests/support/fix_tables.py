@@ -43,8 +43,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def written(
     tables: Database, records: Sequence[RawRecord], batch_sizes: Sequence[int], run: int = RUN, one_life: bool = False
 ) -> Iterator[Reader]:
-    """The tables as the aggregator writes them of these messages, batch by batch; each batch in a life of its own, unless all are in
-    one. `run`: updates from which they are folded as columns."""
+    """The tables as the aggregator writes them of these messages, batch by batch; each batch in a life of its own,
+    unless all are in one. `run`: updates from which they are folded as columns."""
     with psycopg.connect(tables.owner_url) as db:
         db.execute("TRUNCATE " + ", ".join(f"aggregate.{table}" for table in TABLES.split(", ")))
     begin, number, living = 0, 0, None

@@ -1,7 +1,9 @@
-"""How tests are shared out to two workers (`pytest -n 2`): by file, the longest files first, and together what shares what is dear.
+"""How tests are shared out to two workers (`pytest -n 2`): by file, the longest files first, and together what shares
+what is dear.
 
-Each worker has servers of its own. Docker compose's projects are built and run by one worker, and the real night is loaded by one.
-Interrupted, the session waits until each worker has stopped its servers: pytest-xdist by itself would end them after ten seconds.
+Each worker has servers of its own. Docker compose's projects are built and run by one worker, and the real night is
+loaded by one. Interrupted, the session waits until each worker has stopped its servers: pytest-xdist by itself would
+end them after ten seconds.
 """
 
 from __future__ import annotations

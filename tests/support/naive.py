@@ -1,7 +1,7 @@
 """A contest's totals worked out anew from its whole log, in the plainest way: what the fold is compared with.
 
-Written from docs/contract.md ("State") and sharing no code with the services, so that a mistake of theirs is not repeated
-here. Slow on purpose: it keeps every update and adds everything up once, at the end.
+Written from docs/contract.md ("State") and sharing no code with the services, so that a mistake of theirs is not
+repeated here. Slow on purpose: it keeps every update and adds everything up once, at the end.
 """
 
 from __future__ import annotations

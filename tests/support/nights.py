@@ -1,9 +1,9 @@
 """Made-up election nights of any size in the shape of Peru's of 2021, for benchmarks and property tests.
 
-`log(night)` is the log of a night, event by event and in its order: contests interleaved, a definition first, the national
-bulletins that count at first, then the tally sheets, each with as many statements as the number of events asks for. The
-same parameters give the same bytes on any machine: the only chance is `random.Random(seed).random()`, which Python
-promises to keep, and there is no clock. Memory is bounded by sheets, not by events.
+`log(night)` is the log of a night, event by event and in its order: contests interleaved, a definition first, the
+national bulletins that count at first, then the tally sheets, each with as many statements as the number of events asks
+for. The same parameters give the same bytes on any machine: the only chance is `random.Random(seed).random()`, which
+Python promises to keep, and there is no clock. Memory is bounded by sheets, not by events.
 
 `python -m tests.support.nights --help` puts a night on a topic (`tests.bench.fill`).
 """
@@ -34,7 +34,8 @@ BEGIN = datetime(2021, 6, 7, tzinfo=UTC)
 """When the first document of a night is fetched: 19:00 of election day in Lima."""
 MINUTE = timedelta(minutes=1)
 LAG_MIN = 120
-"""The office's own time of a statement is up to so many minutes before we fetch it, so that sheets overtake each other."""
+"""The office's own time of a statement is up to so many minutes before we fetch it, so that sheets overtake each
+other."""
 RECENT = 512
 """Duplicates and forks are of one of the last so many updates: memory is bounded."""
 
@@ -44,7 +45,8 @@ Make = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """What a night is like. Shares are between 0 and 1; those of trouble are 0, so that a benchmark measures the ordinary.
+    """What a night is like. Shares are between 0 and 1; those of trouble are 0, so that a benchmark measures the
+    ordinary.
 
     The defaults are a night that is watched from the evening on. The real log begins when most sheets are in already:
     `Night(events=90_355, pending=0.027)`. For small nights in which everything happens: `rough`.
@@ -123,7 +125,7 @@ class Night:
 def rough(night: Night) -> Night:
     """`night` with a lot of what is rare, and trouble: a few hundred events show everything."""
     return replace(
-        night, bulletins=max(2, night.events // (25 * night.contests)), observed=0.2, annulled=0.05, not_installed=0.05, lost=0.05,
+        night, bulletins=max(2, night.events // (25 * night.contests)), observed=0.2, annulled=0.05, not_installed=0.05, lost=0.05,  # noqa: E501
         annulling=0.3, falls=0.2, retracted=0.03, late=0.08, moved=0.03,
         duplicated=0.02, gaps=0.02, forked=0.02, forged=0.02, stray=0.02,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Contests, updates and whole nights, made up: what the property tests run on.
 
 Plain builders (`a_contest`, `a_sheet`, `a_bulletin`, `Chain`) make one valid value each, to be changed by keyword.
-`nights()` makes logs: a script of deeds is drawn, and played by a plain function, so that a failing night shrinks to the
-few deeds that matter. Small on purpose: two units and five events show what a thousand would.
+`nights()` makes logs: a script of deeds is drawn, and played by a plain function, so that a failing night shrinks to
+the few deeds that matter. Small on purpose: two units and five events show what a thousand would.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Waiting for what has to come. No test shows how fast: the limit is there so that what never comes ends, with a word of why."""
+"""Waiting for what has to come. No test shows how fast: the limit is there so that what never comes ends, with a word
+of why."""
 
 from __future__ import annotations
 

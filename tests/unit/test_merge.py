@@ -72,7 +72,8 @@ def folded_whole(records: Sequence[RawRecord], moment: Moment = NOW, contest_id:
 def folded_in_parts(
     records: Sequence[RawRecord], cuts: Sequence[int], moment: Moment = NOW
 ) -> tuple[ContestFold, list[bool]]:
-    """As `parallel` does it, without processes; and which parts joined. `cuts`: where parts begin, in order, from 1 on."""
+    """As `parallel` does it, without processes; and which parts joined. `cuts`: where parts begin, in order, from 1
+    on."""
     first, *rest = [*cuts, len(records)]
     folding = folded_whole(records[:first], moment)
     assumed, joined = folding.definition, []

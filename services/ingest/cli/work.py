@@ -174,6 +174,7 @@ def _unit(text: str) -> UnitKey:
     kind, _, unit_id = text.partition("/")
     if kind not in list(ReportingUnitType) or not unit_id:
         raise click.UsageError(
-            f"{text!r} is no unit: give its type and id, as country/pe; the type is one of {', '.join(ReportingUnitType)}"
+            f"{text!r} is no unit: give its type and id, as country/pe; the type is one of "
+            f"{', '.join(ReportingUnitType)}"
         )
     return UnitKey(kind, unit_id)
