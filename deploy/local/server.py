@@ -18,7 +18,6 @@ import random
 import shutil
 import signal
 import socket
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
@@ -32,6 +31,7 @@ from deploy.local.account import Account
 from deploy.local.errors import StartFailed
 from deploy.local.process import Process, spawn
 from deploy.local.progress import Steps
+from runtime.files import write_whole
 
 HOST = "127.0.0.1"
 _READY_WITHIN_S = 90.0
@@ -283,7 +283,7 @@ class Server(ABC):
         return Record(**kept, process=Process(**process) if process else None)
 
     def _save(self, record: Record) -> None:
-        replace_file(self._record_file, json.dumps(asdict(record), indent=2) + "\n")
+        write_whole(self._record_file, (json.dumps(asdict(record), indent=2) + "\n").encode(), mode=0o600)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -299,15 +299,6 @@ def make_root(root: Path) -> None:
     if not root.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o711)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Replace a file atomically with one that only we can read."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    Path(new.name).replace(path)
 
 
 def free_port(taken: Collection[int] = ()) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 from deploy.local.kafka import Broker
 from deploy.local.postgres import Postgres
 from deploy.local.progress import Steps
-from deploy.local.server import Server, State, Status, make_root, replace_file
+from deploy.local.server import Server, State, Status, make_root
+from runtime.files import write_whole
 
 DEFAULT_ROOT = Path(__file__).resolve().parents[2] / ".local"
 
@@ -96,4 +97,4 @@ class Stack:
         # A JSON string without escaped letters is a TOML string.
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items()]
         head = "# The addresses of the local stack, written when it starts, with passwords for this machine only.\n"
-        replace_file(self.settings_file, head + "".join(lines))
+        write_whole(self.settings_file, (head + "".join(lines)).encode(), mode=0o600)

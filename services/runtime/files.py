@@ -21,14 +21,14 @@ class FolderInUse(EscrutinioError):
     """Another process holds the folder."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically and sync it to the disk. Makes its folder. Raises OSError."""
+def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write a file atomically and sync it to the disk. Makes its folder. `mode`: who may read it. Raises OSError."""
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
         _sync(path.parent.parent)
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
     try:
-        with temporary.open("wb") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import ArchiveError
 from ingest.report import Report
+from runtime.files import FolderInUse
 from runtime.kafka.producer import IN_FLIGHT
 from schemas.identity import named
 from schemas.types import CountStatus
@@ -17,7 +17,7 @@ from tests.support.ingest_samples import ACTA, many_sheets
 
 
 def test_two_ingests_on_one_archive_exclude_each_other(desk: Desk) -> None:
-    with desk.pipeline(), pytest.raises(ArchiveError, match="another ingest is using the archive"):
+    with desk.pipeline(), pytest.raises(FolderInUse, match="another ingest is using the archive"):
         desk.load(UPDATES)
 
 

@@ -7,10 +7,8 @@ A crash leaves at most a temporary file, which the next start removes, or bytes 
 `keep` of the same bytes writes. The lock is the operating system's and ends with the process.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any, Self
 
 from ingest.errors import ArchiveError
 from ingest.feeds.statement import Capture, Kept
+from runtime.files import FolderLock, sweep, write_whole
 from schemas.types import rfc3339
 
-_TEMPORARY = ".writing-"
 _NOTHING: Mapping[str, datetime | None] = {}
 
 
@@ -33,40 +31,29 @@ class Archive:
     def __init__(self, folder: Path, *, beside: bool = False) -> None:
         self._folder = folder
         self._beside = beside
-        self._lock: int | None = None
+        self._lock = FolderLock(
+            folder,
+            f"another ingest is using the archive {folder}; wait for it or stop it: two at once could publish twice",
+        )
 
     def __enter__(self) -> Self:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise ArchiveError(f"the archive {self._folder} cannot be opened: {error.strerror}") from error
-        if self._beside:
-            return self
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            self._lock = None
-            raise ArchiveError(
-                f"another ingest is using the archive {self._folder}; wait for it or stop it: "
-                "two at once could publish twice"
-            ) from error
-        for left in self._folder.glob(f"*/{_TEMPORARY}*"):  # after a crash in the middle of `_write`
-            left.unlink(missing_ok=True)  # gone if an operator's command has just finished it
+        if not self._beside:
+            try:
+                self._lock.__enter__()
+            except OSError as error:
+                raise ArchiveError(f"the archive {self._folder} cannot be opened: {error.strerror}") from error
+            sweep(self._folder)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.__exit__(None, None, None)
 
     def keep(self, capture: Capture, on_log: Mapping[str, datetime | None] = _NOTHING) -> Kept:
         """Store the document if it is new, and note when its bytes were first seen. Raises ArchiveError.
 
         `on_log`: when the log says that a document was first seen, by SHA-256. It has priority: an archive can be lost.
         """
-        assert self._beside or self._lock is not None, "keep() outside the archive's lock"
+        assert self._beside or self._lock.is_held, "keep() outside the archive's lock"
         sha256 = hashlib.sha256(capture.content).hexdigest()
         path = self._folder / sha256[:2] / sha256
         note = path.with_name(f"{sha256}.json")
@@ -74,7 +61,7 @@ class Archive:
             if not _holds(path, sha256):
                 # A crash before the rename leaves a temporary file (removed at the next start) and no document;
                 # nothing was published from it, and the source still has it.
-                self._write(path, capture.content)
+                write_whole(path, capture.content)
             noted = _first_seen(note, sha256)
             first_seen = on_log.get(sha256) or noted
             if noted is None:
@@ -87,7 +74,7 @@ class Archive:
                     "uri": capture.uri,
                     "first_observed_at": rfc3339(first_seen),
                 }
-                self._write(note, (json.dumps(about, ensure_ascii=False, indent=1) + "\n").encode())
+                write_whole(note, (json.dumps(about, ensure_ascii=False, indent=1) + "\n").encode())
         except OSError as error:
             raise ArchiveError(f"{path} cannot be written: {error.strerror}") from error
         assert first_seen is not None
@@ -109,19 +96,6 @@ class Archive:
             raise ArchiveError(f"{path} is damaged: its bytes have another SHA-256; restore it")
         return path.read_bytes(), path.name
 
-    def _write(self, path: Path, content: bytes) -> None:
-        """Write the whole file or nothing of it; it is on the disk when this returns."""
-        if not path.parent.exists():
-            path.parent.mkdir()
-            _sync(self._folder)
-        temporary = path.with_name(f"{_TEMPORARY}{path.name}")
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        _sync(path.parent)  # until now a power cut may undo the rename: as if the crash had come before it
-
 
 def _holds(path: Path, sha256: str) -> bool:
     """Say whether the document is there and undamaged; a damaged one is written again."""
@@ -141,11 +115,3 @@ def _first_seen(note: Path, sha256: str) -> datetime | None:
         raise ArchiveError(
             f"{note} is damaged ({error}); restore it, or remove it to have {sha256[:12]}… count as first seen now"
         ) from error
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
