@@ -1,7 +1,7 @@
-"""Is the mirror whole, and is it the log's? Runs between `folder` and the log; changes nothing.
+"""Check that a mirror is whole, and equal to the log. Runs between `folder` and the log; changes nothing.
 
-Place in the flow: whenever somebody wants to rely on the files, and before and after a restore. Reading every file compares it with its
-SHA-256 and its offsets with the manifest's; against the log, every record with the log's.
+Place in the flow: before anyone relies on the files, and before and after a restore. Each file is compared with its
+SHA-256 and its offsets in the manifest, and optionally each record with that of the log.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,31 +13,31 @@ from uuid import UUID
 from backup.errors import MirrorDamaged
 from backup.folder import TopicFolder
 from backup.manifest import Manifest
-from backup.mirror import differing
+from backup.mirror import differing_fields
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
 from runtime.kafka.topics import Description, Topics
 from schemas.log_record import RawRecord
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many records are done."""
+"""Called with the number of records done, and of all records."""
 
 
 @dataclass(slots=True)
-class Verdict:
-    """What was found of a topic. `fault`: the first thing that is wrong; None when nothing is."""
+class TopicReport:
+    """The result of checking a topic. `fault`: the first fault found, None when there is none."""
 
     topic: str
     events: int = 0
     segments: int = 0
     fault: str | None = None
     behind: int | None = None
-    """Records that the log has and the files do not; None when the log was not asked."""
+    """Records of the log that are not in the files; None when the log was not compared."""
     restored_as: UUID | None = None
-    """The topic's id on the log, where it is another than when it was mirrored: it was restored."""
+    """The topic's id on the log, where it differs from the mirrored one because the topic was restored."""
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the report as JSON."""
         return {
             "topic": self.topic,
             "events": self.events,
@@ -48,57 +48,57 @@ class Verdict:
         }
 
     def line(self) -> str:
-        """For people."""
-        told = f"{self.topic}: {self.events:,} records in {self.segments:,} files"
+        """Return the report as a line of text."""
+        counts = f"{self.topic}: {self.events:,} records in {self.segments:,} files"
         if self.fault is not None:
-            return f"{told}; {self.fault}"
+            return f"{counts}; {self.fault}"
         if self.behind is None:
-            return f"{told}, whole"
-        same = f"{told}, the same as on the log" + (f", which has {self.behind:,} more" if self.behind else "")
-        return same + (f"; there it was restored as topic {self.restored_as}" if self.restored_as else "")
+            return f"{counts}, whole"
+        same = f"{counts}, the same as on the log" + (f", which has {self.behind:,} more" if self.behind else "")
+        return same + (f"; it was restored there as topic {self.restored_as}" if self.restored_as else "")
 
 
-def check(folder: TopicFolder, topic: str, kafka: KafkaAccess | None, progress: Progress) -> Verdict:
-    """Read all of a topic's files, and with `kafka` compare them with the log, record by record. Raises KafkaFault."""
-    verdict = Verdict(topic)
+def check(folder: TopicFolder, topic: str, kafka: KafkaAccess | None, progress: Progress) -> TopicReport:
+    """Check all files of a topic, and with `kafka` compare each record with the log. Raises KafkaFault."""
+    report = TopicReport(topic)
     try:
         manifest = folder.manifest()
         if manifest is None:
             raise MirrorDamaged(f"there is no mirror in {folder.path}: it has no manifest.json")
-        verdict.segments = len(manifest.segments)
+        report.segments = len(manifest.segments)
         if kafka is None:
-            _read(folder, manifest, verdict, progress, lambda _partition: None)
-            return verdict
+            _read(folder, manifest, report, progress, lambda _partition: None)
+            return report
         with Topics(kafka) as topics:
             found = topics.describe(topic)
         with Reader(kafka, topic) as log:
-            _read(folder, manifest, verdict, progress, lambda partition: _on_log(manifest, partition, log, found))
-            verdict.fault = verdict.fault or _compare_topic(manifest, log, found, verdict)
+            _read(folder, manifest, report, progress, lambda partition: _on_log(manifest, partition, log, found))
+            report.fault = report.fault or _compare_topic(manifest, log, found, report)
     except MirrorDamaged as damage:
-        verdict.fault = str(damage)
-    return verdict
+        report.fault = str(damage)
+    return report
 
 
 def _read(
     folder: TopicFolder,
     manifest: Manifest,
-    verdict: Verdict,
+    report: TopicReport,
     progress: Progress,
     log_of: Callable[[int], Iterator[RawRecord] | None],
 ) -> None:
-    """Read the files of every partition, and compare them with `log_of` it, up to the first fault."""
+    """Compare the files of every partition with the records that `log_of` yields for it, up to the first fault."""
     for partition in range(manifest.partitions):
         there = log_of(partition)
         for records in folder.read(partition, 0, manifest.next_offset(partition)):
-            verdict.events += len(records)
+            report.events += len(records)
             if there is not None and (fault := first_difference(records, there, f"{manifest.topic}/{partition}")):
-                verdict.fault = fault
+                report.fault = fault
                 return
-            progress(verdict.events, manifest.events)
+            progress(report.events, manifest.events)
 
 
 def _on_log(manifest: Manifest, partition: int, log: Reader, found: Description | None) -> Iterator[RawRecord]:
-    """Return what the log has of the mirrored records; nothing where it lost its beginning."""
+    """Return those of the mirrored records that the log has: none where its first records were deleted."""
     if found is None or partition >= found.partitions or log.begins_at(partition) > 0:
         return iter(())
     end = min(log.end_offset(partition), manifest.next_offset(partition))
@@ -106,22 +106,23 @@ def _on_log(manifest: Manifest, partition: int, log: Reader, found: Description 
 
 
 def first_difference(records: Iterable[RawRecord], there: Iterator[RawRecord], place: str) -> str | None:
-    """What is wrong with the first of the mirrored records that is not the log's next; None when all are."""
+    """Return the first difference between mirrored records and the log, None when all are equal."""
     for here in records:
         other = next(there, None)
         if other is None:
             return f"{place}: the record at offset {here.offset} is not on the log"
         if here != other:
-            return f"{place}: the record at offset {here.offset} is another on the log: it differs in {', '.join(differing(here, other))}"
+            fields = ", ".join(differing_fields(here, other))
+            return f"{place}: the record at offset {here.offset} differs from the log in {fields}"
     return None
 
 
-def _compare_topic(manifest: Manifest, log: Reader, found: Description | None, verdict: Verdict) -> str | None:
+def _compare_topic(manifest: Manifest, log: Reader, found: Description | None, report: TopicReport) -> str | None:
     if found is None:
         return f"topic {manifest.topic} is not on the log"
     if found.partitions != manifest.partitions:
         return f"{manifest.topic} has {found.partitions} partitions on the log, {manifest.partitions} were mirrored"
-    verdict.behind = sum(end - manifest.next_offset(p) for p, end in log.ends(range(manifest.partitions)).items())
+    report.behind = sum(end - manifest.next_offset(p) for p, end in log.ends(range(manifest.partitions)).items())
     if found.topic_id != manifest.topic_id:
-        verdict.restored_as = found.topic_id
+        report.restored_as = found.topic_id
     return None

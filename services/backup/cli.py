@@ -1,4 +1,4 @@
-"""`escrutinio-backup`: copy the log into files, check the copy, put it back. Exit code 1: something differs or is missing."""
+"""`escrutinio-backup`: copy the log into files, check the copy, restore it. Exit code 1: a difference was found."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def main() -> None:
 @click.option(
     "--follow", is_flag=True, help="Go on until stopped (SIGTERM or Ctrl-C), waiting for a broker that is away."
 )
-@click.option("--every", "every_s", type=click.FloatRange(0.05), default=1.0, help="Seconds between looks at the log.")
+@click.option("--every", "every_s", type=click.FloatRange(0.05), default=1.0, help="Seconds between polls of the log.")
 @click.option("--segment-events", type=click.IntRange(1), default=10_000, help="Records in a file, at most.")
 @options.http
 def mirror_command(
@@ -75,10 +75,10 @@ def mirror_command(
     metrics = Metrics(registry := new_registry("backup"))
     with serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop):
         manifests = mirror.run(
-            kafka, folder, topics, stop, _say,
+            kafka, folder, topics, stop, _log_line,
             follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,
         )  # fmt: skip
-    _tell(as_json, {"topics": [_told(m) for m in manifests]}, [_line(m) for m in manifests])
+    _print(as_json, {"topics": [_summary(m) for m in manifests]}, [_line(m) for m in manifests])
 
 
 @main.command("check")
@@ -88,7 +88,7 @@ def mirror_command(
 @click.option(
     "--archive",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="A copy of the archive: every document is what its name says, and every one that the log names is there.",
+    help="Check a copy of the archive too: each document has the SHA-256 of its name, none on the log is missing.",
 )
 def check_command(folder: Path, against_log: bool, archive: Path | None, as_json: bool, **flags: Any) -> None:
     """Check that the mirror in FOLDER is whole. Exit 1, and name the first thing that is wrong, when it is not.
@@ -104,13 +104,13 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
     settings = _settings(flags)
     folders = [TopicFolder(folder / topic) for topic in _topics(settings)]
     kafka = settings.kafka if against_log else None
-    verdicts = [
+    reports = [
         checking.check(one, topic, kafka, _Progress(topic))
         for one, topic in zip(folders, _topics(settings), strict=True)
     ]
-    found: dict[str, Any] = {"topics": [verdict.as_json() for verdict in verdicts]}
-    lines = [verdict.line() for verdict in verdicts]
-    whole = all(verdict.fault is None for verdict in verdicts)
+    found: dict[str, Any] = {"topics": [report.as_json() for report in reports]}
+    lines = [report.line() for report in reports]
+    whole = all(report.fault is None for report in reports)
     if archive is not None and whole:
         of_archive = documents.check(archive, folders, _Progress("archive"))
         found["archive"] = of_archive.as_json()
@@ -118,16 +118,14 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
         whole = of_archive.is_whole
     elif archive is not None:
         lines.append("archive: not checked, since the mirror is not whole")
-    _tell(as_json, {"whole": whole, **found}, lines)
+    _print(as_json, {"whole": whole, **found}, lines)
     raise SystemExit(0 if whole else 1)
 
 
 @main.command("restore")
 @_folder
 @_options
-@click.option(
-    "--replication-factor", type=click.IntRange(1), help="Copies of every record; as many as there were if not given."
-)
+@click.option("--replication-factor", type=click.IntRange(1), help="Copies of every record. Default: as mirrored.")
 def restore_command(folder: Path, replication_factor: int | None, as_json: bool, **flags: Any) -> None:
     """Put the mirror in FOLDER into an empty Kafka, every record at its offset and with its time.
 
@@ -144,36 +142,36 @@ def restore_command(folder: Path, replication_factor: int | None, as_json: bool,
     kafka, written = settings.kafka, {}
     for topic in _topics(settings):
         written[topic] = restore.restore(
-            TopicFolder(folder / topic), topic, kafka, replication_factor, _Progress(topic), _say
+            TopicFolder(folder / topic), topic, kafka, replication_factor, _Progress(topic), _log_line
         )
     lines = [f"{topic}: {count:,} records written" for topic, count in written.items()]
-    _tell(as_json, {"written": written}, lines)
+    _print(as_json, {"written": written}, lines)
 
 
 class _Progress:
-    """Says now and then how far a long work is."""
+    """Log the progress of a long task every few seconds."""
 
-    def __init__(self, what: str) -> None:
-        self._what, self._said = what, time.monotonic()
+    def __init__(self, name: str) -> None:
+        self._name, self._logged_at = name, time.monotonic()
 
     def __call__(self, done: int, of: int) -> None:
-        if time.monotonic() - self._said >= _EVERY_S:
-            self._said = time.monotonic()
-            _say(f"{self._what}: {done:,} of {of:,}")
+        if time.monotonic() - self._logged_at >= _EVERY_S:
+            self._logged_at = time.monotonic()
+            _log_line(f"{self._name}: {done:,} of {of:,}")
 
 
-def _say(line: str) -> None:
+def _log_line(line: str) -> None:
     logger.info("%s", line)
 
 
-def _tell(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
+def _print(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
     if as_json:
         answer(value)
     else:
         click.echo("\n".join(lines))
 
 
-def _told(manifest: Manifest) -> dict[str, Any]:
+def _summary(manifest: Manifest) -> dict[str, Any]:
     return {
         "topic": manifest.topic,
         "topic_id": str(manifest.topic_id),
@@ -199,7 +197,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
 
 
 def _topics(settings: Settings) -> list[str]:
-    """List the names in use."""
+    """Return the names of the topics, with the prefix."""
     from schemas.topics import TOPICS
 
     return [settings.topic_prefix + topic.name for topic in TOPICS]

@@ -1,6 +1,7 @@
-"""Is the copy of the archive whole? Compares every document with its name, and every document that the log names with what is there.
+"""Check a copy of the archive: each document against its name, and each document that the log names for its presence.
 
-Place in the flow: after the archive was copied. Reads only. The events are taken from a mirror, whose files are checked on the way.
+Place in the flow: after the archive was copied. Changes nothing. The events are read from a mirror, whose files are
+checked as well.
 """
 
 import hashlib
@@ -23,8 +24,8 @@ SHOWN = 20
 
 
 @dataclass(slots=True)
-class ArchiveVerdict:
-    """What was found. `damaged`: paths whose bytes have another SHA-256; `missing`: SHA-256 and a place on the log that names it."""
+class ArchiveReport:
+    """The result. `damaged`: paths of documents with another SHA-256; `missing`: SHA-256, where the log names it."""
 
     documents: int = 0
     named: int = 0
@@ -37,7 +38,7 @@ class ArchiveVerdict:
         return not self.damaged and not self.missing
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the report as JSON."""
         return {
             "documents": self.documents,
             "named_on_the_log": self.named,
@@ -46,36 +47,36 @@ class ArchiveVerdict:
         }
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Return the report as lines of text."""
         yield f"archive: {self.documents:,} documents; the log names {self.named:,}"
-        told = [f"damaged: {path}" for path in self.damaged]
-        told += [f"missing: {sha256}, named by {place}" for sha256, place in self.missing]
-        yield from told[:SHOWN]
-        if len(told) > SHOWN:
-            yield f"… and {len(told) - SHOWN:,} more"
+        faults = [f"damaged: {path}" for path in self.damaged]
+        faults += [f"missing: {sha256}, named by {place}" for sha256, place in self.missing]
+        yield from faults[:SHOWN]
+        if len(faults) > SHOWN:
+            yield f"… and {len(faults) - SHOWN:,} more"
         if self.is_whole:
-            yield "every document is what its name says, and every one that the log names is there"
+            yield "every document has the SHA-256 of its name, and none that the log names is missing"
 
 
-def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> ArchiveVerdict:
-    """Reads every document, and every event of the mirrored topics. Raises MirrorDamaged."""
+def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> ArchiveReport:
+    """Check every document, and look up those that the mirrored events name. Raises MirrorDamaged."""
     if not archive.is_dir():
         raise BackupError(f"there is no archive at {archive}")
-    verdict = ArchiveVerdict()
+    report = ArchiveReport()
     paths = sorted(path for path in archive.glob("*/*") if _NAME.fullmatch(path.name))
     for number, path in enumerate(paths, start=1):
-        verdict.documents += 1
+        report.documents += 1
         if _sha256(path) != path.name:
-            verdict.damaged.append(str(path))
+            report.damaged.append(str(path))
         progress(number, len(paths))
     named: dict[str, str] = {}
     for folder in mirrored:
         for sha256, place in _named_in(folder, progress):
             named.setdefault(sha256, place)
-    verdict.named = len(named)
+    report.named = len(named)
     there = {path.name for path in paths}
-    verdict.missing = [(sha256, place) for sha256, place in named.items() if sha256 not in there]
-    return verdict
+    report.missing = [(sha256, place) for sha256, place in named.items() if sha256 not in there]
+    return report
 
 
 def _sha256(path: Path) -> str:
@@ -87,7 +88,7 @@ def _sha256(path: Path) -> str:
 
 
 def _named_in(folder: TopicFolder, progress: Progress) -> Iterator[tuple[str, str]]:
-    """Every document that a record of the topic names, and the record's place. What is no event names none."""
+    """Yield the SHA-256 of each document that a record names, and the record's place. Unreadable records name none."""
     manifest = folder.manifest()
     if manifest is None:
         return

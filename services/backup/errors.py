@@ -1,9 +1,9 @@
-"""Faults of the backup, as a tree. Those of Kafka are `runtime.kafka.errors`.
+"""Faults of the backup. Those of Kafka are in `runtime.kafka.errors`.
 
 EscrutinioError
 └── BackupError
-    ├── LogRefused     the log is not the one that was mirrored, or may not be written to
-    ├── FolderFull     a file cannot be written: worth trying again once there is room
+    ├── LogRefused     the log is not the one that was mirrored, or must not be written to
+    ├── FolderFull     a file cannot be written: make room, and try again
     └── MirrorDamaged  the files are not what the manifest says
 """
 
@@ -15,12 +15,12 @@ class BackupError(EscrutinioError):
 
 
 class LogRefused(BackupError):
-    """The log is not the one that the files are of, or a topic is not empty."""
+    """The log is not the one that was mirrored, or a topic is not empty."""
 
 
 class FolderFull(BackupError):
-    """A file cannot be written. What was written before stays whole."""
+    """A file cannot be written. Earlier files stay whole."""
 
 
 class MirrorDamaged(BackupError):
-    """A file is missing or altered, or the manifest is none."""
+    """A file is missing or altered, or the manifest is invalid."""

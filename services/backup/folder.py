@@ -1,9 +1,9 @@
-"""A topic's mirror on the disk: Avro container files and `manifest.json`. A door.
+"""Read and write a topic's mirror on disk: Avro container files and `manifest.json`.
 
-Place in the flow: `mirror` appends, `check` and `restore` read. Every file is written whole under a temporary name, brought to the
-disk and renamed, and only then named in the manifest, which is replaced the same way. A crash leaves the old manifest or the
-new, and at most files that no manifest names: the next `mirror` deletes them. A reader beside a mirror at work reads the manifest again
-when a file has been taken in by a larger one.
+Place in the flow: `mirror` appends, `check` and `restore` read. Every file is written whole under a temporary name,
+synced and renamed, and only then added to the manifest, which is replaced the same way. A crash leaves the old manifest
+or the new, and at most files that no manifest names: the next `mirror` deletes them. A reader beside a running mirror
+reads the manifest again when a file has been merged into a larger one.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import fastavro
 from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
-from backup.manifest import Manifest, Segment, taken_in
+from backup.manifest import Manifest, Segment, absorbed
 from runtime.files import TEMPORARY, FolderLock, write_whole
 from schemas.faults import first_fault
 from schemas.log_record import RawRecord
@@ -46,12 +46,12 @@ SCHEMA: Any = fastavro.parse_schema(
 
 
 class TopicFolder:
-    """The mirror of one topic. Reading needs nothing; to write, use it as a context manager: one mirror at a time."""
+    """The mirror of one topic. To write, use it as a context manager, which locks the folder; reading needs no lock."""
 
     def __init__(self, path: Path, most_events: int = MOST_EVENTS) -> None:
         self.path = path
         self._most_events = most_events
-        self._lock = FolderLock(path, f"another mirror is at work in {path}; stop it, or name another folder")
+        self._lock = FolderLock(path, f"another mirror is at work in {path}; stop it, or choose another folder")
 
     def __enter__(self) -> Self:
         try:
@@ -67,7 +67,7 @@ class TopicFolder:
         self._lock.__exit__(kind, error, trace)
 
     def manifest(self) -> Manifest | None:
-        """What the folder says it holds; None where nothing was mirrored yet. Raises MirrorDamaged."""
+        """Read the manifest, None where nothing was mirrored yet. Raises MirrorDamaged."""
         path = self.path / "manifest.json"
         try:
             return Manifest.model_validate_json(path.read_bytes())
@@ -76,12 +76,12 @@ class TopicFolder:
         except OSError as error:
             raise MirrorDamaged(f"{path} cannot be read: {error.strerror}") from error
         except ValidationError as error:
-            raise MirrorDamaged(f"{path} is no manifest: {first_fault(error)}") from error
+            raise MirrorDamaged(f"{path} is not a manifest: {first_fault(error)}") from error
 
     def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[RawRecord]]:
-        """The records from `start` up to, not including, `end` (all that are there when it is called), a segment at a time.
+        """Read the records from `start` up to, not including, `end` (None: those mirrored), a segment at a time.
 
-        Each file is compared with its SHA-256 before anything of it is given out. Raises MirrorDamaged.
+        Each file is compared with its SHA-256 before its records are returned. Raises MirrorDamaged.
         """
         manifest = self._existing()
         end = manifest.next_offset(partition) if end is None else end
@@ -92,27 +92,27 @@ class TopicFolder:
             except FileNotFoundError as error:
                 if (again := self._existing()) == manifest:
                     raise MirrorDamaged(f"{self.path / segment.file} is missing") from error
-                manifest = again  # a mirror at work has put it into a larger file
+                manifest = again  # a running mirror has merged it into a larger file
                 continue
             yield records[start - segment.first_offset : end - segment.first_offset]
             start = segment.next_offset
 
     def begin(self, manifest: Manifest) -> None:
-        """Writes the manifest of a topic: of a new mirror, or with settings that have changed."""
+        """Write the manifest of a new mirror, or of a topic whose settings have changed."""
         self._write("manifest.json", manifest.model_dump_json(indent=1).encode() + b"\n")
 
     def append(self, partition: int, records: Sequence[RawRecord]) -> Manifest:
-        """Adds records that follow those mirrored; on the disk when it returns. Raises FolderFull."""
+        """Append records to those mirrored, and sync them to disk. Raises FolderFull."""
         assert self._lock.is_held, "append() outside the folder's lock"
         manifest = self._existing()
-        assert records[0].offset == manifest.next_offset(partition), "no hole, and nothing twice"
-        taken = taken_in(manifest.files_of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
-        whole = [record for segment in taken for record in self._records(segment)] + list(records)
+        assert records[0].offset == manifest.next_offset(partition), "the records do not continue those mirrored"
+        merged = absorbed(manifest.files_of(partition), len(records), _size(records), self._most_events, MOST_BYTES)
+        whole = [record for segment in merged for record in self._records(segment)] + list(records)
         first, following = whole[0].offset, whole[-1].offset + 1
         name = f"{partition}/{first:020d}-{following:020d}.avro"
         about = {"topic": manifest.topic, "topic_id": str(manifest.topic_id), "partition": str(partition)}
         content = _encode(whole, about)
-        # A crash here, or in the writing, leaves a temporary file; the log still has the records.
+        # A crash here or during the write leaves a temporary file; the log still has the records.
         self._write(name, content)
         # A crash here leaves a file that no manifest names; the next mirror deletes it and writes it again.
         segment = Segment(
@@ -121,8 +121,8 @@ class TopicFolder:
         )  # fmt: skip
         manifest = manifest.with_last(segment)
         self.begin(manifest)
-        # A crash here leaves the files that were taken in; the next mirror deletes them.
-        for old in taken:
+        # A crash here leaves the files that were merged; the next mirror deletes them.
+        for old in merged:
             (self.path / old.file).unlink(missing_ok=True)
         return manifest
 
@@ -133,7 +133,7 @@ class TopicFolder:
         return manifest
 
     def _records(self, segment: Segment) -> list[RawRecord]:
-        """A file's records, compared with all that the manifest says. Raises MirrorDamaged, and FileNotFoundError."""
+        """Read a file and compare it with the manifest. Raises MirrorDamaged, FileNotFoundError."""
         path = self.path / segment.file
         try:
             content = path.read_bytes()
@@ -147,8 +147,8 @@ class TopicFolder:
             )
         try:
             records = _decode(segment.partition, content)
-        except Exception as error:  # whatever another program may have written
-            raise MirrorDamaged(f"{path} is no file of records: {type(error).__name__}: {error}") from error
+        except Exception as error:  # bytes of another program can make the Avro reader raise anything
+            raise MirrorDamaged(f"{path} is not a file of records: {type(error).__name__}: {error}") from error
         if [record.offset for record in records] != list(range(segment.first_offset, segment.next_offset)):
             raise MirrorDamaged(f"{path} does not hold the offsets {segment.first_offset} to {segment.next_offset - 1}")
         return records
@@ -159,11 +159,12 @@ class TopicFolder:
             write_whole(path, content)
         except OSError as error:
             raise FolderFull(
-                f"{path} cannot be written: {error.strerror}. What was mirrored before is whole; make room, and mirror again"
+                f"{path} cannot be written: {error.strerror}. "
+                "What was mirrored before is whole; make room, and mirror again"
             ) from error
 
     def sweep(self) -> None:
-        """Deletes what a crash or a full disk left: temporary files, and segments that no manifest names."""
+        """Delete what a crash or a full disk left: temporary files, and segments that the manifest does not name."""
         manifest = self.manifest()
         named = {segment.file for segment in manifest.segments} if manifest is not None else set()
         for path in (*self.path.glob(f"{TEMPORARY}*"), *self.path.glob("*/*")):

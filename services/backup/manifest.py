@@ -1,7 +1,7 @@
-"""What is in a mirror's folder: the manifest, and the rule by which segments grow. Pure.
+"""The manifest of a mirror, and the rule by which segments are merged (pure).
 
-Place in the flow: between `mirror`, which adds to it, and whoever reads the files. The manifest is replaced whole, after the
-files that it names are on the disk: a file that it does not name is left over from a crash and means nothing.
+Place in the flow: between `mirror`, which adds to it, and the readers of the files. The manifest is replaced whole,
+after the files that it names are on disk: a file that it does not name is left over from a crash and is ignored.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Segment(_Model):
 
     @property
     def events(self) -> int:
-        """How many records."""
+        """Number of records."""
         return self.next_offset - self.first_offset
 
 
@@ -76,38 +76,38 @@ class Manifest(Topic):
         return self
 
     def files_of(self, partition: int) -> tuple[Segment, ...]:
-        """The segments of a partition, in order."""
+        """Return the segments of a partition, in order."""
         return tuple(s for s in self.segments if s.partition == partition)
 
     def next_offset(self, partition: int) -> int:
-        """The first offset of a partition that is not mirrored."""
+        """Return the first offset of a partition that is not mirrored."""
         return max((s.next_offset for s in self.files_of(partition)), default=0)
 
     @property
     def events(self) -> int:
-        """How many records are mirrored."""
+        """Number of mirrored records."""
         return sum(s.events for s in self.segments)
 
     def with_last(self, segment: Segment) -> Self:
-        """With a new last segment of its partition, in the place of those that it takes in."""
+        """Return a manifest with a new last segment of a partition, which replaces those merged into it."""
         kept = [s for s in self.segments if s.partition != segment.partition or s.next_offset <= segment.first_offset]
         ordered = sorted([*kept, segment], key=lambda s: (s.partition, s.first_offset))
         return type(self)(**{**self.__dict__, "segments": tuple(ordered)})
 
 
-def taken_in(
+def absorbed(
     segments: Sequence[Segment], events: int, size: int, most_events: int, most_bytes: int
 ) -> tuple[Segment, ...]:
-    """Which of a partition's last segments a new one of `events` records and `size` bytes is to take in.
+    """Return the last segments of a partition to be merged into a new one of `events` records and `size` bytes.
 
-    All that are not larger than what they would be put together with, while the whole fits into a file. So the mirror of a
-    log that comes in drops has few files, and a record is written again at most as often as its file doubles.
+    These are all that are not larger than the rest of the new file, while the whole fits into one file. So the mirror
+    of a log that grows slowly has few files, and a record is written again at most as often as its file doubles.
     """
-    taken: list[Segment] = []
+    merged: list[Segment] = []
     for segment in reversed(segments):
         if segment.events > events or segment.events + events > most_events or segment.bytes + size > most_bytes:
             break
-        taken.insert(0, segment)
+        merged.insert(0, segment)
         events += segment.events
         size += segment.bytes
-    return tuple(taken)
+    return tuple(merged)

@@ -1,10 +1,10 @@
-"""Copies the log to files, and goes on where the files end. Runs between the log and `folder`.
+"""Copy the log to files, continuing where the files end. Runs between the log and `folder`.
 
-Place in the flow: beside it, for as long as there is a log. What a call has returned is on the disk. A crash loses what was read and not
-yet written, which the log still has.
+Place in the flow: beside it, for as long as there is a log. Records are on disk when a call returns. A crash loses
+records that were read and not yet written, which the log still has.
 
-Before anything is added, the log must be the one that the files are of: the same topic id, as many partitions, whole from its first
-offset, at least as long, and its record where the files end the same, byte by byte. Else nothing is written.
+Before anything is added, the log must be the one that was mirrored: the same topic id, the same number of partitions,
+complete from offset 0, at least as long, and with the same last mirrored record, byte by byte. Else nothing is written.
 """
 
 import logging
@@ -28,7 +28,7 @@ from schemas.log_record import RawRecord
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 2.0
-_SAY_EVERY_S = 2.0
+_NOTIFY_EVERY_S = 2.0
 
 
 def run(
@@ -36,16 +36,16 @@ def run(
     folder: Path,
     topics: Sequence[tuple[str, contract.Topic]],
     stop: threading.Event,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     *,
     follow: bool,
     listener: Listener | None = None,
     every_s: float = 1.0,
     most_events: int = MOST_EVENTS,
 ) -> list[Manifest]:
-    """Mirror topics (name, and the contract that each must keep) to their ends; with `follow` until `stop` is set.
+    """Mirror topics (name, and the contract that each must keep) to their ends; with `follow` until stopped.
 
-    A follower waits for a broker that is away and for a disk that is full. Returns what is mirrored.
+    With `follow`, tries again when no broker answers or the disk is full. Returns the manifests.
     """
     listener = listener or Listener()
     with ExitStack() as stack:
@@ -54,13 +54,13 @@ def run(
             files = stack.enter_context(TopicFolder(folder / name, most_events))
             log = Reader(kafka, name)
             stack.callback(log.close)
-            mirrors.append(_Mirror(log, files, topic, most_events, say, listener))
+            mirrors.append(_Mirror(log, files, topic, most_events, notify, listener))
         while True:
             pause, at_s = every_s, time.time()
             try:
                 for mirror in mirrors:
-                    mirror.go_on(stop)
-                if not stop.is_set():  # else it may have ended before the end
+                    mirror.advance(stop)
+                if not stop.is_set():  # when stopped, it may not have reached the end
                     listener.whole(at_s)
             except (BrokerAway, FolderFull) as fault:
                 if not follow:
@@ -68,14 +68,14 @@ def run(
                 logger.warning("%s; trying again", fault)
                 listener.lost("kafka" if isinstance(fault, BrokerAway) else "folder", str(fault))
                 for mirror in mirrors:
-                    mirror.doubt()
+                    mirror.mark_stale()
                 pause = _RETRY_S
             if not follow or stop.wait(pause):
                 return [mirror.manifest for mirror in mirrors if mirror.manifest is not None]
 
 
 class _Mirror:
-    """One topic's."""
+    """The mirror of one topic."""
 
     def __init__(
         self,
@@ -83,34 +83,34 @@ class _Mirror:
         folder: TopicFolder,
         contract: contract.Topic,
         most_events: int,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
         listener: Listener,
     ) -> None:
         self.manifest = folder.manifest()
-        self._log, self._folder, self._topic, self._contract, self._say = log, folder, log.topic, contract, say
+        self._log, self._folder, self._topic, self._contract, self._notify = log, folder, log.topic, contract, notify
         self._most_events, self._listener = most_events, listener
-        self._agreed = self._doubted = False
+        self._verified = self._stale = False
 
-    def go_on(self, stop: threading.Event) -> None:
-        """Adds what the log has got since. Raises LogRefused, and then nothing was added that does not belong there."""
-        if self._doubted:
-            self._look_again()
-        if not self._agreed or self._grown():
-            self.manifest = self._agree()
-            self._agreed = True
+    def advance(self, stop: threading.Event) -> None:
+        """Add the new records of the log. Raises LogRefused when it is not the log that was mirrored."""
+        if self._stale:
+            self._reload()
+        if not self._verified or self._grown():
+            self.manifest = self._verify()
+            self._verified = True
             places = {partition: self.manifest.next_offset(partition) for partition in range(self.manifest.partitions)}
             self._listener.begun(self._topic, places)
             for partition in range(self.manifest.partitions):
                 self._add(partition, stop)
 
-    def doubt(self) -> None:
-        """After a fault: read from the files what is mirrored, and compare it with the log again, before going on."""
-        self._doubted = True
+    def mark_stale(self) -> None:
+        """After a fault, read the manifest again and verify the log again before adding records."""
+        self._stale = True
 
-    def _look_again(self) -> None:
+    def _reload(self) -> None:
         self._folder.sweep()
         self.manifest = self._folder.manifest()
-        self._agreed = self._doubted = False
+        self._verified = self._stale = False
 
     def _grown(self) -> bool:
         assert self.manifest is not None
@@ -118,64 +118,65 @@ class _Mirror:
         self._listener.ends(self._topic, ends)
         return any(end != self.manifest.next_offset(partition) for partition, end in ends.items())
 
-    def _agree(self) -> Manifest:
-        """The manifest, once the log is known to be what it is of. Raises LogRefused."""
+    def _verify(self) -> Manifest:
+        """Verify that the log is the one mirrored, and return the manifest. Raises LogRefused."""
         with Topics(self._log.kafka) as topics:
             found = Topic.of(self._topic, topics.check(self._topic, self._contract))
         known = self.manifest
         if known is None:
             manifest = Manifest(**found.__dict__)
         else:
-            for what in ("topic_id", "partitions"):
-                if getattr(found, what) != getattr(known, what):
+            for name in ("topic_id", "partitions"):
+                if getattr(found, name) != getattr(known, name):
                     raise LogRefused(
-                        f"{what} of {self._topic} is {getattr(found, what)}, the files in {self._folder.path} are of a topic with "
-                        f"{getattr(known, what)}: it was made again, and is another log. Mirror it into another folder"
+                        f"{name} of {self._topic} is {getattr(found, name)}, "
+                        f"the files in {self._folder.path} are of a topic with {getattr(known, name)}: "
+                        "it was made again, and is another log. Mirror it into another folder"
                     )
             manifest = Manifest(**{**known.__dict__, **found.__dict__})
         for partition in range(manifest.partitions):
-            self._same(manifest, partition)
+            self._verify_partition(manifest, partition)
         if manifest != known:
             self._folder.begin(manifest)
         return manifest
 
-    def _same(self, manifest: Manifest, partition: int) -> None:
+    def _verify_partition(self, manifest: Manifest, partition: int) -> None:
         place, at = f"{self._topic}/{partition}", manifest.next_offset(partition)
         if (begin := self._log.begins_at(partition)) > 0:
-            raise LogRefused(f"{place} begins at offset {begin}: its beginning was deleted")
+            raise LogRefused(f"{place} begins at offset {begin}: earlier records were deleted")
         if (end := self._log.end_offset(partition)) < at:
-            raise LogRefused(f"{place} ends at offset {end}, and {at} records are mirrored: it lost what it had")
+            raise LogRefused(f"{place} ends at offset {end}, and {at} records are mirrored: the log has lost records")
         if at:
             (here,) = next(self._folder.read(partition, at - 1))
             (there,) = self._log.messages_at(partition, [at - 1])
             if here != there:
                 raise LogRefused(
                     f"{place}: the record at offset {at - 1} is not the one that was mirrored (it differs in "
-                    f"{', '.join(differing(here, there))}). This is another log; mirror it into another folder"
+                    f"{', '.join(differing_fields(here, there))}). This is another log; mirror it into another folder"
                 )
 
     def _add(self, partition: int, stop: threading.Event) -> None:
         assert self.manifest is not None
         start, end = self.manifest.next_offset(partition), self._log.end_offset(partition)
         self._listener.ends(self._topic, {partition: end})
-        said = time.monotonic()
+        notified_at = time.monotonic()
         for records in _chunks(self._log.read_to_end(partition, start, end), self._most_events):
             self.manifest = self._folder.append(partition, records)
             self._listener.mirrored(self._topic, partition, records[-1].offset + 1, len(records))
-            if time.monotonic() - said > _SAY_EVERY_S:
-                said = time.monotonic()
-                self._say(f"{self._topic}/{partition}: {records[-1].offset + 1:,} of {end:,}")
+            if time.monotonic() - notified_at > _NOTIFY_EVERY_S:
+                notified_at = time.monotonic()
+                self._notify(f"{self._topic}/{partition}: {records[-1].offset + 1:,} of {end:,}")
             if stop.is_set():
                 return
 
 
-def differing(one: RawRecord, other: RawRecord) -> list[str]:
-    """The names of what two records differ in."""
+def differing_fields(one: RawRecord, other: RawRecord) -> list[str]:
+    """Return the names of the fields in which two records differ."""
     return [name for name in RawRecord._fields if getattr(one, name) != getattr(other, name)]
 
 
 def _chunks(batches: Iterable[Iterable[RawRecord]], most_events: int) -> Iterator[list[RawRecord]]:
-    """The same records in as many as fit into a file."""
+    """Group records into chunks that fit into a file."""
     chunk: list[RawRecord] = []
     size = 0
     for batch in batches:

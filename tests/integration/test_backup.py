@@ -24,13 +24,14 @@ from kafka.admin import KafkaAdminClient
 
 from backup import check as checking
 from backup import mirror
-from backup.check import Verdict
-from backup.errors import BackupError, LogRefused, MirrorDamaged
+from backup.check import TopicReport
+from backup.errors import LogRefused, MirrorDamaged
 from backup.folder import TopicFolder
 from backup.manifest import Manifest
 from backup.restore import restore
 from deploy.local import Broker
 from deploy.local.server import free_port
+from runtime.files import FolderInUse
 from runtime.healthcheck import ask
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import BrokerAway, LogDamaged, TopicUnfit
@@ -78,7 +79,7 @@ class Desk:
         )  # fmt: skip
         return manifest
 
-    def check(self, log: bool = True) -> Verdict:
+    def check(self, log: bool = True) -> TopicReport:
         return checking.check(self.files, self.topic, access(self.broker) if log else None, ignore)
 
     def restore(self, broker: Broker, replication_factor: int | None = None) -> int:
@@ -128,7 +129,7 @@ def test_what_is_mirrored_is_what_the_log_has(desk: Desk) -> None:
     manifest = desk.mirror()
     assert manifest.events == 57
     assert [r for batch in desk.files.read(0) for r in batch] == desk.records()
-    assert desk.check() == Verdict(desk.topic, 57, len(manifest.segments), None, 0, None)
+    assert desk.check() == TopicReport(desk.topic, 57, len(manifest.segments), None, 0, None)
 
 
 def test_any_avro_reader_reads_the_files(desk: Desk) -> None:
@@ -221,7 +222,7 @@ def test_a_topic_that_could_lose_events_is_refused(desk: Desk, new_topic: Callab
 
 def test_one_mirror_at_a_time(desk: Desk) -> None:
     desk.append(1)
-    with desk.files, pytest.raises(BackupError, match="another mirror is at work"):
+    with desk.files, pytest.raises(FolderInUse, match="another mirror is at work"):
         desk.mirror()
 
 
@@ -285,8 +286,8 @@ def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topi
     out, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, out
     assert f"{topic_prefix}results.events: {total:,} records" in out
-    verdict = follower.desk.check()
-    assert (verdict.fault, verdict.events, verdict.behind) == (None, total, 0)
+    report = follower.desk.check()
+    assert (report.fault, report.events, report.behind) == (None, total, 0)
 
 
 def test_a_broker_that_is_away_is_waited_for(own_kafka_server: Broker, tmp_path: Path) -> None:
@@ -380,7 +381,7 @@ def test_the_first_record_that_differs_from_the_log_is_named(desk: Desk) -> None
         folder.begin(Manifest(**{**manifest.__dict__, "segments": ()}))
         folder.append(0, forged)
     assert desk.check(log=False).fault is None, "by itself it is whole"
-    assert desk.check().fault == f"{desk.topic}/0: the record at offset 13 is another on the log: it differs in value"
+    assert desk.check().fault == f"{desk.topic}/0: the record at offset 13 differs from the log in value"
 
 
 def test_a_shorter_log_differs_and_a_longer_one_does_not(desk: Desk) -> None:
@@ -433,8 +434,8 @@ def test_restored_records_keep_offset_time_and_bytes(
     assert after
     assert replace(after, settings={}) == replace(before, topic_id=after.topic_id, settings={})
     there = Desk(empty, desk.topic, tmp_path)
-    verdict = there.check()
-    assert (verdict.fault, verdict.restored_as) == (None, after.topic_id)
+    report = there.check()
+    assert (report.fault, report.restored_as) == (None, after.topic_id)
     started_ms = time.time_ns() // 1_000_000
     there.append(1)
     assert there.records()[-1].timestamp_ms >= started_ms - 60_000, "the broker's own time from now on"
@@ -475,13 +476,13 @@ def test_what_is_not_the_beginning_of_the_mirror_is_not_written_to(desk: Desk, e
     there = Desk(empty, desk.topic, desk.folder)
     create_topic(empty, desk.topic)
     there.append(2)
-    with pytest.raises(LogRefused, match=r"exists and is not empty: .* offset 0 is another on the log"):
+    with pytest.raises(LogRefused, match=r"exists and is not empty: .* offset 0 differs from the log"):
         desk.restore(empty)
     again(there)
     with Topics(access(empty)) as topics:
         topics.change(desk.topic, {"message.timestamp.type": "CreateTime"})
     there.append(2)
-    with pytest.raises(LogRefused, match=r"offset 0 is another on the log.* Nothing was written"):
+    with pytest.raises(LogRefused, match=r"offset 0 differs from the log.* Nothing was written"):
         desk.restore(empty)
     again(there, partitions=2)
     with pytest.raises(LogRefused, match="exists with 2 partitions, 1 were mirrored"):
@@ -502,7 +503,7 @@ def test_somebody_who_writes_meanwhile_is_found(desk: Desk, empty: Broker) -> No
             intruded.append(True)
             there.append(1)
 
-    with pytest.raises(LogRefused, match="somebody else writes to the topic"):
+    with pytest.raises(LogRefused, match="another producer writes to the topic"):
         restore(desk.files, desk.topic, access(empty), None, intrude, ignore)
 
 

@@ -33,17 +33,17 @@ def test_what_is_damaged_and_what_is_missing_is_named(tmp_path: Path) -> None:
     with TopicFolder(tmp_path / "t") as folder:
         folder.begin(Manifest(topic="t", topic_id=UUID(int=1), partitions=1, replication_factor=1, settings={}))
         folder.append(0, log[:5])
-    verdict = check(archive, [folder], lambda *_: None)
-    assert (verdict.documents, verdict.named, verdict.damaged) == (3, 4, [])
-    assert verdict.missing == [(names[3], "t/0 offset 4")]
-    assert f"missing: {names[3]}, named by t/0 offset 4" in "\n".join(verdict.lines())
+    report = check(archive, [folder], lambda *_: None)
+    assert (report.documents, report.named, report.damaged) == (3, 4, [])
+    assert report.missing == [(names[3], "t/0 offset 4")]
+    assert f"missing: {names[3]}, named by t/0 offset 4" in "\n".join(report.lines())
     (archive / names[3][:2]).mkdir(exist_ok=True)
     (archive / names[3][:2] / names[3]).write_bytes(contents[3])
     assert check(archive, [folder], lambda *_: None).is_whole
     damaged = archive / names[1][:2] / names[1]
     damaged.write_bytes(b"other")
-    verdict = check(archive, [folder], lambda *_: None)
-    assert (verdict.damaged, verdict.missing, verdict.is_whole) == ([str(damaged)], [], False)
+    report = check(archive, [folder], lambda *_: None)
+    assert (report.damaged, report.missing, report.is_whole) == ([str(damaged)], [], False)
 
 
 def test_rejected_input_names_its_document_too(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
 from backup.folder import TopicFolder
-from backup.manifest import Manifest, Segment, taken_in
+from backup.manifest import Manifest, Segment, absorbed
 from schemas.log_record import RawRecord
 
 EMPTY = Manifest(topic="t", topic_id=UUID(int=1), partitions=1, replication_factor=1, settings={})
@@ -112,7 +112,7 @@ def test_what_cannot_be_written_leaves_room(tmp_path: Path, monkeypatch: pytest.
 def test_files_stay_few_bounded_and_consecutive(drops: list[int]) -> None:
     manifest, at, written = EMPTY, 0, 0
     for drop in drops:
-        taken = taken_in(manifest.files_of(0), drop, drop, 32, 10_000)
+        taken = absorbed(manifest.files_of(0), drop, drop, 32, 10_000)
         first = taken[0].first_offset if taken else at
         written += at + drop - first
         at += drop
@@ -143,7 +143,7 @@ def test_a_log_that_comes_in_drops_is_not_written_again_and_again() -> None:
             )
             for n in sizes
         )
-        taken = len(taken_in(segments, 1, 1, 32, 10_000))
+        taken = len(absorbed(segments, 1, 1, 32, 10_000))
         new = 1 + sum(sizes[len(sizes) - taken :])
         sizes = [*sizes[: len(sizes) - taken], new]
         written += new
@@ -160,7 +160,7 @@ def test_a_manifest_with_a_hole_is_none(tmp_path: Path, places: list[tuple[int, 
     with pytest.raises(ValidationError, match="comes next"):
         Manifest(**{**EMPTY.__dict__, "segments": segments})
     (tmp_path / "manifest.json").write_text('{"format": "escrutinio.mirror.9"}')
-    with pytest.raises(MirrorDamaged, match="is no manifest"):
+    with pytest.raises(MirrorDamaged, match="is not a manifest"):
         TopicFolder(tmp_path).manifest()
 
 
