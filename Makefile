@@ -67,7 +67,7 @@ lock: $(STAMP)  ## Resolve Python packages and Kafka's jars again (for developer
 	$(PY) -m deploy.local lock
 
 clean: stop  ## Remove .venv and caches; the stack's data and downloads stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.lock pyproject.toml deploy/find-python

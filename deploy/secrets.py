@@ -35,6 +35,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from runtime.files import write_whole
+
 CHECKOUT = Path(__file__).parents[1]
 FOLDER = CHECKOUT / "secrets"
 
@@ -166,12 +168,8 @@ class Secrets:
             self._write(name, content())
 
     def _write(self, name: str, content: str, mode: int = 0o444) -> None:
-        path = self.folder / name
-        new = path.with_name(path.name + ".new")
-        new.write_text(content, encoding="ascii")
-        new.chmod(mode)
-        new.rename(path)
-        self.made.append(path)
+        write_whole(self.folder / name, content.encode("ascii"), mode=mode)
+        self.made.append(self.folder / name)
 
 
 def _password() -> str:

@@ -7,13 +7,11 @@ reads the manifest again when a file has been merged into a larger one.
 """
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import fastavro
 from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
@@ -21,28 +19,11 @@ from backup.manifest import Manifest, Segment, absorbed
 from runtime.files import TEMPORARY, FolderLock, write_whole
 from schemas.faults import first_fault
 from schemas.log_record import RawRecord
+from schemas.record_file import pack, unpack
 
 MOST_EVENTS = 10_000
 MOST_BYTES = 64 << 20
-_BYTES = ["null", "bytes"]
-_HEADER = {
-    "type": "record",
-    "name": "Header",
-    "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": _BYTES}],
-}
-SCHEMA: Any = fastavro.parse_schema(
-    {
-        "type": "record",
-        "name": "escrutinio.mirror.Record",
-        "fields": [
-            {"name": "offset", "type": "long"},
-            {"name": "timestamp_ms", "type": "long"},
-            {"name": "key", "type": _BYTES},
-            {"name": "value", "type": _BYTES},
-            {"name": "headers", "type": {"type": "array", "items": _HEADER}},
-        ],
-    }
-)
+_RECORD = "mirror.Record"
 
 
 class TopicFolder:
@@ -58,7 +39,11 @@ class TopicFolder:
             self._lock.__enter__()
         except OSError as error:
             raise FolderFull(f"{self.path} cannot be opened: {error.strerror}") from error
-        self.sweep()
+        try:
+            self.sweep()
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -111,7 +96,7 @@ class TopicFolder:
         first, following = whole[0].offset, whole[-1].offset + 1
         name = f"{partition}/{first:020d}-{following:020d}.avro"
         about = {"topic": manifest.topic, "topic_id": str(manifest.topic_id), "partition": str(partition)}
-        content = _encode(whole, about)
+        content = pack(_RECORD, whole, about)
         # A crash here or during the write leaves a temporary file; the log still has the records.
         self._write(name, content)
         # A crash here leaves a file that no manifest names; the next mirror deletes it and writes it again.
@@ -146,7 +131,7 @@ class TopicFolder:
                 f"{path} is damaged: its SHA-256 is not the one in the manifest; restore this file from another copy"
             )
         try:
-            records = _decode(segment.partition, content)
+            _, records = unpack(_RECORD, content, segment.partition)
         except Exception as error:  # bytes of another program can make the Avro reader raise anything
             raise MirrorDamaged(f"{path} is not a file of records: {type(error).__name__}: {error}") from error
         if [record.offset for record in records] != list(range(segment.first_offset, segment.next_offset)):
@@ -179,35 +164,3 @@ class TopicFolder:
 
 def _size(records: Sequence[RawRecord]) -> int:
     return sum(len(record.value or b"") for record in records)
-
-
-def _encode(records: Sequence[RawRecord], about: dict[str, str]) -> bytes:
-    content = io.BytesIO()
-    rows = (
-        {
-            "offset": r.offset,
-            "timestamp_ms": r.timestamp_ms,
-            "key": r.key,
-            "value": r.value,
-            "headers": [{"name": name, "value": value} for name, value in r.headers],
-        }
-        for r in records
-    )
-    metadata = {f"escrutinio.{name}": text for name, text in about.items()}
-    fastavro.writer(content, SCHEMA, rows, codec="deflate", metadata=metadata, strict=True)
-    return content.getvalue()
-
-
-def _decode(partition: int, content: bytes) -> list[RawRecord]:
-    rows: Any = fastavro.reader(io.BytesIO(content), SCHEMA)
-    return [
-        RawRecord(
-            partition,
-            r["offset"],
-            r["timestamp_ms"],
-            r["key"],
-            r["value"],
-            [(h["name"], h["value"]) for h in r["headers"]],
-        )
-        for r in rows
-    ]

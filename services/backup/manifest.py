@@ -1,4 +1,4 @@
-"""The manifest of a mirror, and the rule by which segments are merged (pure).
+"""The manifest of a mirror, and the rule by which segments are merged.
 
 Place in the flow: between `mirror`, which adds to it, and the readers of the files. The manifest is replaced whole,
 after the files that it names are on disk: a file that it does not name is left over from a crash and is ignored.

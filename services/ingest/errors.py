@@ -4,7 +4,7 @@
 EscrutinioError
 └── IngestError
     ├── SourceError      a file or folder cannot be read
-    ├── ArchiveError     the archive is in use by another ingest, or cannot be written
+    ├── ArchiveError     the archive cannot be opened, read or written
     ├── Overtaken        the log is no longer what the operator saw in the proposal
     └── Stopped          the user asked to stop while the broker was away
 """
@@ -21,7 +21,7 @@ class SourceError(IngestError):
 
 
 class ArchiveError(IngestError):
-    """The archive is in use, or cannot be written."""
+    """The archive cannot be opened, read or written."""
 
 
 class Overtaken(IngestError):

@@ -77,7 +77,7 @@ class ConsoleProgress:
         self._task = None
 
     def _clear(self, what: str, rows: int) -> None:
-        self._what, self._total = what, rows
+        self._what = what
         self._rows = self._news = self._rejected = self._shown = 0
         self._started = time.monotonic()
 

@@ -8,6 +8,7 @@ releases a lock when the process ends.
 import contextlib
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,9 +27,13 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
         _sync(path.parent.parent)
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    handle, name = tempfile.mkstemp(
+        prefix=f"{TEMPORARY}{path.name}-", dir=path.parent
+    )  # two processes may write one file
+    temporary = Path(name)
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        with open(handle, "wb") as file:
+            os.fchmod(handle, mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -88,12 +88,12 @@ def configure(log_format: LogFormat) -> Console:
     return console
 
 
-def log_fault(program: str, fault: Exception, hint: str = "") -> None:
-    """Write the fault that ends a process: its last line, as JSON if the log is JSON. `hint`: appended to it."""
+def log_fault(program: str, fault: Exception) -> None:
+    """Write the fault that ends a process: its last line, as JSON if the log is JSON."""
     if is_json():
-        logging.getLogger(program).critical("%s%s", fault, hint, extra={"fault": type(fault).__name__})
+        logging.getLogger(program).critical("%s", fault, extra={"fault": type(fault).__name__})
     else:
-        print(f"{program}: {fault}{hint}", file=sys.stderr)  # noqa: T201
+        print(f"{program}: {fault}", file=sys.stderr)  # noqa: T201
 
 
 def is_json() -> bool:

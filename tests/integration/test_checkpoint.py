@@ -20,6 +20,7 @@ from aggregator.replay.replay import replay
 from results.moment import NOW, Moment
 from runtime.kafka.errors import LogDamaged
 from schemas.log_record import RawRecord
+from schemas.record_file import pack
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
 from tests.support.fix_aggregate import EventLog
 from tests.unit.test_checkpoint import told
@@ -88,7 +89,7 @@ def rewritten(path: Path, change: Callable[[list[RawRecord]], list[RawRecord]], 
     words |= {"format": checkpoint.FORMAT, "sha256": checkpoint._hash(records)} | {
         k: str(v) for k, v in metadata.items()
     }
-    path.write_bytes(checkpoint._packed(records, words))
+    path.write_bytes(pack("checkpoint.Message", records, words))
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from aggregator.columns.sheets import unpack
 from aggregator.fold.fold import ContestState
-from aggregator.replay import checkpoint
 from aggregator.replay.checkpoint import CheckpointError, find, needed, read, write
 from results.moment import NOW, Moment
 from schemas.log_record import RawRecord, Recorded
+from schemas.record_file import pack
 from tests.support.strategies import PRECINCT, a_contest, a_sheet, a_unit, after, minute, nights, set_back
 from tests.unit.test_merge import CONTEST, folded_in_parts, folded_whole, messages, split_nights, whole
 
@@ -91,7 +91,7 @@ def test_a_change_that_no_id_covers_is_found_by_the_hash(tmp_path: Path) -> None
             if name.startswith("escrutinio.")
         }
     changed = [raw._replace(timestamp_ms=raw.timestamp_ms + 1) for raw in kept.records]
-    path.write_bytes(checkpoint._packed(changed, about))
+    path.write_bytes(pack("checkpoint.Message", changed, about))
     with pytest.raises(CheckpointError, match="do not have the SHA-256"):
         read(path)
 

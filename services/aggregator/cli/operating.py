@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -133,7 +132,7 @@ def status(max_lag: int | None, as_json: bool, **flags: Any) -> None:
     given = settings(flags)
     answer = status(given.need("reader_url"), given.kafka, given.names)
     show(as_json, lambda: answer, lambda: render.status(answer, datetime.now(UTC)))
-    sys.exit(0 if is_healthy(answer, max_lag) else 1)
+    raise SystemExit(0 if is_healthy(answer, max_lag) else 1)
 
 
 @click.command(cls=Command)

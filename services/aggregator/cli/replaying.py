@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,4 +131,4 @@ def verify(contest_id: str, to_offset: int | None, projection: Projection, as_js
     with Reader(given.need("reader_url"), projection) as reader, progress_bar() as bar:
         report = verify(reader, given.kafka, given.names.events, contest_id, to_offset, shown_on(bar))
     show(as_json, report.as_json, lambda: render.report(report))
-    sys.exit(0 if report.equal else 1)
+    raise SystemExit(0 if report.equal else 1)

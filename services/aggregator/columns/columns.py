@@ -8,6 +8,8 @@ unreadable message too, is simply not in the columns, and has to be read plainly
 than the plain way, never different.
 
 An event's id is checked here as it is there: its canonical text is written out anew from what was read, and hashed.
+
+Over 400 lines until the one fold replaces it.
 """
 
 import hashlib

@@ -8,6 +8,8 @@ unit's state depends on another's.
 In a replay totals are added up at the end (`settle`): they are sums, and what last touched an area is a maximum, the
 same in any order; where the blocks of an area's total begin is then not known, as in a merged state. The live run has
 to know it: `runs`.
+
+Over 400 lines until the one fold replaces it.
 """
 
 from collections.abc import Collection, Mapping, Sequence

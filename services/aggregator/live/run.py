@@ -67,7 +67,7 @@ def run(
 
     With `group`, only the partitions that the group assigns to this member: see `Group`, also for `session_timeout_s`.
     When a broker or the database does not answer, this logs a warning and tries again. Raises faults that waiting
-    cannot cure: every KafkaFault but BrokerAway, TablesError (with Fenced and TablesChanged), RowError, MigrationError.
+    cannot cure: every KafkaFault but BrokerAway, DatabaseError, TablesError, RowError, MigrationError.
     """
     assert group is None or not until_caught_up, "a member does not know the position of the others"
     wait_s, last_fenced = 0.5, -_AGAIN_S

@@ -31,7 +31,6 @@ class Group:
 
     def __init__(self, kafka: KafkaAccess, topic: str, name: str, *, session_timeout_s: float) -> None:
         self.name = name
-        self._topic = topic
         self._kafka = kafka
         self._member: Any = kafka.open(
             KafkaConsumer,

@@ -19,16 +19,12 @@ under its final name is complete.
 """
 
 import hashlib
-import io
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from uuid import UUID
-
-import fastavro
 
 from aggregator.columns.sheets import unpack
 from aggregator.fold.fold import ContestState
@@ -36,6 +32,7 @@ from aggregator.log.reader import Log
 from aggregator.replay.fold_to_moment import ContestFold
 from results.moment import Moment
 from runtime.files import write_whole
+from schemas import record_file
 from schemas.errors import ContractError, EscrutinioError
 from schemas.log_record import RawRecord
 from schemas.types import from_milliseconds, to_milliseconds
@@ -47,30 +44,7 @@ SAMPLE = 200
 AHEAD = 10_000
 """A replay writes a new checkpoint when it ends this many offsets beyond the one it started from."""
 
-_BYTES = ["null", "bytes"]
-_SCHEMA = fastavro.parse_schema(
-    {
-        "type": "record",
-        "name": "escrutinio.checkpoint.Message",
-        "fields": [
-            {"name": "offset", "type": "long"},
-            {"name": "timestamp_ms", "type": "long"},
-            {"name": "key", "type": _BYTES},
-            {"name": "value", "type": _BYTES},
-            {
-                "name": "headers",
-                "type": {
-                    "type": "array",
-                    "items": {
-                        "type": "record",
-                        "name": "Header",
-                        "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": _BYTES}],
-                    },
-                },
-            },
-        ],
-    }
-)
+_RECORD = "checkpoint.Message"
 
 
 class CheckpointError(EscrutinioError):
@@ -133,24 +107,14 @@ def write(
         "sha256": _hash(records),
     }
     path = folder / f"{_stem(contest_id, topic_id)}{state.last.offset:012d}.avro"
-    write_whole(path, _packed(records, metadata))  # a crash before the rename leaves a file that nothing reads
+    write_whole(
+        path, record_file.pack(_RECORD, records, metadata)
+    )  # a crash before the rename leaves a file that nothing reads
     return path
 
 
 def _stem(contest_id: str, topic_id: UUID) -> str:
     return f"{quote(contest_id, safe='')}.{topic_id}."
-
-
-def _packed(records: Iterable[RawRecord], about: Mapping[str, str]) -> bytes:
-    content = io.BytesIO()
-    metadata = {f"escrutinio.{name}": value for name, value in about.items()}
-    fastavro.writer(content, _SCHEMA, [_row(raw) for raw in records], codec="deflate", metadata=metadata)
-    return content.getvalue()
-
-
-def _row(raw: RawRecord) -> dict[str, Any]:
-    headers = [{"name": name, "value": value} for name, value in raw.headers]
-    return raw._asdict() | {"headers": headers}
 
 
 def _hash(records: Iterable[RawRecord]) -> str:
@@ -186,23 +150,19 @@ def _glob(text: str) -> str:
 def read(path: Path) -> Checkpoint:
     """Read a file. Raises CheckpointError for a damaged one."""
     try:
-        with path.open("rb") as file:
-            reader = fastavro.reader(file)
-            metadata = {name.removeprefix("escrutinio."): text for name, text in reader.metadata.items()}
-            if metadata.get("format") != FORMAT:
-                raise CheckpointError(path, f"format {metadata.get('format')!r}, this release reads {FORMAT!r}")
-            partition = int(metadata["partition"])
-            records = [_raw(partition, row) for row in reader]
-            kept = Checkpoint(
-                path,
-                UUID(metadata["topic_id"]),
-                metadata["contest_id"],
-                partition,
-                int(metadata["offset"]),
-                int(metadata["recorded_at_ms"]),
-                metadata["digest"],
-                records,
-            )
+        metadata, records = record_file.unpack(_RECORD, path.read_bytes())
+        if metadata.get("format") != FORMAT:
+            raise CheckpointError(path, f"format {metadata.get('format')!r}, this release reads {FORMAT!r}")
+        kept = Checkpoint(
+            path,
+            UUID(metadata["topic_id"]),
+            metadata["contest_id"],
+            int(metadata["partition"]),
+            int(metadata["offset"]),
+            int(metadata["recorded_at_ms"]),
+            metadata["digest"],
+            records,
+        )
     except CheckpointError:
         raise
     except Exception as error:  # damaged bytes can make the Avro reader raise anything
@@ -210,11 +170,6 @@ def read(path: Path) -> Checkpoint:
     if _hash(records) != metadata.get("sha256"):
         raise CheckpointError(path, "its messages do not have the SHA-256 that the file names")
     return kept
-
-
-def _raw(partition: int, row: Any) -> RawRecord:
-    headers = [(header["name"], header["value"]) for header in row["headers"]]
-    return RawRecord(partition, row["offset"], row["timestamp_ms"], row["key"], row["value"], headers)
 
 
 def apply(kept: Checkpoint, fold: ContestFold, log: Log) -> None:

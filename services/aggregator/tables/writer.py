@@ -20,8 +20,7 @@ from psycopg.types.range import Range
 
 from aggregator.columns.runs import Run
 from aggregator.fold.fold import ContestState, Step
-from aggregator.tables import copy_columns as history
-from aggregator.tables import rows
+from aggregator.tables import copy_columns, rows
 from aggregator.tables.batch import Batch, Cursor
 from aggregator.tables.errors import Fenced, TablesError
 from aggregator.tables.loader import epoch_of, load_blocked, load_states
@@ -46,7 +45,7 @@ class Writer:
 
     def __init__(self, url: str, projection: Projection = LIVE) -> None:
         self._db = connect(url)
-        self._rows = history.Rows()
+        self._rows = copy_columns.Rows()
         # Each row has three JSON documents: the standard library would spend a tenth of a commit on them.
         set_json_dumps(orjson.dumps, self._db)
         try:
@@ -132,7 +131,7 @@ class Writer:
         updates = [s for s in batch.steps if isinstance(s.recorded.event, CountUpdate)]
         definitions = [s for s in batch.steps if isinstance(s.recorded.event, ContestDefined)]
         for run in batch.runs:
-            self._copy_bytes("count_update_history", history.COLUMNS, self._rows.updates(run))
+            self._copy_bytes("count_update_history", copy_columns.COLUMNS, self._rows.updates(run))
         self._copy("count_update_history", rows.UPDATE, map(rows.update_row, updates))
         self._copy("contest_history", rows.DEFINITION, map(rows.definition_row, definitions))
         self._copy("finding", rows.FINDING, (row for step in batch.steps for row in rows.finding_rows(step)))

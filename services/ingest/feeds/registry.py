@@ -1,4 +1,4 @@
-"""Turn documents into statements: one adapter for each form of a source. Pure (bytes in, values out).
+"""Turn documents into statements: one parser for each form of a source. Pure (bytes in, values out).
 
 `recognise` reads a document's rows and names its form, `plan` groups the documents of one publication and orders the
 groups, `parse` makes statements of the rows. A fault of a document refuses all of it and the documents it is read with;

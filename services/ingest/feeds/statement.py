@@ -1,6 +1,6 @@
 """Define what the stages of ingest hand on: captures, statements, rejections. Values only; pure.
 
-Place in the flow: `sources.folder` makes a `Capture`, `sources.archive` a `Kept`, an adapter a `Snapshot` of
+Place in the flow: `sources.folder` makes a `Capture`, `sources.archive` a `Kept`, a parser a `Snapshot` of
 `Statement`s and `Rejection`s, `news.changes` events. Nothing here survives a crash, and nothing needs to.
 """
 

@@ -95,7 +95,7 @@ class Table:
 
 
 class Refused(Exception):
-    """The current document is refused. Never leaves the adapters: they return its rejection."""
+    """The current document is refused. Never leaves the parsers: they return its rejection."""
 
     def __init__(self, document: Kept, code: str, message: str, expected: str) -> None:
         self.rejection = Rejection(
@@ -105,7 +105,7 @@ class Refused(Exception):
 
 
 class BadCell(Exception):
-    """A cell's value is not valid in its column. Never leaves the adapters: it becomes the rejection of its row."""
+    """A cell's value is not valid in its column. Never leaves the parsers: it becomes the rejection of its row."""
 
     def __init__(self, column: str, code: str, message: str, expected: str) -> None:
         super().__init__(message)

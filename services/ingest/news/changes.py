@@ -1,6 +1,6 @@
 """Find what is new in statements, compared with what the log says, and make it the next events of the units. Pure.
 
-Place in the flow: between the adapters and `publish`; the heart of ingest. The memory that it compares with is rebuilt
+Place in the flow: between the feeds and `publish`; the heart of ingest. The memory that it compares with is rebuilt
 from the log, so a crash loses nothing: what was published is known from the log, and what was not is news again.
 
 A unit's statements are ordered by the office's own time (`stated_at`), its events by `sequence`. A statement is

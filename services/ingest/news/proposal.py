@@ -1,6 +1,6 @@
 """Build an operator's correction: its event, what it changes, and the document that two people sign by name. Pure.
 
-Place in the flow: beside the adapters. What the office states becomes news in `changes`; what an operator decides
+Place in the flow: beside the feeds. What the office states becomes news in `changes`; what an operator decides
 becomes exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, and only if the log still is what the
 operator saw.
 

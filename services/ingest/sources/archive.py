@@ -40,9 +40,10 @@ class Archive:
         if not self._beside:
             try:
                 self._lock.__enter__()
+                sweep(self._folder)
             except OSError as error:
+                self._lock.__exit__(None, None, None)
                 raise ArchiveError(f"the archive {self._folder} cannot be opened: {error.strerror}") from error
-            sweep(self._folder)
         return self
 
     def __exit__(self, *exception: Any) -> None:
