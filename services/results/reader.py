@@ -73,7 +73,11 @@ class Reader:
         return NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
-        """Return the count of an area now (`as_of` has other moments). Raises NothingCounted when nothing is known."""
+        """Return the count of an area now, with its digest, from the totals as they are.
+
+        `as_of` gives the same without a digest, from past totals (tests/integration/test_views.py compares the two). Raises
+        NothingCounted when nothing is known.
+        """
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)
         level, layout = contest.counting_level.value, Layout.of(contest)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
+from results.as_of import ContestAsOf
 from results.count import Count, NothingCounted
+from results.moment import NOW
 from results.reader import Reader
 from tests.support.fix_postgres import Database
 from tests.support.fix_tables import CONTEST, written
@@ -104,6 +106,8 @@ def test_the_views_count_as_the_library_does(tables: Database, data: st.DataObje
             count = counted(reader, area)
             assert (count is not None) == (area in counts), area
             if count is not None:
+                as_of = ContestAsOf(reader, CONTEST, NOW).count(area)
+                assert as_of == count.model_copy(update={"digest": None})
                 (row,) = counts[area]
                 assert_equal(count, row, selections[area])
                 assert_reconciled(count, beside.get(area, [None])[0])
