@@ -53,7 +53,7 @@ class ConsoleProgress:
         """Begin a batch; it has 0 rows while it is being parsed."""
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._clear(what, rows)
+        self._clear(what)
         self._task = self._bar.add_task(what, total=rows or None, news=0, rejected=0, rate=0)
 
     def advance(self, rows: int, news: int, rejected: int) -> None:
@@ -76,7 +76,7 @@ class ConsoleProgress:
             )
         self._task = None
 
-    def _clear(self, what: str, rows: int) -> None:
+    def _clear(self, what: str) -> None:
         self._what = what
         self._rows = self._news = self._rejected = self._shown = 0
         self._started = time.monotonic()

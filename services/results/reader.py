@@ -75,8 +75,8 @@ class Reader:
     def count(self, contest_id: str, area_id: str | None) -> Count:
         """Return the count of an area now, with its digest, from the totals as they are.
 
-        `as_of` gives the same without a digest, from past totals (tests/integration/test_views.py compares the two). Raises
-        NothingCounted when nothing is known.
+        `as_of` gives the same without a digest, from past totals (tests/integration/test_views.py compares the two).
+        Raises NothingCounted when nothing is known.
         """
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)

@@ -120,7 +120,7 @@ class Assignment:
             raise Replaced(str(error)) from error
 
     def check_log(self) -> None:
-        """Check the topic's id and settings. Raises LogDamaged for another log, TopicUnfit for one that could lose events."""
+        """Check the topic's id and settings. Raises LogDamaged for another log, TopicUnfit for unsafe settings."""
         if (found := self._log.topic_id()) != self._topic_id:
             raise LogDamaged(
                 f"topic {self._topic} is {found} now, {self._topic_id} was read: it was deleted and made again"
