@@ -93,8 +93,8 @@ class Producer:
         """Send in order and wait for every acknowledgement. Returns the offsets by partition, in the order of sending.
 
         A Message goes to its key's partition; a RawRecord to its own, with its own time. `sent` is called with the
-        number of messages given to the client. `places`: the next offset of each partition; sending ends as soon as a message
-        gets another offset, because another producer writes there too.
+        number of messages given to the client. `places`: the next offset of each partition; sending ends as soon as a
+        message gets another offset, because another producer writes there too.
 
         Raises DeliveryFailed when the broker refuses a message, AccessRefused when a grant is missing, both after the
         outcome of all messages is known.
