@@ -32,7 +32,7 @@ _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 @click.group(cls=Group, name="escrutinio-backup")
 @click.version_option(package_name="escrutinio")
 def main() -> None:
-    """Keep a second copy of the log in files, check it, and put it back.
+    """Keep a second copy of the log in files, check it, and restore it.
 
     \b
     Example:
@@ -45,11 +45,9 @@ def main() -> None:
 @main.command("mirror")
 @_folder
 @_options
-@click.option(
-    "--follow", is_flag=True, help="Go on until stopped (SIGTERM or Ctrl-C), waiting for a broker that is away."
-)
+@click.option("--follow", is_flag=True, help="Continue until SIGTERM or Ctrl-C, waiting for a broker that is away.")
 @click.option("--every", "every_s", type=click.FloatRange(0.05), default=1.0, help="Seconds between polls of the log.")
-@click.option("--segment-events", type=click.IntRange(1), default=10_000, help="Records in a file, at most.")
+@click.option("--segment-events", type=click.IntRange(1), default=10_000, help="Limit of records in a file.")
 @options.http
 def mirror_command(
     folder: Path,
@@ -88,10 +86,10 @@ def mirror_command(
 @click.option(
     "--archive",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Check a copy of the archive too: each document has the SHA-256 of its name, none on the log is missing.",
+    help="Check a copy of the archive too: every document that the log names is there, with the SHA-256 of its name.",
 )
 def check_command(folder: Path, against_log: bool, archive: Path | None, as_json: bool, **flags: Any) -> None:
-    """Check that the mirror in FOLDER is whole. Exit 1, and name the first thing that is wrong, when it is not.
+    """Check that the mirror in FOLDER is whole. Exit code 1, and the first fault, when it is not.
 
     \b
     Example:
@@ -127,9 +125,10 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
 @_options
 @click.option("--replication-factor", type=click.IntRange(1), help="Copies of every record. Default: as mirrored.")
 def restore_command(folder: Path, replication_factor: int | None, as_json: bool, **flags: Any) -> None:
-    """Put the mirror in FOLDER into an empty Kafka, every record at its offset and with its time.
+    """Restore the mirror in FOLDER into an empty Kafka: same offsets, same times.
 
-    Run again after an interruption it compares what is there and goes on. Start no other service before it has ended.
+    After an interruption, run it again: it compares the records already there, and writes the rest. Start no other
+    service before it has ended.
 
     \b
     Example:

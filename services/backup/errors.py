@@ -4,7 +4,7 @@ EscrutinioError
 └── BackupError
     ├── LogRefused     the log is not the one that was mirrored, or must not be written to
     ├── FolderFull     a file cannot be written: make room, and try again
-    └── MirrorDamaged  the files are not what the manifest says
+    └── MirrorDamaged  the files differ from the manifest
 """
 
 from schemas.errors import EscrutinioError

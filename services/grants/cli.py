@@ -54,7 +54,7 @@ def apply(**flags: Any) -> None:
         changes = comparison.changes()
         cluster = comparison.cluster
         cluster.put_passwords(comparison.passwords)
-        cluster.make(comparison.now, comparison.wanted, comparison.foreign_acls)
+        cluster.apply(comparison.now, comparison.wanted, comparison.foreign_acls)
         cluster.remove(comparison.undeclared)
     for line in changes:
         click.echo(line)

@@ -1,7 +1,7 @@
-"""Read and change what is so on the cluster: passwords, grants, quotas. It connects as the administrator.
+"""Read and change passwords, grants and quotas of the cluster, connected as the administrator.
 
 A crash leaves the first part of a change; applying again does the rest. Grants are added before any is removed, so that
-who keeps a grant is never without it.
+a grant that stays is never missing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,12 +39,12 @@ _EVERY_ACL = ACLFilter(
     ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
 )  # fmt: skip
 DEFAULT = "<default>"
-"""Stands for every principal that has no quotas of its own, as in Kafka's tools."""
+"""Means every principal without quotas of its own, as in Kafka's tools."""
 _RESOURCES = {pattern: resource for resource, pattern in _PATTERNS.items()}
 
 
 class Cluster:
-    """The administrator's connection. Use as a context manager. Raises AccessRefused and BrokerAway, and GrantsError for a refusal."""
+    """The administrator's connection. Use as a context manager. Raises AccessRefused, BrokerAway and GrantsError."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
@@ -61,25 +61,25 @@ class Cluster:
             raise GrantsError(f"{self._kafka} refused: {error!r}") from error
 
     def principals(self) -> set[str]:
-        """Who has a password."""
+        """Return the principals that have a password."""
         return set(self._admin.describe_user_scram_credentials())
 
     def declared(self) -> tuple[Policy, list[ACL]]:
-        """What is so now; and what no file of ours could declare (made by hand)."""
+        """Return the policy in force, and the foreign ACLs: those that grants.toml cannot declare."""
         acls, error = self._admin.describe_acls(_EVERY_ACL)
         if error is not None and error.errno:
-            raise GrantsError(f"{self._kafka} does not tell its ACLs: {error!r}")
-        grants, strange = set(), []
+            raise GrantsError(f"{self._kafka} refused to list its ACLs: {error!r}")
+        grants, foreign = set(), []
         for acl in acls:
             grant = _grant_of(acl)
             if grant is None:
-                strange.append(acl)
+                foreign.append(acl)
             else:
                 grants.add(grant)
-        return Policy(frozenset(grants), self._quotas()), sorted(strange, key=repr)
+        return Policy(frozenset(grants), self._quotas()), sorted(foreign, key=repr)
 
     def put_passwords(self, passwords: Mapping[str, str]) -> None:
-        """Set the password of each principal; one that it had before no longer opens a connection."""
+        """Set the password of each principal; its former password no longer opens a connection."""
         upsertions = [
             UserScramCredentialUpsertion(principal, _MECHANISM, password, iterations=_ITERATIONS)
             for principal, password in passwords.items()
@@ -87,7 +87,7 @@ class Cluster:
         self._alter_credentials(upsertions)
 
     def remove(self, principals: Iterable[str]) -> None:
-        """Take their passwords away. Connections that stand are let stand; they may do nothing any more."""
+        """Delete the passwords of principals. Open connections stay open, but have no grants."""
         known = self._admin.describe_user_scram_credentials()
         self._alter_credentials([
             UserScramCredentialDeletion(principal, credential["mechanism"])
@@ -100,19 +100,19 @@ class Cluster:
             return
         for principal, fault in self._admin.alter_user_scram_credentials(alterations).items():
             if fault is not None:
-                raise GrantsError(f"{self._kafka} does not change the password of {principal}: {fault}")
+                raise GrantsError(f"{self._kafka} refused to change the password of {principal}: {fault}")
 
-    def make(self, now: Policy, wanted: Policy, strange: Iterable[ACL]) -> None:
-        """Grants and quotas as wanted; `strange` ACLs are taken away."""
+    def apply(self, now: Policy, wanted: Policy, foreign: Iterable[ACL]) -> None:
+        """Apply the wanted grants and quotas, and remove `foreign` ACLs."""
         if added := sorted(wanted.grants - now.grants):
             done = self._admin.create_acls([_acl_of(grant) for grant in added])
             if done["failed"]:
-                raise GrantsError(f"{self._kafka} does not accept ACLs: {done['failed']!r}")
-        taken = [_filter_of(_acl_of(grant)) for grant in sorted(now.grants - wanted.grants)]
-        if taken := [*taken, *map(_filter_of, strange)]:
-            for _, _, error in self._admin.delete_acls(taken):
+                raise GrantsError(f"{self._kafka} refused to create ACLs: {done['failed']!r}")
+        removed = [_filter_of(_acl_of(grant)) for grant in sorted(now.grants - wanted.grants)]
+        if removed := [*removed, *map(_filter_of, foreign)]:
+            for _, _, error in self._admin.delete_acls(removed):
                 if error is not None and error.errno:
-                    raise GrantsError(f"{self._kafka} does not remove an ACL: {error!r}")
+                    raise GrantsError(f"{self._kafka} refused to remove an ACL: {error!r}")
         for principal in now.quotas.keys() | wanted.quotas.keys():
             self._put_quotas(principal, now.quotas.get(principal, {}), wanted.quotas.get(principal, {}))
 
@@ -137,7 +137,7 @@ class Cluster:
             _raise(one.error_code, one.error_message)
 
     def _ask(self, request: Any) -> Any:
-        """The client knows these requests and has no method for them."""
+        """Send a request for which the client has no method."""
         return self._admin._manager.run(self._admin._manager.send, request)
 
 
@@ -147,7 +147,7 @@ def _raise(code: int, message: str | None) -> None:
 
 
 def _filter_of(acl: ACL) -> ACLFilter:
-    """Fits this one and no other."""
+    """Return a filter that matches this ACL only."""
     pattern = acl.resource_pattern
     return ACLFilter(
         acl.principal,
@@ -170,7 +170,7 @@ def _acl_of(grant: Grant) -> ACL:
 
 
 def _grant_of(acl: ACL) -> Grant | None:
-    """None for one that is not of the kind we make."""
+    """Return the ACL as a grant, None when it is not of the form that `_acl_of` creates."""
     resource = _RESOURCES.get((acl.resource_pattern.resource_type, acl.resource_pattern.pattern_type))
     plain = acl.host == "*" and acl.permission_type == ACLPermissionType.ALLOW and acl.operation.name in list(Operation)
     if resource is None or not plain or not acl.principal.startswith("User:"):

@@ -13,20 +13,20 @@ from kafka.structs import MemberState
 from runtime.kafka.access import KafkaAccess
 
 HEARTBEAT_S = 1.0
-"""How often a member of a group speaks to the broker, and so how soon it hears of a rebalance."""
+"""Interval of a member's heartbeats, and so the delay until it learns of a rebalance."""
 
 PATIENCE_S = 300.0
-"""How long a member may work without looking at its group: a batch takes seconds, and so does a contest's state when a
-partition is assigned. One that hangs for longer, though its heart beats, loses its partitions."""
+"""Time limit between two polls of the group: a batch takes seconds, and so does loading a contest's state when a
+partition is assigned. A member that hangs for longer loses its partitions, though it sends heartbeats."""
 
 
 class Group:
-    """A membership of a consumer group: which partitions of the topic are this process's. Use as a context manager.
+    """Membership in a consumer group, which assigns partitions of the topic to this process. Use as a context manager.
 
-    It reads nothing. The reader beside it is given its partitions and offsets by hand, as it is without a group, and the heartbeats are
-    sent by a thread of their own while a batch is worked on. Members keep what they hold while others come and go, and pause only
-    until all have agreed; a partition that moves is revoked first, and assigned to its next owner after. A member that leaves says so, and
-    its partitions move at once; those of a member that was killed move when it has been silent for `session_timeout_s`.
+    It reads nothing: the reader is assigned its partitions and offsets manually, as without a group. A thread of the
+    client sends heartbeats while a batch is processed. Rebalances are cooperative: members keep their partitions, and
+    pause only until all have agreed; a partition that moves is revoked before its next owner gets it. The partitions of
+    a member that leaves move at once, those of a killed member after `session_timeout_s`.
     """
 
     def __init__(self, kafka: KafkaAccess, topic: str, name: str, *, session_timeout_s: float) -> None:
@@ -58,10 +58,10 @@ class Group:
         self._member.close(timeout_ms=2000)
 
     def owned(self) -> dict[int, int] | None:
-        """Return the partitions that are ours, each with its generation. Takes part in the rebalance, so call it often.
+        """Return the partitions of this member with their generations. Drives the rebalance, so call it often.
 
-        Another generation than before: the partition was revoked and assigned again, and what was known of it may be old. None
-        during a rebalance: ask again at once, since an answer of the broker that comes between two calls is lost.
+        A new generation means that the partition was revoked and assigned again, and that its state may be outdated.
+        None during a rebalance: call again at once, since a broker's response between two calls is lost.
         """
         with self._kafka.faults(f"group {self.name}", final=True):
             self._member.poll(timeout_ms=10 if self._shared() and self._generations.held else 200)
@@ -71,7 +71,7 @@ class Group:
         return bool(self._member.group_metadata().state == MemberState.STABLE)
 
     def confirms(self, partition: int) -> bool:
-        """Ask the broker whether the partition is this member's."""
+        """Ask the broker whether the partition is assigned to this member."""
         own = self._member.group_metadata().member_id
         with self._kafka.admin() as admin, self._kafka.faults(f"group {self.name}"):
             group = admin.describe_groups([self.name])[self.name]
@@ -83,7 +83,7 @@ class Group:
 
 
 class _Generations(ConsumerRebalanceListener):
-    """Records what is assigned to a member and what is revoked. Called while it polls, in the client's thread."""
+    """Tracks the partitions assigned to a member. Called while it polls, in the same thread."""
 
     def __init__(self, member: Any) -> None:
         self.held: dict[int, int] = {}
@@ -93,7 +93,7 @@ class _Generations(ConsumerRebalanceListener):
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._count += 1
         for at in assigned:
-            self._member.seek(at, 0)  # else it asks Kafka for an offset that nobody commits
+            self._member.seek(at, 0)  # else the client requests a committed offset, and there is none
             self._member.pause(at)
             self.held[at.partition] = self._count
 

@@ -1,5 +1,7 @@
-"""The log as the aggregator reads it: whole, with the settings of its contract. Where to read from is kept in PostgreSQL, in the
-same transaction as what was read."""
+"""Read the log, complete and with the settings of its contract.
+
+PostgreSQL stores the offset to read from, in the same transaction as the result of what was read.
+"""
 
 from uuid import UUID
 
@@ -14,9 +16,9 @@ class Log(Reader):
     """The log, read from given offsets. Use as a context manager."""
 
     def topic_id(self) -> UUID:
-        """Return the topic's id: another one means another log under the same name.
+        """Return the topic's id, which differs when the topic was deleted and created again.
 
-        Raises TopicUnfit when the topic is missing or may lose, compact or re-time events.
+        Raises TopicUnfit when the topic is missing or could lose, compact or re-time events.
         """
         with Topics(self.kafka) as topics:
             return topics.check(self.topic, EVENTS).topic_id

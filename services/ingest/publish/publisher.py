@@ -1,7 +1,7 @@
-"""Put ingest's messages on its topics, and make the topics.
+"""Publish ingest's messages to its topics, and create the topics.
 
-Place in the flow: the last stage, `send`. A crash leaves the first part of a document on the log; the next run reads it back and sends
-the rest. A failed delivery is never repeated blindly: it is raised, and the log decides what is still news.
+Place in the flow: the last stage, `send`. A crash leaves the first part of a document on the log; the next run reads it
+back and sends the rest. After a failed delivery nothing is sent until the log was read again.
 """
 
 import threading
@@ -15,7 +15,7 @@ from schemas.topics import Topic
 
 
 class Publisher(Producer):
-    """A producer that `stop` ends, also while the broker is away: it then raises Stopped. `notice` is called when the broker keeps silent."""
+    """A producer that raises Stopped when `stop` is set while no broker answers, and calls `notice` while it waits."""
 
     def __init__(
         self, kafka: KafkaAccess, notice: Callable[[str], None], stop: threading.Event, *, linger_ms: int
@@ -29,7 +29,7 @@ class Publisher(Producer):
 
 
 def create(kafka: KafkaAccess, topics: Iterable[tuple[str, Topic]], *, replication_factor: int) -> dict[str, bool]:
-    """Create the topics that are missing, one partition each. Returns, by name, whether it was created now."""
+    """Create the missing topics, with one partition each. Returns by name whether the topic was created."""
     with Topics(kafka) as there:
         return {
             name: there.create(name, settings_of(topic, replication_factor), copies=replication_factor)

@@ -1,1 +1,1 @@
-"""Reach Kafka: access, topics, reading, sending."""
+"""Access Kafka: connect, administer topics, read, send."""

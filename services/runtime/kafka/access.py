@@ -1,7 +1,7 @@
-"""Open clients of Kafka: where the brokers are, who we are (SASL/SCRAM, TLS), and what their faults mean.
+"""Open Kafka clients (addresses, SASL/SCRAM, TLS), and translate their faults.
 
-An access is kept in a file of `name=value` lines with librdkafka's names, so that the file a newsroom is given works for kcat, for
-any client built on librdkafka, and for ours:
+An access is a file of `name=value` lines with librdkafka's names, so that a newsroom's file works for kcat, for any
+client built on librdkafka, and for this one:
 
     bootstrap.servers=results.example:9092
     security.protocol=SASL_SSL
@@ -10,7 +10,7 @@ any client built on librdkafka, and for ours:
     sasl.password=…
     ssl.ca.location=ca.crt
 
-Keeps nothing, so a crash leaves nothing. The client is imported where it is opened, since a command's help needs none.
+Stores nothing, so a crash leaves nothing. kafka-python is imported where it is used: a command's help needs none.
 """
 
 import logging
@@ -40,19 +40,19 @@ _REFUSALS = re.compile("SaslAuthenticationFailed|UnsupportedSaslMechanism|certif
 
 
 _REACH_S = 3.0
-"""How long a broker may take to accept a connection: a client that finds nobody takes half a minute to say so."""
+"""Time limit for a broker to accept a connection. Without it the client reports no broker only after half a minute."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class KafkaAccess:
-    """The brokers, and as whom they are asked. Printed, it is the brokers' addresses: it holds a password."""
+    """The brokers and the credentials for them. Prints as the addresses only, since it holds a password."""
 
     bootstrap_servers: str
     """`host:port`, several separated by commas."""
     settings: tuple[tuple[str, str], ...] = ()
-    """Name and value, as in the file; empty for a broker that asks nobody who he is."""
+    """Names and values as in the file; empty for a broker without authentication."""
     hint: str = field(default="", compare=False)
-    """What to do when no broker answers there, where that is known: the end of a message, with its separator."""
+    """Advice appended to the message that no broker answers, with its separator."""
 
     def __str__(self) -> str:
         return self.bootstrap_servers
@@ -66,7 +66,7 @@ class KafkaAccess:
         return {"bootstrap.servers": self.bootstrap_servers, **dict(self.settings)}
 
     def reach(self) -> None:
-        """Return when any of the brokers accepts a connection. Raises BrokerAway, with what each of them did instead."""
+        """Wait until a broker accepts a connection. Raises BrokerAway, with the fault of each broker."""
         faults = []
         for server in self.bootstrap_servers.split(","):
             host, _, port = server.strip().rpartition(":")
@@ -79,27 +79,30 @@ class KafkaAccess:
         raise BrokerAway(f"no broker answers at {'; '.join(faults)}{self.hint}")
 
     def open(self, client: Callable[..., Any], **options: Any) -> Any:
-        """Connect a client of kafka-python. Raises AccessRefused when the brokers do not accept us, or we do not trust them;
-        BrokerAway when none answers."""
+        """Connect a client of kafka-python.
+
+        Raises AccessRefused when the brokers reject the credentials, or when their certificate is not trusted;
+        BrokerAway when none answers.
+        """
         from kafka.errors import KafkaError
 
         self.reach()
         own = {_OURS[name]: value for name, value in self.settings} | {"bootstrap_timeout_ms": 10_000} | options
-        with _Reasons() as said:
+        with _ConnectionLog() as log:
             try:
                 return client(bootstrap_servers=self.bootstrap_servers.split(","), **own)
             except (KafkaError, OSError) as error:
-                for reason in filter(_REFUSALS.search, said.failures):
+                for reason in filter(_REFUSALS.search, log.failures):
                     raise AccessRefused(self._not_accepted(reason)) from error
-                what = repr(error)
-                if self._user is not None and any("disconnected" in reason for reason in said.failures):
-                    # A broker sometimes hangs up before its refusal was read; one that is stopping does the same.
-                    what = f"it hung up; is the password of {self._user} the right one?"
-                raise BrokerAway(f"no broker answers at {self}: {what}{self.hint}") from error
+                reason = repr(error)
+                if self._user is not None and any("disconnected" in reason for reason in log.failures):
+                    # A broker may disconnect before its refusal is read; one that is stopping does the same.
+                    reason = f"the broker closed the connection; check the password of {self._user}"
+                raise BrokerAway(f"no broker answers at {self}: {reason}{self.hint}") from error
 
     @contextmanager
     def admin(self) -> Iterator[Any]:
-        """Connect kafka-python's administration client, and close it in the end. Raises as `open` does."""
+        """Connect kafka-python's admin client, and close it on exit. Raises as `open` does."""
         from kafka import KafkaAdminClient
 
         client = self.open(KafkaAdminClient)
@@ -110,10 +113,10 @@ class KafkaAccess:
 
     @contextmanager
     def faults(self, what: str, *, final: bool = False) -> Iterator[None]:
-        """Name the faults of a client that was asked for `what`, such as `topic results.events`.
+        """Translate the faults of a client's request for `what`, such as `topic results.events`.
 
-        Raises AccessRefused for want of a grant, and else BrokerAway. `final`: RequestRefused for an answer that will be
-        the same when it is asked again.
+        Raises AccessRefused for a missing grant, else BrokerAway. `final`: RequestRefused for an error that a retry
+        would return again.
         """
         from kafka.errors import BrokerResponseError, KafkaError
 
@@ -127,12 +130,12 @@ class KafkaAccess:
             raise BrokerAway(f"{self} does not answer: {error!r}, when asked for {what}{self.hint}") from error
 
     def refusal(self, error: Exception, what: str) -> AccessRefused | None:
-        """Return the fault, where `error` is the brokers' answer that `what` is not granted to us; None where it is another."""
-        if "AuthorizationFailed" not in repr(error):  # the client wraps it in others
+        """Return the fault of a missing grant for `what`, None when `error` is another fault."""
+        if "AuthorizationFailed" not in repr(error):  # the client may wrap the broker's error in its own
             return None
         return AccessRefused(
-            f"{self} refuses {self._user or 'us'} {what}: {error!r}. What is granted stands in grants.toml; "
-            "`escrutinio-grants check` tells what differs, `escrutinio-grants apply` makes it so"
+            f"{self} refuses {self._user or 'us'} {what}: {error!r}. grants.toml lists the grants; "
+            "`escrutinio-grants check` shows the differences, `escrutinio-grants apply` applies them"
         )
 
     def _not_accepted(self, reason: str) -> str:
@@ -146,8 +149,8 @@ class KafkaAccess:
         return dict(self.settings).get("sasl.username")
 
 
-class _Reasons(logging.Handler):
-    """Hears the client's log while it connects: its exception only says that no broker was reached in time."""
+class _ConnectionLog(logging.Handler):
+    """Collect the client's log while it connects: its exception does not say why no broker was reached."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -166,15 +169,15 @@ class _Reasons(logging.Handler):
         _CLIENT.setLevel(level)
 
     def emit(self, record: logging.LogRecord) -> None:
-        before, failed, why = record.getMessage().partition(" failed: ")
+        before, failed, reason = record.getMessage().partition(" failed: ")
         if failed and before.startswith("Bootstrap"):
-            self.failures.append(why)
+            self.failures.append(reason)
 
 
 def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
-    """Read the access that a file describes; files it names are looked for beside it. `bootstrap_servers`: where it names none.
+    """Read an access file. Paths in it are relative to its folder; `bootstrap_servers` is used where it has none.
 
-    Raises AccessError, naming the line.
+    Raises AccessError, with the line.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -192,19 +195,19 @@ def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
     _check(file, found)
     servers = found.pop("bootstrap.servers", bootstrap_servers)
     if not servers:
-        raise AccessError(f"{file} names no bootstrap.servers, and none are given")
+        raise AccessError(f"{file} names no bootstrap.servers, and no --bootstrap-servers are given")
     return KafkaAccess(servers, tuple(found.items()))
 
 
 def _check(file: Path, found: Mapping[str, str]) -> None:
-    """Refuse what the client would only say in a traceback, or silently ignore. Raises AccessError."""
+    """Refuse settings that the client would ignore, or report in a traceback only. Raises AccessError."""
     for name in sorted(_PATHS & found.keys()):
         if not Path(found[name]).is_file():
-            raise AccessError(f"{file}: {name}: there is no file {found[name]}")
+            raise AccessError(f"{file}: {name}: file {found[name]} does not exist")
     protocol = found.get("security.protocol", "PLAINTEXT")
     if protocol not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
         raise AccessError(
-            f"{file}: security.protocol: {protocol} is none; it is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+            f"{file}: security.protocol: {protocol} is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"
         )
     wanted = {"sasl.mechanism", "sasl.username", "sasl.password"} if protocol.startswith("SASL") else set()
     if missing := sorted(wanted - found.keys()):

@@ -1,14 +1,14 @@
-"""Faults of Kafka, as a tree. Every service raises and catches these; its own are about its own work.
+"""Faults of Kafka, shared by all services.
 
 EscrutinioError
 └── KafkaFault
-    ├── BrokerAway          no broker answers, or it does not bring what it has: it may come back, so try again
-    ├── AccessError         the file that says how Kafka is reached cannot be used
-    │   └── AccessRefused   a password, a certificate or a grant: waiting does not mend it
-    ├── RequestRefused      the brokers refuse what was asked, for another reason: waiting does not mend it
+    ├── BrokerAway          no broker answers, or it returns no messages although it has some: try again
+    ├── AccessError         the access file of Kafka cannot be used
+    │   └── AccessRefused   a wrong password or certificate, or a missing grant: trying again does not help
+    ├── RequestRefused      the brokers refuse a request for another reason: trying again does not help
     ├── TopicUnfit          a topic is missing, or its settings could lose or change events
-    ├── LogDamaged          a log has a hole, lost its beginning or its end, or is another one than was read
-    └── DeliveryFailed      the broker refused a message: others sent with it may be stored, and only the log can tell
+    ├── LogDamaged          a log has a hole, lost its first or last messages, or is not the log read before
+    └── DeliveryFailed      the broker refused a message: others sent with it may be stored; read the log to know
 """
 
 from schemas.errors import EscrutinioError
@@ -19,19 +19,19 @@ class KafkaFault(EscrutinioError):
 
 
 class BrokerAway(KafkaFault):
-    """No broker answers, or it does not bring what it has. It may come back."""
+    """No broker answers, or it returns no messages although it has some. Trying again may help."""
 
 
 class AccessError(KafkaFault):
-    """The file that says how Kafka is reached cannot be used."""
+    """The access file of Kafka cannot be used."""
 
 
 class AccessRefused(AccessError):
-    """The password or a certificate is wrong or no longer good, or something is not granted. Waiting does not mend it."""
+    """A password or certificate is wrong or expired, or a grant is missing. Trying again does not help."""
 
 
 class RequestRefused(KafkaFault):
-    """The brokers refuse what was asked, and not for want of a grant. Waiting does not mend it."""
+    """The brokers refuse a request, though it is granted. Trying again does not help."""
 
 
 class TopicUnfit(KafkaFault):
@@ -39,8 +39,8 @@ class TopicUnfit(KafkaFault):
 
 
 class LogDamaged(KafkaFault):
-    """The log is not whole, or not the one that was read. Nothing is read or published beyond the damage."""
+    """The log is incomplete, or not the one read before. Nothing is read or published beyond the damage."""
 
 
 class DeliveryFailed(KafkaFault):
-    """The broker refused a message. Others sent with it may be on the log, and only the log can tell."""
+    """The broker refused a message. Others sent with it may be on the log; read it to know."""

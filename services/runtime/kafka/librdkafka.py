@@ -1,7 +1,7 @@
-"""Poll and send by librdkafka, where the extra `fast` is installed: several times as fast as kafka-python, with the same promises.
+"""Poll and send with librdkafka where the extra `fast` is installed: faster than kafka-python, same guarantees.
 
-Place in the flow: beneath `reader` and `producer`, which alone use it. Its faults are raised under kafka-python's names, so that one
-reading of them serves both.
+Place in the flow: below `reader` and `producer`, the only users. Its faults are raised as kafka-python's, so that both
+clients are handled alike.
 """
 
 import logging
@@ -18,39 +18,39 @@ from schemas.codec import Message
 from schemas.log_record import RawRecord
 
 client: Any = None
-"""The module `confluent_kafka`; None where it is not installed, and kafka-python does everything."""
+"""The module `confluent_kafka`; None where it is not installed, and kafka-python is used."""
 with suppress(ImportError):
     import confluent_kafka as client
 
 LOGGER = logging.getLogger("kafka.librdkafka")
-"""Receives its log lines, which it would else write to standard error."""
+"""Receives the client's log lines, which it would else write to standard error."""
 
 _NO_GROUP = "escrutinio-by-hand"
-"""A group's name is wanted though none is joined. It looks for the group's coordinator, which nobody needs to be granted."""
+"""The client requires a group's name though it joins none. It looks up the coordinator, which needs no grant."""
 _AT_ONCE = 1000
-"""So many messages are made records at a time: a batch of 20,000 no longer fits the processor's cache."""
+"""Messages converted to records at a time: a batch of 20,000 does not fit the processor's cache."""
 
 
 def translated(error: Any) -> KafkaError:
-    """Return the same fault as kafka-python names it; codes below 0 are librdkafka's own."""
+    """Return the fault as kafka-python's exception; codes below 0 are librdkafka's own."""
     if error.code() == client.KafkaError._AUTO_OFFSET_RESET:
         return OffsetOutOfRangeError(error.str())
     fault: type[KafkaError] = for_code(error.code()) if error.code() > 0 else KafkaError
     return fault(error.str())
 
 
-def hopeless(error: Any) -> KafkaError | None:
-    """Return the fault where waiting does not mend what the client reports beside its work; None for a broker that is away."""
+def permanent_fault(error: Any) -> KafkaError | None:
+    """Return an asynchronously reported fault that a retry does not help; None when no broker answers."""
     if error.code() in (client.KafkaError._AUTHENTICATION, client.KafkaError._SSL):
         return KafkaConnectionError(error.str())
     return translated(error) if error.fatal() else None
 
 
 class Polling:
-    """Polls partitions that are assigned by hand, as `reader` asks of its clients.
+    """Poll manually assigned partitions: librdkafka's implementation of `reader._Client`.
 
-    It fetches ahead in threads of its own, up to twice `max_fetch_bytes`. For a broker that is away it waits in silence. A header's
-    name it brings only up to a NUL, which no name of ours has.
+    It prefetches in background threads, up to twice `max_fetch_bytes`, and waits without a report while no broker
+    answers. It cuts a header's name at a NUL; the contract's names have none.
     """
 
     def __init__(self, kafka: KafkaAccess, topic: str, max_records: int, max_fetch_bytes: int) -> None:
@@ -66,15 +66,15 @@ class Polling:
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "check.crcs": True,
-                "enable.partition.eof": True,  # tells the position after what is passed over without a message
+                "enable.partition.eof": True,  # reports the position after skipped control records
                 "fetch.message.max.bytes": max_fetch_bytes,
                 "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 5,  # its default idles two thirds of the time
                 "queued.min.messages": max_records,
                 "queued.max.messages.kbytes": max(1, 2 * max_fetch_bytes // 1024),
-                "max.poll.interval.ms": 86_400_000,  # a batch may take its time: there is no group to be thrown out of
+                "max.poll.interval.ms": 86_400_000,  # a batch may take long: there is no group to leave
                 "reconnect.backoff.max.ms": 1000,
-                "error_cb": self._hear,
+                "error_cb": self._on_error,
             },
             logger=LOGGER,
         )
@@ -87,7 +87,7 @@ class Polling:
             raise translated(error.args[0]) from error
 
     def poll(self, wait_ms: int) -> dict[int, list[RawRecord]]:
-        first = self._consumer.poll(wait_ms / 1000)  # `consume` would wait until as many have come as are asked for
+        first = self._consumer.poll(wait_ms / 1000)  # `consume` would wait for the full number of messages
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
@@ -109,11 +109,11 @@ class Polling:
         self._consumer.close()
 
     def _sort(self, messages: Iterable[Any], found: dict[int, list[RawRecord]]) -> int:
-        """Add messages to what was found of their partitions; returns how many."""
+        """Add messages to their partition in `found`. Returns their number."""
         count = 0
         for m in messages:
             if m.error() is not None:
-                self._heed(m)
+                self._handle_error(m)
                 continue
             partition, offset = m.partition(), m.offset()
             found[partition].append(
@@ -123,24 +123,24 @@ class Polling:
             count += 1
         return count
 
-    def _heed(self, message: Any) -> None:
+    def _handle_error(self, message: Any) -> None:
         error, partition = message.error(), message.partition()
         if error.code() == client.KafkaError._PARTITION_EOF:
             self._next[partition] = message.offset()
-        elif message.topic() is not None:  # else it is about the group, which there is not
+        elif message.topic() is not None:  # else it concerns the group, which is not used
             raise translated(error)
 
-    def _hear(self, error: Any) -> None:
-        """Called while polling. That no broker answers is heard by who asks them."""
-        self._fault = self._fault or hopeless(error)
+    def _on_error(self, error: Any) -> None:
+        """Keep a permanent fault. Called while polling. The reader's own requests report a broker that is away."""
+        self._fault = self._fault or permanent_fault(error)
 
 
 class Sending:
-    """Sends, as `producer` asks of its clients. It connects in its own time, and waits in silence for a broker that is away."""
+    """Send messages: librdkafka's implementation of `producer._Client`. Waits while no broker answers."""
 
     def __init__(self, kafka: KafkaAccess, linger_ms: int, *, batch_bytes: int, largest_message: int) -> None:
         self.fatal: KafkaError | None = None
-        """Why it sends nothing any more."""
+        """The fault after which it sends nothing more."""
         self.producer = client.Producer(
             kafka.properties
             | {
@@ -151,10 +151,10 @@ class Sending:
                 "message.max.bytes": largest_message,
                 # Were a batch dropped, a later one could still arrive and leave a hole before it.
                 "message.timeout.ms": 0,
-                "queue.buffering.max.kbytes": 2**31 - 1,  # who hands over bounds their number
+                "queue.buffering.max.kbytes": 2**31 - 1,  # the caller bounds the number of messages
                 "reconnect.backoff.max.ms": 1000,
                 "socket.nagle.disable": True,
-                "error_cb": self._hear,
+                "error_cb": self._on_error,
             },
             logger=LOGGER,
         )
@@ -167,16 +167,16 @@ class Sending:
         self.producer.purge()
         self.producer.flush(0)
 
-    def _hear(self, error: Any) -> None:
+    def _on_error(self, error: Any) -> None:
         self.fatal = self.fatal or (translated(error) if error.fatal() else None)
 
 
 class _Reports:
-    """librdkafka reports the fate of each message while it is polled."""
+    """The delivery reports of a sending, which librdkafka calls back while it is polled."""
 
     def __init__(self, by: Sending) -> None:
         self._by = by
-        self._fates: deque[tuple[int, int] | KafkaError] = deque()
+        self._outcomes: deque[tuple[int, int] | KafkaError] = deque()
         self._unacknowledged = 0
 
     def hand_over(self, topic: str, message: Message | RawRecord, partition: int, timestamp_ms: int | None) -> None:
@@ -194,18 +194,18 @@ class _Reports:
 
     def oldest(self, patience_s: float) -> tuple[int, int] | None:
         until = time.monotonic() + patience_s
-        while not self._fates:
+        while not self._outcomes:
             if (left := until - time.monotonic()) <= 0:
                 return None
-            self._by.producer.poll(min(left, 0.5))  # it is deaf to signals meanwhile
+            self._by.producer.poll(min(left, 0.5))  # no signal is handled meanwhile
         self._unacknowledged -= 1
-        fate = self._fates.popleft()
-        if isinstance(fate, KafkaError):
-            raise fate
-        return fate
+        outcome = self._outcomes.popleft()
+        if isinstance(outcome, KafkaError):
+            raise outcome
+        return outcome
 
     def _reported(self, error: Any, message: Any) -> None:
-        self._fates.append(self._refused(error) if error else (message.partition(), message.offset()))
+        self._outcomes.append(self._refused(error) if error else (message.partition(), message.offset()))
 
     def _refused(self, error: Any) -> KafkaError:
         return self._by.fatal or translated(error)

@@ -1,10 +1,10 @@
 """Send messages to Kafka, and wait until all are acknowledged.
 
-Place in the flow: wherever something is put on the log. librdkafka sends where it is installed (the extra `fast`), since it handles a message
-in a tenth of the time, and kafka-python elsewhere: the promises are the same. Both are idempotent and wait for all replicas, so the
-broker stores in order and once what was handed over; there are no transactions, because their control records leave holes in the
-offsets. A crash leaves a first part of what was sent on the log. A refused message is never repeated blindly: it is raised, and the log
-decides what is still to be sent.
+Place in the flow: wherever something is written to the log. librdkafka sends where it is installed (the extra `fast`),
+in a tenth of the time per message, and else kafka-python: the guarantees are the same. Both are idempotent and wait for
+all replicas, so the broker stores every message once and in order; there are no transactions, because their control
+records leave holes in the offsets. A crash leaves the first of the messages on the log. A refused message is not sent
+again: the fault is raised, and the caller reads the log to know what is missing.
 """
 
 import time
@@ -26,29 +26,29 @@ from schemas.codec import Message
 from schemas.log_record import RawRecord
 
 IN_FLIGHT = 4_000
-"""Unacknowledged messages at most: bounds memory, since the clients do not."""
+"""Limit of unacknowledged messages. Bounds memory: the clients do not."""
 PATIENCE_S = 5.0
-"""How often a broker that keeps silent is spoken of."""
+"""Time without an acknowledgement after which `waiting` is called, repeatedly."""
 CLOSE_S = 10.0
-"""How long what is still on its way may take to arrive when the work is done. After a fault it is dropped at once."""
+"""Time limit for messages in flight when the producer is closed. After a fault they are dropped at once."""
 _DROP_S = 1.0
-"""How long kafka-python's thread may take to drop what is on its way."""
+"""Time limit for kafka-python's thread to drop messages in flight."""
 _LARGEST_MESSAGE = 8 << 20
 _BATCH = 131_072
 
 
 class Producer:
-    """Sends, by one client. Use as a context manager. `linger_ms`: 20 for bulk, 0 live.
+    """Sends messages. Use as a context manager. `linger_ms`: 20 for bulk, 0 live.
 
-    A broker that is away is waited for without end: the client holds what it was given, in order, and an idempotent one
-    may repeat it. `waiting` is called after each few seconds without an answer, with how many there were, and may raise to end it.
-    Opening raises AccessRefused and BrokerAway.
+    Waits without end for a broker that is away: the client keeps the messages in order, and may send them again since
+    it is idempotent. Every few seconds without an answer, `waiting` is called with the seconds waited so far; it may
+    raise to end the wait. Opening raises AccessRefused and BrokerAway.
     """
 
     def __init__(self, kafka: KafkaAccess, waiting: Callable[[float], None], *, linger_ms: int = 20) -> None:
         self._kafka, self._waiting = kafka, waiting
         self._partitions: dict[tuple[str, bytes], int] = {}
-        self._asked: Any = kafka.open(
+        self._metadata: Any = kafka.open(
             KafkaProducer,
             acks="all",
             enable_idempotence=True,
@@ -64,7 +64,7 @@ class Producer:
             value_serializer=_Part("value"),
         )
         self._client: _Client = (
-            _KafkaPython(self._asked)
+            _KafkaPython(self._metadata)
             if librdkafka.client is None
             else librdkafka.Sending(kafka, linger_ms, batch_bytes=_BATCH, largest_message=_LARGEST_MESSAGE)
         )
@@ -78,10 +78,10 @@ class Producer:
         self.close(0 if error is not None else CLOSE_S)
 
     def close(self, patience_s: float = CLOSE_S) -> None:
-        """Close the connections, and drop what is still on its way after so many seconds: the log says what arrived."""
+        """Close the connections; drop messages still in flight after `patience_s`: the log shows which arrived."""
         with suppress(KafkaError):
             self._client.close(patience_s)
-            self._asked.close(timeout=0)
+            self._metadata.close(timeout=0)
 
     def send(
         self,
@@ -92,12 +92,12 @@ class Producer:
     ) -> dict[int, list[int]]:
         """Send in order and wait for every acknowledgement. Returns the offsets by partition, in the order of sending.
 
-        A Message goes to its key's partition; a RawRecord to its own, with the time it has. `sent` is called with the number of messages
-        as they are handed over. `places`: the next offset of each partition; as soon as a message is found elsewhere, since someone else
-        writes there too, no more are sent.
+        A Message goes to its key's partition; a RawRecord to its own, with its own time. `sent` is called with the
+        number of messages given to the client. `places`: the next offset of each partition; sending ends as soon as a
+        message gets another offset, because another producer writes there too.
 
-        Raises DeliveryFailed when the broker refuses one, after the fate of all is known, and AccessRefused when it is for want
-        of a grant.
+        Raises DeliveryFailed when the broker refuses a message, AccessRefused when a grant is missing, both after the
+        outcome of all messages is known.
         """
         offsets: dict[int, list[int]] = {}
         flight = self._client.flight()
@@ -111,7 +111,7 @@ class Producer:
                         break
             self._settle(flight, 0, offsets)
         except KafkaError as error:
-            while flight.unacknowledged():  # nothing may arrive any more once the log is read again
+            while flight.unacknowledged():  # no message may arrive after the caller has read the log again
                 with suppress(KafkaError):
                     self._outcome(flight)
             raise self._kafka.refusal(error, f"topic {topic}") or DeliveryFailed(
@@ -126,7 +126,7 @@ class Producer:
                 if isinstance(message, RawRecord):
                     return flight.hand_over(topic, message, message.partition, message.timestamp_ms)
                 return flight.hand_over(topic, message, self._partition(topic, message.key), None)
-            except KafkaTimeoutError:  # it knows no broker to ask for the topic; the message was not accepted
+            except KafkaTimeoutError:  # the client knows no leader for the topic, and did not accept the message
                 self._waiting(time.monotonic() - since)
 
     def _settle(self, flight: "_Flight", down_to: int, offsets: dict[int, list[int]]) -> None:
@@ -135,54 +135,54 @@ class Producer:
             offsets.setdefault(partition, []).append(offset)
 
     def _outcome(self, flight: "_Flight") -> tuple[int, int]:
-        """Return where the oldest message of those on their way was stored. Raises KafkaError when it was refused."""
+        """Wait for the oldest message in flight. Returns its partition and offset; raises KafkaError when refused."""
         since = time.monotonic()
         while (place := flight.oldest(PATIENCE_S)) is None:
             self._waiting(time.monotonic() - since)
         return place
 
     def _partition(self, topic: str, key: bytes) -> int:
-        """Return the key's partition, as every Kafka client works it out. Once: hashing it each time is a tenth of the sending."""
+        """Return the key's partition by Kafka's default hash. Cached: hashing takes a tenth of the time of sending."""
         if (topic, key) not in self._partitions:
-            numbers = sorted(self._asked.partitions_for(topic))
+            numbers = sorted(self._metadata.partitions_for(topic))
             self._partitions[topic, key] = numbers[(murmur2(key) & 0x7FFFFFFF) % len(numbers)]
         return self._partitions[topic, key]
 
 
 def follow(places: Mapping[int, int], offsets: Mapping[int, list[int]]) -> bool:
-    """Say whether offsets, as `Producer.send` returns them, are those from `places` on, and nobody else's between them."""
+    """Return whether the offsets of `Producer.send` follow `places` without a gap: no other producer wrote there."""
     return all(given[-1] == places[p] + len(given) - 1 for p, given in offsets.items())
 
 
 class _Flight(Protocol):
-    """What one sending has handed over."""
+    """The messages of one call of `Producer.send` that were given to the client."""
 
     def hand_over(self, topic: str, message: Message | RawRecord, partition: int, timestamp_ms: int | None) -> None:
-        """Accept the message, and return at once. Raises KafkaTimeoutError when it does not know where to yet, KafkaError when
-        it never will."""
+        """Queue a message. Raises KafkaTimeoutError while the client knows no leader, KafkaError when it refuses it."""
 
     def unacknowledged(self) -> int:
-        """Return how many messages are still to be asked for with `oldest`."""
+        """Return the number of messages that `oldest` has not returned yet."""
 
     def oldest(self, patience_s: float) -> tuple[int, int] | None:
-        """Return partition and offset of the first of them, which is then done with; of one partition in the order of sending.
+        """Remove the oldest message, and return its partition and offset; per partition in the order of sending.
 
-        None when that is not known within so many seconds. Raises KafkaError when it was refused, which ends it as well.
+        Returns None when no outcome is known within `patience_s`. Raises KafkaError when the message was refused, and
+        removes it too.
         """
 
 
 class _Client(Protocol):
-    """One of the two."""
+    """One of the two clients."""
 
     def flight(self) -> _Flight:
-        """Begin a sending."""
+        """Begin a call of `send`."""
 
     def close(self, patience_s: float) -> None:
-        """Close the connections, and after so many seconds drop what is still on its way."""
+        """Close the connections, and drop messages in flight after `patience_s`."""
 
 
 class _Part(Serializer):
-    """Reads a part of a message: kafka-python, when given key and value, refuses a message that has neither."""
+    """Serializes a part of a message: kafka-python refuses a message whose key and value are both None."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -193,7 +193,7 @@ class _Part(Serializer):
 
 
 class _KafkaPython:
-    """By the client that is asked too."""
+    """Sends with the producer's own client, which also requests metadata."""
 
     def __init__(self, producer: Any) -> None:
         self._producer = producer
@@ -204,36 +204,36 @@ class _KafkaPython:
     def close(self, patience_s: float) -> None:
         try:
             self._producer.close(timeout=patience_s)
-        except KafkaTimeoutError:  # something is on its way, and its thread is left at work: it would hold up the exit
+        except KafkaTimeoutError:  # messages are in flight, and its thread would delay the exit
             self._producer._sender.force_close()
             self._producer.close(timeout=_DROP_S)
 
 
 class _Futures:
-    """kafka-python gives a future for each message."""
+    """The futures that kafka-python returns, one per message."""
 
     def __init__(self, producer: Any) -> None:
         self._producer = producer
-        self._waiting: deque[Any] = deque()
+        self._futures: deque[Any] = deque()
 
     def hand_over(self, topic: str, message: Message | RawRecord, partition: int, timestamp_ms: int | None) -> None:
-        self._waiting.append(
+        self._futures.append(
             self._producer.send(
                 topic, message, message, list(message.headers), partition=partition, timestamp_ms=timestamp_ms
             )
         )
 
     def unacknowledged(self) -> int:
-        return len(self._waiting)
+        return len(self._futures)
 
     def oldest(self, patience_s: float) -> tuple[int, int] | None:
-        future = self._waiting[0]
+        future = self._futures[0]
         try:
             stored = future.get(timeout=patience_s)
         except KafkaError:
             if not future.is_done:
                 return None
-            self._waiting.popleft()
+            self._futures.popleft()
             raise
-        self._waiting.popleft()
+        self._futures.popleft()
         return stored.partition, stored.offset

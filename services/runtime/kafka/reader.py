@@ -1,9 +1,9 @@
-"""Read a topic from given offsets, in batches, and refuse a log that could not be the truth.
+"""Read a topic from given offsets, in batches, and refuse a damaged log.
 
-Place in the flow: wherever something is read from Kafka. It knows no event: what comes out is bytes with their place. It joins no group and
-commits no offset; a crash leaves nothing, and where to read on from is kept by who asks. What is on the brokers, where a partition
-ends, and what is granted is asked with kafka-python. Messages are polled with librdkafka where it is installed (the extra `fast`),
-which brings several times as many a second, and with the same kafka-python client elsewhere: the promises are the same.
+Place in the flow: wherever something is read from Kafka. It decodes nothing: it returns bytes and their places. It
+joins no group and commits no offset: the caller stores the offsets, and a crash leaves nothing. Metadata is requested
+with kafka-python. Messages are polled with librdkafka where it is installed (the extra `fast`), which is several times
+faster, and else with the same kafka-python client: the guarantees are the same.
 """
 
 import logging
@@ -25,14 +25,14 @@ from schemas.log_record import RawRecord
 logger = logging.getLogger(__name__)
 
 STALL_S = 30.0
-"""How long a client may bring nothing while the topic is known to have more, before it is connected again."""
+"""Time without a message, though the topic has more, after which the client is connected again."""
 _RECONNECTIONS = 3
-"""How often in a row a connection may bring nothing, before the broker is said to be away."""
+"""Consecutive reconnections without a message, after which BrokerAway is raised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages of one partition that came together, at least one, in the order of the log."""
+    """Messages of one partition, at least one, in the order of the log."""
 
     partition: int
     records: list[RawRecord]
@@ -49,7 +49,7 @@ class Batch:
         return self.records[-1].offset + 1
 
     def before(self, end: int) -> "Batch | None":
-        """Return what of it comes before an offset; None where nothing does."""
+        """Return the messages before an offset, None when there are none."""
         if self.next_offset <= end:
             return self
         kept = [record for record in self.records if record.offset < end]
@@ -57,11 +57,11 @@ class Batch:
 
 
 class Reader:
-    """A topic. It connects when it is entered or first asked; use it as a context manager, or close it.
+    """Reads one topic. Connects when entered or first used; use it as a context manager, or close it.
 
-    `whole`: the topic has every message that was ever written, and no transactions, so a hole in the offsets is a fault; else what
-    is missing, and what transactions leave, is passed over. A client that brings nothing for `stall_s` although the topic has more is
-    connected again. Whatever asks the brokers raises AccessRefused for want of a grant, and BrokerAway; the next call connects again.
+    `whole`: the topic has every message ever written, and no transactions, so a hole in the offsets is a fault; else
+    holes and control records are skipped. A client that returns nothing for `stall_s`, although the topic has more, is
+    connected again. Requests raise AccessRefused for a missing grant, and BrokerAway; the next call connects again.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Reader:
         self._client: _Client | None = None
 
     def __enter__(self) -> Self:
-        self._asked()
+        self._connected()
         return self
 
     def __exit__(
@@ -89,27 +89,27 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. The next call opens others."""
+        """Close the connections. The next call opens them again."""
         client, consumer, self._client, self._consumer = self._client, self._consumer, None, None
         for one in (client, consumer):
             if one is not None:
                 one.close()
 
-    # --- what the brokers say
+    # --- metadata
 
     def partitions(self) -> list[int]:
-        """Return the topic's partitions. Raises TopicUnfit where there are none to be seen."""
-        found = self._ask("partitions_for_topic", self.topic)
+        """Return the topic's partitions. Raises TopicUnfit when none are visible."""
+        found = self._request("partitions_for_topic", self.topic)
         if not found:
             raise topics.missing(self.kafka, self.topic)
         return sorted(found)
 
     def ends(self, partitions: Iterable[int] | None = None) -> dict[int, int]:
-        """Return the offset that the next message will get, by partition; of all partitions if none are named."""
+        """Return the offset that the next message will get, by partition; of all partitions by default."""
         return self._offsets("end_offsets", partitions)
 
     def begins(self, partitions: Iterable[int] | None = None) -> dict[int, int]:
-        """Return the first offset still there, by partition. More than 0 means that events are gone."""
+        """Return the first available offset by partition. More than 0 means that events were deleted."""
         return self._offsets("beginning_offsets", partitions)
 
     def end_offset(self, partition: int) -> int:
@@ -117,28 +117,28 @@ class Reader:
         return self.ends([partition])[partition]
 
     def begins_at(self, partition: int) -> int:
-        """Return the first offset of a partition that is still there."""
+        """Return the first available offset of a partition."""
         return self.begins([partition])[partition]
 
     def has_more(self, places: Mapping[int, int]) -> bool:
-        """Say whether there are messages at or after these places (the next offset by partition)."""
+        """Return whether there are messages at or after these places (the next offset by partition)."""
         return any(end > places[partition] for partition, end in self.ends(places).items())
 
-    def _offsets(self, question: str, partitions: Iterable[int] | None) -> dict[int, int]:
+    def _offsets(self, method: str, partitions: Iterable[int] | None) -> dict[int, int]:
         wanted = self.partitions() if partitions is None else partitions
-        answer = self._ask(question, [TopicPartition(self.topic, partition) for partition in wanted])
+        answer = self._request(method, [TopicPartition(self.topic, partition) for partition in wanted])
         return {at.partition: int(offset) for at, offset in answer.items()}
 
-    def _ask(self, question: str, *arguments: Any) -> Any:
-        with self._answering():
-            return getattr(self._asked(), question)(*arguments)
+    def _request(self, method: str, *arguments: Any) -> Any:
+        with self._translated_faults():
+            return getattr(self._connected(), method)(*arguments)
 
     # --- reading
 
     def read(self, offsets: Mapping[int, int], *, wait_ms: int = 500) -> Iterator[list[Batch]]:
-        """Read partitions from `offsets` (next offset by partition) on, for ever: what came, [] when nothing did.
+        """Read partitions from `offsets` (next offset by partition) on, without end. Yields [] when nothing arrived.
 
-        Raises LogDamaged for a log that lost its beginning or end, and at a hole.
+        Raises LogDamaged at a hole, and for a log that lost its first or last messages.
         """
         yield from self._reading(dict(offsets), wait_ms)
 
@@ -154,10 +154,10 @@ class Reader:
                 return
 
     def read_on(self, places: dict[int, int]) -> Iterator[Batch]:
-        """Read every partition from its place to the topic's end, which is asked for again until it holds still.
+        """Read every partition from its place to the topic's end, until the end no longer moves.
 
-        `places`, the next offset by partition, moves along; a partition that it lacks is read from its beginning. Raises LogDamaged
-        as `read` does, and also for a whole topic of which the beginning is gone though it was read before.
+        `places` (the next offset by partition) is updated; partitions that it lacks are read from offset 0. Raises
+        LogDamaged as `read` does, and for a whole topic that lost its first messages, even if they were read before.
         """
         for partition in self.partitions():
             places.setdefault(partition, 0)
@@ -172,7 +172,7 @@ class Reader:
             yield from next(reading)
 
     def messages_at(self, partition: int, offsets: Iterable[int]) -> Batch:
-        """Look up messages of a partition, each by itself. Raises LogDamaged for an offset that is not there."""
+        """Read single messages of a partition. Raises LogDamaged for an offset that the log does not have."""
         end, found = self.end_offset(partition), list[RawRecord]()
         for offset in sorted(offsets):
             if offset >= end:
@@ -181,44 +181,45 @@ class Reader:
         return Batch(partition, found)
 
     def _reading(self, position: dict[int, int], wait_ms: int = 500) -> Iterator[list[Batch]]:
-        """As `read`; `position` moves along, before what moved it is given out."""
+        """Read as `read` does. `position` is updated before the messages are yielded."""
         self._check(position)
         self._assign(position)
-        heard, vain = time.monotonic(), 0
+        moved_at, reconnections = time.monotonic(), 0
         while True:
             before = dict(position)
-            with self._answering():
+            with self._translated_faults():
                 batches = self._poll(wait_ms)
-                # A transaction's marker is passed over in silence: only the client's position tells.
-                passed = {} if batches and self.whole else {p: self._polling().position(p) for p in position}
+                # Control records of transactions are not returned: only the client's position shows them.
+                skipped = {} if batches and self.whole else {p: self._polling().position(p) for p in position}
             for batch in batches:
-                self._follow(position, batch)
-            for partition, offset in passed.items():
-                self._pass_over(position, partition, offset)
+                self._advance(position, batch)
+            for partition, offset in skipped.items():
+                self._skip(position, partition, offset)
             now = time.monotonic()
             if position != before:
-                heard, vain = now, 0
-            elif now - heard > self.stall_s:
+                moved_at, reconnections = now, 0
+            elif now - moved_at > self.stall_s:
                 if self.has_more(position):
-                    vain += 1
-                    self._connect_again(position, vain)
-                heard = now
+                    reconnections += 1
+                    self._connect_again(position, reconnections)
+                moved_at = now
             yield batches
 
     def _check(self, position: dict[int, int], *, from_zero: bool = False) -> None:
-        """Refuse a log that lost its beginning or its end; where it need not be whole, read from what is there."""
+        """Refuse a log that lost its first or last messages; begin at the first available offset unless `whole`."""
         begins, ends = self.begins(position), self.ends(position)
         for partition, offset in position.items():
             place, begin = f"{self.topic}/{partition}", begins[partition]
             if self.whole and begin > (0 if from_zero else offset):
-                raise LogDamaged(f"{place} begins at offset {begin}: events before it are gone")
+                raise LogDamaged(f"{place} begins at offset {begin}: earlier events were deleted")
             if ends[partition] < offset:
                 raise LogDamaged(
-                    f"{place} ends at {ends[partition]}, before offset {offset}: it is not the log that was read, or lost its end"
+                    f"{place} ends at {ends[partition]}, before offset {offset}: "
+                    "it is not the log that was read, or it lost its last messages"
                 )
             position[partition] = max(offset, begin)
 
-    def _follow(self, position: dict[int, int], batch: Batch) -> None:
+    def _advance(self, position: dict[int, int], batch: Batch) -> None:
         if self.whole:
             expected = position[batch.partition]
             for record in batch.records:
@@ -226,7 +227,7 @@ class Reader:
                 expected += 1
         position[batch.partition] = batch.next_offset
 
-    def _pass_over(self, position: dict[int, int], partition: int, to: int) -> None:
+    def _skip(self, position: dict[int, int], partition: int, to: int) -> None:
         if self.whole:
             self._no_hole(partition, position[partition], to)
         position[partition] = max(position[partition], to)
@@ -241,7 +242,7 @@ class Reader:
     def _connect_again(self, position: Mapping[int, int], times: int) -> None:
         if times > _RECONNECTIONS:
             raise BrokerAway(
-                f"{self.kafka} says that {self.topic} goes on, and brings nothing of it after {_RECONNECTIONS} reconnections"
+                f"{self.kafka} returned no message of {self.topic}, which has more, in {_RECONNECTIONS} reconnections"
             )
         logger.warning(
             "%s: no message in %.0f s though the topic has more: reconnecting (%d)", self.topic, self.stall_s, times
@@ -256,15 +257,15 @@ class Reader:
             return [Batch(partition, records) for partition, records in self._polling().poll(wait_ms).items()]
         except OffsetOutOfRangeError as error:
             fault = LogDamaged if self.whole else BrokerAway
-            raise fault(f"{self.topic} no longer has the offset that comes next: {error}") from error
+            raise fault(f"{self.topic} no longer has the next offset: {error}") from error
 
     def _assign(self, position: Mapping[int, int]) -> None:
-        with self._answering():
+        with self._translated_faults():
             self._polling().assign(position)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Name the faults of the clients, and close them on one: the next call connects again."""
+    def _translated_faults(self) -> Iterator[None]:
+        """Translate the clients' faults, and close the clients after one: the next call connects again."""
         try:
             with self.kafka.faults(f"topic {self.topic}"):
                 yield
@@ -273,7 +274,7 @@ class Reader:
             raise
 
     def _polling(self) -> "_Client":
-        consumer = self._asked()
+        consumer = self._connected()
         if self._client is None:
             self._client = (
                 _KafkaPython(consumer, self.topic, self._max_records)
@@ -282,8 +283,8 @@ class Reader:
             )
         return self._client
 
-    def _asked(self) -> Any:
-        """Return kafka-python's consumer, connected."""
+    def _connected(self) -> Any:
+        """Return kafka-python's consumer, connecting it first."""
         if self._consumer is None:
             self._consumer = self.kafka.open(
                 KafkaConsumer,
@@ -297,33 +298,32 @@ class Reader:
                 max_partition_fetch_bytes=self._max_fetch_bytes,
                 fetch_max_wait_ms=100,
                 reconnect_backoff_max_ms=1000,
-                request_timeout_ms=10_000,  # a broker that is gone is noticed, and said, within seconds
+                request_timeout_ms=10_000,  # a broker that is away is reported within seconds
             )
         return self._consumer
 
 
 class _Client(Protocol):
-    """Polls partitions that are assigned by hand."""
+    """Polls manually assigned partitions."""
 
     def assign(self, position: Mapping[int, int]) -> None:
-        """Read these partitions from now on, each from its offset."""
+        """Read these partitions from now on, from these offsets."""
 
     def poll(self, wait_ms: int) -> dict[int, list[RawRecord]]:
-        """Return what has come, by partition; wait for `wait_ms` at most where nothing has, and perhaps less.
+        """Return the messages that arrived, by partition, waiting for at most `wait_ms`, or less.
 
-        Aborted messages are left out. Raises OffsetOutOfRangeError, KafkaError or OSError; what was polled last is then to be
-        assigned again.
+        Aborted messages are skipped. Raises OffsetOutOfRangeError, KafkaError or OSError; assign again after one.
         """
 
     def position(self, partition: int) -> int:
-        """Return the offset that comes next: after a message the next one, and further once something is passed over."""
+        """Return the next offset: the one after the last message, or after the records skipped since."""
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
 
 
 class _KafkaPython:
-    """By the consumer that is asked too."""
+    """Polls with the reader's own consumer, which also requests metadata."""
 
     def __init__(self, consumer: Any, topic: str, max_records: int) -> None:
         self._consumer, self._topic, self._max_records = consumer, topic, max_records
@@ -347,4 +347,4 @@ class _KafkaPython:
         return int(self._consumer.position(TopicPartition(self._topic, partition)))
 
     def close(self) -> None:
-        """The consumer is the reader's to close."""
+        """Do nothing: the reader closes the consumer."""

@@ -1,7 +1,7 @@
-"""Describe, create, change and check topics, for every service. What is asked is asked of the brokers each time.
+"""Describe, create, change and check topics, for every service. Nothing is cached.
 
-Place in the flow: before a topic is read or written, and now and then while it is. Creating a topic is one request, so a crash leaves it
-whole or not at all.
+Place in the flow: before a topic is read or written, and periodically meanwhile. Creating a topic is one request, so a
+crash leaves it complete or absent.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from schemas.topics import Topic
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A topic as the brokers describe it. `copies`: of every message, at least. `changed`: the settings that are the topic's own."""
+    """A topic as the brokers describe it. `copies`: the fewest of any partition. `changed`: those set on the topic."""
 
     topic_id: UUID
     partitions: int
@@ -37,7 +37,7 @@ class Description:
 
 
 class Topics:
-    """The topics of a Kafka. Use as a context manager. Every call raises AccessRefused for want of a grant, and BrokerAway."""
+    """The topics of a Kafka cluster. Use as a context manager. Every call may raise AccessRefused and BrokerAway."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
@@ -53,7 +53,7 @@ class Topics:
         self._opened.close()
 
     def describe(self, topic: str) -> Description | None:
-        """Return what the brokers say of a topic; None where there is none of this name."""
+        """Describe a topic. Returns None when it does not exist."""
         with self._kafka.faults(f"topic {topic}"):
             (about,) = self._admin.describe_topics([topic])
             fault = for_code(about["error_code"])
@@ -63,7 +63,7 @@ class Topics:
                 raise fault(f"topic {topic}")
             resource = ConfigResource(ConfigResourceType.TOPIC, topic)
             settings = next(iter(self._admin.describe_configs([resource], config_filter="all").values()))[topic]
-            if not settings:  # the client keeps the reason to itself; but every topic has some, so they are not granted
+            if not settings:  # the client hides the error: every topic has some, so the grant is missing
                 raise TopicAuthorizationFailedError(f"the settings of topic {topic}")
         partitions = about["partitions"]
         own = {name: one["value"] for name, one in settings.items() if one["config_source"] == "DYNAMIC_TOPIC_CONFIG"}
@@ -74,7 +74,7 @@ class Topics:
         )  # fmt: skip
 
     def create(self, topic: str, settings: Mapping[str, str], *, partitions: int = 1, copies: int = 1) -> bool:
-        """Create a topic; False where there is one of this name. Raises RequestRefused for what the brokers cannot make."""
+        """Create a topic. Returns False when it exists. Raises RequestRefused for settings that the brokers refuse."""
         plan = {"num_partitions": partitions, "replication_factor": copies, "configs": dict(settings)}
         with self._kafka.faults(f"the creation of topic {topic}", final=True):
             try:
@@ -84,7 +84,7 @@ class Topics:
         return True
 
     def change(self, topic: str, settings: Mapping[str, str | None]) -> None:
-        """Change settings of a topic; None takes one back to the broker's default."""
+        """Change settings of a topic; None restores the broker's default."""
         wanted = {
             name: (AlterConfigOp.DELETE, None) if value is None else (AlterConfigOp.SET, value)
             for name, value in settings.items()
@@ -93,10 +93,10 @@ class Topics:
             self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
 
     def check(self, topic: str, contract: Topic, *, to_write: bool = False) -> Description:
-        """Describe a topic that keeps its contract. `to_write`: and does not lose what it acknowledges to us.
+        """Describe a topic that keeps its contract. `to_write`: it must also keep every acknowledged message.
 
-        Raises TopicUnfit when it is missing, or could lose, compact or re-time events; the message names the setting and the
-        command that mends it.
+        Raises TopicUnfit when it is missing, or could lose, compact or re-time events, with the command that corrects
+        the setting.
         """
         if (found := self.describe(topic)) is None:
             raise missing(self._kafka, topic)
@@ -104,13 +104,14 @@ class Topics:
             setting, value, wanted = fault
             raise TopicUnfit(
                 f"topic {topic} has {setting}={value}, and must have {wanted}: it could lose or change events. "
-                f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {setting}={wanted}"
+                f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
+                f"--add-config {setting}={wanted}"
             )
         return found
 
 
 def missing(kafka: KafkaAccess, topic: str) -> TopicUnfit:
-    """Return the fault of a topic that is not there to be seen: the brokers do not tell why."""
+    """Return the fault of a topic that is not visible: the brokers do not say whether it exists."""
     return TopicUnfit(
         f"topic {topic} does not exist at {kafka} (create it: `escrutinio-ingest topics`), or is not granted to us "
         "(`escrutinio-grants apply` grants it)"
@@ -118,13 +119,13 @@ def missing(kafka: KafkaAccess, topic: str) -> TopicUnfit:
 
 
 def settings_of(contract: Topic, copies: int) -> dict[str, str]:
-    """Return the settings with which a topic is created: with several copies, an acknowledged message is on two brokers."""
+    """Return the settings for a new topic: with several copies, an acknowledged message is on two brokers."""
     safe = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"} if copies > 1 else {}
     return {**contract.initial, **contract.required, **safe}
 
 
 def unsafe(contract: Topic, settings: Mapping[str, str], copies: int) -> tuple[str, str, str] | None:
-    """Return the first setting under which events could be lost, what it is, and what it must be. `copies`: of every message.
+    """Return the first setting under which events could be lost: its name, its value, and the value required.
 
     With several copies an acknowledged message must be on two brokers, and a broker that lacks it must not lead.
     """
