@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,15 +99,17 @@ class _Comparison:
         self.cluster = Cluster(settings.kafka)
 
     def __enter__(self) -> _Comparison:
-        self.cluster.__enter__()
-        self.now, self.foreign_acls = self.cluster.declared()
-        known = self.cluster.principals()
+        with ExitStack() as opened:
+            opened.enter_context(self.cluster)
+            self.now, self.foreign_acls = self.cluster.declared()
+            known = self.cluster.principals()
+            self._opened = opened.pop_all()
         self.undeclared = sorted(known - self.passwords.keys())
         self.new_principals = sorted(self.passwords.keys() - known)
         return self
 
     def __exit__(self, *fault: Any) -> None:
-        self.cluster.__exit__(*fault)
+        self._opened.__exit__(*fault)
 
     def changes(self) -> list[str]:
         """Return the changes to be made, one line each."""

@@ -22,7 +22,7 @@ from kafka.admin import (
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
-from kafka.errors import KafkaError, for_code
+from kafka.errors import for_code
 from kafka.protocol.admin import AlterClientQuotasRequest, DescribeClientQuotasRequest
 
 from grants.policy import Grant, GrantsError, Operation, Policy, Resource
@@ -44,7 +44,7 @@ _RESOURCES = {pattern: resource for resource, pattern in _PATTERNS.items()}
 
 
 class Cluster:
-    """The administrator's connection. Use as a context manager. Raises AccessRefused, BrokerAway and GrantsError."""
+    """The administrator's connection. Use as a context manager. Raises KafkaFault and GrantsError."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
@@ -57,8 +57,9 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._admin.close()
-        if isinstance(error, KafkaError):
-            raise GrantsError(f"{self._kafka} refused: {error!r}") from error
+        if error is not None:
+            with self._kafka.faults("its grants", final=True):
+                raise error
 
     def principals(self) -> set[str]:
         """Return the principals that have a password."""

@@ -32,7 +32,7 @@ class ConsoleProgress:
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._clear("", 0)
+        self._clear("")
 
     def __enter__(self) -> Self:
         self._bar.start()

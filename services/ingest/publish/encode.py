@@ -1,8 +1,8 @@
 """Encode events as messages, fast: an encoder written out as Python code from the released schema. Pure.
 
-Place in the flow: just before `send`. `schemas.codec.encode` is the reference implementation: the bytes are the same, and
-a test compares them. Handing each event to fastavro as a tree of dicts costs as much as all the rest of its making; a
-document repeats most of its strings and small numbers, so here their bytes are looked up.
+Place in the flow: just before `send`. `schemas.codec.encode` is the reference implementation: the bytes are the same,
+and a test compares them. Handing each event to fastavro as a tree of dicts costs as much as all the rest of its making;
+a document repeats most of its strings and small numbers, so here their bytes are looked up.
 """
 
 from collections.abc import Callable
