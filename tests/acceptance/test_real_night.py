@@ -13,20 +13,13 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import ACTAS, Night
-from tests.support.fix_setup import CONTEST, EXAMPLE
+from tests.support.fix_setup import CONTEST
 
 
 def rows(night: Night, query: str) -> list[Any]:
     """A plain query as a reader."""
     with psycopg.connect(night.setup.database.reader_url) as db:
         return db.execute(query).fetchall()
-
-
-def test_48_bulletins_are_44_events_and_4_heartbeats(night: Night) -> None:
-    report = night.reports["national"]
-    assert report["heartbeats"] == 4
-    assert sum(report["news"].values()) == 44
-    assert report["news"]["CORRECTED"] == 2
 
 
 def test_the_figures_of_19_23_from_replay_and_from_the_tables(night: Night) -> None:
@@ -81,26 +74,6 @@ def test_our_percentages_are_the_offices_in_every_bulletin(night: Night) -> None
         """,
     )
     assert different == []
-
-
-def test_the_fall_of_05_19_is_explained(night: Night) -> None:
-    fall = next(s for s in night.explained["statements"] if s["stated_at"] == "2021-06-08T05:19:00Z")
-    assert fall["kind"] == "CORRECTED"
-    assert fall["change"] == {
-        "votes.peru-libre": -90,
-        "votes.fuerza-popular": -90,
-        "ballots_cast": -197,
-        "valid_votes": -180,
-        "invalid_votes": -15,
-        "blank_votes": -2,
-        "registered_voters_counted": -300,
-        "counted": -1,
-        "counted_normal": -1,
-        "under_review": 1,
-        "under_review.MISSING_SIGNATURES": 1,
-    }
-    assert "votes: Perú Libre −90, Fuerza Popular −90" in fall["sentences"]
-    assert any("1 counted sheet became observed" in s and "missing signatures" in s for s in fall["sentences"])
 
 
 def test_a_fall_of_one_candidate_under_rising_totals_is_a_correction(night: Night) -> None:
@@ -257,11 +230,6 @@ def test_loading_it_again_publishes_nothing(night: Night, moments: tuple[str, ..
     night.setup.aggregate()
     after = night.setup.show()
     assert after == before
-
-
-def test_the_projects_own_table_says_what_the_offices_files_say(night: Night) -> None:
-    report = night.setup.load(EXAMPLE / "updates.csv")
-    assert report["news"] == {}
 
 
 def test_replay_equals_the_tables_for_the_whole_night(night: Night) -> None:

@@ -32,7 +32,6 @@ from tests.support.strategies import (
     a_sheet,
     a_unit,
     after,
-    corrected,
     minute,
     moments,
     nights,
@@ -253,16 +252,6 @@ FIRST = a_sheet(100, 80, reported_at=minute(0))
 SECOND = a_sheet(50, 90, reporting_unit=a_unit("000002"), reported_at=minute(10))
 
 
-def test_an_event_that_is_taken_back_tells_the_opposite(tables: Database) -> None:
-    with written(tables, [raw(r) for r in recorded([CONTEST_OF_SHEETS, FIRST, SECOND])], [9]) as views:
-        answer = between(views, CONTEST, Moment(9), Moment(7), None, 20)
-    (update,) = answer.updates
-    assert (update.offset, update.taken_back) == (9, True)
-    assert (update.change["votes.peru-libre"], update.change["votes.fuerza-popular"]) == (-50, -90)
-    assert (answer.area.leader_before, answer.area.leader_after) == ("fuerza-popular", "peru-libre")
-    assert (answer.area.lead.before, answer.area.lead.after) == (20, 20)
-
-
 def test_a_correction_that_came_late_is_behind_a_difference_of_official_times(tables: Database) -> None:
     # of 00:05, but on the log after 00:10: only by the office's time is it between 00:00 and 00:05
     third = after(FIRST, reported_at=minute(20))
@@ -276,24 +265,6 @@ def test_a_correction_that_came_late_is_behind_a_difference_of_official_times(ta
     assert [[s.votes for s in p.selections] for p in course.computed] == [[100, 80], [150, 170], [157, 173]]
     assert [p.leader for p in course.computed] == ["peru-libre", "fuerza-popular", "fuerza-popular"]
     assert [p.lead_change for p in course.computed] == [False, True, False]
-
-
-def test_a_sheet_that_moves_to_another_district_is_behind_the_loss_of_the_first(tables: Database) -> None:
-    moved = after(
-        FIRST,
-        reporting_unit=a_unit(area_path=("pe", "010000", "010100", "010102")),
-        reported_at=minute(9),
-        **corrected(FIRST),
-    )
-    with written(tables, [raw(r) for r in recorded([CONTEST_OF_SHEETS, FIRST, moved])], [9]) as views:
-        left = between(views, CONTEST, Moment(7), NOW, "010101", 20)
-        came = between(views, CONTEST, Moment(7), NOW, "010102", 20)
-        above = between(views, CONTEST, Moment(7), NOW, "010100", 20)
-    assert [u.change["votes.peru-libre"] for u in left.updates] == [-100]
-    assert [u.change["votes.peru-libre"] for u in came.updates] == [100]
-    assert [u.change for u in above.updates] == [{}]
-    assert {a.area_id for a in above.children} == {"010101", "010102"}
-    assert not above.area.is_changed
 
 
 def test_the_figures_are_said_to_be_of_two_kinds_when_the_level_moves(tables: Database) -> None:

@@ -11,7 +11,6 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 
-from deploy.local.postgres import OWNER, READER, WRITER
 from tests.support.fix_kafka import create_topic
 from tests.support.fix_postgres import Database
 from tests.support.servers import Broker, Postgres, Server
@@ -76,13 +75,3 @@ def test_a_database_comes_back_with_its_port_and_its_data(own_postgres_server: P
     assert own_postgres_server.owner_url == before
     with psycopg.connect(before) as owner:
         assert owner.execute("SELECT count(*) FROM kept").fetchone() == (0,)
-
-
-def test_no_role_is_a_superuser_and_only_the_owner_makes_tables(postgres_server: Postgres) -> None:
-    for role in (OWNER, WRITER, READER):
-        with psycopg.connect(postgres_server.url(role)) as db:
-            told = db.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-            assert told == (role, False)
-            if role != OWNER:
-                with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    db.execute("CREATE TABLE public.mine ()")

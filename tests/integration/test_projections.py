@@ -231,23 +231,6 @@ def test_a_log_made_again_under_the_same_name_is_not_taken_for_the_same(event_lo
     assert count_of(totals, CONTEST).sub_units["counted"] == 2
 
 
-def test_an_interrupted_rebuild_goes_on_where_it_stopped(event_log: EventLog, totals: Database) -> None:
-    event_log.append([contest(), *(sheet(n) for n in range(1, 10))])
-    aggregate(event_log, totals)
-    with Projections(totals.owner_url) as projections:
-        first = next_projection(projections)
-        with building(event_log, totals, first) as found:
-            found.advance_to({0: 5})
-        assert projections.of(first).places[0].next_offset == 5
-        assert next_projection(projections) == first == V2
-    seen: list[int] = []
-    with Projections(totals.owner_url) as projections, building(event_log, totals, V2) as found:
-        found.advance_to({0: 10}, lambda done, _end: seen.append(done))
-        assert (seen[0] > 5, seen[-1]) == (True, 10)
-        take_over(projections, found, V2)
-    assert versions(totals) == {None: 2, "v1": 1}
-
-
 def indexes(totals: Database, schema: str) -> dict[str, str]:
     with psycopg.connect(totals.owner_url) as db:
         rows = db.execute("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s", (schema,)).fetchall()

@@ -14,11 +14,9 @@ from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import UpdateKind
 from tests.support.strategies import (
-    PRECINCT,
     Event,
     a_bulletin,
     a_contest,
-    a_revision,
     a_sheet,
     a_unit,
     after,
@@ -82,14 +80,6 @@ def test_from_nothing_there_is_no_change_but_the_figures() -> None:
     assert (told.basis_before, told.basis_after, told.is_comparable) == (None, Basis.OFFICIAL, False)
     assert (told.selections[0].votes.before, told.selections[0].votes.change) == (None, None)
     assert (told.leader_before, told.leader_after) == (None, "peru-libre")
-
-
-def test_a_statement_and_a_sum_are_of_two_kinds() -> None:
-    before = counted(CONTEST, FIRST)
-    later = counted(CONTEST, FIRST, a_revision(CONTEST, counting_level=PRECINCT), a_sheet(reported_at=minute(9)))
-    told = area_difference(before, later)
-    assert (told.basis_before, told.basis_after, told.is_comparable) == (Basis.OFFICIAL, Basis.COMPUTED, False)
-    assert told.is_changed
 
 
 def a_life(*updates: CountUpdate) -> list[Recorded]:
