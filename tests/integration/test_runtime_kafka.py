@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 
 from ingest.errors import Stopped
@@ -25,7 +25,7 @@ from schemas.codec import Message
 from schemas.log_record import RawRecord
 from schemas.topics import TOPICS
 from tests.support.fix_aggregate import EventLog
-from tests.support.fix_kafka import create_topic
+from tests.support.fix_kafka import create_topic, delete_records, transact
 from tests.support.fix_secured import GRANTS, SecuredBroker
 from tests.support.servers import Broker
 from tests.support.waiting import WITHIN_S, eventually
@@ -55,26 +55,6 @@ def until(reading: Iterator[list[Batch]], messages: int) -> list[RawRecord]:
         assert time.monotonic() < deadline
         read += [record for batch in next(reading) for record in batch]
     return read
-
-
-def transact(log: EventLog, ending: str = "commit_transaction") -> None:
-    """A message in a transaction, whose marker takes an offset."""
-    writer = KafkaProducer(bootstrap_servers=log.bootstrap_servers, transactional_id=log.topic)
-    try:
-        writer.init_transactions()
-        writer.begin_transaction()
-        writer.send(log.topic, b"within").get(30)
-        getattr(writer, ending)()
-    finally:
-        writer.close()
-
-
-def delete_records(log: EventLog, before: int) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=log.bootstrap_servers)
-    try:
-        admin.delete_records({TopicPartition(log.topic, 0): before})
-    finally:
-        admin.close()
 
 
 def test_a_message_comes_as_it_was_written(event_log: EventLog) -> None:
@@ -151,7 +131,7 @@ def test_partitions_are_read_side_by_side_each_in_order(event_log: EventLog, new
 @pytest.mark.parametrize("followed", [False, True])
 def test_what_a_transaction_leaves_is_a_hole(event_log: EventLog, ending: str, followed: bool) -> None:
     event_log.append_raw(b"k", b"before")
-    transact(event_log, ending)
+    transact(event_log.bootstrap_servers, event_log.topic, ending)
     if followed:
         event_log.append_raw(b"k", b"after")
     with Reader(event_log.kafka, event_log.topic) as log:
@@ -167,7 +147,7 @@ def test_what_is_deleted_before_it_is_read_is_missed(event_log: EventLog) -> Non
     with Reader(event_log.kafka, event_log.topic, max_records=1, max_fetch_bytes=1) as log:
         reading = log.read({0: 0})
         until(reading, 1)
-        delete_records(event_log, 30)
+        delete_records(event_log.bootstrap_servers, event_log.topic, 30)
         with pytest.raises(LogDamaged, match="no longer has the offset"):
             until(reading, 39)
 
@@ -315,11 +295,11 @@ def test_every_partition_is_read_on_from_its_place_to_the_end(
 @pytest.mark.parametrize("followed", [False, True])
 def test_a_topic_that_need_not_be_whole_is_read_over_what_is_missing(event_log: EventLog, followed: bool) -> None:
     filled(event_log, 5)
-    transact(event_log)
-    transact(event_log, "abort_transaction")
+    transact(event_log.bootstrap_servers, event_log.topic)
+    transact(event_log.bootstrap_servers, event_log.topic, "abort_transaction")
     if followed:
         event_log.append_raw(b"k", b"after")
-    delete_records(event_log, 2)
+    delete_records(event_log.bootstrap_servers, event_log.topic, 2)
     places = {0: 1}
     with Reader(event_log.kafka, event_log.topic, whole=False) as log:
         assert offsets(log.read_on(places)) == [2, 3, 4, 5, *([9] if followed else [])]
@@ -331,7 +311,7 @@ def test_a_topic_that_need_not_be_whole_is_read_over_what_is_missing(event_log: 
 
 def test_a_whole_topic_without_its_beginning_is_refused_though_it_was_read_before(event_log: EventLog) -> None:
     filled(event_log, 5)
-    delete_records(event_log, 2)
+    delete_records(event_log.bootstrap_servers, event_log.topic, 2)
     with Reader(event_log.kafka, event_log.topic) as log:
         with pytest.raises(LogDamaged, match="begins at offset 2"):
             list(log.read_on({0: 4}))
