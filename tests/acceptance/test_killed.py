@@ -174,7 +174,6 @@ def killed_at_random_it_ends_as(
     assert setup.show()["digest"] == calm.show()["digest"]
     undisturbed, disturbed = (one.json("aggregator", "status")["contests"][0]["findings"] for one in (calm, setup))
     assert undisturbed == disturbed
-    with psycopg.connect(setup.database.reader_url) as db:
-        told = db.execute("SELECT count(*), count(DISTINCT event_id) FROM results.update_history").fetchone()
-        assert told == (len(events), len(events))
+    told = setup.database.read("SELECT count(*), count(DISTINCT event_id) FROM results.update_history")
+    assert told == [(len(events), len(events))]
     assert setup.json("aggregator", "replay", CONTEST) == setup.show()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.acceptance.conftest import ACTAS, Night
@@ -18,8 +17,7 @@ from tests.support.fix_setup import CONTEST
 
 def rows(night: Night, query: str) -> list[Any]:
     """A plain query as a reader."""
-    with psycopg.connect(night.setup.database.reader_url) as db:
-        return db.execute(query).fetchall()
+    return night.setup.database.read(query)
 
 
 def test_the_figures_of_19_23_from_replay_and_from_the_tables(night: Night) -> None:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.fold.fold import ContestState, evolve
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count, NothingCounted, percent
 from results.vectors import BALLOTS, SHEETS
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import CountStatus, UpdateKind
+from tests.support.folded import fold, folded
 from tests.support.strategies import (
     MUNICIPALITY,
     NIGHT,
@@ -41,9 +41,7 @@ SHEETS_COUNT = a_contest(counting_level=PRECINCT)
 
 
 def told(*events: Event, area: str | None = None) -> Count:
-    state = ContestState()
-    for r in recorded(events):
-        evolve(state, r)
+    state, _ = fold(*events)
     return of_state(state, area, state.root())
 
 
@@ -259,9 +257,7 @@ def test_where_the_office_states_nothing_nothing_stands_beside() -> None:
 
 @given(nights(counting_level=PRECINCT))
 def test_a_difference_is_computed_minus_official(log: list[Recorded]) -> None:
-    state = ContestState()
-    for r in log:
-        evolve(state, r)
+    state, _ = folded(log)
     if "pe" not in state.totals:
         return
     count = of_state(state, None, "")
@@ -308,9 +304,7 @@ def test_nothing_is_told_of_what_is_not_known() -> None:
 
 @given(nights())
 def test_every_area_of_a_night_is_told_or_nothing_is_known_of_it(log: list[Recorded]) -> None:
-    state = ContestState()
-    for r in log:
-        evolve(state, r)
+    state, _ = folded(log)
     for area in state.contest.areas:
         try:
             count = of_state(state, area.area_id, "")

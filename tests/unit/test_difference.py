@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from aggregator.fold.fold import ContestState, evolve
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count
 from results.difference import area_difference, changes_of
@@ -13,6 +12,7 @@ from results.vectors import Layout
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import UpdateKind
+from tests.support.folded import fold
 from tests.support.strategies import (
     Event,
     a_bulletin,
@@ -32,10 +32,7 @@ FIRST = a_bulletin(reported_at=minute(0))
 
 
 def counted(*events: Event) -> Count:
-    state = ContestState()
-    for r in recorded(events):
-        evolve(state, r)
-    return of_state(state, None, None)
+    return of_state(fold(*events)[0], None, None)
 
 
 def test_every_selection_is_told_and_of_the_other_figures_those_that_differ() -> None:

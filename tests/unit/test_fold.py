@@ -19,6 +19,7 @@ from schemas.identity import leaf, text_of
 from schemas.log_record import Recorded
 from schemas.types import CountStatus
 from tests.support import naive
+from tests.support.folded import fold, folded
 from tests.support.strategies import (
     MUNICIPALITY,
     PRECINCT,
@@ -41,15 +42,6 @@ from tests.support.strategies import (
 SHEETS_COUNT = a_contest(counting_level=PRECINCT)
 PATH = ("pe", "010000", "010100", "010101")
 ELSEWHERE = ("pe", "010000", "010100", "010102")
-
-
-def folded(log: Iterable[Recorded]) -> tuple[ContestState, list[Step]]:
-    state = ContestState()
-    return state, [evolve(state, r) for r in log]
-
-
-def fold(*events: Event) -> tuple[ContestState, list[Step]]:
-    return folded(recorded(events))
 
 
 def events_of(log: list[Recorded]) -> list[Event]:
