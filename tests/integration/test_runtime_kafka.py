@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -157,11 +158,8 @@ def test_a_topic_that_is_deleted_while_it_is_read_is_missed(event_log: EventLog)
     with Reader(event_log.kafka, event_log.topic, stall_s=1) as log:
         reading = log.read({0: 0})
         until(reading, 3)
-        admin = KafkaAdminClient(bootstrap_servers=event_log.bootstrap_servers)
-        try:
+        with closing(KafkaAdminClient(bootstrap_servers=event_log.bootstrap_servers)) as admin:
             admin.delete_topics([event_log.topic])
-        finally:
-            admin.close()
         with pytest.raises(BrokerAway):
             until(reading, 1)
     with Reader(event_log.kafka, event_log.topic) as log, pytest.raises(TopicUnfit, match="escrutinio-ingest topics"):
@@ -200,19 +198,16 @@ def test_a_broker_that_stays_away_is_said(own_kafka_server: Broker) -> None:
 
 
 def test_a_secured_log_is_read_until_it_is_no_longer_granted(own_secured_server: SecuredBroker, tmp_path: Path) -> None:
-    producer = own_secured_server.access("ingest").open(KafkaProducer, acks="all")
-    try:
-        with Reader(own_secured_server.access("aggregator"), EVENTS) as log:
-            reading = log.read({0: 0})
-            producer.send(EVENTS, key=b"k", value=b"v").get(30)
+    writer = closing(own_secured_server.access("ingest").open(KafkaProducer, acks="all"))
+    with writer as producer, Reader(own_secured_server.access("aggregator"), EVENTS) as log:
+        reading = log.read({0: 0})
+        producer.send(EVENTS, key=b"k", value=b"v").get(30)
+        until(reading, 1)
+        tight = tmp_path / "grants.toml"
+        tight.write_text(GRANTS.read_text().replace(f'"{EVENTS}", ', ""))
+        assert f"- aggregator may READ topic {EVENTS}" in own_secured_server.grant(file=tight).output
+        with pytest.raises(AccessRefused, match=f"refuses aggregator topic {EVENTS}"):
             until(reading, 1)
-            tight = tmp_path / "grants.toml"
-            tight.write_text(GRANTS.read_text().replace(f'"{EVENTS}", ', ""))
-            assert f"- aggregator may READ topic {EVENTS}" in own_secured_server.grant(file=tight).output
-            with pytest.raises(AccessRefused, match=f"refuses aggregator topic {EVENTS}"):
-                until(reading, 1)
-    finally:
-        producer.close()
 
 
 def test_a_reader_without_a_group_needs_no_grant_for_one(secured_server: SecuredBroker) -> None:
