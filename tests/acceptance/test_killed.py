@@ -21,10 +21,10 @@ from kafka.errors import KafkaError
 
 from aggregator.tables.migrate import migrate
 from deploy.local.postgres import DATABASE
-from schemas.count_update import CountUpdate
 from tests.acceptance.conftest import ACTAS, Night
 from tests.acceptance.test_operator import on_the_log
 from tests.acceptance.test_restore import many_sheets
+from tests.support.fix_ingest import unbroken
 from tests.support.fix_postgres import database_of
 from tests.support.fix_setup import CONTEST, EXAMPLE, FETCHED, Setup
 from tests.support.servers import Broker, Postgres, Server
@@ -170,23 +170,10 @@ def killed_at_random_it_ends_as(
     setup.run("ingest", *load)
     setup.aggregate()
     events = on_the_log(setup)
-    assert len({event.event_id for event in events}) == len(events)
-    updates = _chains_are_whole(events)
+    assert unbroken(events)
     assert setup.show()["digest"] == calm.show()["digest"]
     undisturbed, disturbed = (one.json("aggregator", "status")["contests"][0]["findings"] for one in (calm, setup))
     assert undisturbed == disturbed
-    with psycopg.connect(setup.database.reader_url) as db:
-        told = db.execute("SELECT count(*), count(DISTINCT event_id) FROM results.update_history").fetchone()
-        assert told == (updates, updates)
+    told = setup.database.read("SELECT count(*), count(DISTINCT event_id) FROM results.update_history")
+    assert told == [(len(events), len(events))]
     assert setup.json("aggregator", "replay", CONTEST) == setup.show()
-
-
-def _chains_are_whole(updates: list[CountUpdate]) -> int:
-    """How many they are."""
-    last: dict[object, CountUpdate] = {}
-    for update in updates:
-        before = last.get(update.unit)
-        assert update.sequence == (before.sequence + 1 if before else 1)
-        assert update.previous_event_id == (before.event_id if before else None)
-        last[update.unit] = update
-    return len(updates)

@@ -36,32 +36,6 @@ def changes(area: Any) -> dict[str, int]:
     }
 
 
-def test_the_fall_of_05_19_and_the_one_event_behind_it(night: Night) -> None:
-    fall = night.setup.json("results", "diff", CONTEST, "2021-06-08T04:18Z", "2021-06-08T05:19Z")
-    assert changes(fall["area"]) == {
-        "peru-libre": -90,
-        "fuerza-popular": -90,
-        "ballots_cast": -197,
-        "valid_votes": -180,
-        "invalid_votes": -15,
-        "blank_votes": -2,
-        "registered_voters_counted": -300,
-        "counted": -1,
-        "counted_normal": -1,
-        "under_review": 1,
-        "MISSING_SIGNATURES": 1,
-    }
-    assert fall["area"]["lead"] == {"before": 98_012, "after": 98_012, "change": 0}
-    assert (fall["area"]["basis_before"], fall["area"]["basis_after"]) == ("OFFICIAL", "OFFICIAL")
-    assert fall["children"] == []
-    assert fall["updates_total"] == 1
-    (event,) = fall["updates"]
-    assert (event["unit"], event["kind"], event["stated_at"]) == ("country/pe", "CORRECTED", "2021-06-08T05:19:00Z")
-    assert (event["change"]["votes.peru-libre"], event["change"]["ballots_cast"]) == (-90, -197)
-    stated = {s["stated_at"]: s for s in night.explained["statements"]}
-    assert event["event_id"] == stated["2021-06-08T05:19:00Z"]["event_id"]
-
-
 def test_what_the_last_moment_of_the_sheets_changed_by_region(night: Night) -> None:
     second = night.counts[ACTAS[1]]["as_of"]["offset"]
     answer = night.setup.json("results", "diff", CONTEST, f"offset:{second}", "now", "--limit", "3")
@@ -74,12 +48,6 @@ def test_what_the_last_moment_of_the_sheets_changed_by_region(night: Night) -> N
     states = [changes(child) for child in answer["children"]]
     for name in ("peru-libre", "fuerza-popular", "ballots_cast", "counted"):
         assert sum(state.get(name, 0) for state in states) == changes(answer["area"])[name]
-
-
-def test_from_bulletins_to_sheets_the_figures_are_said_to_be_of_two_kinds(night: Night) -> None:
-    told = night.setup.run("results", "diff", CONTEST, "2021-06-08T16:14Z", "now", "--limit", "1")
-    assert "OFFICIAL → COMPUTED" in told
-    assert "of two kinds" in told
 
 
 def stated(night: Night) -> dict[str, list[int]]:

@@ -119,7 +119,7 @@ def test_two_aggregators_share_the_log_where_a_group_is_named(project: Project) 
             ),
             "one has the log",
         )
-        found = json.loads(project.docker("inspect", *both))
+        found = json.loads(project.docker("inspect", *(container.id for container in both)))
         assert [(one["RestartCount"], one["State"]["Health"]["Status"]) for one in found] == [(0, "healthy")] * 2
     finally:
         settings.unlink()

@@ -5,13 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from uuid import UUID
 
-import psycopg
 import pytest
 from click.testing import CliRunner, Result
-from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.admin._partitions import NewPartitions
 
@@ -25,60 +22,20 @@ from aggregator.tables.batch import Batch
 from aggregator.tables.errors import Fenced, TablesError
 from aggregator.tables.migrate import migrate
 from aggregator.tables.writer import Writer
-from results.count import Basis, NothingCounted
+from results.count import NothingCounted
 from results.moment import Moment
 from results.reader import Reader
 from results.version import MigrationError
-from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import LogDamaged, TopicUnfit
 from runtime.postgres import DatabaseError
-from schemas.contest import Area, ContestDefined
-from schemas.count_update import Correction, CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.identity import NIL, named
 from schemas.log_record import recorded_of_raw
-from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ReviewReason, UpdateKind
-from tests.support.builders import AREA_PATH, CONTEST, STARTS, bulletin, contest, revised, sheet
+from schemas.types import CountStatus, ReportingUnitType
+from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
 from tests.support.fix_aggregate import EventLog, aggregate, count_of
-from tests.support.fix_kafka import create_topic
+from tests.support.fix_kafka import delete_records, transact
 from tests.support.fix_postgres import Database
-from tests.support.servers import Broker, Postgres
-from tests.support.waiting import WITHIN_S, eventually
-
-
-def test_totals_of_every_level_are_the_sum_of_the_sheets(event_log: EventLog, totals: Database) -> None:
-    event_log.append([contest(), *(sheet(i, {"a": i, "b": 2 * i}) for i in range(1, 51))])
-    aggregate(event_log, totals)
-    for area in ("xx", "010000", "010100", "010101"):
-        count = count_of(totals, CONTEST, area)
-        assert count.basis is Basis.COMPUTED
-        assert [s.votes for s in count.selections] == [sum(range(1, 51)), 2 * sum(range(1, 51))]
-        assert count.sub_units["counted"] == 50
-        assert count.as_of.offset == 50
-
-
-def test_plain_sql_on_the_view_gives_the_same_as_show(event_log: EventLog, totals: Database) -> None:
-    event_log.append([contest(level=ReportingUnitType.COUNTRY), bulletin(502, 498, counted=90, under_review=3)])
-    aggregate(event_log, totals)
-    count = count_of(totals, CONTEST)
-    with psycopg.connect(totals.reader_url) as db:
-        rows = db.execute(
-            "SELECT selection_id, votes, share::text FROM results.selection_count"
-            " WHERE contest_id = %s AND area_id = 'xx' AND is_count ORDER BY ballot_order",
-            (CONTEST,),
-        ).fetchall()
-        area = db.execute(
-            "SELECT processed_percent::text, counted_percent::text, turnout_of_counted_percent::text, turnout_of_roll_percent::text"  # noqa: E501
-            " FROM results.area_count WHERE contest_id = %s AND area_id = 'xx' AND is_count",
-            (CONTEST,),
-        ).fetchone()
-    assert rows == [(s.selection_id, s.votes, s.share) for s in count.selections]
-    assert area == (
-        count.sub_units_processed.percent,
-        count.sub_units_counted.percent,
-        count.turnout.of_registered_voters_counted,
-        count.turnout.of_registered_voters,
-    )
 
 
 def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: EventLog, totals: Database) -> None:
@@ -120,40 +77,7 @@ def test_a_second_run_goes_on_where_the_first_ended(event_log: EventLog, totals:
     event_log.append([sheet(1, {"a": 11, "b": 20}, after=first, hours=13), sheet(2)])
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [21, 40]
-    with psycopg.connect(totals.reader_url) as db:
-        (rows,) = db.execute("SELECT count(*) FROM results.update_history").fetchone() or (None,)
-    assert rows == 3
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 1000])
-def test_the_digest_does_not_depend_on_the_size_of_batches(
-    event_log: EventLog, totals: Database, batch_size: int
-) -> None:
-    event_log.append([contest(), *(sheet(i) for i in range(10))])
-    aggregate(event_log, totals, batch_size=batch_size)
-    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
-    assert count_of(totals, CONTEST).digest == state.root()
-
-
-def test_a_moved_counting_level_shows_computed_beside_official(event_log: EventLog, totals: Database) -> None:
-    definition = contest(level=ReportingUnitType.COUNTRY)
-    event_log.append([definition, bulletin(100, 200, counted=9, hours=12), *(sheet(i, hours=12.5) for i in range(10))])
-    aggregate(event_log, totals)
-    assert count_of(totals, CONTEST).basis is Basis.OFFICIAL
-    with pytest.raises(NothingCounted, match="counting level is country"):
-        count_of(totals, CONTEST, "010101")
-    event_log.append([revised(definition, ReportingUnitType.PRECINCT)])
-    aggregate(event_log, totals)
-    count = count_of(totals, CONTEST)
-    assert count.basis is Basis.COMPUTED
-    assert [s.votes for s in count.selections] == [100, 200]
-    assert count.official is not None
-    assert count.official.seconds_apart == 30 * 60
-    assert count.official.differences["counted"] == 1
-    assert count.official.differences["votes.a"] == 0
-    with psycopg.connect(totals.reader_url) as db:
-        rows = db.execute("SELECT area_id, counted_difference, votes_difference FROM results.reconciliation").fetchall()
-    assert rows == [("xx", 1, {"a": 0, "b": 0})]
+    assert totals.read("SELECT count(*) FROM results.update_history") == [(3,)]
 
 
 def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, totals: Database) -> None:
@@ -162,9 +86,7 @@ def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, to
     counts = wrong.counts.model_copy(update={"ballots_cast": 999})
     event_log.append([contest(), named(wrong.model_copy(update={"event_id": NIL, "counts": counts}))])
     aggregate(event_log, totals)
-    with psycopg.connect(totals.reader_url) as db:
-        codes = [code for (code,) in db.execute("SELECT code FROM results.finding ORDER BY code")]
-    assert codes == ["F105", "F108"]
+    assert totals.read("SELECT code FROM results.finding ORDER BY code") == [("F105",), ("F108",)]
 
 
 def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: Database) -> None:
@@ -220,35 +142,22 @@ def _topic_id(event_log: EventLog) -> UUID:
         return log.topic_id()
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [("cleanup_policy", "compact"), ("retention_ms", "3600000"), ("message_timestamp_type", "CreateTime")],
-)
-def test_a_topic_that_could_lose_events_is_refused(
-    new_topic: Callable[..., str], event_log: EventLog, setting: str, value: str
-) -> None:
-    topic = new_topic("lossy", **{setting: value})
-    with Log(event_log.kafka, topic) as log, pytest.raises(TopicUnfit, match=setting.replace("_", r"\.")):
+def test_a_topic_that_could_lose_events_is_refused(new_topic: Callable[..., str], event_log: EventLog) -> None:
+    topic = new_topic("lossy", retention_ms="3600000")
+    with Log(event_log.kafka, topic) as log, pytest.raises(TopicUnfit, match=r"retention\.ms"):
         log.topic_id()
 
 
-def test_a_log_whose_beginning_is_gone_is_refused(
-    event_log: EventLog, kafka_admin: KafkaAdminClient, totals: Database
-) -> None:
+def test_a_log_whose_beginning_is_gone_is_refused(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1), sheet(2)])
-    kafka_admin.delete_records({TopicPartition(event_log.topic, 0): 2})
+    delete_records(event_log.bootstrap_servers, event_log.topic, 2)
     with pytest.raises(LogDamaged, match="begins at offset 2"):
         aggregate(event_log, totals)
 
 
 def test_a_transaction_on_the_log_is_a_hole_and_is_refused(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest()])
-    producer = KafkaProducer(bootstrap_servers=event_log.bootstrap_servers, transactional_id="intruder")
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.send(event_log.topic, b"x", key=b"y")
-    producer.commit_transaction()
-    producer.close()
+    transact(event_log.bootstrap_servers, event_log.topic)
     event_log.append([sheet(1)])
     with pytest.raises(LogDamaged, match="hole"):
         aggregate(event_log, totals)
@@ -307,24 +216,9 @@ def test_what_no_database_can_hold_stops_its_own_contest_only(event_log: EventLo
 def test_a_row_changed_by_hand_is_not_built_upon(event_log: EventLog, totals: Database, tampering: str) -> None:
     event_log.append([contest(), sheet(1), sheet(2)])
     aggregate(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:
-        db.execute(tampering)
+    totals.change(tampering)
     with pytest.raises(EscrutinioError, match="outside the aggregator"):
         aggregate(event_log, totals)
-
-
-def test_a_late_statement_survives_a_restart_without_turning_the_count_back(
-    event_log: EventLog, totals: Database
-) -> None:
-    first = sheet(1, {"a": 30, "b": 30}, hours=15)
-    late = sheet(1, {"a": 1, "b": 1}, after=first, hours=13)
-    event_log.append([contest(), first, late])
-    aggregate(event_log, totals)
-    event_log.append([sheet(1, {"a": 31, "b": 30}, after=late, hours=16), sheet(2)])
-    aggregate(event_log, totals)
-    assert [s.votes for s in count_of(totals, CONTEST).selections] == [41, 50]
-    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
-    assert count_of(totals, CONTEST).digest == state.root()
 
 
 def test_several_partitions_are_aggregated_each_by_its_own_cursor(
@@ -340,141 +234,15 @@ def test_several_partitions_are_aggregated_each_by_its_own_cursor(
         assert sorted(c["partition"] for c in views.cursors()) == [0, 1, 2]
 
 
-def test_explain_tells_a_sheet_that_went_back_to_the_jury(event_log: EventLog, totals: Database) -> None:
-    from results.changes import changes
-    from results.rows import recorded_of
-    from schemas.count_update import UnitKey
-
-    counted = sheet(1, {"a": 90, "b": 90})
-    observed = sheet(
-        1,
-        {"a": 90, "b": 90},
-        after=counted,
-        hours=13,
-        status=CountStatus.UNDER_REVIEW,
-        review_reason=ReviewReason.MISSING_SIGNATURES,
-    )
-    event_log.append([contest(), counted, observed])
-    aggregate(event_log, totals)
-    with Reader(totals.reader_url) as views:
-        rows = []
-        for row in views.history(CONTEST, UnitKey("precinct", "000001")):
-            event = recorded_of(row).event
-            assert isinstance(event, CountUpdate)
-            rows.append((row["log_offset"], event, row["change"]))
-        told = changes(views.contest(CONTEST)[0], rows, {})
-    assert told[1].change["votes.a"] == -90
-    assert "COUNTED → UNDER_REVIEW (missing signatures)" in told[1].sentences
-
-
 def test_an_older_database_is_refused_with_what_to_do(database: Database) -> None:
     with pytest.raises(MigrationError, match="run `escrutinio-aggregator migrate`"):
         Reader(database.reader_url)
     applied, waiting = migrate(database.owner_url)
     assert ([m.version for m in applied], waiting) == ([1, 2], [])
     assert migrate(database.owner_url) == ([], [])
-    with psycopg.connect(database.owner_url) as db:
-        db.execute("UPDATE aggregate.schema_migration SET sha256 = 'x' WHERE version = 2")
+    database.change("UPDATE aggregate.schema_migration SET sha256 = 'x' WHERE version = 2")
     with pytest.raises(MigrationError, match="another form"):
         migrate(database.owner_url)
-
-
-def test_it_waits_for_a_broker_and_a_database_that_go_away(
-    own_kafka_server: Broker, own_postgres_server: Postgres, topic_prefix: str
-) -> None:
-    broker, postgres = own_kafka_server, own_postgres_server
-    topic = topic_prefix + "results.events"
-    create_topic(broker, topic)
-    migrate(postgres.owner_url)
-    stop = threading.Event()
-    seen: list[consume.Progress] = []
-    runner = threading.Thread(
-        target=consume.run,
-        args=(postgres.writer_url, KafkaAccess(broker.bootstrap_servers), topic, stop),
-        kwargs={"on_progress": seen.append},
-        daemon=True,
-    )
-    runner.start()
-    log = EventLog(broker.bootstrap_servers, topic, KafkaProducer(bootstrap_servers=broker.bootstrap_servers))
-    try:
-        log.append([contest(), sheet(1)])
-        eventually(lambda: bool(seen) and seen[-1].offset == 2)
-        postgres.kill()
-        log.append([sheet(2)])
-        postgres.start()
-        eventually(lambda: seen[-1].offset == 3)
-        broker.kill()
-        broker.start()
-        log.append([sheet(3)])
-        eventually(lambda: seen[-1].offset == 4)
-    finally:
-        stop.set()
-        runner.join(WITHIN_S)
-        log.producer.close()
-    assert not runner.is_alive()
-    with Reader(postgres.reader_url) as views:
-        assert views.count(CONTEST, None).sub_units["counted"] == 3
-
-
-def test_an_area_that_loses_its_only_sheet_does_not_stop_the_next_start(event_log: EventLog, totals: Database) -> None:
-    elsewhere = Area(area_id="010102", name="B", type=ReportingUnitType.MUNICIPALITY, parent_id="010100")
-    definition = contest()
-    fields = {name: getattr(definition, name) for name in ContestDefined.model_fields}
-    definition = named(ContestDefined(**fields | {"event_id": NIL, "areas": (*definition.areas, elsewhere)}))
-    first = sheet(1)
-    path = (*AREA_PATH[:3], "010102")
-    unit = first.reporting_unit.model_copy(update={"area_path": path})
-    moved = sheet(1, after=first, hours=13)
-    moved = named(moved.model_copy(update={"event_id": NIL, "reporting_unit": unit}))
-    event_log.append([definition, first, moved])
-    aggregate(event_log, totals)
-    event_log.append([sheet(2, hours=14)])
-    aggregate(event_log, totals)
-    assert count_of(totals, CONTEST, "010102").sub_units["counted"] == 1
-    assert count_of(totals, CONTEST, "010101").sub_units["counted"] == 1
-    assert count_of(totals, CONTEST).sub_units["counted"] == 2
-
-
-def test_sheets_that_nobody_has_stated_are_to_be_processed_in_the_view_as_in_show(
-    event_log: EventLog, totals: Database
-) -> None:
-    event_log.append([contest(), sheet(1)])
-    aggregate(event_log, totals)
-    count = count_of(totals, CONTEST)
-    assert (count.sub_units["total"], count.sub_units["counted"], count.sub_units["pending"]) == (100, 1, 99)
-    assert count.sub_units_counted.percent == "1.000"
-    assert count.turnout.registered_voters == 30_000
-    with psycopg.connect(totals.reader_url) as db:
-        row = db.execute(
-            "SELECT total, counted, pending, counted_percent::text, registered_voters FROM results.area_count"
-            " WHERE area_id = 'xx' AND is_count"
-        ).fetchone()
-    assert row == (100, 1, 99, "1.000", 30_000)
-
-
-def test_a_retracted_bulletin_is_no_count_in_the_view_either(event_log: EventLog, totals: Database) -> None:
-    said = bulletin(5, 3, counted=1)
-    taken_back = named(
-        CountUpdate(
-            **{
-                **bulletin(5, 3, counted=1, after=said, hours=13).__dict__,
-                "event_id": NIL,
-                "kind": UpdateKind.RETRACTED,
-                "correction": Correction(
-                    reason="withdrawn",
-                    basis=CorrectionBasis.SOURCE_DECLARED,
-                    authority="ONPE",
-                    replaces_event_id=said.event_id,
-                ),
-            }
-        )
-    )
-    event_log.append([contest(level=ReportingUnitType.COUNTRY), said, taken_back])
-    aggregate(event_log, totals)
-    with pytest.raises(NothingCounted, match="retracted"):
-        count_of(totals, CONTEST)
-    with psycopg.connect(totals.reader_url) as db:
-        assert db.execute("SELECT * FROM results.area_count").fetchall() == []
 
 
 def test_a_blocked_contest_says_so_where_its_count_is_read(event_log: EventLog, totals: Database) -> None:
@@ -482,8 +250,7 @@ def test_a_blocked_contest_says_so_where_its_count_is_read(event_log: EventLog, 
     event_log.append_raw(CONTEST.encode(), b"poison")
     aggregate(event_log, totals)
     assert "offset 2" in (count_of(totals, CONTEST).blocked or "")
-    with psycopg.connect(totals.reader_url) as db:
-        assert db.execute("SELECT DISTINCT blocked FROM results.selection_count").fetchall() == [(True,)]
+    assert totals.read("SELECT DISTINCT blocked FROM results.selection_count") == [(True,)]
 
 
 def test_a_database_holds_one_topic(event_log: EventLog, totals: Database) -> None:
@@ -507,37 +274,6 @@ def test_a_run_on_a_database_without_its_tables_says_what_to_do(event_log: Event
         migrate(database.reader_url)
 
 
-def test_replay_to_an_official_time_takes_areas_defined_later_and_the_level_of_then(event_log: EventLog) -> None:
-    definition = contest(level=ReportingUnitType.COUNTRY)
-    said = bulletin(5, 3, counted=1, hours=12)
-    moved = revised(definition, ReportingUnitType.PRECINCT, hours=14)
-    event_log.append([definition, said, sheet(1, hours=13), moved, sheet(2, hours=15)])
-
-    def at(hours: float) -> tuple[Basis, int | None]:
-        until = Moment(stated_at=STARTS + timedelta(hours=hours))
-        state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
-        count = of_state(state, None, state.root())
-        return count.basis, count.selections[0].votes
-
-    assert at(12) == (Basis.OFFICIAL, 5)
-    assert at(13.5) == (Basis.OFFICIAL, 5)
-    assert at(14) == (Basis.COMPUTED, 10)
-    assert at(15) == (Basis.COMPUTED, 20)
-
-
-def test_replay_to_an_official_time_takes_no_update_that_the_log_refuses(event_log: EventLog) -> None:
-    first = sheet(1, hours=12)
-    fork = sheet(1, {"a": 99, "b": 20}, after=first, hours=15)
-    event_log.append([contest(), first, sheet(1, {"a": 11, "b": 20}, after=first, hours=20), fork])
-    until = Moment(stated_at=STARTS + timedelta(hours=16))
-    state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
-    count = of_state(state, None, state.root())
-    assert count.selections[0].votes == 10
-    assert count.as_of.offset == 1
-    to_offset = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment(offset=1))
-    assert count.digest == to_offset.root()
-
-
 def test_an_unknown_contest_is_no_answer_and_the_known_are_named(event_log: EventLog) -> None:
     event_log.append([contest()])
     with pytest.raises(NothingCounted, match=rf"nowhere is not on .*\(known: {CONTEST}\)"):
@@ -553,22 +289,13 @@ def test_status_vouches_for_no_log_but_the_one_that_was_aggregated(
     aggregate(event_log, totals)
 
     def status(servers: str = event_log.bootstrap_servers) -> Result:
-        command = [
-            "status",
-            "--bootstrap-servers",
-            servers,
-            "--reader-url",
-            totals.reader_url,
-            "--topic-prefix",
-            prefix,
-        ]
-        return CliRunner().invoke(main, command)
+        options = ["--bootstrap-servers", servers, "--reader-url", totals.reader_url, "--topic-prefix", prefix]
+        return CliRunner().invoke(main, ["status", *options])
 
     assert (status().exit_code, "caught up" in status().stdout) == (0, True)
     away = status("127.0.0.1:1")
     assert (away.exit_code, "lag unknown" in away.stdout) == (1, True)
-    with psycopg.connect(totals.owner_url) as db:
-        db.execute("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
+    totals.change("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
     other = status()
     assert (other.exit_code, "is not the log the totals were built from" in other.stdout) == (1, True)
 

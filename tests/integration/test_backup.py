@@ -41,7 +41,7 @@ from runtime.kafka.topics import Description, Topics
 from schemas.log_record import RawRecord
 from schemas.topics import EVENTS
 from tests.support.fix_disk import SmallDisk
-from tests.support.fix_kafka import create_topic
+from tests.support.fix_kafka import create_topic, transact
 from tests.support.ingest_samples import ROOT
 from tests.support.waiting import WITHIN_S, eventually
 
@@ -198,12 +198,7 @@ def test_a_log_that_lost_what_it_had_is_refused(desk: Desk) -> None:
 
 def test_a_hole_is_refused(desk: Desk) -> None:
     desk.append(5)
-    producer: Any = KafkaProducer(bootstrap_servers=desk.broker.bootstrap_servers, transactional_id=desk.topic)
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.send(desk.topic, b"in a transaction")
-    producer.commit_transaction()
-    producer.close()
+    transact(desk.broker.bootstrap_servers, desk.topic)
     with pytest.raises(LogDamaged, match="has a hole: offset 6 expected, 7 found"):
         desk.mirror(most_events=2)
     manifest = desk.files.manifest()
@@ -218,6 +213,12 @@ def test_a_topic_that_could_lose_events_is_refused(desk: Desk, new_topic: Callab
     desk.topic = "nowhere"
     with pytest.raises(TopicUnfit, match="does not exist"):
         desk.mirror()
+
+
+def test_a_broker_that_is_away_is_a_fault_unless_it_follows(own_kafka_server: Broker, tmp_path: Path) -> None:
+    own_kafka_server.stop()
+    with pytest.raises(BrokerAway):
+        Desk(own_kafka_server, "results.events", tmp_path).mirror()
 
 
 def test_one_mirror_at_a_time(desk: Desk) -> None:
@@ -288,28 +289,6 @@ def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topi
     assert f"{topic_prefix}results.events: {total:,} records" in out
     report = follower.desk.check()
     assert (report.fault, report.events, report.behind) == (None, total, 0)
-
-
-def test_a_broker_that_is_away_is_waited_for(own_kafka_server: Broker, tmp_path: Path) -> None:
-    follower = following(own_kafka_server, "", tmp_path)
-    follower.desk.append(10)
-    url = f"http://127.0.0.1:{(port := free_port())}/ready"
-    process = follower.start(ESCRUTINIO_HTTP=f"127.0.0.1:{port}")
-    try:
-        eventually(lambda: follower.mirrored() == 10 and ask(url) is None)
-        own_kafka_server.kill()
-        eventually(lambda: own_kafka_server.bootstrap_servers in (ask(url) or ""))
-        own_kafka_server.start()
-        follower.desk.append(10)
-        eventually(lambda: follower.mirrored() == 20)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=WITHIN_S)
-    assert process.returncode == 0, out
-    assert follower.desk.check().fault is None
-    own_kafka_server.stop()
-    with pytest.raises(BrokerAway):
-        follower.desk.mirror()
 
 
 def test_a_full_disk_is_said_and_waited_for(

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from ingest import operator
@@ -73,9 +72,7 @@ def test_another_statement_of_the_unit_that_comes_first_wins(
     assert (ours.kind, ours.sequence) == (UpdateKind.RETRACTED, rival.sequence), "sent in vain, and once"
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [21, 40]
-    with psycopg.connect(totals.reader_url) as db:
-        found = db.execute("SELECT code, log_offset FROM results.finding").fetchall()
-    assert found == [("F401", 4)]
+    assert totals.read("SELECT code, log_offset FROM results.finding") == [("F401", 4)]
 
 
 def test_another_statement_of_another_unit_does_no_harm(

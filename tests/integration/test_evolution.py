@@ -10,22 +10,19 @@ import textwrap
 import threading
 from pathlib import Path
 
-import psycopg
 import pytest
 from click.testing import CliRunner
 from kafka import KafkaProducer
 
 from aggregator.replay import replay
-from aggregator.verify.compare import verify
 from results.cli import main
 from results.moment import Moment
-from results.reader import Reader
 from schemas.codec import encode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus
 from tests.support.builders import CONTEST, contest, sheet
-from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_aggregate import EventLog, aggregate, count_of, verified
 from tests.support.fix_postgres import Database
 from tests.support.fix_secured import SecuredBroker
 
@@ -67,16 +64,14 @@ def test_both_versions_are_added_up_and_replayed_to_one_digest(
     state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
     assert count.digest == state.root()
     assert ([s.votes for s in count.selections], count.blocked) == ([29, 62], None)
-    with Reader(totals.reader_url) as views:
-        found = verify(views, event_log.kafka, event_log.topic, CONTEST)
+    found = verified(event_log, totals)
     assert (found.equal, found.events, found.differences) == (True, 7, [])
 
 
 def test_the_note_is_in_the_history_and_in_explain(event_log: EventLog, totals: Database) -> None:
     write_both(event_log)
     aggregate(event_log, totals)
-    with psycopg.connect(totals.reader_url) as db:
-        rows = db.execute("SELECT log_offset, office_note FROM results.update_history ORDER BY log_offset").fetchall()
+    rows = totals.read("SELECT log_offset, office_note FROM results.update_history ORDER BY log_offset")
     assert rows == [(1, None), (2, None), (3, NOTE), (4, None), (5, "annulled by the jury"), (6, None)]
     command = ["explain", CONTEST, "precinct/000001", "--reader-url", totals.reader_url]
     told = CliRunner().invoke(main, command)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -158,11 +159,8 @@ FORBIDDEN: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("deed", FORBIDDEN)
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_nobody_may_change_what_is_there(secured_server: SecuredBroker, who: str, deed: str) -> None:
-    admin = secured_server.access(who).open(KafkaAdminClient)
-    try:
+    with closing(secured_server.access(who).open(KafkaAdminClient)) as admin:
         assert outcome(lambda: FORBIDDEN[deed](admin)) == "refused"
-    finally:
-        admin.close()
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -294,8 +292,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("what", BY_HAND)
 def test_what_somebody_made_by_hand_is_found_and_taken_away(secured_server: SecuredBroker, what: str) -> None:
-    admin = secured_server.access("admin").open(KafkaAdminClient)
-    try:
+    with closing(secured_server.access("admin").open(KafkaAdminClient)) as admin:
         assert admin.create_acls([BY_HAND[what]])["failed"] == []
         found = secured_server.grant("check")
         (line,) = found.output.splitlines()
@@ -304,8 +301,6 @@ def test_what_somebody_made_by_hand_is_found_and_taken_away(secured_server: Secu
         assert secured_server.grant().exit_code == 0
         assert secured_server.grant("check").exit_code == 0
         assert BY_HAND[what] not in admin.describe_acls(EVERY_ACL)[0]
-    finally:
-        admin.close()
 
 
 def test_a_newsroom_that_takes_too_much_is_slowed_down(
@@ -439,11 +434,8 @@ def test_settings_that_may_not_be_seen_are_not_taken_for_a_log_that_could_lose_e
 ) -> None:
     topic = ResourcePatternFilter(ResourceType.TOPIC, TOPICS[0], ACLResourcePatternType.LITERAL)
     allowed = (ACLOperation.DESCRIBE_CONFIGS, ACLPermissionType.ALLOW)
-    admin = own_secured_server.access("admin").open(KafkaAdminClient)
-    try:
+    with closing(own_secured_server.access("admin").open(KafkaAdminClient)) as admin:
         assert admin.delete_acls([ACLFilter(f"User:{who}", None, *allowed, topic) for who in OURS])
-    finally:
-        admin.close()
 
     def describe(kafka: KafkaAccess) -> object:
         with Topics(kafka) as topics:

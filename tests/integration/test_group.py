@@ -3,10 +3,8 @@ doubled."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,21 +28,19 @@ from aggregator.replay.answer import of_state
 from aggregator.tables.batch import Batch, Cursor, Parked
 from aggregator.tables.errors import Fenced, TablesError
 from aggregator.tables.writer import Writer
-from aggregator.verify.compare import verify
-from results.count import NothingCounted
 from results.moment import Moment
-from results.reader import Reader
 from runtime.postgres import DatabaseUnreachable
 from schemas.codec import encode
 from schemas.errors import EscrutinioError
 from schemas.log_record import RawRecord
 from tests.support.builders import CONTEST, contest, sheet
-from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_aggregate import EventLog, aggregate, count_of, verified
 from tests.support.fix_postgres import Database
+from tests.support.fix_setup import Setup
+from tests.support.fix_tables import or_none
 from tests.support.servers import Broker
 from tests.support.waiting import WITHIN_S, eventually
 
-CHECKOUT = Path(__file__).parents[2]
 PARTITIONS = 4
 SESSION_S = 3
 
@@ -91,29 +87,18 @@ class Members:
     """Aggregators of one group, as processes."""
 
     def __init__(self, log: EventLog, totals: Database, folder: Path) -> None:
-        self._log, self._totals, self._folder = log, totals, folder
-        self._name = log.topic.removesuffix("results.events") + "group"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._totals, self._folder = totals, folder
+        prefix = log.topic.removesuffix("results.events")
+        self._setup, self._name = Setup(log.bootstrap_servers, prefix, totals, folder), f"{prefix}group"
+        self._processes: list[subprocess.Popen[str]] = []
         self._admin = KafkaAdminClient(bootstrap_servers=log.bootstrap_servers)
         self._db = psycopg.connect(totals.reader_url, autocommit=True)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[str]:
         """Start one more."""
-        said = (self._folder / f"{len(self._processes)}.log").open("wb")
-        with said:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "aggregator", "run", "--batch-size", "100", "--group", self._name],
-                cwd=CHECKOUT,
-                env=os.environ
-                | {
-                    "ESCRUTINIO_BOOTSTRAP_SERVERS": self._log.bootstrap_servers,
-                    "ESCRUTINIO_TOPIC_PREFIX": self._log.topic.removesuffix("results.events"),
-                    "ESCRUTINIO_WRITER_URL": self._totals.writer_url,
-                    "ESCRUTINIO_SESSION_TIMEOUT": str(SESSION_S),
-                },
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-            )
+        options = ("--batch-size", "100", "--group", self._name, "--session-timeout", str(SESSION_S))
+        with (self._folder / f"{len(self._processes)}.log").open("wb") as said:
+            process = self._setup.start("aggregator", "run", *options, said=said.fileno())
         self._processes.append(process)
         return process
 
@@ -121,7 +106,7 @@ class Members:
         """What all of them said so far."""
         return "\n".join(file.read_text() for file in sorted(self._folder.glob("*.log")))
 
-    def held_by(self, process: subprocess.Popen[bytes]) -> set[int]:
+    def held_by(self, process: subprocess.Popen[str]) -> set[int]:
         """The partitions that the group gives to this process, by the broker's word."""
         try:
             group = self._admin.describe_groups([self._name])[self._name]
@@ -141,7 +126,7 @@ class Members:
         """How far each partition is aggregated."""
         return dict(self._db.execute("SELECT partition, next_offset FROM results.cursor").fetchall())
 
-    def at_work(self, process: subprocess.Popen[bytes], partitions: int = 1) -> set[int]:
+    def at_work(self, process: subprocess.Popen[str], partitions: int = 1) -> set[int]:
         """Wait until it holds so many partitions at least, and has moved each that it holds. Returns them."""
         held: set[int] = set()
         before: dict[int, int] = {}
@@ -157,14 +142,14 @@ class Members:
         self.until(moved)
         return held
 
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
+    def kill(self, process: subprocess.Popen[str]) -> None:
         """kill -9, and wait until every partition has moved on without it."""
         process.kill()
         process.wait()
         before = self.cursors()
         self.until(lambda: all(self.cursors()[p] > before[p] for p in range(PARTITIONS)))
 
-    def freeze(self, process: subprocess.Popen[bytes], partitions: set[int]) -> None:
+    def freeze(self, process: subprocess.Popen[str], partitions: set[int]) -> None:
         """Stop it where it is, but not in the middle of a transaction: that is a test of its own, below."""
         while True:
             process.send_signal(signal.SIGSTOP)
@@ -214,25 +199,17 @@ def _ends(log: EventLog) -> dict[int, int]:
 
 
 def _nothing_lost_nothing_doubled(log: EventLog, totals: Database, undisturbed: Database, sheets: int) -> None:
-    with psycopg.connect(totals.reader_url) as db:
-        assert (
-            db.execute(
-                "SELECT count(*), count(DISTINCT event_id), count(DISTINCT (partition, log_offset)) FROM results.update_history"  # noqa: E501
-            ).fetchone()
-            == (sheets * PARTITIONS,) * 3
-        )
-        lives: dict[str, int] = dict(
-            db.execute("SELECT DISTINCT contest_id, partition FROM results.update_history").fetchall()
-        )
-        assert lives == {contest_id: partition for partition, contest_id in enumerate(CONTESTS)}
+    rows, ids, places = "count(*)", "count(DISTINCT event_id)", "count(DISTINCT (partition, log_offset))"
+    assert totals.read(f"SELECT {rows}, {ids}, {places} FROM results.update_history") == [(sheets * PARTITIONS,) * 3]  # noqa: S608
+    lives = dict(totals.read("SELECT DISTINCT contest_id, partition FROM results.update_history"))
+    assert lives == {contest_id: partition for partition, contest_id in enumerate(CONTESTS)}
     aggregate(log, undisturbed)
     for contest_id in CONTESTS:
         state = replay.replay(log.kafka, log.topic, contest_id, Moment())
         count = count_of(totals, contest_id)
         assert count == count_of(undisturbed, contest_id) == of_state(state, None, state.root())
         assert count.selections[0].votes == sum(n % 100 for n in range(sheets))
-        with Reader(totals.reader_url) as views:
-            assert verify(views, log.kafka, log.topic, contest_id).equal
+        assert verified(log, totals, contest_id=contest_id).equal
 
 
 def test_members_that_join_leave_and_are_killed_lose_and_double_nothing(
@@ -366,7 +343,7 @@ def test_a_writer_from_outside_the_group_is_not_fought_with(
         aggregate(wide_log, totals)
         wide_log.append([sheet(1, contest_id=CONTESTS[0])])
         # taken back: it may have been a member that woke up late
-        eventually(lambda: _counted(totals, CONTESTS[0]) == 1)
+        eventually(lambda: (count := or_none(count_of, totals, CONTESTS[0])) and count.sub_units["counted"] == 1)
         aggregate(wide_log, totals)
         wide_log.append([sheet(2, contest_id=CONTESTS[0])])
         eventually(lambda: not member.is_alive())
@@ -419,10 +396,3 @@ def test_until_caught_up_is_for_one_run_that_reads_everything() -> None:
     done = CliRunner().invoke(main, ["run", "--until-caught-up", "--group", "night"])
     assert done.exit_code == 2
     assert "reads every partition" in done.output
-
-
-def _counted(totals: Database, contest_id: str) -> int | None:
-    try:
-        return count_of(totals, contest_id).sub_units["counted"]
-    except NothingCounted:
-        return None

@@ -15,6 +15,22 @@ from tests.support.fix_ingest import UPDATES, Desk, Quiet, write
 from tests.support.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, EXAMPLE
 
 
+def revised(desk: Desk, folder: Path, *replaced: tuple[str, str], areas: slice = slice(None)) -> Path:
+    """The example's contest with changed words, or some of its areas, as a file of its own; the desk's from now on."""
+    toml = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
+    for was, becomes in replaced:
+        assert was in toml
+        toml = toml.replace(was, becomes)
+    lines = (EXAMPLE / "areas.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    write(folder / "areas.csv", "".join(lines[areas]))
+    desk.contest = write(folder / "contest.toml", toml)
+    return desk.contest
+
+
+def definitions(desk: Desk) -> list[ContestDefined]:
+    return [event for event in desk.log() if isinstance(event, ContestDefined)]
+
+
 def test_without_a_contest_file_the_only_contest_of_the_log_is_meant(desk: Desk) -> None:
     desk.load(UPDATES)
     with Pipeline(desk.connection, Archive(desk.folder / "archive"), None, Quiet(), threading.Event()) as pipeline:
@@ -29,46 +45,21 @@ def test_without_any_contest_one_must_be_named(desk: Desk) -> None:
 
 def test_a_changed_contest_file_is_refused_until_it_is_defined(desk: Desk, tmp_path: Path) -> None:
     desk.load(UPDATES)
-    text = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
-    desk.contest = write(
-        tmp_path / "changed" / "contest.toml", text.replace('party = "Perú Libre"', 'party = "Partido Perú Libre"')
-    )
-    write(tmp_path / "changed" / "areas.csv", (EXAMPLE / "areas.csv").read_text(encoding="utf-8"))
+    revised(desk, tmp_path / "changed", ('party = "Perú Libre"', 'party = "Partido Perú Libre"'))
     refused = desk.run("load", UPDATES)
     assert refused.returncode == 2
     assert "is defined differently on the log, in selections" in refused.stderr
     for _ in range(2):
         assert desk.run("define", desk.contest).returncode == 0
-        definitions = [e for e in desk.log() if isinstance(e, ContestDefined)]
-        assert [d.revision for d in definitions] == [1, 2]
+        assert [d.revision for d in definitions(desk)] == [1, 2]
     assert desk.run("load", UPDATES).returncode == 0
 
 
 def test_a_revision_must_not_take_an_area_away(desk: Desk, tmp_path: Path) -> None:
     desk.load(UPDATES)
-    fewer = write(tmp_path / "fewer" / "contest.toml", (EXAMPLE / "contest.toml").read_text(encoding="utf-8"))
-    write(
-        tmp_path / "fewer" / "areas.csv",
-        "".join((EXAMPLE / "areas.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1]),
-    )
-    run = desk.run("define", fewer)
+    run = desk.run("define", revised(desk, tmp_path / "fewer", areas=slice(-1)))
     assert run.returncode == 2
     assert "a revision must keep the contest's areas, where they are; 950202 is not" in run.stderr
-
-
-def revised(desk: Desk, folder: Path, *replaced: tuple[str, str]) -> Path:
-    """The example's contest with changed words, as a file of its own; the desk's from now on."""
-    toml = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
-    for was, becomes in replaced:
-        assert was in toml
-        toml = toml.replace(was, becomes)
-    write(folder / "areas.csv", (EXAMPLE / "areas.csv").read_text(encoding="utf-8"))
-    desk.contest = write(folder / "contest.toml", toml)
-    return desk.contest
-
-
-def definitions(desk: Desk) -> list[ContestDefined]:
-    return [event for event in desk.log() if isinstance(event, ContestDefined)]
 
 
 def test_a_revision_holds_from_when_the_known_one_does_or_later(desk: Desk, tmp_path: Path) -> None:
@@ -124,29 +115,25 @@ def test_an_operator_moves_the_counting_level(desk: Desk, tmp_path: Path) -> Non
 
 
 def test_all_sheets_stated_moves_the_counting_level_once(desk: Desk, tmp_path: Path) -> None:
-    areas = EXAMPLE / "areas.csv"
-    toml = (
-        (EXAMPLE / "contest.toml").read_text(encoding="utf-8").replace("expected_units = 86488", "expected_units = 6")
-    )
-    desk.contest = write(tmp_path / "small" / "contest.toml", toml)
-    write(tmp_path / "small" / "areas.csv", areas.read_text(encoding="utf-8"))
+    few = ("expected_units = 86488", "expected_units = 6")
+    revised(desk, tmp_path / "small", few)
     five = write(tmp_path / "1.csv", ACTA_HEADER + "".join(ACTA_ROWS[:5]))
     six = write(tmp_path / "2.csv", ACTA.replace("16:15:44", "18:00:00"))
     assert desk.run("load", UPDATES, five).returncode == 0
-    assert [e.counting_level for e in desk.log() if isinstance(e, ContestDefined)] == ["country"]
+    assert [d.counting_level for d in definitions(desk)] == ["country"]
     for _ in range(2):
         assert desk.run("load", UPDATES, five, six).returncode == 0
-        first, moved = [e for e in desk.log() if isinstance(e, ContestDefined)]
+        first, moved = definitions(desk)
         assert (moved.revision, moved.counting_level, moved.previous_event_id) == (2, "precinct", first.event_id)
         assert moved.effective_at.isoformat() == "2021-06-08T18:00:00+00:00"
     back = desk.run("define", "--counting-level", "country", desk.contest)
     assert back.returncode == 2
     assert "every expected precinct is stated, so that the next run would move on from country again" in back.stderr
-    write(desk.contest, toml.replace('["country", "precinct"]', '["country"]'))
+    revised(desk, tmp_path / "small", few, ('["country", "precinct"]', '["country"]'))
     assert desk.run("define", desk.contest).returncode == 2  # not by a change of the file alone
     assert desk.run("define", "--counting-level", "country", desk.contest).returncode == 0
     assert desk.run("load", UPDATES).returncode == 0
-    last = [e for e in desk.log() if isinstance(e, ContestDefined)][-1]
+    last = definitions(desk)[-1]
     assert (last.revision, last.counting_level, last.later_counting_levels) == (3, "country", ())
 
 

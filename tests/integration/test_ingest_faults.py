@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import threading
-import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,20 +43,6 @@ def test_killed_at_any_moment_and_run_again_the_log_is_the_same(
         r.value for r in undisturbed.messages(undisturbed.names.events)
     ]
     assert len(desk.updates()) == 44 + 12_000 + 4_000
-
-
-def test_a_broker_that_dies_in_the_middle_costs_time_only(own_kafka_server: Broker, tmp_path: Path) -> None:
-    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
-    documents = [UPDATES, many_sheets(tmp_path / "a.csv", 30_000)]
-    process = desk.begin("load", *documents)
-    time.sleep(3.5)
-    own_kafka_server.kill()
-    time.sleep(1)
-    own_kafka_server.start()
-    output, _ = process.communicate(timeout=WITHIN_S)
-    assert process.returncode == 0, output
-    assert len(desk.updates()) == 30_044
-    assert unbroken(desk.updates())
 
 
 class Fetching(Quiet):
@@ -96,43 +82,11 @@ def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
     assert unbroken(desk.updates())
 
 
-class Striking(Fetching):
-    """Progress that kills the broker when `after` events were handed over."""
-
-    def __init__(self, broker: Broker, after: int) -> None:
-        super().__init__(broker, times=1)
-        self.after = after
-
-    def start(self, what: str, rows: int) -> None: ...
-
-    def advance(self, rows: int, news: int, rejected: int) -> None:  # noqa: ARG002
-        self.after -= news
-        if self.after <= 0 and self.times:
-            super().start("", 1)
-
-
-def test_a_broker_that_dies_while_it_is_sent_to_is_waited_for(
-    own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.kafka.producer.PATIENCE_S", 1.0)
-    desk = at_work(own_kafka_server, TopicNames(), tmp_path)
-    progress = Striking(own_kafka_server, after=5_000)
-    with desk.pipeline(progress) as pipeline:
-        report = pipeline.load([many_sheets(tmp_path / "a.csv", 12_000)])
-    assert progress.times == 0
-    assert any("no acknowledgement from" in line for line in progress.lines), progress.lines
-    assert not any("reading the log again" in line for line in progress.lines), progress.lines
-    assert report.news.total() == len(desk.updates()) == 12_000
-    assert unbroken(desk.updates())
-
-
-def limit(desk: Desk, largest: int) -> None:
-    """Sets the largest message that the log takes, in bytes."""
-    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
-    try:
-        admin.alter_configs([ConfigResource("TOPIC", desk.names.events, {"max.message.bytes": str(largest)})])
-    finally:
-        admin.close()
+def limit(desk: Desk, largest: int, topic: str | None = None) -> None:
+    """Sets the largest message that the log takes, or another topic, in bytes."""
+    changed = ConfigResource("TOPIC", topic or desk.names.events, {"max.message.bytes": str(largest)})
+    with closing(KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)) as admin:
+        admin.alter_configs([changed])
 
 
 class Healing(Quiet):
@@ -198,12 +152,7 @@ def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker
 
 
 def test_events_are_sent_once_though_what_goes_beside_them_is_refused(desk: Desk, tmp_path: Path) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
-    try:
-        small = ConfigResource("TOPIC", desk.names.rejected, configs={"max.message.bytes": "300"})
-        admin.alter_configs([small])
-    finally:
-        admin.close()
+    limit(desk, 300, desk.names.rejected)
     path = write(tmp_path / "sheets.csv", ACTA.replace("123,87,0,16", "123,87,0,-16"))
     with pytest.raises(DeliveryFailed, match=r"results\.rejected"), desk.pipeline() as pipeline:
         pipeline.load([path])

@@ -15,7 +15,7 @@ from schemas.count_update import Correction
 from schemas.identity import named
 from schemas.types import CorrectionBasis, UpdateKind
 from tests.support.fix_ingest import UPDATES, Desk, bulletin, put, unbroken, write
-from tests.support.ingest_samples import ACTA, DATA, FINAL, NATIONAL, many_sheets, needs_data
+from tests.support.ingest_samples import ACTA, FINAL, NATIONAL, many_sheets
 
 
 def test_the_example_is_44_events_and_4_heartbeats(desk: Desk) -> None:
@@ -40,13 +40,6 @@ def test_the_example_is_44_events_and_4_heartbeats(desk: Desk) -> None:
     assert (again.news.total(), again.heartbeats, again.known) == (0, 0, 48)
     assert len(desk.log()) == 45
     assert len(desk.messages(desk.names.feed_status)) == 4
-
-
-@needs_data
-def test_the_national_tables_add_nothing_to_the_example(desk: Desk) -> None:
-    desk.load(UPDATES)
-    report = desk.load(DATA / "national")
-    assert (report.news.total(), report.heartbeats) == (0, 0)
 
 
 def test_bad_rows_are_kept_beside_once_and_the_good_published(desk: Desk, tmp_path: Path) -> None:

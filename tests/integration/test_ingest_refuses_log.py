@@ -8,47 +8,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kafka import KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
 
 from ingest.errors import IngestError
 from ingest.publish.publisher import Publisher
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import LogDamaged, TopicUnfit
-from schemas.codec import Headers, Message, decode, encode
+from schemas.codec import Headers, Message, encode
 from schemas.topics import TopicNames
-from tests.support.fix_ingest import UPDATES, Desk, Quiet, ignore, put, write
+from tests.support.fix_ingest import UPDATES, Desk, Quiet, ignore, write
+from tests.support.fix_kafka import delete_records, transact
 from tests.support.ingest_samples import EXAMPLE, contest
 from tests.support.servers import Broker
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [("cleanup.policy", "compact"), ("retention.ms", "86400000"), ("message.timestamp.type", "CreateTime")],
-)
-def test_a_topic_that_could_lose_or_change_events_is_refused(
-    kafka_server: Broker, new_topic: Callable[..., str], topic_prefix: str, tmp_path: Path, setting: str, value: str
+def test_a_missing_topic_and_one_that_could_lose_events_are_refused(
+    kafka_server: Broker, new_topic: Callable[..., str], topic_prefix: str, tmp_path: Path
 ) -> None:
-    new_topic("results.events", **{setting.replace(".", "_"): value})
-    desk = Desk(kafka_server, TopicNames(topic_prefix), tmp_path, EXAMPLE / "contest.toml")
-    desk.create_topics()
-    with pytest.raises(TopicUnfit, match=f"{setting}={value}, and must have"):
-        desk.load(UPDATES)
-
-
-def test_a_missing_topic_says_how_to_make_it(kafka_server: Broker, topic_prefix: str, tmp_path: Path) -> None:
     desk = Desk(kafka_server, TopicNames(topic_prefix), tmp_path, EXAMPLE / "contest.toml")
     with pytest.raises(TopicUnfit, match="escrutinio-ingest topics"):
+        desk.load(UPDATES)
+    new_topic("results.events", cleanup_policy="compact")
+    desk.create_topics()
+    with pytest.raises(TopicUnfit, match=r"cleanup\.policy=compact, and must have"):
         desk.load(UPDATES)
 
 
 def test_a_log_without_its_beginning_is_refused(desk: Desk) -> None:
     desk.load(UPDATES)
-    admin = KafkaAdminClient(bootstrap_servers=desk.broker.bootstrap_servers)
-    try:
-        admin.delete_records({TopicPartition(desk.names.events, 0): 5})
-    finally:
-        admin.close()
+    delete_records(desk.broker.bootstrap_servers, desk.names.events, 5)
     with pytest.raises(LogDamaged, match="begins at offset 5"):
         desk.load(UPDATES)
 
@@ -104,19 +91,8 @@ def test_on_a_log_of_a_newer_release_nothing_is_published(desk: Desk, tmp_path: 
         assert len(desk.messages(topic)) == messages
 
 
-@pytest.mark.parametrize("at_the_end", [True, False])
-def test_a_log_with_a_hole_is_refused(desk: Desk, at_the_end: bool) -> None:
+def test_a_log_with_a_hole_is_refused(desk: Desk) -> None:
     desk.load(UPDATES)
-    message = encode(desk.updates()[0])
-    producer = KafkaProducer(bootstrap_servers=desk.broker.bootstrap_servers, transactional_id="intruder")
-    try:
-        producer.init_transactions()
-        producer.begin_transaction()
-        producer.send(desk.names.events, message.value, message.key, message.headers, partition=0)
-        producer.commit_transaction()  # its marker takes an offset
-    finally:
-        producer.close()
-    if not at_the_end:
-        put(desk, decode(message.value, message.headers))
+    transact(desk.broker.bootstrap_servers, desk.names.events)
     with pytest.raises(LogDamaged, match="has a hole: offset 46 expected, 47 found"):
         desk.load(UPDATES)

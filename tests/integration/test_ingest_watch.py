@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def watched(desk: Desk, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str],
     process.communicate()
 
 
+@contextmanager
+def watching(desk: Desk, folder: Path, progress: Quiet) -> Iterator[tuple[Pipeline, Watch]]:
+    """A watch in this process, which looks when it is asked to."""
+    with desk.pipeline(progress) as pipeline:
+        yield pipeline, Watch(pipeline, folder, progress, threading.Event())
+
+
+def twice(watch: Watch) -> None:
+    """It sees what came, and then that it holds still."""
+    watch.look()
+    watch.look()
+
+
 def test_watch_takes_what_appears_and_stops_when_asked(desk: Desk, watched: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = watched
     write(folder / "bad.csv", "<html>")
@@ -48,8 +62,7 @@ def test_watch_takes_what_appears_and_stops_when_asked(desk: Desk, watched: tupl
 
 def test_watch_says_once_what_it_does_not_read(desk: Desk, tmp_path: Path) -> None:
     folder, progress = tmp_path / "incoming", Quiet()
-    with desk.pipeline(progress) as pipeline:
-        watch = Watch(pipeline, folder, progress, threading.Event())
+    with watching(desk, folder, progress) as (_, watch):
         for name in ("night/sheets.xlsx", "UPPER.CSV", ".hidden", "copying.csv.part", "copying.csv~", "sheets.csv"):
             write(folder / name, ACTA)
 
@@ -73,17 +86,14 @@ def test_watch_says_once_what_it_does_not_read(desk: Desk, tmp_path: Path) -> No
 def test_watch_waits_for_the_tables_of_an_update(desk: Desk, tmp_path: Path) -> None:
     folder, progress = tmp_path / "incoming", Quiet()
     folder.mkdir()
-    with desk.pipeline(progress) as pipeline:
-        watch = Watch(pipeline, folder, progress, threading.Event())
+    with watching(desk, folder, progress) as (pipeline, watch):
         for part in ("resultados", "totales", "resumen"):
             write(folder / f"{part}.csv", NATIONAL[part])
-        watch.look()  # sees them
-        watch.look()  # they held still
+        twice(watch)
         assert any("waiting for participacion of 2021-06-07T05:48:00.000Z" in line for line in progress.lines)
         assert not desk.updates()
         write(folder / "participacion.csv", NATIONAL["participacion"])
-        watch.look()
-        watch.look()
+        twice(watch)
         assert len(desk.updates()) == 1
         assert pipeline.report.awaited == ()
         assert not desk.messages(desk.names.rejected)
@@ -96,10 +106,8 @@ def test_watch_rejects_what_no_waiting_mends(desk: Desk, tmp_path: Path) -> None
         header, _, rows = text.partition("\n")
         later = rows.replace("05:48:00Z", "06:48:00Z") if part != "participacion" else ""
         write(folder / f"{part}.csv", f"{header}\n{rows}{later}".replace("VOTOS NULOS", "VOTOS VICIADOS", 1))
-    with desk.pipeline(progress) as pipeline:
-        watch = Watch(pipeline, folder, progress, threading.Event())
-        watch.look()
-        watch.look()
+    with watching(desk, folder, progress) as (pipeline, watch):
+        twice(watch)
         (rejection,) = pipeline.report.rejections
         assert str(rejection.finding) == "F205 unknown total 'VOTOS VICIADOS'"
         assert (rejection.uri, rejection.place) == ("incoming/totales.csv", "row 4, column AGRUPACION")
@@ -122,13 +130,11 @@ def ballots(desk: Desk) -> list[int | None]:
 
 def test_watch_publishes_a_second_capture_of_an_update_by_itself(desk: Desk, tmp_path: Path) -> None:
     folder, progress = tmp_path / "incoming", Quiet()
-    with desk.pipeline(progress) as pipeline:
-        watch = Watch(pipeline, folder, progress, threading.Event())
+    with watching(desk, folder, progress) as (pipeline, watch):
         for name, tables in (("first", NATIONAL), ("second", corrected())):
             for part, text in tables.items():
                 write(folder / name / f"{part}.csv", text)
-            watch.look()  # sees them
-            watch.look()  # they held still
+            twice(watch)
         assert not pipeline.report.rejected
     assert ballots(desk) == [13_308_277, 13_308_268]
     assert [update.kind for update in desk.updates()] == ["REPORTED", "CORRECTED"]
@@ -139,13 +145,11 @@ def test_watch_fills_in_from_the_latest_tables_what_a_second_capture_lacks(desk:
     folder, progress, later = tmp_path / "incoming", Quiet(), corrected()
     for part, text in NATIONAL.items():
         write(folder / "first" / f"{part}.csv", text)
-    with desk.pipeline(progress) as pipeline:
-        watch = Watch(pipeline, folder, progress, threading.Event())
+    with watching(desk, folder, progress) as (pipeline, watch):
         for parts in ((), ("totales", "resumen", "participacion"), ("resultados",)):
             for part in parts:
                 write(folder / "second" / f"{part}.csv", later[part])
-            watch.look()
-            watch.look()
+            twice(watch)
         assert not pipeline.report.rejected
     assert ballots(desk)[-1] == 13_308_268
     last = desk.updates()[-1]

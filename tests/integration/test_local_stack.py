@@ -12,6 +12,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -73,11 +74,8 @@ def processes_of(root: Path) -> list[str]:
 
 
 def send(broker: Broker, topic: str, value: bytes) -> None:
-    producer = KafkaProducer(bootstrap_servers=broker.bootstrap_servers, acks="all")
-    try:
+    with closing(KafkaProducer(bootstrap_servers=broker.bootstrap_servers, acks="all")) as producer:
         producer.send(topic, value).get(timeout=30)
-    finally:
-        producer.close()
 
 
 def read(broker: Broker, topic: str, count: int) -> list[bytes]:

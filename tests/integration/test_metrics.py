@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
-
 from runtime.health import EXIT_DELAY_S
 from tests.support.fix_observed import Night, Observed, documented_metrics, night_on
 from tests.support.fix_setup import CONTEST
@@ -192,8 +190,7 @@ def test_a_changed_table_is_told_before_the_process_ends(observed_night: Night) 
     aggregator.start()
     eventually(lambda: night.is_caught_up)
     aggregator.stop()
-    with psycopg.connect(night.setup.database.owner_url) as db:
-        db.execute("UPDATE aggregate.area_total SET ballots_cast = ballots_cast + 1 WHERE area_id = 'pe'")
+    night.setup.database.change("UPDATE aggregate.area_total SET ballots_cast = ballots_cast + 1 WHERE area_id = 'pe'")
     aggregator.start()
     eventually(lambda: "is not the sum of its units" in (aggregator.not_live() or ""))
     assert aggregator.value("escrutinio_aggregator_digest_mismatches_total") == 1
@@ -262,8 +259,7 @@ def test_for_machines_every_line_is_an_object_that_names_events_and_places(
     events = [line for line in told["ingest"] if "event_id" in line]
     assert [line["offset"] for line in events] == list(range(1, 21))  # the definition is at 0; the rest are counted
     assert {line["contest_id"] for line in events} == {CONTEST}
-    with psycopg.connect(night.setup.database.reader_url) as db:
-        rows = db.execute("SELECT log_offset, event_id::text FROM results.update_history WHERE log_offset <= 20")
-        assert {(line["offset"], line["event_id"]) for line in events} == set(rows.fetchall())
+    query = "SELECT log_offset, event_id::text FROM results.update_history WHERE log_offset <= 20"
+    assert {(line["offset"], line["event_id"]) for line in events} == set(night.setup.database.read(query))
     assert [line["offset"] for line in told["aggregator"] if "log_end_offset" in line][-1] == 45
     assert all({"time", "level", "logger", "message"} <= line.keys() for lines in told.values() for line in lines)

@@ -16,7 +16,6 @@ from aggregator.replay.fold_to_moment import ContestFold
 from aggregator.verify.history import HistoryTables
 from aggregator.verify.report import Report
 from results.as_of import ContestAsOf
-from results.count import NothingCounted
 from results.moment import NOW, Moment
 from results.named_sql import named_sql
 from results.reader import Reader
@@ -24,7 +23,7 @@ from results.vectors import AreaTotal, Layout
 from schemas.log_record import RawRecord, Recorded
 from tests.support import naive
 from tests.support.fix_postgres import Database
-from tests.support.fix_tables import CONTEST, written
+from tests.support.fix_tables import CONTEST, or_none, written
 from tests.support.nights import Night
 from tests.support.nights import log as made_up
 from tests.support.strategies import (
@@ -45,24 +44,15 @@ from tests.support.strategies import (
 def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> object:
     folding = ContestFold(CONTEST, moment)
     folding.apply(records)
-    try:
-        return of_state(folding.state, area, None)
-    except NothingCounted:
-        return None
+    return or_none(of_state, folding.state, area, None)
 
 
 def totals(views: Reader, moment: Moment, areas: Sequence[str]) -> dict[str, AreaTotal]:
-    try:
-        return ContestAsOf(views, CONTEST, moment).totals(areas)
-    except NothingCounted:
-        return {}
+    return or_none(lambda: ContestAsOf(views, CONTEST, moment).totals(areas)) or {}
 
 
 def from_the_tables(views: Reader, moment: Moment, area: str) -> object:
-    try:
-        return ContestAsOf(views, CONTEST, moment).count(area)
-    except NothingCounted:
-        return None
+    return or_none(lambda: ContestAsOf(views, CONTEST, moment).count(area))
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -165,9 +155,7 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
     places = [naive.Place(r.offset, r.recorded_at, r.event) for r in night]
     with written(tables, records, data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=3))) as views:
         for moment in [NOW, *data.draw(st.lists(moments(night), min_size=1, max_size=4))]:
-            try:
-                past = ContestAsOf(views, CONTEST, moment)
-            except NothingCounted:
+            if (past := or_none(ContestAsOf, views, CONTEST, moment)) is None:
                 continue
             told = past.totals([area.area_id for area in past.contest.areas])
             layout = Layout.of(past.contest)

@@ -36,9 +36,10 @@ from schemas.count_update import CountUpdate
 from schemas.rules import Finding
 from schemas.types import CountStatus, ReportingUnitType
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
-from tests.support.fix_aggregate import EventLog, aggregate, count_of
+from tests.support.fix_aggregate import EventLog, aggregate, count_of, verified
 from tests.support.fix_postgres import Database
 from tests.support.fix_setup import Setup
+from tests.support.fix_tables import or_none
 from tests.support.waiting import WITHIN_S, eventually
 
 V1, V2, V3 = Projection("v1"), Projection("v2"), Projection("v3")
@@ -82,11 +83,8 @@ def test_a_rebuild_takes_over_and_the_former_one_can_come_back(event_log: EventL
     back = rebuild(event_log, totals, V1)
     assert (back.from_version, back.to_version, back.former) == (2, 1, V2)
     assert count_of(totals, CONTEST) == after
-    with psycopg.connect(totals.reader_url) as db:
-        found = db.execute(
-            "SELECT from_version, to_version, reason FROM results.take_over ORDER BY taken_at"
-        ).fetchall()
-    assert found == [(1, 2, None), (2, 1, None)]
+    query = "SELECT from_version, to_version, reason FROM results.take_over ORDER BY taken_at"
+    assert totals.read(query) == [(1, 2, None), (2, 1, None)]
     with Projections(totals.owner_url) as projections:
         assert next_projection(projections) == V3  # what was live once is not an interrupted rebuild
 
@@ -94,15 +92,13 @@ def test_a_rebuild_takes_over_and_the_former_one_can_come_back(event_log: EventL
 def test_what_differs_does_not_take_over_unless_somebody_says_why(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:
-        db.execute("UPDATE aggregate.contest SET digest = 'changed by hand'")
+    totals.change("UPDATE aggregate.contest SET digest = 'changed by hand'")
     with pytest.raises(NotEqual, match=f"{CONTEST} has digest changed by hand in the live projection, "):
         rebuild(event_log, totals)
     assert versions(totals) == {None: 1, "v2": 2}
     assert rebuild(event_log, totals, V2, "a row was changed by hand").to_version == 2
-    with psycopg.connect(totals.reader_url) as db:
-        row = db.execute("SELECT reason, operator, from_digests ->> %s FROM results.take_over", (CONTEST,)).fetchone()
-    assert row == ("a row was changed by hand", "escrutinio_owner", "changed by hand")
+    rows = totals.read("SELECT reason, operator, from_digests ->> %s FROM results.take_over", CONTEST)
+    assert rows == [("a row was changed by hand", "escrutinio_owner", "changed by hand")]
 
 
 def test_what_has_not_caught_up_does_not_take_over(event_log: EventLog, totals: Database) -> None:
@@ -151,8 +147,7 @@ def test_another_rule_of_what_is_accepted_takes_over_with_a_reason_only(
     back = rebuild(event_log, totals, V1, "it has more after all")
     assert (back.from_version, back.to_version, votes(totals)) == (2, 1, [270, 40])
     aggregate(event_log, totals)
-    with Reader(totals.reader_url) as views:
-        assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
+    assert verified(event_log, totals).equal
 
 
 def test_another_rule_of_what_is_added_takes_over_unasked_and_rolls_back(
@@ -215,37 +210,18 @@ def test_a_rebuild_that_is_killed_goes_on_and_ends_equal(
     assert "version 2 is live" in setup.run("aggregator", "rebuild")
     assert versions(totals) == {None: 2, "v1": 1}
     assert count_of(totals, CONTEST) == before
-    with Reader(totals.reader_url) as views:
-        assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
+    assert verified(event_log, totals).equal
 
 
 def test_a_log_made_again_under_the_same_name_is_not_taken_for_the_same(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1), sheet(2)])
     aggregate(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:  # as if the live one had been built from another
-        db.execute("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
+    totals.change("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")  # as if it had been built from another
     with pytest.raises(NotEqual, match="the live projection was built from"):
         rebuild(event_log, totals)
     rebuild(event_log, totals, V2, "the log was restored from a copy")
     aggregate(event_log, totals)
     assert count_of(totals, CONTEST).sub_units["counted"] == 2
-
-
-def test_an_interrupted_rebuild_goes_on_where_it_stopped(event_log: EventLog, totals: Database) -> None:
-    event_log.append([contest(), *(sheet(n) for n in range(1, 10))])
-    aggregate(event_log, totals)
-    with Projections(totals.owner_url) as projections:
-        first = next_projection(projections)
-        with building(event_log, totals, first) as found:
-            found.advance_to({0: 5})
-        assert projections.of(first).places[0].next_offset == 5
-        assert next_projection(projections) == first == V2
-    seen: list[int] = []
-    with Projections(totals.owner_url) as projections, building(event_log, totals, V2) as found:
-        found.advance_to({0: 10}, lambda done, _end: seen.append(done))
-        assert (seen[0] > 5, seen[-1]) == (True, 10)
-        take_over(projections, found, V2)
-    assert versions(totals) == {None: 2, "v1": 1}
 
 
 def indexes(totals: Database, schema: str) -> dict[str, str]:
@@ -293,8 +269,7 @@ def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, tota
         rebuild(event_log, totals)
         event_log.append([sheet(2)])
         reached(totals, 2)
-        with Reader(totals.reader_url) as views:
-            assert verify(views, event_log.kafka, event_log.topic, CONTEST).equal
+        assert verified(event_log, totals).equal
     finally:
         stop.set()
         runner.join(WITHIN_S)
@@ -303,10 +278,8 @@ def test_a_running_aggregator_goes_on_with_the_new_one(event_log: EventLog, tota
 
 def reached(totals: Database, offset: int) -> None:
     def is_there() -> bool:
-        try:
-            return count_of(totals, CONTEST).as_of.offset >= offset
-        except NothingCounted:
-            return False
+        count = or_none(count_of, totals, CONTEST)
+        return count is not None and count.as_of.offset >= offset
 
     eventually(is_there, lambda: f"offset {offset} was not aggregated")
 
@@ -386,12 +359,9 @@ def test_readers_of_several_views_in_every_order_do_not_keep_a_projection_from_t
 def test_a_right_on_a_view_goes_over_to_the_new_one(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:
-        db.execute("GRANT SELECT ON results.contest TO PUBLIC")
+    totals.change("GRANT SELECT ON results.contest TO PUBLIC")
     rebuild(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:
-        row = db.execute("SELECT has_table_privilege('public', 'results.contest', 'SELECT')").fetchone()
-    assert row == (True,)
+    assert totals.read("SELECT has_table_privilege('public', 'results.contest', 'SELECT')") == [(True,)]
 
 
 @pytest.mark.parametrize(
@@ -422,16 +392,9 @@ def test_a_kept_replay_is_read_like_the_live_one(
 
 def test_a_replay_that_fails_leaves_no_projection(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest()])
+    servers = event_log.kafka, event_log.topic
     with pytest.raises(NothingCounted):
-        replay_into(
-            totals.owner_url,
-            totals.writer_url,
-            event_log.kafka,
-            event_log.topic,
-            "no-such",
-            NOW,
-            Projection("kept"),
-        )
+        replay_into(totals.owner_url, totals.writer_url, *servers, "no-such", NOW, Projection("kept"))
     assert versions(totals) == {None: 1}
 
 
@@ -452,15 +415,12 @@ def test_a_kept_replay_is_counted_on_the_level_that_held_then(event_log: EventLo
 def test_a_view_that_somebody_built_is_not_left_behind(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:
-        db.execute("CREATE SCHEMA news; CREATE VIEW news.c AS SELECT votes FROM results.area_count")
+    totals.change("CREATE SCHEMA news; CREATE VIEW news.c AS SELECT votes FROM results.area_count")
     with pytest.raises(ProjectionError, match=r"news\.c is built on the live projection: drop it, and create it again"):
         rebuild(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:
-        db.execute("DROP VIEW news.c")
+    totals.change("DROP VIEW news.c")
     rebuild(event_log, totals)
-    with psycopg.connect(totals.owner_url) as db:
-        db.execute("CREATE VIEW news.c AS SELECT votes FROM results_v1.area_count")
+    totals.change("CREATE VIEW news.c AS SELECT votes FROM results_v1.area_count")
     with Projections(totals.owner_url) as projections, pytest.raises(ProjectionError, match=r"news\.c is built on"):
         projections.drop(V1)
 

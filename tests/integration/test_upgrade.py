@@ -16,12 +16,11 @@ from aggregator.projections.rebuild import Building, next_projection, take_over
 from aggregator.tables import migrate as migrations
 from aggregator.tables.migrate import Migration, migrate, released
 from aggregator.tables.writer import Writer
-from aggregator.verify.compare import verify
 from results import version
 from results.reader import Reader
 from results.version import MigrationError
-from tests.support.builders import CONTEST, contest, sheet
-from tests.support.fix_aggregate import EventLog, aggregate
+from tests.support.builders import contest, sheet
+from tests.support.fix_aggregate import EventLog, aggregate, verified
 from tests.support.fix_postgres import Database
 
 
@@ -80,14 +79,15 @@ def test_the_old_release_works_on_while_the_new_one_comes(
     assert ([m.name for m in applied], waiting) == (["0004_post_updated_at"], [])
     event_log.append([sheet(6)])
     aggregate(event_log, totals)
-    with Reader(totals.reader_url) as views:
-        verdict = verify(views, event_log.kafka, event_log.topic, CONTEST)
+    verdict = verified(event_log, totals)
     assert (verdict.equal, verdict.events) == (True, 7)
 
     release(OLD)
     doors: tuple[Callable[[], object], ...] = (lambda: Writer(totals.writer_url), lambda: Reader(totals.reader_url))
     for door in doors:
-        with pytest.raises(MigrationError, match=r"0004_post_updated_at of a newer release, .*; start the newer one"):
+        with pytest.raises(
+            MigrationError, match=r"0004_post_updated_at of a newer release, .*; start the newer"
+        ):
             door()
 
 

@@ -9,17 +9,16 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from results.as_of import ContestAsOf
-from results.count import Count, NothingCounted
+from results.count import Count
 from results.moment import NOW
-from results.reader import Reader
 from tests.support.fix_postgres import Database
-from tests.support.fix_tables import CONTEST, written
+from tests.support.fix_tables import CONTEST, or_none, written
 from tests.support.strategies import nights, set_back
 
 SHEETS = ("total", "processed", "counted", "under_review", "to_be_processed", "annulled", "not_installed", "pending")
@@ -35,13 +34,6 @@ def read(tables: Database, view: LiteralString) -> dict[str, list[Mapping[str, A
             if row.get("is_count", True):
                 found.setdefault(row["area_id"], []).append(row)
     return found
-
-
-def counted(reader: Reader, area: str) -> Count | None:
-    try:
-        return reader.count(CONTEST, area)
-    except NothingCounted:
-        return None
 
 
 def same(percent: str | None, shown: Decimal | None) -> bool:
@@ -93,7 +85,6 @@ def assert_reconciled(count: Count, beside: Mapping[str, Any] | None) -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_views_count_as_the_library_does(tables: Database, data: st.DataObject) -> None:
     night = data.draw(nights())
@@ -103,7 +94,7 @@ def test_the_views_count_as_the_library_does(tables: Database, data: st.DataObje
         selections = read(tables, "selection_count")
         beside: Mapping[str, Sequence[Mapping[str, Any] | None]] = read(tables, "reconciliation")
         for area in areas:
-            count = counted(reader, area)
+            count = or_none(reader.count, CONTEST, area)
             assert (count is not None) == (area in counts), area
             if count is not None:
                 as_of = ContestAsOf(reader, CONTEST, NOW).count(area)

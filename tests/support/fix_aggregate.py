@@ -13,13 +13,16 @@ from kafka import KafkaProducer
 
 from aggregator.live import run as consume
 from aggregator.tables.migrate import migrate
+from aggregator.verify.compare import verify
+from aggregator.verify.report import Report
 from results.count import Count
+from results.projection import LIVE, Projection
 from results.reader import Reader
 from runtime.kafka.access import KafkaAccess
 from schemas.codec import Event, encode
 from schemas.count_update import CountUpdate
 from schemas.topics import TopicNames
-from tests.support.builders import in_version_1
+from tests.support.builders import CONTEST, in_version_1
 from tests.support.fix_postgres import Database
 from tests.support.servers import Broker, Postgres
 
@@ -97,6 +100,14 @@ def aggregate(log: EventLog, totals: Database, *, batch_size: int = 20_000) -> N
         batch_size=batch_size,
         until_caught_up=True,
     )
+
+
+def verified(
+    log: EventLog, totals: Database, to_offset: int | None = None, contest_id: str = CONTEST, at: Projection = LIVE
+) -> Report:
+    """What a comparison of the tables with the log finds."""
+    with Reader(totals.reader_url, at) as views:
+        return verify(views, log.kafka, log.topic, contest_id, to_offset)
 
 
 def count_of(totals: Database, contest_id: str, area_id: str | None = None) -> Count:

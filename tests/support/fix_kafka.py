@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from runtime.kafka import librdkafka
@@ -96,6 +97,22 @@ def create_topic(broker: Broker, topic: str, partitions: int = 1) -> None:
     """Make a topic with the log's settings on any broker."""
     with _admin(broker.bootstrap_servers) as admin:
         _create(admin, topic, partitions, {})
+
+
+def transact(bootstrap_servers: str, topic: str, ending: str = "commit_transaction") -> None:
+    """A message in a transaction, whose marker takes an offset: a hole."""
+    settings = {"bootstrap_servers": bootstrap_servers, "transactional_id": topic}
+    with closing(KafkaProducer(**settings)) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(topic, b"within").get(30)
+        getattr(producer, ending)()
+
+
+def delete_records(bootstrap_servers: str, topic: str, before: int) -> None:
+    """Take away the beginning of a topic."""
+    with _admin(bootstrap_servers) as admin:
+        admin.delete_records({TopicPartition(topic, 0): before})
 
 
 def _create(admin: KafkaAdminClient, topic: str, partitions: int, settings: dict[str, str]) -> None:

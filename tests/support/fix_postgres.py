@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
@@ -22,6 +23,16 @@ class Database:
     owner_url: str
     writer_url: str
     reader_url: str
+
+    def read(self, query: str, *values: object) -> list[Any]:
+        """The rows that a reader gets."""
+        with psycopg.connect(self.reader_url) as db:
+            return db.execute(query, values or None).fetchall()
+
+    def change(self, statement: str) -> int:
+        """Change something as the owner; the number of rows."""
+        with psycopg.connect(self.owner_url) as db:
+            return db.execute(statement).rowcount
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -13,12 +14,14 @@ from aggregator.fold import fold
 from aggregator.live.partition import PartitionFold
 from aggregator.replay.fold_to_moment import RUN
 from aggregator.tables.writer import Writer
+from results.count import NothingCounted
 from results.reader import Reader
 from schemas.log_record import RawRecord
 from tests.support.fix_postgres import Database, database_of
 from tests.support.servers import Postgres
 
 CONTEST = "pe-2021-president-runoff"
+Answer = TypeVar("Answer")
 TABLES = (
     "cursor, contest_history, count_update_history, unit_state, contest, selection, area, area_total, area_total_block,"
     " log_time, finding, parked"
@@ -37,6 +40,14 @@ def tables(migrated_template: str, postgres_server: Postgres) -> Iterator[Databa
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a short night has many."""
     monkeypatch.setattr(fold, "BLOCK", 3)
+
+
+def or_none(ask: Callable[..., Answer], *arguments: Any) -> Answer | None:
+    """The answer, or None where nothing is counted."""
+    try:
+        return ask(*arguments)
+    except NothingCounted:
+        return None
 
 
 @contextmanager

@@ -36,9 +36,6 @@ class Crash(BaseException):
     """The process ends here."""
 
 
-STEPS = ("fsync", "replace", "unlink")
-
-
 @contextmanager
 def crashing(
     monkeypatch: pytest.MonkeyPatch, step: int, *, done: bool, kind: type[BaseException]

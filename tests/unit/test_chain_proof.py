@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aggregator.fold.fold import ContestState, evolve
 from schemas.count_update import CountUpdate
-from tests.support.strategies import PRECINCT, Event, a_contest, a_sheet, a_unit, after, fields_of, minute, recorded
+from tests.support.folded import fold
+from tests.support.strategies import PRECINCT, Event, a_contest, a_sheet, a_unit, after, fields_of, minute
 
 CONTEST = a_contest(counting_level=PRECINCT)
 FIRST = a_sheet(100, 80)
@@ -16,8 +16,8 @@ ALTERED = a_sheet(0, 180).counts
 
 def folded(*events: Event) -> tuple[list[str], dict[str, int]]:
     """The codes of all findings, and the country's votes."""
-    state = ContestState()
-    codes = [finding.code for r in recorded((CONTEST, *events)) for finding in evolve(state, r).findings]
+    state, steps = fold(CONTEST, *events)
+    codes = [finding.code for step in steps for finding in step.findings]
     return codes, dict(state.layout.votes(state.totals["pe"].vector))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.fold.fold import ContestState, evolve
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count, NothingCounted, percent
 from results.vectors import BALLOTS, SHEETS
-from schemas.count_update import CountUpdate, PublishedPercentages
+from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import CountStatus, UpdateKind
+from tests.support.folded import fold, folded
 from tests.support.strategies import (
     MUNICIPALITY,
     NIGHT,
@@ -39,43 +39,9 @@ from tests.support.strategies import (
 
 SHEETS_COUNT = a_contest(counting_level=PRECINCT)
 
-NATIONAL = a_bulletin(
-    reported_at=datetime(2021, 6, 8, 0, 23, tzinfo=UTC),
-    counts=counts(
-        {"peru-libre": 8_548_929, "fuerza-popular": 8_457_547},
-        ballots_cast=18_150_627,
-        valid_votes=17_006_476,
-        blank_votes=117_313,
-        invalid_votes=1_026_838,
-        registered_voters_counted=23_894_437,
-    ),
-    sub_units=sub_units(
-        total=86_488,
-        processed=82_996,
-        counted=81_712,
-        counted_normal=81_705,
-        annulled=4,
-        not_installed=3,
-        under_review=1_284,
-        under_review_by_reason={"CHALLENGED_VOTES": 452, "MATERIAL_ERROR": 382, "NULLITY_REQUEST": 1, "ILLEGIBLE": 54,
-                                "INCOMPLETE": 80, "MISSING_SIGNATURES": 124, "OTHER": 191},
-        to_be_processed=3_492,
-        pending=3_480,
-    ),
-    published_percentages=PublishedPercentages(
-        valid_votes_share={"peru-libre": "50.27", "fuerza-popular": "49.73"},
-        sub_units_processed="95.962",
-        sub_units_counted="94.478",
-        turnout="75.962",
-    ),
-)  # fmt: skip
-"""The official update of 19:23 in Lima on 7 June 2021."""
-
 
 def told(*events: Event, area: str | None = None) -> Count:
-    state = ContestState()
-    for r in recorded(events):
-        evolve(state, r)
+    state, _ = fold(*events)
     return of_state(state, area, state.root())
 
 
@@ -125,38 +91,25 @@ def test_a_percentage_of_nothing_is_not_known() -> None:
 # The office's own word
 
 
-def test_the_official_update_of_19_23_is_told_as_it_was_stated() -> None:
-    count = only(NATIONAL, expected_units=86_488, registered_voters=25_287_954)
+def test_an_official_update_is_told_as_it_was_stated() -> None:
+    bulletin = a_bulletin()
+    count = only(bulletin, expected_units=20, registered_voters=4_000)
     assert count.basis is Basis.OFFICIAL
     assert [(s.selection_id, s.party, s.votes, s.share, s.published_share) for s in count.selections] == [
-        ("peru-libre", "Perú Libre", 8_548_929, "50.269", "50.27"),
-        ("fuerza-popular", "Fuerza Popular", 8_457_547, "49.731", "49.73"),
+        ("peru-libre", "Perú Libre", 1_000, "55.556", "55.556"),
+        ("fuerza-popular", "Fuerza Popular", 800, "44.444", "44.444"),
     ]
-    assert (count.lead, count.leader) == (91_382, "peru-libre")
-    assert (count.ballots_cast, count.valid_votes, count.blank_votes, count.invalid_votes) == (
-        18_150_627,
-        17_006_476,
-        117_313,
-        1_026_838,
-    )
-    assert count.challenged_votes is None
-    assert (count.sub_units_processed.percent, count.sub_units_processed.published) == ("95.962", "95.962")
-    assert (count.sub_units_counted.percent, count.sub_units_counted.published) == ("94.478", "94.478")
-    assert (count.sub_units["counted"], count.sub_units["under_review"], count.sub_units["in_process"]) == (
-        81_712,
-        1_284,
-        None,
-    )
-    assert sum(count.under_review_by_reason.values()) == 1_284
+    assert (count.lead, count.leader) == (200, "peru-libre")
+    assert [getattr(count, name) for name in BALLOTS] == [1_860, 1_800, 20, 40, None]
+    assert (count.sub_units_processed.percent, count.sub_units_processed.published) == ("65.000", "65.000")
+    assert (count.sub_units_counted.percent, count.sub_units_counted.published) == ("50.000", "50.000")
+    assert [count.sub_units[name] for name in ("counted", "under_review", "in_process")] == [10, 3, None]
+    assert count.under_review_by_reason == {"MATERIAL_ERROR": 2, "ILLEGIBLE": 1}
+    assert (count.turnout.registered_voters_counted, count.turnout.of_registered_voters_counted) == (3_000, "62.000")
+    assert (count.turnout.registered_voters, count.turnout.of_registered_voters) == (4_000, "46.500")
+    assert count.turnout.published == "62.000"
     assert count.official is None
-    assert count.last_update.event_id == NATIONAL.event_id
-
-
-def test_turnout_is_told_over_both_its_bases() -> None:
-    turnout = only(NATIONAL, registered_voters=25_287_954).turnout
-    assert (turnout.registered_voters_counted, turnout.of_registered_voters_counted) == (23_894_437, "75.962")
-    assert (turnout.registered_voters, turnout.of_registered_voters) == (25_287_954, "71.776")
-    assert turnout.published == "75.962"
+    assert count.last_update.event_id == bulletin.event_id
 
 
 def test_a_figure_that_is_not_stated_stays_null() -> None:
@@ -304,9 +257,7 @@ def test_where_the_office_states_nothing_nothing_stands_beside() -> None:
 
 @given(nights(counting_level=PRECINCT))
 def test_a_difference_is_computed_minus_official(log: list[Recorded]) -> None:
-    state = ContestState()
-    for r in log:
-        evolve(state, r)
+    state, _ = folded(log)
     if "pe" not in state.totals:
         return
     count = of_state(state, None, "")
@@ -353,9 +304,7 @@ def test_nothing_is_told_of_what_is_not_known() -> None:
 
 @given(nights())
 def test_every_area_of_a_night_is_told_or_nothing_is_known_of_it(log: list[Recorded]) -> None:
-    state = ContestState()
-    for r in log:
-        evolve(state, r)
+    state, _ = folded(log)
     for area in state.contest.areas:
         try:
             count = of_state(state, area.area_id, "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from aggregator.fold.fold import ContestState, evolve
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count
 from results.difference import area_difference, changes_of
@@ -13,12 +12,11 @@ from results.vectors import Layout
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import UpdateKind
+from tests.support.folded import fold
 from tests.support.strategies import (
-    PRECINCT,
     Event,
     a_bulletin,
     a_contest,
-    a_revision,
     a_sheet,
     a_unit,
     after,
@@ -34,10 +32,7 @@ FIRST = a_bulletin(reported_at=minute(0))
 
 
 def counted(*events: Event) -> Count:
-    state = ContestState()
-    for r in recorded(events):
-        evolve(state, r)
-    return of_state(state, None, None)
+    return of_state(fold(*events)[0], None, None)
 
 
 def test_every_selection_is_told_and_of_the_other_figures_those_that_differ() -> None:
@@ -82,14 +77,6 @@ def test_from_nothing_there_is_no_change_but_the_figures() -> None:
     assert (told.basis_before, told.basis_after, told.is_comparable) == (None, Basis.OFFICIAL, False)
     assert (told.selections[0].votes.before, told.selections[0].votes.change) == (None, None)
     assert (told.leader_before, told.leader_after) == (None, "peru-libre")
-
-
-def test_a_statement_and_a_sum_are_of_two_kinds() -> None:
-    before = counted(CONTEST, FIRST)
-    later = counted(CONTEST, FIRST, a_revision(CONTEST, counting_level=PRECINCT), a_sheet(reported_at=minute(9)))
-    told = area_difference(before, later)
-    assert (told.basis_before, told.basis_after, told.is_comparable) == (Basis.OFFICIAL, Basis.COMPUTED, False)
-    assert told.is_changed
 
 
 def a_life(*updates: CountUpdate) -> list[Recorded]:

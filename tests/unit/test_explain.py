@@ -17,6 +17,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import CountStatus, ResultStage, ReviewReason
+from tests.support.folded import fold
 from tests.support.strategies import (
     NIGHT,
     PRECINCT,
@@ -29,7 +30,6 @@ from tests.support.strategies import (
     counts,
     minute,
     nights,
-    recorded,
     sub_units,
 )
 
@@ -93,8 +93,7 @@ AT_05_19 = after(
 
 def explained(contest: ContestDefined, *updates: CountUpdate) -> list[Change]:
     """The story of a unit, from the effects that the fold records."""
-    state = ContestState()
-    steps = [evolve(state, r) for r in recorded([contest, *updates])][1:]
+    _, (_, *steps) = fold(contest, *updates)
     rows = [(s.recorded.offset, u, s.change) for s, u in zip(steps, updates, strict=True)]
     return changes(contest, rows, {s.recorded.offset: [str(f) for f in s.findings] for s in steps})
 

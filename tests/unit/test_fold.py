@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from aggregator.fold.fold import ContestState, Step, evolve
 from results.vectors import Layout
 from schemas.contest import Area, ContestDefined, Selection
-from schemas.count_update import CountUpdate, UnitKey
-from schemas.identity import leaf, name_text, text_of
+from schemas.count_update import CountUpdate
+from schemas.identity import leaf, text_of
 from schemas.log_record import Recorded
-from schemas.types import CountStatus, ReviewReason, UpdateKind
+from schemas.types import CountStatus
+from tests.support import naive
+from tests.support.folded import fold, folded
 from tests.support.strategies import (
     MUNICIPALITY,
     PRECINCT,
@@ -28,9 +30,7 @@ from tests.support.strategies import (
     a_sheet,
     a_unit,
     after,
-    an_update,
     contests,
-    corrected,
     counts,
     forged,
     minute,
@@ -42,15 +42,6 @@ from tests.support.strategies import (
 SHEETS_COUNT = a_contest(counting_level=PRECINCT)
 PATH = ("pe", "010000", "010100", "010101")
 ELSEWHERE = ("pe", "010000", "010100", "010102")
-
-
-def folded(log: Iterable[Recorded]) -> tuple[ContestState, list[Step]]:
-    state = ContestState()
-    return state, [evolve(state, r) for r in log]
-
-
-def fold(*events: Event) -> tuple[ContestState, list[Step]]:
-    return folded(recorded(events))
 
 
 def events_of(log: list[Recorded]) -> list[Event]:
@@ -77,85 +68,18 @@ def findings(step: Step) -> list[str]:
 # A count by hand
 
 
-def naive_figures(update: CountUpdate) -> Counter[str]:
-    """What one statement adds, by the words of the design."""
-    c: Counter[str] = Counter()
-    counts_, sub, status = update.counts, update.sub_units, update.count_status
-    if update.kind is UpdateKind.RETRACTED:
-        return c
-    if counts_ is not None and (sub is not None or status is CountStatus.COUNTED):  # only COUNTED adds votes
-        for selection, votes in counts_.votes.items():
-            c[f"votes.{selection}"] += votes or 0
-        for name in ("ballots_cast", "blank_votes", "invalid_votes", "challenged_votes"):
-            c[name] += getattr(counts_, name) or 0
-        stated = counts_.valid_votes
-        c["valid_votes"] += sum(v or 0 for v in counts_.votes.values()) if stated is None else stated
-    if sub is not None:
-        for name in ("total", "processed", "counted", "counted_normal", "annulled", "not_installed", "under_review"):
-            c[name] += getattr(sub, name) or 0
-        for name in ("to_be_processed", "pending"):
-            c[name] += getattr(sub, name) or 0
-        for reason, sheets in sub.under_review_by_reason.items():
-            c[f"under_review.{reason}"] += sheets
-        if counts_ is not None:
-            c["registered_voters"] += counts_.registered_voters or 0
-            c["registered_voters_counted"] += counts_.registered_voters_counted or 0
-        return c
-    c["total"] += 1
-    roll = (counts_.registered_voters or 0) if counts_ is not None else 0
-    c["registered_voters"] += roll
-    if status in (CountStatus.COUNTED, CountStatus.ANNULLED, CountStatus.NOT_INSTALLED):
-        c["registered_voters_counted"] += roll
-        c["processed"] += 1
-        c["counted"] += 1
-        c[{"COUNTED": "counted_normal", "ANNULLED": "annulled", "NOT_INSTALLED": "not_installed"}[status]] += 1
-    elif status in (CountStatus.UNDER_REVIEW, CountStatus.LOST):
-        reason_ = update.review_reason or (ReviewReason.LOST if status is CountStatus.LOST else ReviewReason.OTHER)
-        c["processed"] += 1
-        c["under_review"] += 1
-        c[f"under_review.{reason_}"] += 1
-    else:
-        c["to_be_processed"] += 1
-        c["pending" if status is CountStatus.PENDING else "in_process"] += 1
-    if status is CountStatus.ANNULLED and counts_ is not None:  # adds its ballots to null votes
-        for name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
-            c[name] += counts_.ballots_cast or 0
-    return c
-
-
-def naive_totals(log: list[Event]) -> dict[str, dict[str, int]]:
-    """The totals of a log that begins with the contest's definition, all counted again at the end."""
-    true = [e for e in log if e.event_id == name_text(text_of(e))]
-    contest = max((e for e in true if isinstance(e, ContestDefined)), key=lambda e: e.revision)
-    accepted: dict[UnitKey, list[CountUpdate]] = {}
-    for event in true:
-        if isinstance(event, CountUpdate) and event.is_test == contest.is_test:
-            chain = accepted.setdefault(event.unit, [])
-            if all(event.sequence > earlier.sequence for earlier in chain):
-                chain.append(event)
-    sums: dict[str, Counter[str]] = {}
-    for chain in accepted.values():
-        now = max(chain, key=lambda update: (update.stated_at, update.sequence))
-        if now.reporting_unit.type is contest.counting_level:
-            unit = now.reporting_unit
-            for area in (*unit.area_path, unit.id) if unit.type is not PRECINCT else unit.area_path:
-                sums.setdefault(area, Counter()).update(naive_figures(now))
-    return {area: {n: v for n, v in c.items() if v} for area, c in sums.items() if any(c.values())}
-
-
-@given(nights())
-def test_totals_equal_a_naive_count(log: list[Recorded]) -> None:
-    state, _ = folded(log)
-    assert totals(state) == naive_totals(events_of(log))
+def naively(log: Iterable[Recorded]) -> dict[str, dict[str, int]]:
+    """The totals of a log, all counted again at its end by code that shares nothing with the fold."""
+    sums = naive.totals(naive.Place(r.offset, r.recorded_at, r.event) for r in log)
+    return {area: {n: v for n, v in of.items() if v} for area, of in sums.items() if any(of.values())}
 
 
 @given(nights())
 def test_totals_equal_a_naive_count_at_every_offset(log: list[Recorded]) -> None:
-    state, so_far = ContestState(), []
-    for r in log:
+    state = ContestState()
+    for end, r in enumerate(log, 1):
         evolve(state, r)
-        so_far.append(r.event)
-        assert totals(state) == naive_totals(so_far)
+        assert totals(state) == naively(log[:end])
 
 
 # What changes nothing
@@ -195,14 +119,6 @@ def test_an_event_under_a_forged_id_changes_nothing(log: list[Recorded], data: s
     state, steps = fold(*events[:at], false, *events[at:])
     assert told(state) == told(folded(log)[0])
     assert findings(steps[at]) == ["F404"]
-
-
-@given(nights(), st.integers(0, 30))
-def test_a_fold_taken_up_again_goes_on_as_if_it_had_not_stopped(log: list[Recorded], cut: int) -> None:
-    state, _ = folded(log[:cut])
-    for r in log[cut:]:
-        evolve(state, r)
-    assert told(state) == told(folded(log)[0])
 
 
 # Sums
@@ -280,15 +196,6 @@ def test_a_late_statement_never_turns_the_count_back(log: list[Recorded], data: 
     assert state.root() != before.root()  # but it is kept: the digest tells
 
 
-def test_a_late_statement_is_followed_by_the_next_of_the_chain() -> None:
-    first = a_sheet(reported_at=minute(10))
-    late = after(first, reported_at=minute(5), counts=None, count_status=CountStatus.PENDING)
-    fix = after(late, reported_at=minute(10), counts=a_sheet(first=90).counts, count_status=CountStatus.COUNTED)
-    state, steps = fold(SHEETS_COUNT, first, late, fix)
-    assert [findings(s) for s in steps] == [[], [], ["F406"], []]
-    assert totals(state)["pe"]["votes.peru-libre"] == 90  # of the same time, the higher sequence holds
-
-
 def test_without_a_stated_time_statements_stand_in_the_order_in_which_they_were_fetched() -> None:
     first = a_sheet(reported_at=None, observed_at=minute(3))
     other = after(first, observed_at=minute(2), counts=a_sheet(first=1).counts)
@@ -309,7 +216,7 @@ def test_moving_the_counting_level_adds_up_anew(log: list[Recorded]) -> None:
         events.append(a_revision(state.contest, counting_level=level))
         state, steps = fold(*events)
         assert steps[-1].accepted
-        assert totals(state) == naive_totals(events)
+        assert totals(state) == naively(recorded(events))
 
 
 @given(nights())
@@ -322,86 +229,49 @@ def test_moving_the_counting_level_there_and_back_restores_every_total(log: list
     assert totals(state) == totals(before)
 
 
-def test_only_units_of_the_counting_level_are_added_up() -> None:
-    state, _ = fold(a_contest(), a_bulletin(first=1_000), a_sheet(first=100))
-    assert totals(state).keys() == {"pe"}
-    assert totals(state)["pe"]["votes.peru-libre"] == 1_000
-    evolve(state, Recorded(0, 99, minute(9), a_revision(state.contest, counting_level=PRECINCT)))
-    assert totals(state).keys() == set(PATH)
-    assert totals(state)["pe"]["votes.peru-libre"] == 100
-    assert [r.event.event_id for r in state.official["pe"]] == [a_bulletin(first=1_000).event_id]
-
-
 # The chain
 
+FIRST = a_sheet(first=100)
+SECOND = after(FIRST, reported_at=minute(1), counts=a_sheet(first=70).counts)
+THIRD = after(SECOND, counts=a_sheet(first=60).counts)
+FORK = after(FIRST, reported_at=minute(2), counts=a_sheet(first=1).counts)
+LATE = after(FIRST, reported_at=minute(-5), counts=None, count_status=CountStatus.PENDING)
+FIXED = after(LATE, reported_at=minute(0), counts=a_sheet(first=90).counts, count_status=CountStatus.COUNTED)
+OTHER = after(a_sheet(first=7), counts=a_sheet(first=8).counts)
+BROKEN = a_sheet(counts=counts({"peru-libre": 9, "fuerza-popular": 1}, ballots_cast=11, blank_votes=0, invalid_votes=0))
 
-def test_an_ordinary_chain_gives_no_finding() -> None:
-    first = an_update()
-    second = after(first, reported_at=minute(1), count_status=CountStatus.COUNTED, counts=a_sheet().counts)
-    _, steps = fold(SHEETS_COUNT, first, second)
-    assert [(s.accepted, s.is_current, findings(s)) for s in steps] == [(True, True, [])] * 3
-
-
-def test_an_update_that_stands_on_the_log_twice_is_a_duplicate() -> None:
-    sheet = a_sheet()
-    _, steps = fold(SHEETS_COUNT, sheet, sheet)
-    assert (steps[2].accepted, findings(steps[2])) == (False, ["F402"])
-
-
-def test_the_statement_in_force_is_a_duplicate_though_a_late_one_followed_it() -> None:
-    sheet = a_sheet(reported_at=minute(10))
-    _, steps = fold(SHEETS_COUNT, sheet, after(sheet, reported_at=minute(5)), sheet)
-    assert (steps[3].accepted, findings(steps[3])) == (False, ["F402"])
-
-
-def test_an_older_update_that_is_delivered_again_changes_nothing() -> None:
-    first = a_sheet()
-    second = after(first, reported_at=minute(1))
-    _, steps = fold(SHEETS_COUNT, first, second, first)
-    assert (steps[3].accepted, findings(steps[3])) == (False, ["F401"])  # a duplicate or a fork: not remembered
-
-
-def test_a_fork_is_a_finding_and_changes_nothing() -> None:
-    first = a_sheet()
-    second = after(first, reported_at=minute(1))
-    fork = after(first, reported_at=minute(2), counts=a_sheet(first=1).counts)
-    before, _ = fold(SHEETS_COUNT, first, second)
-    state, steps = fold(SHEETS_COUNT, first, second, fork)
-    assert (steps[3].accepted, findings(steps[3])) == (False, ["F401"])
-    assert told(state) == told(before)
+CHAINS: dict[str, tuple[list[CountUpdate], bool, list[str], int]] = {
+    "in order": ([FIRST, SECOND], True, [], 70),
+    "late": ([FIRST, LATE], True, ["F406"], 100),
+    "of the same time, the higher sequence": ([FIRST, LATE, FIXED], True, [], 90),
+    "twice": ([FIRST, FIRST], False, ["F402"], 100),
+    "the one in force again, after a late one": ([FIRST, LATE, FIRST], False, ["F402"], 100),
+    "an older one again, which is not remembered": ([FIRST, SECOND, FIRST], False, ["F401"], 70),
+    "a fork": ([FIRST, SECOND, FORK], False, ["F401"], 70),
+    "after a gap, absolute figures": ([FIRST, THIRD], True, ["F401"], 60),
+    "after a gap at the beginning": ([SECOND], True, ["F401"], 70),
+    "a lost one behind its successor": ([FIRST, THIRD, SECOND], False, ["F401"], 60),
+    "after another event": ([FIRST, OTHER], True, ["F403"], 8),
+    "of another contest": ([FIRST, a_sheet(reporting_unit=a_unit("000002"), is_test=True)], False, ["F306"], 100),
+    "contradicts itself": ([BROKEN], True, ["F105"], 9),
+    "forged": ([FIRST, forged(SECOND)], False, ["F404"], 100),
+    "true, after a forged one": ([FIRST, forged(SECOND), SECOND], True, [], 70),
+}
+"""By what the last of some updates is: whether it is accepted, with which findings, and the votes after it."""
 
 
-def test_an_update_after_a_gap_counts_all_the_same() -> None:
-    first = a_sheet(first=100)
-    lost = after(first, counts=a_sheet(first=50).counts)
-    third = after(lost, counts=a_sheet(first=60).counts)
-    state, steps = fold(SHEETS_COUNT, first, third)
-    assert (steps[2].accepted, findings(steps[2])) == (True, ["F401"])
+@pytest.mark.parametrize(("updates", "accepted", "codes", "votes"), CHAINS.values(), ids=CHAINS.keys())
+def test_the_last_of_a_chain(updates: list[CountUpdate], accepted: bool, codes: list[str], votes: int) -> None:
+    before, _ = fold(SHEETS_COUNT, *updates[:-1])
+    state, steps = fold(SHEETS_COUNT, *updates)
+    assert (steps[-1].accepted, findings(steps[-1])) == (accepted, codes)
+    assert totals(state)["pe"]["votes.peru-libre"] == votes
+    assert accepted or told(state) == told(before)
+
+
+def test_a_gap_says_how_many_are_missing() -> None:
+    _, steps = fold(SHEETS_COUNT, FIRST, THIRD)
     assert "sequence 3 after 1: 1 missing" in steps[2].findings[0].message
-    assert totals(state)["pe"]["votes.peru-libre"] == 60  # absolute figures: nothing lost in the sum
-
-
-def test_a_first_update_with_a_later_sequence_is_a_gap() -> None:
-    second = after(a_sheet(first=3), counts=a_sheet(first=4).counts)
-    state, steps = fold(SHEETS_COUNT, second)
-    assert (steps[1].accepted, findings(steps[1])) == (True, ["F401"])
-    assert totals(state)["pe"]["votes.peru-libre"] == 4
-
-
-def test_a_lost_update_that_comes_after_its_successor_changes_nothing() -> None:
-    first = a_sheet()
-    lost = after(first, counts=a_sheet(first=50).counts)
-    state, steps = fold(SHEETS_COUNT, first, after(lost, counts=a_sheet(first=60).counts), lost)
-    assert (steps[3].accepted, findings(steps[3])) == (False, ["F401"])
-    assert totals(state)["pe"]["votes.peru-libre"] == 60
-
-
-def test_an_update_that_follows_another_event_is_a_finding_and_counts() -> None:
-    first = a_sheet()
-    stranger = after(a_sheet(first=7), counts=a_sheet(first=8).counts)
-    state, steps = fold(SHEETS_COUNT, first, stranger)
-    assert (steps[2].accepted, findings(steps[2])) == (True, ["F403"])
-    assert totals(state)["pe"]["votes.peru-libre"] == 8
 
 
 def test_an_update_before_its_contest_is_refused() -> None:
@@ -409,30 +279,6 @@ def test_an_update_before_its_contest_is_refused() -> None:
     assert (steps[0].accepted, findings(steps[0])) == (False, ["F405"])
     assert steps[1].accepted
     assert state.units == {}
-
-
-def test_an_update_that_does_not_belong_to_the_contest_is_refused() -> None:
-    before, _ = fold(SHEETS_COUNT)
-    state, steps = fold(SHEETS_COUNT, a_sheet(is_test=True))
-    assert (steps[1].accepted, findings(steps[1])) == (False, ["F306"])
-    assert told(state) == told(before)
-
-
-def test_a_statement_that_contradicts_itself_counts_and_is_told() -> None:
-    broken = a_sheet(
-        counts=counts({"peru-libre": 9, "fuerza-popular": 1}, ballots_cast=11, blank_votes=0, invalid_votes=0)
-    )
-    state, steps = fold(SHEETS_COUNT, broken)
-    assert (steps[1].accepted, findings(steps[1])) == (True, ["F105"])
-    assert totals(state)["pe"]["ballots_cast"] == 11
-
-
-def test_a_forged_update_does_not_take_its_place_in_the_chain() -> None:
-    first = a_sheet()
-    second = after(first, counts=a_sheet(first=70).counts)
-    state, steps = fold(SHEETS_COUNT, first, forged(second), second)
-    assert [findings(s) for s in steps[2:]] == [["F404"], []]
-    assert totals(state)["pe"]["votes.peru-libre"] == 70
 
 
 def test_the_log_is_read_in_order() -> None:
@@ -466,17 +312,13 @@ def test_the_first_definition_is_the_first_revision() -> None:
     assert state.definition is None
 
 
-def test_a_revision_must_not_take_away_or_reorder_selections() -> None:
+def test_a_revision_must_not_take_away_an_area_or_take_away_or_reorder_selections() -> None:
     first = a_contest()
     one, two = first.selections
     swapped = (one.model_copy(update={"ballot_order": 2}), two.model_copy(update={"ballot_order": 1}))
     for selections in ((one,), swapped):
         _, steps = fold(first, a_revision(first, selections=selections))
         assert (steps[1].accepted, findings(steps[1])) == (False, ["F301"])
-
-
-def test_a_revision_must_not_take_away_an_area() -> None:
-    first = a_contest()
     _, steps = fold(first, a_revision(first, areas=first.areas[:-1]))
     assert not steps[1].accepted
 
@@ -503,18 +345,6 @@ def test_an_area_added_later_can_be_counted_in() -> None:
 # What a status adds
 
 
-@pytest.mark.parametrize("status", list(CountStatus))
-def test_every_sheet_is_in_one_state_of_the_count(status: CountStatus) -> None:
-    state, _ = fold(SHEETS_COUNT, a_sheet(count_status=status))
-    n: Counter[str] = Counter(totals(state)["pe"])
-    assert n["total"] == 1 == n["processed"] + n["to_be_processed"]
-    assert n["processed"] == n["counted"] + n["under_review"]
-    assert n["counted"] == n["counted_normal"] + n["annulled"] + n["not_installed"]
-    assert n["under_review"] == sum(v for name, v in n.items() if name.startswith("under_review."))
-    assert n["to_be_processed"] == n["pending"] + n["in_process"]
-    assert bool(n["votes.peru-libre"]) == (status is CountStatus.COUNTED)
-
-
 def test_a_sheet_is_one_sheet_also_when_it_speaks_of_sub_units() -> None:
     state, _ = fold(SHEETS_COUNT, a_sheet(count_status=CountStatus.UNDER_REVIEW, sub_units=sub_units()))
     assert totals(state)["pe"] == {
@@ -535,51 +365,11 @@ def test_an_area_states_its_sheets_whatever_its_status_and_votes_only_of_counted
     assert (pe["votes.peru-libre"], pe["invalid_votes"]) == (votes, null_votes)
 
 
-def test_an_annulled_sheet_keeps_its_ballots_as_null_votes() -> None:
-    sheet = a_sheet()
-    figures = counts(
-        dict.fromkeys(("peru-libre", "fuerza-popular"), 0), ballots_cast=200, invalid_votes=200, registered_voters=300
-    )
-    state, steps = fold(
-        SHEETS_COUNT, sheet, after(sheet, count_status=CountStatus.ANNULLED, counts=figures, **corrected(sheet))
-    )
-    assert steps[2].change == {
-        "valid_votes": -180,
-        "blank_votes": -5,
-        "invalid_votes": 185,
-        "annulled_ballots": 200,
-        "counted_normal": -1,
-        "annulled": 1,
-        "votes.peru-libre": -100,
-        "votes.fuerza-popular": -80,
-    }
-    assert totals(state)["pe"]["ballots_cast"] == totals(state)["pe"]["invalid_votes"] == 200
-
-
-def test_a_retracted_statement_adds_nothing() -> None:
-    sheet = a_sheet()
-    state, _ = fold(SHEETS_COUNT, sheet, after(sheet, **(corrected(sheet) | {"kind": UpdateKind.RETRACTED})))
-    assert totals(state) == {}
-
-
 def test_a_figure_that_is_not_stated_adds_nothing() -> None:
     update = a_sheet(counts=counts({"peru-libre": None, "fuerza-popular": 3}, ballots_cast=10))
     state, _ = fold(SHEETS_COUNT, update)
     assert state.layout.votes(state.totals["pe"].vector) == {"peru-libre": 0, "fuerza-popular": 3}
     assert totals(state)["pe"]["valid_votes"] == 3
-
-
-def test_a_bulletin_adds_up_by_its_own_numbers_of_sheets() -> None:
-    contest = a_contest(counting_level=MUNICIPALITY)
-    one = a_bulletin(first=10, second=20, reporting_unit=a_unit("010101", MUNICIPALITY, PATH[:3]))
-    two = a_bulletin(
-        first=5, second=6, reporting_unit=a_unit("010102", MUNICIPALITY, PATH[:3]), sub_units=sub_units(total=7)
-    )
-    state, _ = fold(contest, one, two)
-    county = totals(state)["010100"]
-    assert (county["votes.peru-libre"], county["total"], county["counted"]) == (15, 27, 10)
-    assert totals(state)["010102"]["total"] == 7
-    assert totals(state)["010000"] == totals(state)["pe"] == county
 
 
 # Places

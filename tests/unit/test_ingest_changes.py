@@ -16,30 +16,26 @@ from ingest.news.changes import Changes, adopt, changes_since, published
 from ingest.news.contest_memory import ContestMemory, remember
 from ingest.news.figures import figures
 from schemas.chain import judge
-from schemas.contest import Area, ContestDefined, Selection
-from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, UnitKey
-from schemas.identity import NIL, is_named_right, named
+from schemas.contest import Area, Selection
+from schemas.count_update import Correction, CountUpdate, Document, ReportingUnit, UnitKey
+from schemas.identity import is_named_right, named
 from schemas.identity import statement as statement_text
 from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ResultStage, ReviewReason, UpdateKind
+from tests.support.strategies import a_contest, counts
 
 START = datetime(2021, 6, 6, 5, tzinfo=UTC)
-CONTEST = named(
-    ContestDefined(
-        event_id=NIL, contest_id="c", revision=1, previous_event_id=None, name="c", election_name="e",
-        election_date="2021-06-06",
-        authority="office", time_zone="America/Lima", effective_at=START,
-        selections=tuple(
-            Selection(selection_id=s, candidate=s, party=s, ballot_order=i, external_id=None)
-            for i, s in enumerate(("b", "a"), 1)
-        ),
-        areas=(
-            Area(area_id="pe", name="Perú", type=ReportingUnitType.COUNTRY, parent_id=None),
-            Area(area_id="01", name="Uno", type=ReportingUnitType.STATE, parent_id="pe"),
-        ),
-        counting_level=ReportingUnitType.COUNTRY, later_counting_levels=(), expected_units=2, registered_voters=None,
-        is_test=False,
-    )
-)  # fmt: skip
+CONTEST = a_contest(
+    contest_id="c",
+    authority="office",
+    effective_at=START,
+    selections=tuple(
+        Selection(selection_id=s, candidate=s, party=s, ballot_order=i, external_id=None) for i, s in enumerate("ba", 1)
+    ),
+    areas=(
+        Area(area_id="pe", name="Perú", type=ReportingUnitType.COUNTRY, parent_id=None),
+        Area(area_id="01", name="Uno", type=ReportingUnitType.STATE, parent_id="pe"),
+    ),
+)
 
 
 def statement(
@@ -66,10 +62,9 @@ def statement(
         review_reason=reason,
         result_stage=stage,
         office_note=note,
-        counts=Counts(
-            votes=dict(zip("ba", votes, strict=True)), ballots_cast=cast, valid_votes=None, blank_votes=0,
-                invalid_votes=invalid,
-            challenged_votes=0, registered_voters=300, registered_voters_counted=None,
+        counts=counts(
+            dict(zip("ba", votes, strict=True)), ballots_cast=cast, blank_votes=0, invalid_votes=invalid,
+            challenged_votes=0, registered_voters=300,
         ),
         sub_units=None,
         published_percentages=None,

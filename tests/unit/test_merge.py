@@ -99,13 +99,6 @@ def split_nights(draw: st.DrawFn) -> tuple[list[Recorded], list[RawRecord], list
     return night, draw(set_back(night)), cuts
 
 
-@given(split_nights())
-def test_any_split_gives_the_state_of_one_fold(split: tuple[list[Recorded], list[RawRecord], list[int]]) -> None:
-    _, records, cuts = split
-    folding, _ = folded_in_parts(records, cuts)
-    assert whole(folding.state) == whole(folded_whole(records).state)
-
-
 @given(split_nights(), st.data())
 def test_any_split_gives_the_state_at_any_moment(
     split: tuple[list[Recorded], list[RawRecord], list[int]], data: st.DataObject

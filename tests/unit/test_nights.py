@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aggregator.fold.fold import ContestState, evolve
 from schemas.chain import judge
@@ -27,7 +25,7 @@ from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import text_of
 from schemas.log_record import Recorded
 from schemas.types import CountStatus, ReportingUnitType, UpdateKind
-from tests.support import naive, strategies
+from tests.support import naive
 from tests.support.nights import BEGIN, Deed, Entry, Night, log, messages, rough, validated
 
 SMALL = Night(events=2_000, units=120, states=3, counties=5, municipalities=12)
@@ -315,14 +313,3 @@ def test_the_naive_count_is_the_folds(seed: int) -> None:
     assert all(
         state.totals["pe"].vector[i] for i, n in enumerate(state.layout.names) if n in ("annulled", "not_installed")
     )
-
-
-@given(strategies.nights(), st.data())
-def test_the_naive_count_is_the_folds_of_any_small_night(places: list[Recorded], data: st.DataObject) -> None:
-    until = data.draw(st.sampled_from(places)).offset
-    state = ContestState()
-    for place in places:
-        if place.offset <= until:
-            evolve(state, place)
-    expected = naively(places, until)
-    assert totals_of(state, expected) == expected

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from uuid import UUID
 
 import fastavro
 import pytest
@@ -20,7 +19,6 @@ from schemas.codec import SCHEMAS, Event, decode, encode
 from schemas.contest import Selection
 from schemas.count_update import Counts, CountUpdate, ReportingUnit
 from schemas.errors import ContractError
-from schemas.feed_status import FeedStatus
 from schemas.types import from_milliseconds, rfc3339, to_milliseconds
 from tests.support.strategies import (
     NIGHT,
@@ -28,9 +26,7 @@ from tests.support.strategies import (
     a_contest,
     a_heartbeat,
     a_sheet,
-    after,
     an_update,
-    corrected,
     events,
     fields_of,
     sub_units,
@@ -75,11 +71,7 @@ def test_decoding_what_was_encoded_gives_the_same_event(event: Event) -> None:
     assert again == event
     assert type(again) is type(event)
     assert encode(again) == message
-
-
-@given(events())
-def test_a_value_is_read_without_its_headers(event: Event) -> None:
-    assert decode(encode(event).value) == event
+    assert decode(message.value) == event, "without its headers too"
 
 
 def test_a_decoded_time_is_in_utc() -> None:
@@ -164,10 +156,11 @@ def test_every_truncation_is_refused(event: Event) -> None:
         (with_wire("sequence", 0), "sequence: "),
         (with_wire("sequence", 2), "previous_event_id is given from sequence 2 on, and only then"),
         (with_wire("kind", 1), "correction is given for CORRECTED and RETRACTED, and only then"),
-        (with_wire("observed_at", 2**63 - 1), "out of range"),
+        (with_wire("observed_at", 2**63 - 1), "observed_at.*out of range"),
         (with_wire("reported_at", -(2**63)), "out of range"),
         (with_wire("reported_at", 253_402_300_800_000), "out of range"),
-        (with_wire("event_id", "not-a-uuid"), "UUID"),
+        (with_wire("event_id", "not-a-uuid"), "event_id: .*UUID"),
+        (with_wire("count_status", 7, SHEET), "not a CountUpdate: .*count_status"),
         (with_wire("reporting_unit.type", "galaxy"), r"reporting_unit.type: .* \(got 'galaxy'\)"),
         (with_wire("reporting_unit.id", ""), "reporting_unit.id: "),
         (with_wire("contest_id", ""), "contest_id: "),
@@ -177,27 +170,6 @@ def test_every_truncation_is_refused(event: Event) -> None:
 def test_a_value_that_breaks_the_contract_is_refused_by_name(value: bytes | None, fault: str) -> None:
     with pytest.raises(ContractError, match=fault):
         decode(value)
-
-
-def with_unknown_status() -> bytes:
-    """A sheet whose status is a symbol of some newer schema."""
-    return with_wire("count_status", 7, SHEET)
-
-
-def test_an_enum_symbol_that_the_schema_does_not_know_is_refused() -> None:
-    with pytest.raises(ContractError, match="not a CountUpdate: "):
-        decode(with_unknown_status())
-
-
-def test_an_enum_symbol_that_is_refused_is_named() -> None:
-    with pytest.raises(ContractError, match="count_status"):
-        decode(with_unknown_status())
-
-
-@pytest.mark.parametrize(("field", "content"), [("event_id", "not-a-uuid"), ("observed_at", 2**63 - 1)])
-def test_an_id_or_a_time_that_is_refused_is_named(field: str, content: object) -> None:
-    with pytest.raises(ContractError, match=field):
-        decode(with_wire(field, content))
 
 
 def test_a_header_that_names_another_schema_is_refused() -> None:
@@ -287,12 +259,6 @@ def test_an_event_that_does_not_fit_the_schema_is_not_written(field: str, conten
         encode(event)
 
 
-@pytest.mark.parametrize(("field", "content"), [("is_test", None), ("is_test", "no"), ("sequence", 1.5)])
-def test_an_event_is_not_written_as_something_else(field: str, content: object) -> None:
-    with pytest.raises(ContractError, match=field):
-        encode(SHEET.model_copy(update={field: content}))
-
-
 @pytest.mark.parametrize("change", [{"guess": 1}, {"counts": ...}], ids=["a field too many", "a field too few"])
 def test_fields_are_written_strictly(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     # Not stated has to be said: a field left out must not become null by itself.
@@ -300,6 +266,12 @@ def test_fields_are_written_strictly(change: dict[str, Any], monkeypatch: pytest
     monkeypatch.setitem(codec._BY_RECORD, "CountUpdate", replace(UPDATE, to_wire=lambda _: wire))
     with pytest.raises(ContractError, match=r"does not fit count_update\.v2\.avsc: .*(guess|counts)"):
         encode(SHEET)
+
+
+@pytest.mark.parametrize(("field", "content"), [("is_test", None), ("is_test", "no"), ("sequence", 1.5)])
+def test_an_event_is_not_written_as_something_else(field: str, content: object) -> None:
+    with pytest.raises(ContractError, match=field):
+        encode(SHEET.model_copy(update={field: content}))
 
 
 def test_an_event_that_lost_a_field_is_not_written() -> None:
@@ -314,17 +286,3 @@ def test_an_event_that_lost_a_field_is_not_written() -> None:
 def test_an_instant_is_written_in_one_way() -> None:
     assert rfc3339(datetime(2021, 6, 7, 19, 23, tzinfo=timezone(timedelta(hours=-5)))) == "2021-06-08T00:23:00.000Z"
     assert rfc3339(datetime(2021, 6, 8, 0, 23, 0, 7_000, tzinfo=UTC)) == "2021-06-08T00:23:00.007Z"
-
-
-def test_a_correction_survives_the_wire() -> None:
-    update = after(SHEET, **corrected(SHEET))
-    again = decode(encode(update).value)
-    assert isinstance(again, CountUpdate)
-    assert again.correction == update.correction
-    assert again.previous_event_id == SHEET.event_id
-
-
-def test_a_heartbeat_is_no_update() -> None:
-    again = decode(encode(a_heartbeat()).value)
-    assert isinstance(again, FeedStatus)
-    assert again.last_event_id == UUID("0b0d1e54-6c9f-5d0f-9f43-0d7a0e3f2b11")

@@ -21,7 +21,6 @@ from schemas.feed_status import FeedStatus
 from schemas.identity import (
     NAMESPACE,
     canonical,
-    definition_text,
     is_named_right,
     leaf,
     name_text,
@@ -29,7 +28,7 @@ from schemas.identity import (
     statement,
     text_of,
 )
-from schemas.types import CountStatus, ResultStage, ReviewReason, rfc3339
+from schemas.types import CountStatus, ResultStage, ReviewReason
 from tests.support.strategies import (
     NIGHT,
     PRECINCT,
@@ -116,56 +115,10 @@ def test_an_id_is_the_uuid_of_the_canonical_text(event: Event) -> None:
     assert leaf(text) == hashlib.sha256(text).digest()
 
 
-def test_a_statement_is_written_from_the_fields_that_can_change_a_count() -> None:
-    first = a_sheet()
-    update = after(first, source_status="x", **corrected(first))
-    assert update.correction is not None
-    assert update.counts is not None
-    text = {
-        "area_path": ["pe", "010000", "010100", "010101"],
-        "contest_id": "pe-2021-president-runoff",
-        "correction": {
-            "authority": "escrutinio",
-            "basis": "INFERRED",
-            "reason": "figures fell",
-            "replaces_event_id": str(first.event_id),
-        },
-        "count_status": "COUNTED",
-        "counts": {
-            "votes": {"peru-libre": 100, "fuerza-popular": 80},
-            "ballots_cast": 200,
-            "valid_votes": None,
-            "blank_votes": 5,
-            "invalid_votes": 15,
-            "challenged_votes": None,
-            "registered_voters": 300,
-            "registered_voters_counted": None,
-        },
-        "is_test": False,
-        "kind": "CORRECTED",
-        "previous_event_id": str(first.event_id),
-        "reported_at": "2021-06-07T05:48:00.000Z",
-        "result_stage": "PROVISIONAL",
-        "review_reason": None,
-        "sequence": 2,
-        "source_status": "x",
-        "stated_at": "2021-06-07T05:48:00.000Z",
-        "sub_units": None,
-        "unit_id": "000001",
-        "unit_type": "precinct",
-    }
-    assert statement(update).decode() == rfc8785(text)
-
-
 @pytest.mark.parametrize("key", ["\ufb01", "peru libre", "", "\x7f"])
 def test_a_key_outside_printable_ascii_is_refused(key: str) -> None:
     with pytest.raises(ValidationError, match=r"pattern"):
         counts({key: 1})
-
-
-def test_an_instant_is_written_in_one_way_in_every_text() -> None:
-    contest = a_contest(effective_at=NIGHT.replace(microsecond=7_000))
-    assert json.loads(definition_text(contest))["effective_at"] == rfc3339(contest.effective_at)
 
 
 # The same statement
