@@ -469,7 +469,7 @@ def test_the_clients_words_for_a_missing_grant_are_known(error: type[KafkaError]
     [
         ("security.protocol=SASL_SSL\n", "sasl.mechanism, sasl.password, sasl.username missing, which SASL_SSL needs"),
         ("password=x\n", "line 1: 'password' is not one of"),
-        ("security.protocol=TLS\n", "security.protocol: TLS is none"),
+        ("security.protocol=TLS\n", "security.protocol: TLS is not one of"),
         ("sasl.password=x\n", "sasl.password would not be used with security.protocol=PLAINTEXT"),
         ("security.protocol=SSL\nssl.ca.location=gone.crt\n", "gone.crt does not exist"),
         ("# nothing\n", "names no bootstrap.servers"),

@@ -85,9 +85,7 @@ def test_the_old_release_works_on_while_the_new_one_comes(
     release(OLD)
     doors: tuple[Callable[[], object], ...] = (lambda: Writer(totals.writer_url), lambda: Reader(totals.reader_url))
     for door in doors:
-        with pytest.raises(
-            MigrationError, match=r"0004_post_updated_at of a newer release, .*; start the newer"
-        ):
+        with pytest.raises(MigrationError, match=r"0004_post_updated_at of a newer release, .*; start the newer"):
             door()
 
 
