@@ -24,7 +24,7 @@ from schemas.record_file import pack
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
 from tests.support.fix_aggregate import EventLog
 from tests.unit.test_checkpoint import told
-from tests.unit.test_merge import folded_whole
+from tests.unit.test_join_parts import folded_whole
 
 SHEETS = 30
 

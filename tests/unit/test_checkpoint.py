@@ -18,7 +18,7 @@ from results.moment import NOW, Moment
 from schemas.log_record import RawRecord, Recorded
 from schemas.record_file import pack
 from tests.support.strategies import PRECINCT, a_contest, a_sheet, a_unit, after, minute, nights, set_back
-from tests.unit.test_merge import CONTEST, folded_in_parts, folded_whole, messages, split_nights, whole
+from tests.unit.test_join_parts import CONTEST, folded_in_parts, folded_whole, messages, split_nights, whole
 
 TOPIC_ID = UUID(int=5)
 

@@ -50,7 +50,7 @@ from tests.support.strategies import (
     set_back,
     updates,
 )
-from tests.unit.test_merge import CONTEST, folded_in_parts, split_nights, whole
+from tests.unit.test_join_parts import CONTEST, folded_in_parts, split_nights, whole
 
 DEFINED = a_contest(counting_level=PRECINCT)
 

@@ -23,7 +23,7 @@ from schemas.types import ReportingUnitType
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, revised, sheet
 from tests.support.fix_aggregate import EventLog
 from tests.support.waiting import WITHIN_S, eventually
-from tests.unit.test_merge import whole
+from tests.unit.test_join_parts import whole
 
 CHECKOUT = Path(__file__).parents[2]
 
