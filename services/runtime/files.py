@@ -10,7 +10,6 @@ import fcntl
 import os
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from schemas.errors import EscrutinioError
@@ -77,9 +76,7 @@ class FolderLock:
         self._handle = handle
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

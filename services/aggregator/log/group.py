@@ -2,7 +2,6 @@
 
 import os
 import socket
-from types import TracebackType
 from typing import Any, Self
 
 from kafka import KafkaConsumer, TopicPartition
@@ -52,9 +51,7 @@ class Group:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._member.close(timeout_ms=2000)
 
     def owned(self) -> dict[int, int] | None:

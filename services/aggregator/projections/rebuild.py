@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Self
 
 from aggregator.live.partition import PartitionFold
@@ -56,9 +55,7 @@ class Building:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._opened.close()
 
     def behind(self, targets: Mapping[int, int]) -> int:

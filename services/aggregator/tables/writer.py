@@ -9,7 +9,6 @@ What a crash leaves: before the commit, nothing; after it, everything. The next 
 
 import logging
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
@@ -62,9 +61,7 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._db.close()
 
     def claim(self, topic: str, topic_id: UUID, partition: int) -> Cursor:

@@ -7,7 +7,6 @@ crash leaves it complete or absent.
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
@@ -47,9 +46,7 @@ class Topics:
         self._admin: Any = self._opened.enter_context(self._kafka.admin())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._opened.close()
 
     def describe(self, topic: str) -> Description | None:
