@@ -71,6 +71,7 @@ def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
     own_kafka_server: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.publish.delivery._RETRY_S", 0.1)
+    monkeypatch.setattr("runtime.kafka.producer.PATIENCE_S", 0.5)
     desk = at_work(own_kafka_server, TopicNames(), tmp_path)
     progress = Fetching(own_kafka_server, times=4)  # a delivery refused three times would end the run
     with desk.pipeline():
