@@ -50,12 +50,7 @@ def main() -> None:
 @click.option("--segment-events", type=click.IntRange(1), default=10_000, help="Limit of records in a file.")
 @options.http
 def mirror_command(
-    folder: Path,
-    follow: bool,
-    every_s: float,
-    segment_events: int,
-    as_json: bool,
-    **flags: Any,
+    folder: Path, follow: bool, every_s: float, segment_events: int, as_json: bool, **flags: Any
 ) -> None:
     """Copy the log into FOLDER, or the records added since the last copy.
 

@@ -103,10 +103,7 @@ class Metrics(Listener, Collector):
             "reconnections_total", "Times a part stopped answering and was connected again.", "part"
         )
         self._up = Gauge(
-            "escrutinio_aggregator_part_up",
-            "0 while a part does not answer, else 1.",
-            ["part"],
-            registry=registry,
+            "escrutinio_aggregator_part_up", "0 while a part does not answer, else 1.", ["part"], registry=registry
         )
         self._progress = Gauge(
             "escrutinio_aggregator_last_progress_timestamp_seconds",

@@ -77,8 +77,7 @@ class Writer:
                     f"give {topic} a database of its own"
                 )
             row = self._db.execute(
-                _SQL["claim_cursor"],
-                {"topic": topic, "partition": partition, "topic_id": topic_id, "digest": ""},
+                _SQL["claim_cursor"], {"topic": topic, "partition": partition, "topic_id": topic_id, "digest": ""}
             ).fetchone()
             assert row is not None
             if row["topic_id"] != topic_id:
