@@ -191,7 +191,6 @@ def _settings(flags: dict[str, Any]) -> Settings:
 
 
 def _topics(settings: Settings) -> list[str]:
-    """Return the names of the topics, with the prefix."""
     from schemas.topics import TOPICS
 
     return [settings.topic_prefix + topic.name for topic in TOPICS]

@@ -1,7 +1,6 @@
 """The events that a mirror reports while it works (pure).
 
-Place in the flow: `mirror` reports, `metrics` counts. Only completed work is reported: a crash loses counts, not
-records.
+Place in the flow: `mirror` reports, `metrics` counts. Only completed work is reported: a crash loses counts only.
 """
 
 from collections.abc import Mapping

@@ -112,7 +112,6 @@ class _Comparison:
         self._opened.__exit__(*fault)
 
     def changes(self) -> list[str]:
-        """Return the changes to be made, one line each."""
         return [
             *(f"+ principal {name}" for name in self.new_principals),
             *(f"- principal {name}" for name in self.undeclared),

@@ -58,8 +58,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 when everything was loaded, 1 when rows were rejected, 2 when a document was refused or the run
-        stopped."""
+        """Return 0 when all was loaded, 1 when rows were rejected, 2 when a document was refused or the run stopped."""
         if self.refused_documents or self.stopped:
             return 2
         return 1 if self.rejected else 0

@@ -146,9 +146,8 @@ class ContestAsOf:
         return found
 
     def totals_up_to(self, unit_type: str, areas: Sequence[str], stated_at: datetime | None) -> dict[str, TotalUpTo]:
-        """Return each area's total over units of a type, as published up to an official time: without late statements.
-
-        `stated_at` None: up to the moment's last offset.
+        """Return each area's total over units of a type as published up to an official time (None: to the moment's
+        end).
         """
         starts = self._starts(unit_type, areas, stated_at)
         changes = self._reader.changes_at(self._contest_id, sorted({o for s in starts.values() for o in s.offsets}))
@@ -204,8 +203,7 @@ class ContestAsOf:
     def _add_late_statements(self, unit_type: str, ends: Mapping[str, int], found: dict[str, AreaTotal]) -> None:
         """Add the statements made in time that came after `ends`, the offset up to which each total was read.
 
-        For most units the recorded changes are added. For an irregular unit its state at the moment replaces the state
-        in the total.
+        Usually the recorded changes are added; an irregular unit's state in the total is replaced by its later one.
         """
         assert self._stated_at is not None
         where = self._contest_id, unit_type, self._stated_at, self.to_offset
@@ -246,7 +244,6 @@ class ContestAsOf:
                     yield _UnitChange(area, before, after, changed_by)
 
     def _contributions(self, offsets: Collection[int]) -> dict[int, Vector]:
-        """Return what updates add to the count, by offset."""
         rows = self._reader.updates_at(self._contest_id, sorted(offsets))
         return {row["log_offset"]: self._layout.contribution(recorded_of(row).update) for row in rows}
 

@@ -1,7 +1,4 @@
-"""`escrutinio`: answers about the count, read from the tables.
-
-A command imports its modules when it runs, so that `--help` is fast.
-"""
+"""`escrutinio`: answers about the count, read from the tables. A command's modules are imported when it runs."""
 
 from __future__ import annotations
 

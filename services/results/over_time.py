@@ -51,7 +51,6 @@ def between(
 
 
 def _summed(state: ContestAsOf, area: Area, counted: Count | None) -> str:
-    """Return the type of the units whose updates make a count."""
     return area.type.value if counted is not None and counted.basis is Basis.OFFICIAL else state.level
 
 

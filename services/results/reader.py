@@ -108,10 +108,7 @@ class Reader:
         return self._rows("snapshots_of_area", contest_id=contest_id, area_id=area_id, level=level)
 
     def offset_of(self, contest_id: str, moment: Moment) -> int:
-        """Return the last aggregated offset that belongs to a moment.
-
-        Raises NothingCounted for an unknown contest, and for an offset that is not aggregated yet.
-        """
+        """Return the last offset that belongs to a moment. Raises NothingCounted if unknown, or not aggregated yet."""
         rows = self._rows("next_offset", contest_id=contest_id)
         if not rows:
             raise self._unknown(contest_id)
@@ -357,10 +354,9 @@ class Reader:
     def _late_rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         """Run a query for updates stated up to a time and beyond an offset.
 
-        Few updates satisfy both, and they are close together. But the planner assumes that the two conditions are
-        independent and would scan the whole history. So sequential scans are off, and `|| ''` hides the contest from
-        the indexes that begin with it. Then the BRIN index is the cheapest; it is on `log_offset + 0`, so that no other
-        query uses it.
+        Few updates satisfy both, and they are close together. But the planner assumes that the two are independent and
+        would scan the whole history. So sequential scans are off, and `|| ''` hides the contest from the indexes that
+        begin with it. That leaves the BRIN index, which is on `log_offset + 0`: no other query uses it.
         """
         with faults_named():
             self._db.execute("SET LOCAL enable_seqscan = off")

@@ -93,8 +93,7 @@ class Assignment:
     def commit(self, read: LogBatch) -> None:
         """Fold records of a partition and write the batch.
 
-        Raises Replaced when the group has assigned the partition to another member, Fenced when a writer outside the
-        group has it.
+        Raises Replaced when the group has moved the partition to another member, Fenced when an outside writer has it.
         """
         partition = read.partition
         batch = self._folds[partition].apply(read.records)

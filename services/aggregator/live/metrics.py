@@ -41,8 +41,6 @@ PARTS = ("kafka", "postgres")
 
 @dataclass(frozen=True, slots=True)
 class _Contest:
-    """The figures exported about a contest."""
-
     last_reported_s: float | None
     distance_s: float | None
     differences: Mapping[str, int]

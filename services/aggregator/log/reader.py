@@ -1,7 +1,4 @@
-"""Read the log, complete and with the settings of its contract.
-
-PostgreSQL stores the offset to read from, in the same transaction as the result of what was read.
-"""
+"""Read the log, complete and with the settings of its contract; PostgreSQL stores the offset to read from."""
 
 from uuid import UUID
 

@@ -1,7 +1,6 @@
 """Keep a replay: write a past state of one contest to a projection of its own, which every read command can query.
 
-The live projection is neither read nor changed. A crash leaves a projection that ends at its last commit: drop it and
-replay again.
+The live projection is neither read nor changed. A crash leaves a projection that ends at its last commit: drop it.
 """
 
 from collections.abc import Callable

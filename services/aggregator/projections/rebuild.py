@@ -28,10 +28,7 @@ OnProgress = Callable[[int, int], None]
 
 
 class Building:
-    """A projection under construction, with its own connections. Use as a context manager.
-
-    Raises ProjectionError for a kept replay, which must stay at its moment.
-    """
+    """A projection under construction, with its own connections. Raises ProjectionError for a kept replay."""
 
     def __init__(
         self, writer_url: str, kafka: KafkaAccess, topic: str, projection: Projection, batch_size: int = 20_000

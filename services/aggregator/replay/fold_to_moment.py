@@ -99,7 +99,6 @@ class ContestFold:
         return not self.ended
 
     def _own(self, records: Iterable[RawRecord]) -> Iterator[RawRecord]:
-        """Select the contest's messages up to the moment."""
         key, moment = self._key, self.moment
         limited = moment.offset is not None or moment.recorded_at is not None
         for raw in records:

@@ -243,9 +243,8 @@ class Writer:
     def load(self, cursor: Cursor) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
         """Read the states of a partition's contests at the cursor back, and which contests are blocked.
 
-        Raises TablesChanged, naming the mismatch, when the tables are not what was committed. Raises Fenced when
-        another writer has claimed the partition in the meantime, so that its commits are not mistaken for such a
-        change.
+        Raises TablesChanged, naming the mismatch, when the tables are not what was committed; Fenced when another
+        writer has claimed the partition in the meantime, so that its commits are not mistaken for such a change.
         """
         with faults_named(), self._db.transaction():
             self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # one snapshot for all queries

@@ -3,8 +3,7 @@
 The log is folded from its start, and each step is compared with the rows written for it (`history`), so that one
 altered, added or deleted row is found whether or not it changed a sum. The digest of the state is computed twice: from
 the log by the fold, and from the rows of the history without it. Where the contest is blocked, the log is read on to
-the cursor, and the parked messages are compared as well. Reads Kafka and the views and writes nothing; the aggregator
-may run meanwhile.
+the cursor, and the parked messages are compared as well. Only reads; the aggregator may run meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -106,7 +105,6 @@ def _after(state: ContestState) -> int:
 
 
 def _own(log: Log, contest_id: str, partition: int, begin: int, end: int) -> Iterator[RawRecord]:
-    """Yield the contest's messages in a range of offsets."""
     key = contest_id.encode()
     for records in log.read_to_end(partition, begin, end):
         yield from (raw for raw in records if raw.key == key)
@@ -115,10 +113,7 @@ def _own(log: Log, contest_id: str, partition: int, begin: int, end: int) -> Ite
 def _cursor(
     reader: Reader, contest: Mapping[str, Any], state: ContestState, log: Log, partition: int, report: Report
 ) -> int:
-    """Compare the cursor of the contest's partition.
-
-    Returns its next offset; where it has no row, the offset after the last parked message.
-    """
+    """Compare the cursor of the partition. Returns its next offset, or that after the last parked message."""
     topic = contest["topic"] if report.is_copy else log.topic
     cursors = [c for c in reader.cursors() if (c["topic"], c["partition"]) == (topic, partition)]
     if not cursors:

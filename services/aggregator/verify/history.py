@@ -1,7 +1,6 @@
 """Compare the rows of a contest's history with the steps of the fold, in the order of the log.
 
-Place in the flow: `compare.verify` calls it for each step, then for the messages behind the last event, then at the
-end.
+Place in the flow: `compare.verify` calls it for each step, for the messages behind the last event, and at the end.
 """
 
 import hashlib
@@ -35,7 +34,6 @@ class _Rows:
         self._next = next(self._rows, None)
 
     def before(self, offset: float) -> Iterator[Mapping[str, Any]]:
-        """Consume the rows up to, not including, an offset."""
         while (row := self._next) is not None and row["log_offset"] < offset:
             self._next = next(self._rows, None)
             yield row

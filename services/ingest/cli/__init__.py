@@ -1,7 +1,6 @@
 """`escrutinio-ingest`: from what an office publishes to the log. A command's modules are imported when it runs.
 
-Exit codes: 0 everything was published or known already, 1 some rows were rejected, 2 wrong use, unreadable input, or a
-fault.
+Exit codes: 0 everything is on the log, 1 some rows were rejected, 2 wrong use, unreadable input, or a fault.
 """
 
 from __future__ import annotations

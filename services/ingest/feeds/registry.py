@@ -80,10 +80,7 @@ def recognise(document: Kept) -> Recognised | Rejection:
 
 
 def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
-    """Group documents into batches, ordered by the earliest time that their rows state.
-
-    Tables that share an update form one batch; other documents form one each.
-    """
+    """Group the documents of an update into batches, others one by one, by the earliest time in their rows."""
     groups: list[list[Recognised]] = []
     for one in recognised:
         if one.family in TOGETHER:

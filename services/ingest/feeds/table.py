@@ -143,10 +143,7 @@ def instant(text: str, column: str) -> datetime:
 
 
 def seen(text: str, column: str, document: Kept) -> datetime:
-    """Read the time at which the source fetched a row.
-
-    It must not be later than the document's own: no later statement of the unit could ever replace it.
-    """
+    """Read when the source fetched a row. Later than the document's own, no later statement could replace it."""
     time = instant(text, column)
     if time - document.observed_at > CLOCK_TOLERANCE:
         raise BadCell(
@@ -211,10 +208,7 @@ def unpack(document: Kept) -> str:
 
 
 def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
-    """Find the form whose columns fit the header best; returns it and the header.
-
-    Raises Refused when no form fits or a column is missing.
-    """
+    """Find the form whose columns fit best, and the header. Raises Refused when none fits or a column is missing."""
     try:
         header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
     except csv.Error as error:

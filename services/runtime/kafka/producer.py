@@ -172,8 +172,6 @@ class _Flight(Protocol):
 
 
 class _Client(Protocol):
-    """One of the two clients."""
-
     def flight(self) -> _Flight:
         """Begin a call of `send`."""
 

@@ -281,7 +281,6 @@ class Reader:
         return self._client
 
     def _connected(self) -> Any:
-        """Return kafka-python's consumer, connecting it first."""
         if self._consumer is None:
             self._consumer = self.kafka.open(
                 KafkaConsumer,
