@@ -143,8 +143,6 @@ def restore_command(folder: Path, replication_factor: int | None, as_json: bool,
 
 
 class _Progress:
-    """Log the progress of a long task every few seconds."""
-
     def __init__(self, name: str) -> None:
         self._name, self._logged_at = name, time.monotonic()
 

@@ -82,8 +82,6 @@ def check(**flags: Any) -> None:
 
 
 class _Comparison:
-    """The declared policy and that of the cluster, side by side."""
-
     def __init__(self, flags: dict[str, Any]) -> None:
         from grants.cluster import Cluster
         from grants.policy import GrantsError, declare, kinds

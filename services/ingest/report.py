@@ -1,7 +1,4 @@
-"""Count what a run did, and report it to people and machines. Values only; pure.
-
-Place in the flow: filled by `pipeline`, shown by `cli`. A crash loses the report, never what it reports.
-"""
+"""Count what a run did, and report it to people and machines. Values only; pure."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -70,11 +70,7 @@ class Reader:
         return NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
-        """Return the count of an area now, with its digest, from the totals as they are.
-
-        `as_of` gives the same without a digest, from past totals (tests/integration/test_views.py compares the two).
-        Raises NothingCounted when nothing is known.
-        """
+        """Return an area's count now, with its digest; `as_of` has past ones. Raises NothingCounted."""
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)
         level, layout = contest.counting_level.value, Layout.of(contest)
@@ -166,10 +162,7 @@ class Reader:
     def statements_of_units(
         self, contest_id: str, unit_type: str, unit_ids: Sequence[str], to_offset: int
     ) -> list[dict[str, Any]]:
-        """Return the accepted updates of units of a type up to an offset, by unit and sequence, without figures.
-
-        Each has its id, official time and `areas`, in which it is counted.
-        """
+        """Return the accepted updates of units up to an offset, by unit and sequence: id, time and `areas` only."""
         if not unit_ids:
             return []
         where = {"contest_id": contest_id, "unit_type": unit_type, "ids": list(unit_ids), "to_offset": to_offset}
@@ -204,10 +197,7 @@ class Reader:
         return self._rows("blocks_stated_by", **where, stated_at=stated_at)
 
     def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[str]:
-        """List the units whose recorded changes do not give their state at an official time.
-
-        Their state at that time is a late statement, or they have moved to another area.
-        """
+        """List the units whose state at an official time is a late statement, or that moved to another area."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
         return [row["unit_id"] for row in self._rows("irregular_units", **where)]
 
@@ -220,10 +210,7 @@ class Reader:
         after: Mapping[str, int],
         irregular: Sequence[str],
     ) -> dict[str, dict[str, Any]]:
-        """Sum the changes of late updates by area: stated up to a time, with an offset beyond the area's in `after`.
-
-        Each row has the sum, and offset, id and official time of the last of them. Irregular units are left out.
-        """
+        """Sum the late changes of regular units by area, beyond its offset in `after`; with the last one's place."""
         rows = self._late_rows(
             "late_changes",
             contest_id=contest_id,

@@ -62,8 +62,6 @@ class _Contest:
 
 @dataclass(slots=True)
 class _Place:
-    """The figures of an assigned partition."""
-
     committed: int
     since_s: float
     """No uncommitted event is older than this; seconds since 1970, by the broker's clock."""

@@ -30,10 +30,7 @@ def replay_into(
     projection: Projection,
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
 ) -> ContestState:
-    """Return the state of a contest at `moment`, and write it to a new `projection`, which is dropped on failure.
-
-    Raises ProjectionError when the name is in use, and everything that `replay` raises.
-    """
+    """Write the state at `moment` to a new `projection`, dropped on failure. Raises ProjectionError if it exists."""
     if projection.is_rebuilt:
         raise ProjectionError(f"{projection.name} is a name that `rebuild` gives; choose another")
     with Projections(owner_url) as projections:

@@ -82,10 +82,7 @@ class ContestFold:
         return self._log_state.definition
 
     def apply(self, records: Iterable[RawRecord]) -> bool:
-        """Apply the next messages of the log. Returns False when the moment has passed.
-
-        Raises ContractError for an unreadable message of the contest.
-        """
+        """Apply messages. Returns False when the moment has passed. Raises ContractError for an unreadable one."""
         for updates, group in groupby(self._own(records), is_update):
             run = list(group)
             if updates and len(run) >= RUN and self.on_step is None and self.definition is not None:

@@ -65,10 +65,7 @@ class Writer:
         self._db.close()
 
     def claim(self, topic: str, topic_id: UUID, partition: int) -> Cursor:
-        """Claim a partition: from here on, no earlier writer can commit.
-
-        Raises TablesError when the tables were built from another topic, or from another log under the same name.
-        """
+        """Claim a partition from all earlier writers. Raises TablesError for tables of another topic or log."""
         with faults_named(), self._db.transaction():
             other = self._db.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
             if other is not None:

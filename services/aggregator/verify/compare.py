@@ -44,8 +44,7 @@ def verify(
 ) -> Report:
     """Compare a contest's tables with the log up to `to_offset`, or with all that is aggregated.
 
-    Raises NothingCounted for a contest or offset that is not in the tables or on the log, ProjectionError for a replay
-    by the office's own time.
+    Raises NothingCounted for a contest or offset that is not there, ProjectionError for a replay by official time.
     """
     if (until := reader.until_stated_at()) is not None:
         raise ProjectionError(

@@ -64,10 +64,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Input that is not published: the reason, the place, and the original bytes.
-
-    `place` is empty when the whole document is refused. Row 1 is the header, as in a spreadsheet.
-    """
+    """Input that is not published. `place`: empty for the whole document; row 1 is the header."""
 
     finding: Finding
     uri: str

@@ -165,8 +165,7 @@ class Delivery:
             self._progress.say(f"and {len(events) - SHOWN:,} more events")
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
-        """Say whether our events, and no others, follow what was read. If so, moves the memory's offsets past them:
-        they will not be read back, so the caller must adopt them at once."""
+        """Say whether only our events follow what was read. If so, moves past them: the caller must adopt them."""
         places = self._memory.next_offsets
         if not follow(places, offsets):
             return False
@@ -184,10 +183,7 @@ class Delivery:
         return self._publisher.send(topic, messages, lambda n: self._progress.advance(n * news, n * news, 0), places)
 
     def _recover(self, fault: BrokerAway | DeliveryFailed, failed: int) -> int:
-        """Close the producer and read what arrived, however long no broker answers.
-
-        Returns the number of failed attempts: an unreachable broker is not one. Raises the fault at the last attempt.
-        """
+        """Read what arrived, however long no broker answers. Returns the failed attempts; raises the last fault."""
         if isinstance(fault, DeliveryFailed):
             failed += 1
             if failed >= _ATTEMPTS:

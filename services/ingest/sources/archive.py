@@ -23,10 +23,7 @@ _NOTHING: Mapping[str, datetime | None] = {}
 
 
 class Archive:
-    """A folder of documents, locked by one ingest at a time. Use as a context manager.
-
-    `beside`: without the lock, while an ingest may hold it; for an operator, who only adds documents of their own.
-    """
+    """A folder of documents, locked by one ingest at a time; not with `beside`, for an operator, who only adds."""
 
     def __init__(self, folder: Path, *, beside: bool = False) -> None:
         self._folder = folder
@@ -82,10 +79,7 @@ class Archive:
         return Kept(capture.uri, capture.content, sha256, first_seen)
 
     def find(self, beginning: str) -> tuple[bytes, str]:
-        """Find the document whose SHA-256 has this beginning (two digits or more); returns its bytes and its SHA-256.
-
-        Raises ArchiveError when there is none or several, or it is damaged.
-        """
+        """Find the one document whose SHA-256 begins so. Returns its bytes and SHA-256. Raises ArchiveError."""
         found = [path for path in self._folder.glob(f"{beginning[:2]}/{beginning}*") if len(path.name) == 64]
         if len(found) != 1:
             raise ArchiveError(

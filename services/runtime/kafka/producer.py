@@ -164,11 +164,7 @@ class _Flight(Protocol):
         """Return the number of messages that `oldest` has not returned yet."""
 
     def oldest(self, patience_s: float) -> tuple[int, int] | None:
-        """Remove the oldest message, and return its partition and offset; per partition in the order of sending.
-
-        Returns None when no outcome is known within `patience_s`. Raises KafkaError when the message was refused, and
-        removes it too.
-        """
+        """Remove the oldest message; None after `patience_s`. Raises KafkaError when refused, and removes it too."""
 
 
 class _Client(Protocol):
@@ -208,8 +204,6 @@ class _KafkaPython:
 
 
 class _Futures:
-    """The futures that kafka-python returns, one per message."""
-
     def __init__(self, producer: Any) -> None:
         self._producer = producer
         self._futures: deque[Any] = deque()
