@@ -281,29 +281,15 @@ class Reader:
         """Return the parked messages without a defined contest."""
         return self._rows("unattributed")
 
-    def all_updates(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all updates up to an offset, in the order of the log, also those that were not accepted."""
-        return self._stream("all_updates", contest_id, to_offset)
+    def stream(self, table: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Yield all rows of a contest up to an offset, in the order of the log, also those that were not accepted.
 
-    def all_definitions(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all definitions up to an offset, in the order of the log, also those that were not accepted."""
-        return self._stream("all_definitions", contest_id, to_offset)
-
-    def all_findings(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all findings up to an offset, in the order of the log."""
-        return self._stream("all_findings", contest_id, to_offset)
-
-    def all_log_times(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all events up to an offset that were recorded later than all before them."""
-        return self._stream("all_log_times", contest_id, to_offset)
-
-    def all_blocks(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all kept totals up to an offset, in the order of the log, each with its last offset (`log_offset`)."""
-        return self._stream("all_blocks", contest_id, to_offset)
-
-    def all_parked(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all parked messages of a contest up to an offset, in the order of the log, with the value's SHA-256."""
-        return self._stream("all_parked", contest_id, to_offset)
+        `table`: `updates`, `definitions`, `findings`, `parked` (with the value's SHA-256), `log_times` (events recorded
+        later than all before them), or `blocks` (kept totals, each with its last offset).
+        """
+        with faults_named(), self._db.cursor(name=f"all_{table}") as db:
+            db.itersize = 5000
+            yield from db.execute(_SQL[f"all_{table}"], {"contest_id": contest_id, "to_offset": to_offset})
 
     def last_parked(self, contest_id: str) -> int:
         """Return the offset of a contest's last parked message; -1 for none."""
@@ -313,26 +299,9 @@ class Reader:
         """Return the digest of each contest in a partition."""
         return {r["contest_id"]: r["digest"] for r in self._rows("digests", topic=topic, partition=partition)}
 
-    def all_selections(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return all selections of a contest."""
-        return self._rows("all_selections", contest_id=contest_id)
-
-    def all_areas(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return all areas of a contest."""
-        return self._rows("all_areas", contest_id=contest_id)
-
-    def all_units(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return the offsets of each unit's state and of the end of its chain."""
-        return self._rows("all_units", contest_id=contest_id)
-
-    def all_totals(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return the totals of all areas."""
-        return self._rows("all_totals", contest_id=contest_id)
-
-    def _stream(self, name: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        with faults_named(), self._db.cursor(name=name) as db:
-            db.itersize = 5000
-            yield from db.execute(_SQL[name], {"contest_id": contest_id, "to_offset": to_offset})
+    def all_rows(self, table: str, contest_id: str) -> list[dict[str, Any]]:
+        """Return the `selections`, `areas`, `totals` or `units` (offsets of state and end of chain) of a contest."""
+        return self._rows(f"all_{table}", contest_id=contest_id)
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         with faults_named():

@@ -74,14 +74,9 @@ class Assignment:
                 f"the cursor of {cursor.topic}/{cursor.partition} is at offset {cursor.next_offset}, "
                 f"behind the aggregated events: {CHANGED_OUTSIDE}"
             )
-        logger.info(
-            "%s/%d: claimed at offset %d, epoch %d",
-            cursor.topic,
-            cursor.partition,
-            cursor.next_offset,
-            cursor.epoch,
-            extra={"partition": cursor.partition, "offset": cursor.next_offset},
-        )
+        where = cursor.topic, cursor.partition, cursor.next_offset, cursor.epoch
+        about = {"partition": cursor.partition, "offset": cursor.next_offset}
+        logger.info("%s/%d: claimed at offset %d, epoch %d", *where, extra=about)
         return PartitionFold(states, blocked)
 
     def commit(self, read: LogBatch) -> None:

@@ -77,7 +77,7 @@ def verify(
         what = f"digest is {report.table_digest}, by the log {report.log_digest}"
         report.add(Mismatch("update_history", what))
     if to_offset is None:
-        _state(reader, contest_id, row, state, (topic, partition), report)
+        _state(reader, row, state, (topic, partition), report)
     return report
 
 
@@ -136,12 +136,7 @@ def _cursor(
 
 
 def _state(
-    reader: Reader,
-    contest_id: str,
-    contest: Mapping[str, Any],
-    state: ContestState,
-    at: tuple[str, int],
-    report: Report,
+    reader: Reader, contest: Mapping[str, Any], state: ContestState, at: tuple[str, int], report: Report
 ) -> None:
     """Compare the tables that hold the current state."""
     if state.definition is None:
@@ -149,8 +144,8 @@ def _state(
         return
     if contest["digest"] != report.log_digest:
         report.add(Mismatch("contest", f"digest is {contest['digest']}, by the log {report.log_digest}"))
-    _definition(reader, contest_id, contest, state, at, report)
-    rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in reader.all_units(contest_id)}
+    _definition(reader, contest, state, at, report)
+    rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in reader.all_rows("units", report.contest_id)}
     for key in sorted(rows.keys() | state.units.keys()):
         row, unit = rows.get(key), state.units.get(key)
         kept = (row["log_offset"], row["head_offset"]) if row is not None else None
@@ -159,7 +154,7 @@ def _state(
             offset, event_id = (unit.offset, unit.event_id) if unit is not None else (None, None)
             what = f"current_offset, head_offset are {kept}, by the log {expected}"
             report.add(Mismatch("unit_state", what, offset, event_id, str(key)))
-    totals = {(row["unit_type"], row["area_id"]): row for row in reader.all_totals(contest_id)}
+    totals = {(row["unit_type"], row["area_id"]): row for row in reader.all_rows("totals", report.contest_id)}
     for place in sorted(totals.keys() | {(kind, area) for kind, sums in state.sums.items() for area in sums}):
         row, total = totals.get(place), state.sums.get(place[0], {}).get(place[1]) or AreaTotal(state.layout.zero())
         if what := _total_differs(row, total, state.layout):
@@ -168,15 +163,10 @@ def _state(
 
 
 def _definition(
-    reader: Reader,
-    contest_id: str,
-    contest: Mapping[str, Any],
-    state: ContestState,
-    at: tuple[str, int],
-    report: Report,
+    reader: Reader, contest: Mapping[str, Any], state: ContestState, at: tuple[str, int], report: Report
 ) -> None:
     """Compare the tables that hold the contest itself, its selections and its areas."""
-    last, definition = state.last, state.definition
+    last, definition, contest_id = state.last, state.definition, report.contest_id
     assert last is not None
     assert definition is not None
     selections = {
@@ -202,8 +192,8 @@ def _definition(
     }
     kept: dict[str, dict[str, Mapping[str, Any]]] = {
         "contest": {contest_id: contest},
-        "selection": {row["selection_id"]: row for row in reader.all_selections(contest_id)},
-        "area": {row["area_id"]: row for row in reader.all_areas(contest_id)},
+        "selection": {row["selection_id"]: row for row in reader.all_rows("selections", contest_id)},
+        "area": {row["area_id"]: row for row in reader.all_rows("areas", contest_id)},
     }
     for table, expected in by_table.items():
         found = kept[table]

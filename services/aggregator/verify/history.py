@@ -49,13 +49,13 @@ class HistoryTables:
         self._definition: tuple[int, bytes] = (0, b"\0" * 32)
         where = (contest_id, to_offset)
         self._rows = {
-            "definition_history": _Rows(reader.all_definitions(*where)),
-            "update_history": _Rows(reader.all_updates(*where)),
-            "finding": _Rows(reader.all_findings(*where)),
-            "log_time": _Rows(() if report.is_copy else reader.all_log_times(*where)),
-            "area_total_block": _Rows(reader.all_blocks(*where)),
+            "definition_history": _Rows(reader.stream("definitions", *where)),
+            "update_history": _Rows(reader.stream("updates", *where)),
+            "finding": _Rows(reader.stream("findings", *where)),
+            "log_time": _Rows(() if report.is_copy else reader.stream("log_times", *where)),
+            "area_total_block": _Rows(reader.stream("blocks", *where)),
             # of a blocked contest; none up to an offset that the tables have counted
-            "parked": _Rows(reader.all_parked(*where)),
+            "parked": _Rows(reader.stream("parked", *where)),
         }
 
     def compare(self, step: Step) -> None:
