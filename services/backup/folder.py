@@ -64,7 +64,7 @@ class TopicFolder:
             raise MirrorDamaged(f"{path} is not a manifest: {first_fault(error)}") from error
 
     def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[RawRecord]]:
-        """Read the records before `end` (None: all), each file once its SHA-256 is verified. Raises MirrorDamaged."""
+        """Read the records from `start` to before `end`, each file once its SHA-256 is equal. Raises MirrorDamaged."""
         manifest = self._existing()
         end = manifest.next_offset(partition) if end is None else end
         while start < end:

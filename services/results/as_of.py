@@ -146,7 +146,10 @@ class ContestAsOf:
         return found
 
     def totals_up_to(self, unit_type: str, areas: Sequence[str], stated_at: datetime | None) -> dict[str, TotalUpTo]:
-        """Return areas' totals over units of a type as published up to an official time (None: of any)."""
+        """Return each area's total over units of a type, as published up to an official time: without late statements.
+
+        `stated_at` None: up to the moment's last offset.
+        """
         starts = self._starts(unit_type, areas, stated_at)
         changes = self._reader.changes_at(self._contest_id, sorted({o for s in starts.values() for o in s.offsets}))
         found = {}

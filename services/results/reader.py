@@ -210,7 +210,10 @@ class Reader:
         after: Mapping[str, int],
         irregular: Sequence[str],
     ) -> dict[str, dict[str, Any]]:
-        """Sum the late changes of regular units by area, beyond its offset in `after`; with the last one's place."""
+        """Sum the changes of late updates by area: stated up to a time, with an offset beyond the area's in `after`.
+
+        Each row has the sum, and offset, id and official time of the last of them. Irregular units are left out.
+        """
         rows = self._late_rows(
             "late_changes",
             contest_id=contest_id,

@@ -51,7 +51,10 @@ def point_at(db: psycopg.Connection[Any], schema: str) -> None:
 
 
 def check(db: psycopg.Connection[dict[str, object]], projection: Projection, schema: str) -> None:
-    """Check a projection's migrations, and point the connection at it. Raises MigrationError, ProjectionError."""
+    """Check the migrations in `schema` of a projection, and point the connection at it.
+
+    Raises MigrationError unless this release can work with it, ProjectionError when the projection does not exist.
+    """
     (exists,) = db.execute(
         "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s) AS schema,"
         " EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"

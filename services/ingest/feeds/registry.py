@@ -80,7 +80,7 @@ def recognise(document: Kept) -> Recognised | Rejection:
 
 
 def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
-    """Group the documents of an update into batches, others one by one, by the earliest time in their rows."""
+    """Group documents into batches, tables of one update together, ordered by the earliest time in their rows."""
     groups: list[list[Recognised]] = []
     for one in recognised:
         if one.family in TOGETHER:

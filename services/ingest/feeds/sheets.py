@@ -123,12 +123,8 @@ def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefi
     strange = [c for c in table.header if c not in table.form.columns and c.startswith(("votos_", "v2_"))]
     if lacking or strange:
         what = f"column {', '.join(strange)} is unknown" if strange else f"no column for {', '.join(sorted(lacking))}"
-        raise Refused(
-            table.document,
-            "F301",
-            f"row 1: {what}: a table of another election?",
-            f"votes in {', '.join(columns.votes)} and no others",
-        )
+        expected = f"votes in {', '.join(columns.votes)} and no others"
+        raise Refused(table.document, "F301", f"row 1: {what}: a table of another election?", expected)
 
 
 def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:

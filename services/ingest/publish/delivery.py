@@ -183,7 +183,10 @@ class Delivery:
         return self._publisher.send(topic, messages, lambda n: self._progress.advance(n * news, n * news, 0), places)
 
     def _recover(self, fault: BrokerAway | DeliveryFailed, failed: int) -> int:
-        """Read what arrived, however long no broker answers. Returns the failed attempts; raises the last fault."""
+        """Close the producer and read what arrived, however long no broker answers.
+
+        Returns the number of failed attempts: an unreachable broker is not one. Raises the fault at the last attempt.
+        """
         if isinstance(fault, DeliveryFailed):
             failed += 1
             if failed >= _ATTEMPTS:

@@ -23,7 +23,10 @@ _NOTHING: Mapping[str, datetime | None] = {}
 
 
 class Archive:
-    """A folder of documents, locked by one ingest at a time; not with `beside`, for an operator, who only adds."""
+    """A folder of documents, locked by one ingest at a time. Use as a context manager.
+
+    `beside`: without the lock, while an ingest may hold it; for an operator, who only adds documents of their own.
+    """
 
     def __init__(self, folder: Path, *, beside: bool = False) -> None:
         self._folder = folder
@@ -79,7 +82,7 @@ class Archive:
         return Kept(capture.uri, capture.content, sha256, first_seen)
 
     def find(self, beginning: str) -> tuple[bytes, str]:
-        """Find the one document whose SHA-256 begins so. Returns its bytes and SHA-256. Raises ArchiveError."""
+        """Find the document whose SHA-256 has this beginning; returns both. Raises ArchiveError unless there is one."""
         found = [path for path in self._folder.glob(f"{beginning[:2]}/{beginning}*") if len(path.name) == 64]
         if len(found) != 1:
             raise ArchiveError(

@@ -164,7 +164,10 @@ class _Flight(Protocol):
         """Return the number of messages that `oldest` has not returned yet."""
 
     def oldest(self, patience_s: float) -> tuple[int, int] | None:
-        """Remove the oldest message; None after `patience_s`. Raises KafkaError when refused, and removes it too."""
+        """Remove the oldest message, and return its partition and offset; per partition in the order of sending.
+
+        Returns None when no outcome is known within `patience_s`. Raises KafkaError when refused, and removes it too.
+        """
 
 
 class _Client(Protocol):
