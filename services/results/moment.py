@@ -53,8 +53,9 @@ class Moment:
 
     @classmethod
     def parse(cls, text: str) -> "Moment":
-        """Parse `now`, `41`, `offset:41`, a time, `reported:…`, `recorded:…`, or several with commas. Raises
-        MomentError.
+        """Parse `now`; `41` or `offset:41`; `2021-06-08T00:23Z` or `reported:…`; `recorded:…`; or several with commas.
+
+        Raises MomentError for anything else.
         """
         moment: dict[str, int | datetime] = {}
         for part in [] if text == "now" else text.split(","):

@@ -70,7 +70,7 @@ class Reader:
         return NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
-        """Return an area's count now, with its digest; `as_of` has past ones. Raises NothingCounted."""
+        """Return an area's count now, with its digest, from the totals as they are. Raises NothingCounted."""
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)
         level, layout = contest.counting_level.value, Layout.of(contest)
@@ -284,15 +284,15 @@ class Reader:
         """Return the parked messages without a defined contest."""
         return self._rows("unattributed")
 
-    def stream(self, table: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+    def stream(self, query: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
         """Yield all rows of a contest up to an offset, in the order of the log, also those that were not accepted.
 
-        `table`: `updates`, `definitions`, `findings`, `parked` (with the value's SHA-256), `log_times` (events recorded
-        later than all before them), or `blocks` (kept totals, each with its last offset).
+        `query`: `all_updates`, `all_definitions`, `all_findings`, `all_parked` (with the value's SHA-256),
+        `all_log_times` (events recorded later than all before them), `all_blocks` (kept totals, by their last offset).
         """
-        with faults_named(), self._db.cursor(name=f"all_{table}") as db:
+        with faults_named(), self._db.cursor(name=query) as db:
             db.itersize = 5000
-            yield from db.execute(_SQL[f"all_{table}"], {"contest_id": contest_id, "to_offset": to_offset})
+            yield from db.execute(_SQL[query], {"contest_id": contest_id, "to_offset": to_offset})
 
     def last_parked(self, contest_id: str) -> int:
         """Return the offset of a contest's last parked message; -1 for none."""
@@ -302,9 +302,9 @@ class Reader:
         """Return the digest of each contest in a partition."""
         return {r["contest_id"]: r["digest"] for r in self._rows("digests", topic=topic, partition=partition)}
 
-    def all_rows(self, table: str, contest_id: str) -> list[dict[str, Any]]:
-        """Return the `selections`, `areas`, `totals` or `units` (offsets of state and end of chain) of a contest."""
-        return self._rows(f"all_{table}", contest_id=contest_id)
+    def rows_of(self, query: str, contest_id: str) -> list[dict[str, Any]]:
+        """Return a contest's `all_selections`, `all_areas`, `all_totals` or `all_units` (offsets of state and head)."""
+        return self._rows(query, contest_id=contest_id)
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         with faults_named():

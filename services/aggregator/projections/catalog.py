@@ -147,8 +147,7 @@ class Projections:
     def defer_indexes(self, projection: Projection) -> None:
         """Drop the indexes that only readers need from an empty projection, and note them in a table of it.
 
-        A history is written in half the time without them. `create_indexes` creates them; a crash before leaves the
-        note.
+        A history is written in half the time without them. `create_indexes` creates them; a crash leaves the note.
         """
         point_at(self._db, projection.tables)
         with self._db.transaction():

@@ -145,7 +145,7 @@ def _state(
     if contest["digest"] != report.log_digest:
         report.add(Mismatch("contest", f"digest is {contest['digest']}, by the log {report.log_digest}"))
     _definition(reader, contest, state, at, report)
-    rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in reader.all_rows("units", report.contest_id)}
+    rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in reader.rows_of("all_units", report.contest_id)}
     for key in sorted(rows.keys() | state.units.keys()):
         row, unit = rows.get(key), state.units.get(key)
         kept = (row["log_offset"], row["head_offset"]) if row is not None else None
@@ -154,7 +154,7 @@ def _state(
             offset, event_id = (unit.offset, unit.event_id) if unit is not None else (None, None)
             what = f"current_offset, head_offset are {kept}, by the log {expected}"
             report.add(Mismatch("unit_state", what, offset, event_id, str(key)))
-    totals = {(row["unit_type"], row["area_id"]): row for row in reader.all_rows("totals", report.contest_id)}
+    totals = {(row["unit_type"], row["area_id"]): row for row in reader.rows_of("all_totals", report.contest_id)}
     for place in sorted(totals.keys() | {(kind, area) for kind, sums in state.sums.items() for area in sums}):
         row, total = totals.get(place), state.sums.get(place[0], {}).get(place[1]) or AreaTotal(state.layout.zero())
         if what := _total_differs(row, total, state.layout):
@@ -192,8 +192,8 @@ def _definition(
     }
     kept: dict[str, dict[str, Mapping[str, Any]]] = {
         "contest": {contest_id: contest},
-        "selection": {row["selection_id"]: row for row in reader.all_rows("selections", contest_id)},
-        "area": {row["area_id"]: row for row in reader.all_rows("areas", contest_id)},
+        "selection": {row["selection_id"]: row for row in reader.rows_of("all_selections", contest_id)},
+        "area": {row["area_id"]: row for row in reader.rows_of("all_areas", contest_id)},
     }
     for table, expected in by_table.items():
         found = kept[table]

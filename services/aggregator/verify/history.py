@@ -49,13 +49,13 @@ class HistoryTables:
         self._definition: tuple[int, bytes] = (0, b"\0" * 32)
         where = (contest_id, to_offset)
         self._rows = {
-            "definition_history": _Rows(reader.stream("definitions", *where)),
-            "update_history": _Rows(reader.stream("updates", *where)),
-            "finding": _Rows(reader.stream("findings", *where)),
-            "log_time": _Rows(() if report.is_copy else reader.stream("log_times", *where)),
-            "area_total_block": _Rows(reader.stream("blocks", *where)),
+            "definition_history": _Rows(reader.stream("all_definitions", *where)),
+            "update_history": _Rows(reader.stream("all_updates", *where)),
+            "finding": _Rows(reader.stream("all_findings", *where)),
+            "log_time": _Rows(() if report.is_copy else reader.stream("all_log_times", *where)),
+            "area_total_block": _Rows(reader.stream("all_blocks", *where)),
             # of a blocked contest; none up to an offset that the tables have counted
-            "parked": _Rows(reader.stream("parked", *where)),
+            "parked": _Rows(reader.stream("all_parked", *where)),
         }
 
     def compare(self, step: Step) -> None:
