@@ -50,12 +50,7 @@ def main() -> None:
 @click.option("--segment-events", type=click.IntRange(1), default=10_000, help="Limit of records in a file.")
 @options.http
 def mirror_command(
-    folder: Path,
-    follow: bool,
-    every_s: float,
-    segment_events: int,
-    as_json: bool,
-    **flags: Any,
+    folder: Path, follow: bool, every_s: float, segment_events: int, as_json: bool, **flags: Any
 ) -> None:
     """Copy the log into FOLDER, or the records added since the last copy.
 
@@ -148,8 +143,6 @@ def restore_command(folder: Path, replication_factor: int | None, as_json: bool,
 
 
 class _Progress:
-    """Log the progress of a long task every few seconds."""
-
     def __init__(self, name: str) -> None:
         self._name, self._logged_at = name, time.monotonic()
 
@@ -196,7 +189,6 @@ def _settings(flags: dict[str, Any]) -> Settings:
 
 
 def _topics(settings: Settings) -> list[str]:
-    """Return the names of the topics, with the prefix."""
     from schemas.topics import TOPICS
 
     return [settings.topic_prefix + topic.name for topic in TOPICS]

@@ -1,7 +1,6 @@
 """Check a copy of the archive: each document against its name, and each document that the log names for its presence.
 
-Place in the flow: after the archive was copied. Changes nothing. The events are read from a mirror, whose files are
-checked as well.
+Place in the flow: after the archive was copied. Changes nothing. The events are read from a mirror, checking its files.
 """
 
 import hashlib

@@ -64,10 +64,7 @@ class TopicFolder:
             raise MirrorDamaged(f"{path} is not a manifest: {first_fault(error)}") from error
 
     def read(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[list[RawRecord]]:
-        """Read the records from `start` up to, not including, `end` (None: those mirrored), a segment at a time.
-
-        Each file is compared with its SHA-256 before its records are returned. Raises MirrorDamaged.
-        """
+        """Read the records from `start` to before `end`, each file once its SHA-256 is equal. Raises MirrorDamaged."""
         manifest = self._existing()
         end = manifest.next_offset(partition) if end is None else end
         while start < end:

@@ -1,8 +1,4 @@
-"""The events that a mirror reports while it works (pure).
-
-Place in the flow: `mirror` reports, `metrics` counts. Only completed work is reported: a crash loses counts, not
-records.
-"""
+"""The events that a mirror reports to its metrics while it works (pure): completed work only."""
 
 from collections.abc import Mapping
 

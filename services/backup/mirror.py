@@ -75,8 +75,6 @@ def run(
 
 
 class _Mirror:
-    """The mirror of one topic."""
-
     def __init__(
         self,
         log: Reader,

@@ -147,7 +147,6 @@ def _put(producer: Producer, topic: str, partition: int, records: list[RawRecord
 
 
 def _wanted(manifest: Manifest, replication_factor: int, notify: Callable[[str], None]) -> Topic:
-    """Return the topic as it must be when restored."""
     settings = dict(manifest.settings)
     if int(settings.get(_IN_SYNC, "1")) > replication_factor:
         notify(

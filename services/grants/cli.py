@@ -82,8 +82,6 @@ def check(**flags: Any) -> None:
 
 
 class _Comparison:
-    """The declared policy and that of the cluster, side by side."""
-
     def __init__(self, flags: dict[str, Any]) -> None:
         from grants.cluster import Cluster
         from grants.policy import GrantsError, declare, kinds
@@ -112,7 +110,6 @@ class _Comparison:
         self._opened.__exit__(*fault)
 
     def changes(self) -> list[str]:
-        """Return the changes to be made, one line each."""
         return [
             *(f"+ principal {name}" for name in self.new_principals),
             *(f"- principal {name}" for name in self.undeclared),

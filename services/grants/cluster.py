@@ -148,7 +148,6 @@ def _raise(code: int, message: str | None) -> None:
 
 
 def _filter_of(acl: ACL) -> ACLFilter:
-    """Return a filter that matches this ACL only."""
     pattern = acl.resource_pattern
     return ACLFilter(
         acl.principal,

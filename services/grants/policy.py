@@ -1,8 +1,7 @@
 """The policy: what each principal may do, and its quotas (pure).
 
 `grants.toml` has a table for each kind of principal; a table whose name ends in `-*` is for all names with that prefix,
-and a `*` in its groups is the rest of the principal's name. The principals are those that have an access file with
-their password.
+and a `*` in its groups is the rest of the principal's name. The principals are those with an access file.
 """
 
 import tomllib

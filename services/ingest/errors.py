@@ -1,5 +1,4 @@
-"""Define the faults of ingest, as a tree. Bad data is not a fault: it is a `Rejection`. Of Kafka:
-`runtime.kafka.errors`.
+"""Define the faults of ingest, as a tree; Kafka's are in `runtime.kafka.errors`. Bad data is no fault: a `Rejection`.
 
 EscrutinioError
 └── IngestError

@@ -1,7 +1,6 @@
 """Report what a run does: `Listener` receives facts for the metrics, `Progress` lines and rows for people. Pure.
 
-Place in the flow: `pipeline`, `publish` and `watch` call them. They are informed of facts after the event, so a crash
-loses such a fact for the metrics only.
+Place in the flow: `pipeline`, `publish` and `watch` call them. A crash loses a fact for the metrics only.
 """
 
 from collections.abc import Collection

@@ -85,10 +85,7 @@ class Pipeline:
         self._stack.__exit__(*exception)
 
     def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
-        """Load the documents under `paths`, in the order of the times they state, and report the result.
-
-        Raises SourceError when there are no documents.
-        """
+        """Load documents in the order of the times they state. Raises SourceError when there are none."""
         found = self.documents.find(paths)
         recognised = [one for path in found if (one := self.read(path, observed_at))]
         batches, again = self.documents.plan(recognised), False

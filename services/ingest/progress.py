@@ -1,7 +1,4 @@
-"""Show a run's progress: a bar on a terminal, and lines in the log everywhere. Used by `cli` alone.
-
-Place in the flow: beside it, on standard error, so that a report on standard output stays clean. Nothing depends on it.
-"""
+"""Show a run's progress on standard error, for `cli`: a bar on a terminal, and lines in the log everywhere."""
 
 import logging
 import time

@@ -1,7 +1,4 @@
-"""Count what a run did, and report it to people and machines. Values only; pure.
-
-Place in the flow: filled by `pipeline`, shown by `cli`. A crash loses the report, never what it reports.
-"""
+"""Count what a run did, and report it to people and machines. Values only; pure."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -58,8 +55,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 when everything was loaded, 1 when rows were rejected, 2 when a document was refused or the run
-        stopped."""
+        """Return 0 when all was loaded, 1 when rows were rejected, 2 when a document was refused or the run stopped."""
         if self.refused_documents or self.stopped:
             return 2
         return 1 if self.rejected else 0

@@ -32,10 +32,7 @@ _Part = tuple[str, str, datetime | str]
 
 @dataclass(slots=True)
 class Watch:
-    """A folder under watch.
-
-    `every_s`: seconds between looks; `alive_every_s`: between log lines that say it is alive.
-    """
+    """A folder under watch: a look every `every_s` seconds, a log line that it is alive every `alive_every_s`."""
 
     pipeline: Pipeline
     folder: Path
@@ -67,10 +64,7 @@ class Watch:
         self.progress.say("stopped as asked")
 
     def look(self) -> bool:
-        """Look at the folder once and load the files that are new and complete.
-
-        Returns False when it cannot be read.
-        """
+        """Look at the folder once and load new, complete files. Returns False when it cannot be read."""
         listener, report = self.pipeline.listener, self.pipeline.report
         try:
             ready = self._unchanging()

@@ -204,8 +204,7 @@ class ContestAsOf:
     def _add_late_statements(self, unit_type: str, ends: Mapping[str, int], found: dict[str, AreaTotal]) -> None:
         """Add the statements made in time that came after `ends`, the offset up to which each total was read.
 
-        For most units the recorded changes are added. For an irregular unit its state at the moment replaces the state
-        in the total.
+        Usually the recorded changes are added; an irregular unit's state in the total is replaced by its later one.
         """
         assert self._stated_at is not None
         where = self._contest_id, unit_type, self._stated_at, self.to_offset
@@ -246,7 +245,6 @@ class ContestAsOf:
                     yield _UnitChange(area, before, after, changed_by)
 
     def _contributions(self, offsets: Collection[int]) -> dict[int, Vector]:
-        """Return what updates add to the count, by offset."""
         rows = self._reader.updates_at(self._contest_id, sorted(offsets))
         return {row["log_offset"]: self._layout.contribution(recorded_of(row).update) for row in rows}
 

@@ -1,7 +1,4 @@
-"""`escrutinio`: answers about the count, read from the tables.
-
-A command imports its modules when it runs, so that `--help` is fast.
-"""
+"""`escrutinio`: answers about the count, read from the tables. A command's modules are imported when it runs."""
 
 from __future__ import annotations
 
@@ -48,16 +45,10 @@ def _reader(reader_url: str | None, projection: Projection) -> Reader:
 @click.argument("area_id", metavar="[AREA]", required=False)
 @click.option("--at-offset", type=click.IntRange(0), help="As of this offset of the log, inclusive.")
 @click.option(
-    "--at-time",
-    callback=options.at_instant,
-    metavar="TIME",
-    help="As of this time of the log (the broker's time).",
+    "--at-time", callback=options.at_instant, metavar="TIME", help="As of this time of the log (the broker's time)."
 )
 @click.option(
-    "--at-reported",
-    callback=options.at_instant,
-    metavar="TIME",
-    help="As of this official time (the office's own).",
+    "--at-reported", callback=options.at_instant, metavar="TIME", help="As of this official time (the office's own)."
 )
 @reader_option
 @options.schema

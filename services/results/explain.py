@@ -36,10 +36,7 @@ class Explanation(Frozen):
 
 
 def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
-    """Explain the area or unit of that name, the outermost area when none is given.
-
-    Raises NothingCounted when nothing was stated about it, NoSuchUnit for a type that does not exist.
-    """
+    """Explain the area or unit of that name, by default the outermost area. Raises NothingCounted, NoSuchUnit."""
     contest, _ = reader.contest(contest_id)
     unit, is_area = _unit(contest, name)
     rows = [(row["log_offset"], recorded_of(row).update, row["change"]) for row in reader.history(contest_id, unit)]

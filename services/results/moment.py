@@ -46,10 +46,7 @@ class Moment:
         return isinstance(event, ContestDefined) or event.stated_at <= self.stated_at
 
     def definition_in_force(self, definitions: Sequence[Recorded]) -> Recorded:
-        """Return the definition in force, of the accepted ones up to the moment.
-
-        It is the last one; by official time the last one in effect by then, or the first when none was yet.
-        """
+        """Return the last accepted definition; by official time the last in effect by then, or else the first."""
         if self.stated_at is None:
             return definitions[-1]
         return [definitions[0], *(d for d in definitions[1:] if d.definition.effective_at <= self.stated_at)][-1]

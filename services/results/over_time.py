@@ -1,7 +1,4 @@
-"""Read a contest at several moments from the tables: the difference of two, and the count over time.
-
-Reads only, through `as_of`; `difference` and `timeline` make the answers.
-"""
+"""Read a contest at several moments through `as_of`: the difference of two, and the count over time."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -51,7 +48,6 @@ def between(
 
 
 def _summed(state: ContestAsOf, area: Area, counted: Count | None) -> str:
-    """Return the type of the units whose updates make a count."""
     return area.type.value if counted is not None and counted.basis is Basis.OFFICIAL else state.level
 
 
@@ -87,10 +83,7 @@ def _updates_between(
 
 
 def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timedelta | None, limit: int) -> Timeline:
-    """Return an area's count over time up to now; with `every`, the last point of each interval.
-
-    Raises NothingCounted when nothing was stated, TimelineTooLong for more than `limit` points.
-    """
+    """Return an area's count over time, the last point of each `every`. Raises NothingCounted, TimelineTooLong."""
     state = ContestAsOf(reader, contest_id, NOW)
     area = find_area(state.contest, area_id)
     official = official_points(state.contest, area, state.official(area), state.as_of, every)
@@ -101,10 +94,7 @@ def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timed
 
 
 def _published(state: ContestAsOf, area: Area, every: timedelta | None) -> Iterator[Count]:
-    """Yield our sum of the area as published up to each official time: without later and late statements.
-
-    Each point is one lookup in the kept totals, however many updates are between two points.
-    """
+    """Yield our sum as published up to each official time, without late statements: one lookup for each."""
     stated_at: datetime | None = _BEFORE_ALL
     while stated_at is not None:
         up_to = state.totals_up_to(state.level, [area.area_id], stated_at)[area.area_id]

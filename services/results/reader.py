@@ -70,11 +70,7 @@ class Reader:
         return NothingCounted(f"no contest {contest_id!r} has been counted here (known: {known})")
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
-        """Return the count of an area now, with its digest, from the totals as they are.
-
-        `as_of` gives the same without a digest, from past totals (tests/integration/test_views.py compares the two).
-        Raises NothingCounted when nothing is known.
-        """
+        """Return an area's count now, with its digest, from the totals as they are. Raises NothingCounted."""
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)
         level, layout = contest.counting_level.value, Layout.of(contest)
@@ -108,10 +104,7 @@ class Reader:
         return self._rows("snapshots_of_area", contest_id=contest_id, area_id=area_id, level=level)
 
     def offset_of(self, contest_id: str, moment: Moment) -> int:
-        """Return the last aggregated offset that belongs to a moment.
-
-        Raises NothingCounted for an unknown contest, and for an offset that is not aggregated yet.
-        """
+        """Return the last offset that belongs to a moment. Raises NothingCounted if unknown, or not aggregated yet."""
         rows = self._rows("next_offset", contest_id=contest_id)
         if not rows:
             raise self._unknown(contest_id)
@@ -169,10 +162,7 @@ class Reader:
     def statements_of_units(
         self, contest_id: str, unit_type: str, unit_ids: Sequence[str], to_offset: int
     ) -> list[dict[str, Any]]:
-        """Return the accepted updates of units of a type up to an offset, by unit and sequence, without figures.
-
-        Each has its id, official time and `areas`, in which it is counted.
-        """
+        """Return the accepted updates of units up to an offset, by unit and sequence: id, time and `areas` only."""
         if not unit_ids:
             return []
         where = {"contest_id": contest_id, "unit_type": unit_type, "ids": list(unit_ids), "to_offset": to_offset}
@@ -207,10 +197,7 @@ class Reader:
         return self._rows("blocks_stated_by", **where, stated_at=stated_at)
 
     def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[str]:
-        """List the units whose recorded changes do not give their state at an official time.
-
-        Their state at that time is a late statement, or they have moved to another area.
-        """
+        """List the units whose state at an official time is a late statement, or that moved to another area."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
         return [row["unit_id"] for row in self._rows("irregular_units", **where)]
 
@@ -297,29 +284,15 @@ class Reader:
         """Return the parked messages without a defined contest."""
         return self._rows("unattributed")
 
-    def all_updates(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all updates up to an offset, in the order of the log, also those that were not accepted."""
-        return self._stream("all_updates", contest_id, to_offset)
+    def stream(self, query: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
+        """Yield all rows of a contest up to an offset, in the order of the log, also those that were not accepted.
 
-    def all_definitions(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all definitions up to an offset, in the order of the log, also those that were not accepted."""
-        return self._stream("all_definitions", contest_id, to_offset)
-
-    def all_findings(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all findings up to an offset, in the order of the log."""
-        return self._stream("all_findings", contest_id, to_offset)
-
-    def all_log_times(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all events up to an offset that were recorded later than all before them."""
-        return self._stream("all_log_times", contest_id, to_offset)
-
-    def all_blocks(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all kept totals up to an offset, in the order of the log, each with its last offset (`log_offset`)."""
-        return self._stream("all_blocks", contest_id, to_offset)
-
-    def all_parked(self, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all parked messages of a contest up to an offset, in the order of the log, with the value's SHA-256."""
-        return self._stream("all_parked", contest_id, to_offset)
+        `query`: `all_updates`, `all_definitions`, `all_findings`, `all_parked` (with the value's SHA-256),
+        `all_log_times` (events recorded later than all before them), `all_blocks` (kept totals, by their last offset).
+        """
+        with faults_named(), self._db.cursor(name=query) as db:
+            db.itersize = 5000
+            yield from db.execute(_SQL[query], {"contest_id": contest_id, "to_offset": to_offset})
 
     def last_parked(self, contest_id: str) -> int:
         """Return the offset of a contest's last parked message; -1 for none."""
@@ -329,26 +302,9 @@ class Reader:
         """Return the digest of each contest in a partition."""
         return {r["contest_id"]: r["digest"] for r in self._rows("digests", topic=topic, partition=partition)}
 
-    def all_selections(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return all selections of a contest."""
-        return self._rows("all_selections", contest_id=contest_id)
-
-    def all_areas(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return all areas of a contest."""
-        return self._rows("all_areas", contest_id=contest_id)
-
-    def all_units(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return the offsets of each unit's state and of the end of its chain."""
-        return self._rows("all_units", contest_id=contest_id)
-
-    def all_totals(self, contest_id: str) -> list[dict[str, Any]]:
-        """Return the totals of all areas."""
-        return self._rows("all_totals", contest_id=contest_id)
-
-    def _stream(self, name: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        with faults_named(), self._db.cursor(name=name) as db:
-            db.itersize = 5000
-            yield from db.execute(_SQL[name], {"contest_id": contest_id, "to_offset": to_offset})
+    def rows_of(self, query: str, contest_id: str) -> list[dict[str, Any]]:
+        """Return a contest's `all_selections`, `all_areas`, `all_totals` or `all_units` (offsets of state and head)."""
+        return self._rows(query, contest_id=contest_id)
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         with faults_named():
@@ -357,10 +313,9 @@ class Reader:
     def _late_rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         """Run a query for updates stated up to a time and beyond an offset.
 
-        Few updates satisfy both, and they are close together. But the planner assumes that the two conditions are
-        independent and would scan the whole history. So sequential scans are off, and `|| ''` hides the contest from
-        the indexes that begin with it. Then the BRIN index is the cheapest; it is on `log_offset + 0`, so that no other
-        query uses it.
+        Few updates satisfy both, and they are close together. But the planner assumes that the two are independent and
+        would scan the whole history. So sequential scans are off, and `|| ''` hides the contest from the indexes that
+        begin with it. That leaves the BRIN index, which is on `log_offset + 0`: no other query uses it.
         """
         with faults_named():
             self._db.execute("SET LOCAL enable_seqscan = off")

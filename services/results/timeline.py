@@ -1,7 +1,4 @@
-"""Make an area's count over time, in two series: the office's statements and our sums at each official time (pure).
-
-The two are never mixed: points of different series cannot be compared.
-"""
+"""Make an area's count over time, in two series never mixed: the office's statements and our sums (pure)."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta

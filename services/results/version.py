@@ -1,8 +1,7 @@
 """Check that this release can read and write the tables of a database.
 
 Migrations make a projection's tables and views (`aggregator.tables.migrate`). `sql/migrations.sha256` lists those of
-this release with their SHA-256, so that a reader does not need the files; `sha256sum` writes the same lines. A released
-file is never edited.
+this release with their SHA-256, as `sha256sum` writes them: a reader needs no files. A released file is never edited.
 """
 
 from collections.abc import Mapping

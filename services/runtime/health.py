@@ -136,7 +136,6 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10  # seconds, for a client that sends nothing
 
     def do_GET(self) -> None:
-        """Answer one of the three paths."""
         path = self.path.partition("?")[0]
         if path == "/metrics":
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))

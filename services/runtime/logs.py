@@ -62,7 +62,6 @@ class _OnConsole(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line, whatever its length."""
         try:
             line = f"{_time(record)} {record.levelname} {self.format(record)}"
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)

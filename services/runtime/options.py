@@ -1,8 +1,4 @@
-"""Flags of settings that several commands share.
-
-A setting that is not given as a flag is read by `runtime.settings`: from the environment, a mounted secret, then a
-file.
-"""
+"""Flags of settings that several commands share; `runtime.settings` reads what is not given as a flag."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -3,8 +3,7 @@
     DatabaseError              PostgreSQL refused a statement or the connection
     └── DatabaseUnreachable    PostgreSQL does not answer, or the connection broke; waiting may help
 
-Place in the flow: below the modules that read or write tables. Keeps no state; a crash leaves what PostgreSQL
-committed.
+Place in the flow: below the modules that read or write tables. Keeps no state.
 """
 
 from collections.abc import Iterator
@@ -34,10 +33,7 @@ class DatabaseUnreachable(DatabaseError):
 
 
 def connect(url: str, **options: Any) -> psycopg.Connection[DictRow]:
-    """Open a connection in autocommit mode whose rows are dicts. Raises DatabaseError.
-
-    `options`: psycopg's own.
-    """
+    """Open a connection in autocommit mode whose rows are dicts. `options`: psycopg's. Raises DatabaseError."""
     try:
         return psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=CONNECT_S, **options)
     except psycopg.OperationalError as error:

@@ -126,7 +126,6 @@ class Settings(BaseSettings):
 
 
 def _file(start: Path) -> Path | None:
-    """Find the nearest configuration file in `start` or above."""
     for folder in (start, *start.parents):
         for name in _FILES:
             if (folder / name).is_file():

@@ -80,15 +80,9 @@ def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
 
         def on_progress(p: Progress) -> None:
             if bar.disable:
-                logging.getLogger("aggregator").info(
-                    "%s/%d: offset %d of %d, %.0f events/s",
-                    topic,
-                    p.partition,
-                    p.offset,
-                    p.end,
-                    p.rate,
-                    extra={"partition": p.partition, "offset": p.offset, "log_end_offset": p.end},
-                )
+                line = f"{topic}/{p.partition}: offset {p.offset} of {p.end}, {p.rate:.0f} events/s"
+                about = {"partition": p.partition, "offset": p.offset, "log_end_offset": p.end}
+                logging.getLogger("aggregator").info("%s", line, extra=about)
             else:
                 if p.partition not in tasks:
                     tasks[p.partition] = bar.add_task("events", rate="")

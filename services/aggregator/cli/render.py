@@ -87,12 +87,7 @@ def report(found: Report) -> RenderableType:
     """Draw whether the tables equal the log, and every mismatch."""
     lines = [Text(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
     if found.is_copy:
-        lines.append(
-            Text(
-                "The tables were built from another topic: log times are not compared.",
-                style="yellow",
-            )
-        )
+        lines.append(Text("The tables were built from another topic: log times are not compared.", style="yellow"))
     if found.blocked_offset is not None:
         what = (
             f"BLOCKED at offset {found.blocked_offset}, {found.parked_count:,} messages parked: {found.blocked_reason}"

@@ -28,10 +28,7 @@ class Replaced(Exception):
 
 
 class Assignment:
-    """The partitions of this process: claimed and loaded when assigned, dropped when revoked.
-
-    Only the member to which a partition is assigned claims it, so that two members never keep fencing each other.
-    """
+    """The partitions of this process. Only their member claims them: no two members keep fencing each other."""
 
     def __init__(self, writer: Writer, log: Log, group: Group | None, listener: Listener) -> None:
         self.cursors: dict[int, Cursor] = {}
@@ -43,10 +40,7 @@ class Assignment:
         self._everything = dict.fromkeys(log.partitions(), 0)
 
     def refresh(self) -> bool:
-        """Claim and load newly assigned partitions, and drop revoked ones.
-
-        Returns False when no partition may be worked on now: none is assigned, or the group is rebalancing.
-        """
+        """Claim newly assigned partitions, drop revoked ones. Returns False when none may be worked on now."""
         owned = self._everything if self._group is None else self._group.owned()
         if owned is not None:
             self._listener.holds(owned)
@@ -80,22 +74,13 @@ class Assignment:
                 f"the cursor of {cursor.topic}/{cursor.partition} is at offset {cursor.next_offset}, "
                 f"behind the aggregated events: {CHANGED_OUTSIDE}"
             )
-        logger.info(
-            "%s/%d: claimed at offset %d, epoch %d",
-            cursor.topic,
-            cursor.partition,
-            cursor.next_offset,
-            cursor.epoch,
-            extra={"partition": cursor.partition, "offset": cursor.next_offset},
-        )
+        where = cursor.topic, cursor.partition, cursor.next_offset, cursor.epoch
+        about = {"partition": cursor.partition, "offset": cursor.next_offset}
+        logger.info("%s/%d: claimed at offset %d, epoch %d", *where, extra=about)
         return PartitionFold(states, blocked)
 
     def commit(self, read: LogBatch) -> None:
-        """Fold records of a partition and write the batch.
-
-        Raises Replaced when the group has assigned the partition to another member, Fenced when a writer outside the
-        group has it.
-        """
+        """Fold records and write the batch. Raises Replaced when another member has the partition, else Fenced."""
         partition = read.partition
         batch = self._folds[partition].apply(read.records)
         begun = time.monotonic()

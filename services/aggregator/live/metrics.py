@@ -41,8 +41,6 @@ PARTS = ("kafka", "postgres")
 
 @dataclass(frozen=True, slots=True)
 class _Contest:
-    """The figures exported about a contest."""
-
     last_reported_s: float | None
     distance_s: float | None
     differences: Mapping[str, int]
@@ -64,8 +62,6 @@ class _Contest:
 
 @dataclass(slots=True)
 class _Place:
-    """The figures of an assigned partition."""
-
     committed: int
     since_s: float
     """No uncommitted event is older than this; seconds since 1970, by the broker's clock."""
@@ -103,10 +99,7 @@ class Metrics(Listener, Collector):
             "reconnections_total", "Times a part stopped answering and was connected again.", "part"
         )
         self._up = Gauge(
-            "escrutinio_aggregator_part_up",
-            "0 while a part does not answer, else 1.",
-            ["part"],
-            registry=registry,
+            "escrutinio_aggregator_part_up", "0 while a part does not answer, else 1.", ["part"], registry=registry
         )
         self._progress = Gauge(
             "escrutinio_aggregator_last_progress_timestamp_seconds",

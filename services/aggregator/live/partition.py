@@ -30,10 +30,7 @@ class PartitionFold:
     _readers: dict[str, Reader] = field(default_factory=dict)
 
     def apply(self, records: list[RawRecord]) -> Batch:
-        """Apply the next messages of the partition, and return the batch to be written.
-
-        An unreadable message blocks its contest: it and all later messages of that contest are parked.
-        """
+        """Apply the next messages. An unreadable one blocks its contest: it and all later ones are parked."""
         batch = Batch(next_offset=records[-1].offset + 1, digest="", blocked=self.blocked)
         blocked_before = set(self.blocked)
         own: dict[str, list[RawRecord]] = {}

@@ -1,8 +1,7 @@
 """Run the aggregator: read the log, decode, evolve and commit until stopped.
 
 State is in memory and in PostgreSQL; whenever the two could differ (a connection lost in a commit, a partition that
-another run held meanwhile) memory is discarded and read back, so there is one path of recovery and every start takes
-it.
+another run held meanwhile) memory is discarded and read back: one path of recovery, which every start follows.
 
 Several runs may share the partitions as a consumer group of Kafka. The group only assigns the work. That no event is
 lost or counted twice rests on the cursor alone, as it does for one run: it is claimed with the partition, it moves in
@@ -138,7 +137,6 @@ def _session(
     on_progress: Callable[[Progress], None],
     listener: Listener,
 ) -> None:
-    """Aggregate with one set of connections, until stopped or caught up."""
     started, read, queried = time.monotonic(), 0, -_QUERY_S
     checked = started
     while not stop.is_set():

@@ -1,7 +1,4 @@
-"""Read the log, complete and with the settings of its contract.
-
-PostgreSQL stores the offset to read from, in the same transaction as the result of what was read.
-"""
+"""Read the log, complete and with the settings of its contract; PostgreSQL stores the offset to read from."""
 
 from uuid import UUID
 
@@ -16,10 +13,7 @@ class Log(Reader):
     """The log, read from given offsets. Use as a context manager."""
 
     def topic_id(self) -> UUID:
-        """Return the topic's id, which differs when the topic was deleted and created again.
-
-        Raises TopicUnfit when the topic is missing or could lose, compact or re-time events.
-        """
+        """Return the topic's id; created again, it has another. Raises TopicUnfit when it is missing or unsafe."""
         with Topics(self.kafka) as topics:
             return topics.check(self.topic, EVENTS).topic_id
 

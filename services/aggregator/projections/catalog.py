@@ -147,8 +147,7 @@ class Projections:
     def defer_indexes(self, projection: Projection) -> None:
         """Drop the indexes that only readers need from an empty projection, and note them in a table of it.
 
-        A history is written in half the time without them. `create_indexes` creates them; a crash in between leaves the
-        note.
+        A history is written in half the time without them. `create_indexes` creates them; a crash leaves the note.
         """
         point_at(self._db, projection.tables)
         with self._db.transaction():
@@ -171,7 +170,6 @@ class Projections:
         return True
 
     def _former_versions(self) -> set[int]:
-        """Return the versions that were live before a take-over."""
         point_at(self._db, LIVE.tables)
         return {row["from_version"] for row in self._db.execute(_SQL["former_versions"])}
 
@@ -225,10 +223,7 @@ class Projections:
         return TakeOver(former, live.version, other.version, taken_at, time.monotonic() - held)
 
     def _refuse_third_party_views(self, projection: Projection) -> None:
-        """Raise ProjectionError when a view of a third party depends on a projection.
-
-        It would silently stay with the former projection, and be dropped with it.
-        """
+        """Refuse a third party's view: it would silently stay with the former projection, and be dropped with it."""
         schemas = {"tables": projection.tables, "views": projection.views}
         if found := [row["name"] for row in self._db.execute(_SQL["third_party_views"], schemas)]:
             raise ProjectionError(

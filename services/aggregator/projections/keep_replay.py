@@ -1,7 +1,6 @@
 """Keep a replay: write a past state of one contest to a projection of its own, which every read command can query.
 
-The live projection is neither read nor changed. A crash leaves a projection that ends at its last commit: drop it and
-replay again.
+The live projection is neither read nor changed. A crash leaves a projection that ends at its last commit: drop it.
 """
 
 from collections.abc import Callable
@@ -31,10 +30,7 @@ def replay_into(
     projection: Projection,
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
 ) -> ContestState:
-    """Return the state of a contest at `moment`, and write it to a new `projection`, which is dropped on failure.
-
-    Raises ProjectionError when the name is in use, and everything that `replay` raises.
-    """
+    """Write the state at `moment` to a new `projection`, dropped on failure. Raises ProjectionError if it exists."""
     if projection.is_rebuilt:
         raise ProjectionError(f"{projection.name} is a name that `rebuild` gives; choose another")
     with Projections(owner_url) as projections:

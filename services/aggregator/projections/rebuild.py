@@ -28,10 +28,7 @@ OnProgress = Callable[[int, int], None]
 
 
 class Building:
-    """A projection under construction, with its own connections. Use as a context manager.
-
-    Raises ProjectionError for a kept replay, which must stay at its moment.
-    """
+    """A projection under construction, with its own connections. Raises ProjectionError for a kept replay."""
 
     def __init__(
         self, writer_url: str, kafka: KafkaAccess, topic: str, projection: Projection, batch_size: int = 20_000
@@ -91,10 +88,7 @@ def take_over(
     reason: str | None = None,
     on_progress: OnProgress = lambda _done, _end: None,
 ) -> TakeOver:
-    """Bring a projection up to the live one and make it the live one. To roll back, do this with the former one.
-
-    Raises NotEqual, having changed nothing, when both differ and no reason is given.
-    """
+    """Bring a projection up to the live one, and switch to it. Raises NotEqual if they differ without a reason."""
     for attempt in range(1, _TRIES + 1):
         catch_up(projections, building, on_progress)
         try:

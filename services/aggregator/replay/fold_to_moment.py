@@ -82,10 +82,7 @@ class ContestFold:
         return self._log_state.definition
 
     def apply(self, records: Iterable[RawRecord]) -> bool:
-        """Apply the next messages of the log. Returns False when the moment has passed.
-
-        Raises ContractError for an unreadable message of the contest.
-        """
+        """Apply messages. Returns False when the moment has passed. Raises ContractError for an unreadable one."""
         for updates, group in groupby(self._own(records), is_update):
             run = list(group)
             if updates and len(run) >= RUN and self.on_step is None and self.definition is not None:
@@ -99,7 +96,6 @@ class ContestFold:
         return not self.ended
 
     def _own(self, records: Iterable[RawRecord]) -> Iterator[RawRecord]:
-        """Select the contest's messages up to the moment."""
         key, moment = self._key, self.moment
         limited = moment.offset is not None or moment.recorded_at is not None
         for raw in records:

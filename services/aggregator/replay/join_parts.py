@@ -173,10 +173,7 @@ def merge_sheets(state: ContestState, part: ContestState) -> None:
 
 
 def align(state: ContestState, part: ContestState) -> None:
-    """Convert sheets that are units in the other state, or late in the part, to units.
-
-    Then sheets are merged with sheets, and units with units.
-    """
+    """Convert to units the sheets that are units in the other state, or late in the part: like is merged with like."""
     own, theirs = state.sheets, part.sheets
     if not isinstance(own, Sheets) or not isinstance(theirs, Sheets):
         unpack(state)

@@ -1,7 +1,4 @@
-"""Replay the log from its start to a chosen moment, in memory. The live state is neither read nor changed.
-
-The fold is the live one with another start and end.
-"""
+"""Replay the log from its start to a chosen moment, in memory. The live state is neither read nor changed."""
 
 import logging
 from collections.abc import Callable, Iterable

@@ -211,7 +211,6 @@ def _times(times: Numbers) -> list[bytes]:
 
 
 def _states(run: Run) -> list[bytes]:
-    """Encode the status, the source's own word for it, reason and stage."""
     columns, entries = run.columns, run.entries
     states = list(
         zip(
@@ -245,7 +244,6 @@ def _changes(run: Run) -> list[bytes]:
 
 
 def _numbers(values: Sequence[int]) -> bytes:
-    """Encode an array of bigint."""
     array = np.empty(len(values), _BIGINT)
     array["length"], array["value"] = 8, values
     return _sized(struct.pack(">iiiii", 1, 0, _INT8, len(values), 1) + array.tobytes())

@@ -19,8 +19,7 @@ class TablesChanged(TablesError):
 class Fenced(TablesError):
     """Another writer has claimed this partition; this one wrote nothing and must stop.
 
-    Where `generation` is no longer that of the live projection, another projection has taken over: continue with that
-    one.
+    Where `generation` is no longer that of the live projection, another projection has taken over: continue with it.
     """
 
     def __init__(self, message: str, generation: tuple[int, int]) -> None:

@@ -2,8 +2,7 @@
 
 A breaking change is a pair of files: `NNNN_pre_NAME.sql` is applied before the new code starts and keeps the old code
 working; `NNNN_post_NAME.sql` is applied when no old code runs, and removes what only that needed. So a release works
-before and after its own `post` files, and with the `pre` files of the next release; it refuses a database with the next
-one's `post` files.
+before and after its own `post` files, and with the next one's `pre` files; it refuses the next one's `post` files.
 
 Files are applied in order, each in its own transaction together with its row of `schema_migration`; a crash leaves
 whole migrations only. A released file is never edited: its SHA-256 is stored and compared.

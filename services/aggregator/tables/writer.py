@@ -65,10 +65,7 @@ class Writer:
         self._db.close()
 
     def claim(self, topic: str, topic_id: UUID, partition: int) -> Cursor:
-        """Claim a partition: from here on, no earlier writer can commit.
-
-        Raises TablesError when the tables were built from another topic, or from another log under the same name.
-        """
+        """Claim a partition from all earlier writers. Raises TablesError for tables of another topic or log."""
         with faults_named(), self._db.transaction():
             other = self._db.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
             if other is not None:
@@ -77,8 +74,7 @@ class Writer:
                     f"give {topic} a database of its own"
                 )
             row = self._db.execute(
-                _SQL["claim_cursor"],
-                {"topic": topic, "partition": partition, "topic_id": topic_id, "digest": ""},
+                _SQL["claim_cursor"], {"topic": topic, "partition": partition, "topic_id": topic_id, "digest": ""}
             ).fetchone()
             assert row is not None
             if row["topic_id"] != topic_id:
@@ -244,9 +240,8 @@ class Writer:
     def load(self, cursor: Cursor) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
         """Read the states of a partition's contests at the cursor back, and which contests are blocked.
 
-        Raises TablesChanged, naming the mismatch, when the tables are not what was committed. Raises Fenced when
-        another writer has claimed the partition in the meantime, so that its commits are not mistaken for such a
-        change.
+        Raises TablesChanged, naming the mismatch, when the tables are not what was committed; Fenced when another
+        writer has claimed the partition in the meantime, so that its commits are not mistaken for such a change.
         """
         with faults_named(), self._db.transaction():
             self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # one snapshot for all queries

@@ -3,8 +3,7 @@
 The log is folded from its start, and each step is compared with the rows written for it (`history`), so that one
 altered, added or deleted row is found whether or not it changed a sum. The digest of the state is computed twice: from
 the log by the fold, and from the rows of the history without it. Where the contest is blocked, the log is read on to
-the cursor, and the parked messages are compared as well. Reads Kafka and the views and writes nothing; the aggregator
-may run meanwhile.
+the cursor, and the parked messages are compared as well. Only reads; the aggregator may run meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,8 +44,7 @@ def verify(
 ) -> Report:
     """Compare a contest's tables with the log up to `to_offset`, or with all that is aggregated.
 
-    Raises NothingCounted for a contest or offset that is not in the tables or on the log, ProjectionError for a replay
-    by the office's own time.
+    Raises NothingCounted for a contest or offset that is not there, ProjectionError for a replay by official time.
     """
     if (until := reader.until_stated_at()) is not None:
         raise ProjectionError(
@@ -79,7 +77,7 @@ def verify(
         what = f"digest is {report.table_digest}, by the log {report.log_digest}"
         report.add(Mismatch("update_history", what))
     if to_offset is None:
-        _state(reader, contest_id, row, state, (topic, partition), report)
+        _state(reader, row, state, (topic, partition), report)
     return report
 
 
@@ -106,7 +104,6 @@ def _after(state: ContestState) -> int:
 
 
 def _own(log: Log, contest_id: str, partition: int, begin: int, end: int) -> Iterator[RawRecord]:
-    """Yield the contest's messages in a range of offsets."""
     key = contest_id.encode()
     for records in log.read_to_end(partition, begin, end):
         yield from (raw for raw in records if raw.key == key)
@@ -115,10 +112,7 @@ def _own(log: Log, contest_id: str, partition: int, begin: int, end: int) -> Ite
 def _cursor(
     reader: Reader, contest: Mapping[str, Any], state: ContestState, log: Log, partition: int, report: Report
 ) -> int:
-    """Compare the cursor of the contest's partition.
-
-    Returns its next offset; where it has no row, the offset after the last parked message.
-    """
+    """Compare the cursor of the partition. Returns its next offset, or that after the last parked message."""
     topic = contest["topic"] if report.is_copy else log.topic
     cursors = [c for c in reader.cursors() if (c["topic"], c["partition"]) == (topic, partition)]
     if not cursors:
@@ -142,12 +136,7 @@ def _cursor(
 
 
 def _state(
-    reader: Reader,
-    contest_id: str,
-    contest: Mapping[str, Any],
-    state: ContestState,
-    at: tuple[str, int],
-    report: Report,
+    reader: Reader, contest: Mapping[str, Any], state: ContestState, at: tuple[str, int], report: Report
 ) -> None:
     """Compare the tables that hold the current state."""
     if state.definition is None:
@@ -155,8 +144,8 @@ def _state(
         return
     if contest["digest"] != report.log_digest:
         report.add(Mismatch("contest", f"digest is {contest['digest']}, by the log {report.log_digest}"))
-    _definition(reader, contest_id, contest, state, at, report)
-    rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in reader.all_units(contest_id)}
+    _definition(reader, contest, state, at, report)
+    rows = {UnitKey(row["unit_type"], row["unit_id"]): row for row in reader.rows_of("all_units", report.contest_id)}
     for key in sorted(rows.keys() | state.units.keys()):
         row, unit = rows.get(key), state.units.get(key)
         kept = (row["log_offset"], row["head_offset"]) if row is not None else None
@@ -165,7 +154,7 @@ def _state(
             offset, event_id = (unit.offset, unit.event_id) if unit is not None else (None, None)
             what = f"current_offset, head_offset are {kept}, by the log {expected}"
             report.add(Mismatch("unit_state", what, offset, event_id, str(key)))
-    totals = {(row["unit_type"], row["area_id"]): row for row in reader.all_totals(contest_id)}
+    totals = {(row["unit_type"], row["area_id"]): row for row in reader.rows_of("all_totals", report.contest_id)}
     for place in sorted(totals.keys() | {(kind, area) for kind, sums in state.sums.items() for area in sums}):
         row, total = totals.get(place), state.sums.get(place[0], {}).get(place[1]) or AreaTotal(state.layout.zero())
         if what := _total_differs(row, total, state.layout):
@@ -174,15 +163,10 @@ def _state(
 
 
 def _definition(
-    reader: Reader,
-    contest_id: str,
-    contest: Mapping[str, Any],
-    state: ContestState,
-    at: tuple[str, int],
-    report: Report,
+    reader: Reader, contest: Mapping[str, Any], state: ContestState, at: tuple[str, int], report: Report
 ) -> None:
     """Compare the tables that hold the contest itself, its selections and its areas."""
-    last, definition = state.last, state.definition
+    last, definition, contest_id = state.last, state.definition, report.contest_id
     assert last is not None
     assert definition is not None
     selections = {
@@ -208,8 +192,8 @@ def _definition(
     }
     kept: dict[str, dict[str, Mapping[str, Any]]] = {
         "contest": {contest_id: contest},
-        "selection": {row["selection_id"]: row for row in reader.all_selections(contest_id)},
-        "area": {row["area_id"]: row for row in reader.all_areas(contest_id)},
+        "selection": {row["selection_id"]: row for row in reader.rows_of("all_selections", contest_id)},
+        "area": {row["area_id"]: row for row in reader.rows_of("all_areas", contest_id)},
     }
     for table, expected in by_table.items():
         found = kept[table]

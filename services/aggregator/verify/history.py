@@ -1,7 +1,6 @@
 """Compare the rows of a contest's history with the steps of the fold, in the order of the log.
 
-Place in the flow: `compare.verify` calls it for each step, then for the messages behind the last event, then at the
-end.
+Place in the flow: `compare.verify` calls it for each step, for the messages behind the last event, and at the end.
 """
 
 import hashlib
@@ -35,7 +34,6 @@ class _Rows:
         self._next = next(self._rows, None)
 
     def before(self, offset: float) -> Iterator[Mapping[str, Any]]:
-        """Consume the rows up to, not including, an offset."""
         while (row := self._next) is not None and row["log_offset"] < offset:
             self._next = next(self._rows, None)
             yield row
@@ -51,13 +49,13 @@ class HistoryTables:
         self._definition: tuple[int, bytes] = (0, b"\0" * 32)
         where = (contest_id, to_offset)
         self._rows = {
-            "definition_history": _Rows(reader.all_definitions(*where)),
-            "update_history": _Rows(reader.all_updates(*where)),
-            "finding": _Rows(reader.all_findings(*where)),
-            "log_time": _Rows(() if report.is_copy else reader.all_log_times(*where)),
-            "area_total_block": _Rows(reader.all_blocks(*where)),
+            "definition_history": _Rows(reader.stream("all_definitions", *where)),
+            "update_history": _Rows(reader.stream("all_updates", *where)),
+            "finding": _Rows(reader.stream("all_findings", *where)),
+            "log_time": _Rows(() if report.is_copy else reader.stream("all_log_times", *where)),
+            "area_total_block": _Rows(reader.stream("all_blocks", *where)),
             # of a blocked contest; none up to an offset that the tables have counted
-            "parked": _Rows(reader.all_parked(*where)),
+            "parked": _Rows(reader.stream("all_parked", *where)),
         }
 
     def compare(self, step: Step) -> None:

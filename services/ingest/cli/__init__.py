@@ -1,7 +1,6 @@
 """`escrutinio-ingest`: from what an office publishes to the log. A command's modules are imported when it runs.
 
-Exit codes: 0 everything was published or known already, 1 some rows were rejected, 2 wrong use, unreadable input, or a
-fault.
+Exit codes: 0 everything is on the log, 1 some rows were rejected, 2 wrong use, unreadable input, or a fault.
 """
 
 from __future__ import annotations
@@ -151,11 +150,7 @@ def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
     help="Add up units of this type from now on, also when not every one has been stated.",
 )
 def define(
-    contest_file_path: Path,
-    effective_at: datetime | None,
-    counting_level: str | None,
-    as_json: bool,
-    **flags: Any,
+    contest_file_path: Path, effective_at: datetime | None, counting_level: str | None, as_json: bool, **flags: Any
 ) -> None:
     """Publish a contest's definition, or a changed one as its next revision.
 
@@ -183,10 +178,7 @@ def _deciding(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--reason", help="Why, in words that newsrooms will read."),
         click.option("--authority", help="On whose word, such as 'ONPE, by telephone, M. Rojas'."),
         click.option(
-            "--operator",
-            required=True,
-            metavar="NAME",
-            help="Who does this step; kept in the archive, not on the log.",
+            "--operator", required=True, metavar="NAME", help="Who does this step; kept in the archive, not on the log."
         ),
         click.option(
             "--replaces", type=click.UUID, metavar="EVENT", help="The event to replace. Default: the unit's state."

@@ -154,13 +154,9 @@ def _refuse_other_election(table: Table, contest: ContestDefined) -> None:
     for index, row in enumerate(table.rows):
         if row[at] not in contest.by_external_id:
             known = ", ".join(f"{code} ({s.party})" for code, s in contest.by_external_id.items())
-            raise Refused(
-                table.document,
-                "F301",
-                f"{table.place(index, 'C_CODI_AGRUPOL')}: {row[at][:40]!r} stands for no selection of "
-                f"{contest.contest_id}: a table of another election?",
-                f"one of {known}",
-            )
+            where, code = table.place(index, "C_CODI_AGRUPOL"), row[at][:40]
+            message = f"{where}: {code!r} stands for no selection of {contest.contest_id}: a table of another election?"
+            raise Refused(table.document, "F301", message, f"one of {known}")
 
 
 def _put(rows: _Rows, row: _Row) -> None:
@@ -181,14 +177,8 @@ def _put(rows: _Rows, row: _Row) -> None:
         rows.clashes.append(row.reject(None, "F203", f"repeats {other.where}", "every line once"))
     else:
         for one, two in ((row, other), (other, row)):
-            rows.clashes.append(
-                one.reject(
-                    None,
-                    "F203",
-                    f"contradicts {two.where}",
-                    "every line once; two captures of one update are loaded one after the other",
-                )
-            )
+            expected = "every line once; two captures of one update are loaded one after the other"
+            rows.clashes.append(one.reject(None, "F203", f"contradicts {two.where}", expected))
         rows.contradictory = True
 
 
@@ -204,12 +194,8 @@ def _snapshot(family: str, time: datetime, places: dict[Place, _Rows], contest: 
         if lacking := rows.lacking():
             awaited.update(dict.fromkeys(f"{part} of {rfc3339(time)}" for part in lacking))
             first = next(rows.all())
-            what = f"{'/'.join(place) or 'the country'} at {rfc3339(time)}"
-            incomplete.append(
-                first.reject(
-                    None, "F205", f"{what} lacks its row in {', '.join(lacking)}", f"rows in all of {', '.join(PARTS)}"
-                )
-            )
+            what = f"{'/'.join(place) or 'the country'} at {rfc3339(time)} lacks its row in {', '.join(lacking)}"
+            incomplete.append(first.reject(None, "F205", what, f"rows in all of {', '.join(PARTS)}"))
             continue
         try:
             statements.append(_statement(time, place, rows, contest))
@@ -217,14 +203,8 @@ def _snapshot(family: str, time: datetime, places: dict[Place, _Rows], contest: 
             rejections.append(bad.rejection)
         except ValidationError as error:
             rejections.append(next(rows.all()).reject(None, "F202", first_fault(error), FITTING))
-    return Snapshot(
-        f"{family}/{rfc3339(time)}",
-        contest.authority,
-        tuple(statements),
-        tuple(rejections),
-        tuple(awaited),
-        tuple(incomplete),
-    )
+    name = f"{family}/{rfc3339(time)}"
+    return Snapshot(name, contest.authority, tuple(statements), tuple(rejections), tuple(awaited), tuple(incomplete))
 
 
 def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefined) -> Statement:
@@ -236,13 +216,8 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
     for selection in contest.selections:
         row = lines.get(selection.external_id or "")
         if row is None:
-            raise _Bad(
-                next(iter(lines.values())),
-                "C_CODI_AGRUPOL",
-                "F205",
-                f"no row for {selection.external_id} ({selection.party})",
-                "a row for every selection",
-            )
+            message = f"no row for {selection.external_id} ({selection.party})"
+            raise _Bad(next(iter(lines.values())), "C_CODI_AGRUPOL", "F205", message, "a row for every selection")
         votes[selection.selection_id] = _cell(row, "TOTAL_VOTOS", whole)
         shares[selection.selection_id] = _cell(row, "POR_VALIDOS", percent)
     totals: dict[str, int] = {}
@@ -262,13 +237,9 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
         office_note=None,
         counts=Counts(
             votes=votes,
-            ballots_cast=totals.get("ballots_cast"),
-            valid_votes=totals.get("valid_votes"),
-            blank_votes=totals.get("blank_votes"),
-            invalid_votes=totals.get("invalid_votes"),
-            challenged_votes=totals.get("challenged_votes"),
             registered_voters=None,
             registered_voters_counted=_cell(summary, "ELECTORES_HABIL", whole),
+            **{name: totals.get(name) for name in _TOTALS.values()},
         ),
         sub_units=SubUnits(
             under_review_by_reason={reason.value: _cell(summary, column, whole) for reason, column in _REASONS.items()},

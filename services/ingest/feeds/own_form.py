@@ -44,6 +44,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     twice: dict[int, Rejection] = {}
     rows: dict[int, Statement] = {}
     timed = {"reported_at", "observed_at"} & set(table.header)
+    expected = "one row for each unit and time" if timed else "one row for each unit, or a column reported_at"
     for index, row in enumerate(table.rows):
         try:
             statement = fitting(read, index, row)
@@ -56,13 +57,8 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
             same = table.rows[first] == row
             for place, other in ((index, first),) if same else ((index, first), (first, index)):
                 said = "is repeated from" if same else "stands with other figures in"
-                twice[place] = table.reject(
-                    place,
-                    "unit_id",
-                    "F203",
-                    f"{key[0]} {key[1]} {said} row {other + 2}",
-                    "one row for each unit and time" if timed else "one row for each unit, or a column reported_at",
-                )
+                message = f"{key[0]} {key[1]} {said} row {other + 2}"
+                twice[place] = table.reject(place, "unit_id", "F203", message, expected)
         rows[index] = statement
     for index, statement in rows.items():
         if index not in twice:
@@ -84,12 +80,8 @@ def _refuse_strange(table: Table, contest: ContestDefined) -> None:
     for column in table.header:
         kind = next((prefix for prefix in (_VOTES, _SHARE) if column.startswith(prefix)), None)
         if kind is not None and column.removeprefix(kind) not in contest.selection_ids:
-            raise Refused(
-                document,
-                "F301",
-                f"row 1: column {column} names no selection of {contest.contest_id}: a table of another election?",
-                f"one of {', '.join(contest.selection_ids)}",
-            )
+            message = f"row 1: column {column} names no selection of {contest.contest_id}: a table of another election?"
+            raise Refused(document, "F301", message, f"one of {', '.join(contest.selection_ids)}")
         if column.startswith(_REASON) and column.removeprefix(_REASON) not in list(ReviewReason):
             raise Refused(
                 document, "F207", f"row 1: column {column} names no reason", f"one of {', '.join(ReviewReason)}"
@@ -101,12 +93,8 @@ def _refuse_strange(table: Table, contest: ContestDefined) -> None:
     at = table.column("contest_id")
     for index, row in enumerate(table.rows):
         if row[at] != contest.contest_id:
-            raise Refused(
-                document,
-                "F301",
-                f"{table.place(index, 'contest_id')}: {row[at][:60]!r} is another contest",
-                f"{contest.contest_id} in every row",
-            )
+            message = f"{table.place(index, 'contest_id')}: {row[at][:60]!r} is another contest"
+            raise Refused(document, "F301", message, f"{contest.contest_id} in every row")
 
 
 def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]], Statement]:

@@ -80,10 +80,7 @@ def recognise(document: Kept) -> Recognised | Rejection:
 
 
 def plan(recognised: Sequence[Recognised]) -> tuple[Batch, ...]:
-    """Group documents into batches, ordered by the earliest time that their rows state.
-
-    Tables that share an update form one batch; other documents form one each.
-    """
+    """Group documents into batches, tables of one update together, ordered by the earliest time in their rows."""
     groups: list[list[Recognised]] = []
     for one in recognised:
         if one.family in TOGETHER:

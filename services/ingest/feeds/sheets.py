@@ -123,12 +123,8 @@ def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefi
     strange = [c for c in table.header if c not in table.form.columns and c.startswith(("votos_", "v2_"))]
     if lacking or strange:
         what = f"column {', '.join(strange)} is unknown" if strange else f"no column for {', '.join(sorted(lacking))}"
-        raise Refused(
-            table.document,
-            "F301",
-            f"row 1: {what}: a table of another election?",
-            f"votes in {', '.join(columns.votes)} and no others",
-        )
+        expected = f"votes in {', '.join(columns.votes)} and no others"
+        raise Refused(table.document, "F301", f"row 1: {what}: a table of another election?", expected)
 
 
 def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
@@ -193,19 +189,11 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
     def read(index: int, row: list[str]) -> Statement:
         mesa, ubigeo, place, word, detail = fixed(row)
         if not (mesa.isascii() and mesa.isdigit() and lowest <= len(mesa) <= highest):
-            raise BadCell(
-                columns.mesa,
-                "F202",
-                f"{mesa[:40]!r} is not the number of a mesa",
-                "six digits" if lowest == 6 else "up to six digits",
-            )
+            message = f"{mesa[:40]!r} is not the number of a mesa"
+            raise BadCell(columns.mesa, "F202", message, "six digits" if lowest == 6 else "up to six digits")
         if word not in STATUSES:
-            raise BadCell(
-                columns.status,
-                "F204",
-                f"{word[:60]!r} is not a known state of a sheet",
-                f"one of {', '.join(STATUSES)}",
-            )
+            message = f"{word[:60]!r} is not a known state of a sheet"
+            raise BadCell(columns.status, "F204", message, f"one of {', '.join(STATUSES)}")
         if not (ubigeo.isascii() and ubigeo.isdigit() and len(ubigeo) == 6):
             raise BadCell(columns.ubigeo, "F202", f"{ubigeo[:40]!r} is not a ubigeo", "six digits")
         status, reason = STATUSES[word]

@@ -64,10 +64,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Input that is not published: the reason, the place, and the original bytes.
-
-    `place` is empty when the whole document is refused. Row 1 is the header, as in a spreadsheet.
-    """
+    """Input that is not published. `place`: empty for the whole document; row 1 is the header."""
 
     finding: Finding
     uri: str
@@ -85,16 +82,8 @@ class Rejection:
     @cached_property
     def id(self) -> UUID:
         """Return the id: the same for the same rejection in a later run."""
-        return name_text(
-            canonical(
-                {
-                    "code": self.finding.code,
-                    "document": self.sha256,
-                    "message": self.finding.message,
-                    "place": self.place,
-                }
-            )
-        )
+        code, message = self.finding.code, self.finding.message
+        return name_text(canonical({"code": code, "document": self.sha256, "message": message, "place": self.place}))
 
     def __str__(self) -> str:
         where = self.uri + (f", {self.place}" if self.place else "")

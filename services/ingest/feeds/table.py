@@ -143,18 +143,11 @@ def instant(text: str, column: str) -> datetime:
 
 
 def seen(text: str, column: str, document: Kept) -> datetime:
-    """Read the time at which the source fetched a row.
-
-    It must not be later than the document's own: no later statement of the unit could ever replace it.
-    """
+    """Read when the source fetched a row. A time later than the document's own would outlive later statements."""
     time = instant(text, column)
     if time - document.observed_at > CLOCK_TOLERANCE:
-        raise BadCell(
-            column,
-            "F305",
-            f"seen at {rfc3339(time)}, but the document was fetched at {rfc3339(document.observed_at)}",
-            "a time before that; --observed-at says when a document was fetched",
-        )
+        message = f"seen at {rfc3339(time)}, but the document was fetched at {rfc3339(document.observed_at)}"
+        raise BadCell(column, "F305", message, "a time before that; --observed-at says when a document was fetched")
     return time
 
 
@@ -186,12 +179,9 @@ def unpack(document: Kept) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = error.object.count(b"\n", 0, error.start) + 1
-        raise Refused(
-            document,
-            "F207",
-            f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
-            "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8",
-        ) from error
+        message = f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
+        expected = "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8"
+        raise Refused(document, "F207", message, expected) from error
     if (at := text.find("\0")) >= 0:
         row = text.count("\n", 0, at) + 1
         raise Refused(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again")
@@ -199,22 +189,15 @@ def unpack(document: Kept) -> str:
     if not start:
         raise Refused(document, "F207", "the file is empty", "a table with a header and rows")
     if start[0] == "<":
-        raise Refused(
-            document,
-            "F207",
-            f"HTML or XML, not CSV: begins {start[:40]!r}",
-            "CSV; the site may have answered with an error page: fetch it again",
-        )
+        expected = "CSV; the site may have answered with an error page: fetch it again"
+        raise Refused(document, "F207", f"HTML or XML, not CSV: begins {start[:40]!r}", expected)
     if start[0] in "{[":
         raise Refused(document, "F207", f"JSON, not CSV: begins {start[:40]!r}", "CSV")
     return text
 
 
 def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
-    """Find the form whose columns fit the header best; returns it and the header.
-
-    Raises Refused when no form fits or a column is missing.
-    """
+    """Find the form whose columns fit best, and the header. Raises Refused when none fits or a column is missing."""
     try:
         header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
     except csv.Error as error:
@@ -239,24 +222,17 @@ def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tup
         if column not in names:
             near = difflib.get_close_matches(column, spare, n=1, cutoff=0.5)
             renamed = f"; is {near[0]!r} its new name?" if near else ""
-            raise Refused(
-                document,
-                "F207",
-                f"row 1: column {column} of {form.family} {form.name} is missing{renamed}",
-                f"the columns {', '.join(form.needed)}",
-            )
+            message = f"row 1: column {column} of {form.family} {form.name} is missing{renamed}"
+            raise Refused(document, "F207", message, f"the columns {', '.join(form.needed)}")
     return form, header
 
 
 def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Table:
     """Read the rows of an unpacked document and check its whole shape. Raises Refused."""
     if not text.endswith("\n"):
-        raise Refused(
-            document,
-            "F207",
-            f"row {text.count(chr(10)) + 1}: the file does not end with a line end, so its last row may be cut off",
-            "a whole file; fetch it again, or if it is whole, add a line end",
-        )
+        last = text.count("\n") + 1
+        message = f"row {last}: the file does not end with a line end, so its last row may be cut off"
+        raise Refused(document, "F207", message, "a whole file; fetch it again, or if it is whole, add a line end")
     lines = text.split("\n")
     lines = [f"{line}\n" for line in lines[:-1]]
     reader = csv.reader(lines, strict=True)
@@ -277,11 +253,7 @@ def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Tabl
     width = len(header)
     for index, row in enumerate(rows):
         if len(row) != width:
-            raise Refused(
-                document,
-                "F207",
-                f"row {index + 2} has {len(row)} fields, the header {width}"
-                + ("; it is the last: the file is cut off" if index == len(rows) - 1 else ""),
-                f"{width} fields in every row",
-            )
+            cut = "; it is the last: the file is cut off" if index == len(rows) - 1 else ""
+            message = f"row {index + 2} has {len(row)} fields, the header {width}{cut}"
+            raise Refused(document, "F207", message, f"{width} fields in every row")
     return Table(document, form, header, rows, lines, ends)

@@ -1,7 +1,4 @@
-"""Compare the figures of two statements, and say what a unit adds to the count. Pure.
-
-Place in the flow: used by `contest_memory`, `changes` and `proposal`.
-"""
+"""Compare the figures of two statements, and say what a unit adds to the count. Pure."""
 
 from collections.abc import Collection
 from typing import NamedTuple

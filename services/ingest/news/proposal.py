@@ -1,16 +1,14 @@
 """Build an operator's correction: its event, what it changes, and the document that two people sign by name. Pure.
 
-Place in the flow: beside the feeds. What the office states becomes news in `changes`; what an operator decides
-becomes exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, and only if the log still is what the
-operator saw.
+Place in the flow: beside the feeds. What the office states becomes news in `changes`; what an operator decides becomes
+exactly one event here, CORRECTED or RETRACTED with basis OPERATOR, if the log still is what the operator saw.
 
 A `Proposal` is a document in the archive: the event in full, the names, and the figures before and after. The code that
 confirms it is the beginning of its SHA-256, so nothing in it can change between the two steps. The event's `source`
 names that document, the confirmation, and the table of figures if one was given.
 
-The event is stated for the time of the one it replaces, and stands in its place for questions about that time. Where
-the office states no time, it is valid from when it was proposed. A retraction repeats the figures it retracts and adds
-nothing.
+The event is stated for the time of the one it replaces, and stands in its place for questions about that time; without
+an official time it is valid from when it was proposed. A retraction repeats the figures it retracts and adds nothing.
 """
 
 import json
@@ -254,7 +252,6 @@ def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Chan
 
 
 def _figures(event: CountUpdate) -> dict[str, str | None]:
-    """Return every stated figure of an event, by name; none for a retraction."""
     if event.kind is UpdateKind.RETRACTED:
         return {}
     stated: dict[str, Any] = {name: getattr(event, name) for name in _STATED}

@@ -72,10 +72,7 @@ class Definitions:
         )
 
     def _define(self, definition: ContestDefined) -> None:
-        """Publish a definition, until the log has it.
-
-        Raises IngestError when readers would not accept it, or another writer's revision came first.
-        """
+        """Publish a definition. Raises IngestError when readers would refuse it, or another writer's came first."""
 
         def missing() -> ContestDefined | None:
             contest = self._memory.contests.get(definition.contest_id)

@@ -165,8 +165,7 @@ class Delivery:
             self._progress.say(f"and {len(events) - SHOWN:,} more events")
 
     def _alone(self, offsets: dict[int, list[int]]) -> bool:
-        """Say whether our events, and no others, follow what was read. If so, moves the memory's offsets past them:
-        they will not be read back, so the caller must adopt them at once."""
+        """Say whether only our events follow what was read. If so, moves past them: the caller must adopt them."""
         places = self._memory.next_offsets
         if not follow(places, offsets):
             return False

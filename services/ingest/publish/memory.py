@@ -71,8 +71,7 @@ class Memory:
     def read(self) -> None:
         """Read on to the end: the log, then the rejections, then the heartbeats.
 
-        Raises IngestError at an event of a newer release: without it, the next event of its unit would follow the wrong
-        one.
+        Raises IngestError at an event of a newer release: without it, its unit's next event would follow a wrong one.
         """
         for record in self._log.to_end():
             self._read_event(record)
@@ -126,9 +125,6 @@ class Memory:
             self._note_first_seen(event.document_sha256, event)
 
     def _note_first_seen(self, sha256: str, event: CountUpdate | FeedStatus) -> None:
-        """Note when an undated document was first seen.
-
-        Where its events disagree, its rows state the time themselves.
-        """
+        """Note when an undated document was first seen; where its events disagree, its rows state the time."""
         if event.reported_at is None and self.first_seen.setdefault(sha256, event.observed_at) != event.observed_at:
             self.first_seen[sha256] = None

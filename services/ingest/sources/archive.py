@@ -82,10 +82,7 @@ class Archive:
         return Kept(capture.uri, capture.content, sha256, first_seen)
 
     def find(self, beginning: str) -> tuple[bytes, str]:
-        """Find the document whose SHA-256 has this beginning (two digits or more); returns its bytes and its SHA-256.
-
-        Raises ArchiveError when there is none or several, or it is damaged.
-        """
+        """Find the document whose SHA-256 has this beginning; returns both. Raises ArchiveError unless there is one."""
         found = [path for path in self._folder.glob(f"{beginning[:2]}/{beginning}*") if len(path.name) == 64]
         if len(found) != 1:
             raise ArchiveError(

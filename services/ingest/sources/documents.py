@@ -39,10 +39,7 @@ class Documents:
         return found
 
     def read(self, path: Path, observed_at: datetime | None = None) -> Recognised | Rejection:
-        """Fetch and archive a document and read its rows.
-
-        Returns a rejection when it is unreadable or of no known form.
-        """
+        """Fetch and archive a document and read its rows. A rejection: it is unreadable or of no known form."""
         recognised = registry.recognise(self._archive.keep(folder.fetch(path, observed_at), self._first_seen))
         if isinstance(recognised, Rejection):
             return recognised

@@ -1,7 +1,4 @@
-"""Fetch documents from files and folders; the stage `fetch`.
-
-Place in the flow: the first stage. It changes nothing, so a crash here leaves nothing.
-"""
+"""Fetch documents from files and folders: the stage `fetch`, which changes nothing."""
 
 import os
 from datetime import UTC, datetime
@@ -31,10 +28,7 @@ def documents(paths: list[Path]) -> tuple[Path, ...]:
 
 
 def walk(folder: Path) -> tuple[Path, ...]:
-    """List the visible files under a folder, in the order of their names.
-
-    Raises SourceError when any part of it cannot be read: an unreadable folder must not look empty.
-    """
+    """List a folder's visible files by name. Raises SourceError: an unreadable part must not look empty."""
     found: list[Path] = []
     try:
         for inside, folders, names in os.walk(folder, onerror=_raise):
@@ -76,8 +70,7 @@ def now() -> datetime:
 
 
 def uri(path: Path) -> str:
-    """Return the path as given; of a path outside the working folder only its last folder and name, since events are
-    public.
+    """Return the path as given; outside the working folder only its last folder and name, since events are public.
 
     Bytes that are not UTF-8 become U+FFFD: events are UTF-8.
     """

@@ -81,8 +81,7 @@ class KafkaAccess:
     def open(self, client: Callable[..., Any], **options: Any) -> Any:
         """Connect a client of kafka-python.
 
-        Raises AccessRefused when the brokers reject the credentials, or when their certificate is not trusted;
-        BrokerAway when none answers.
+        Raises AccessRefused for rejected credentials or an untrusted certificate, BrokerAway when no broker answers.
         """
         from kafka.errors import KafkaError
 
@@ -115,8 +114,7 @@ class KafkaAccess:
     def faults(self, what: str, *, final: bool = False) -> Iterator[None]:
         """Translate the faults of a client's request for `what`, such as `topic results.events`.
 
-        Raises AccessRefused for a missing grant, else BrokerAway. `final`: RequestRefused for an error that a retry
-        would return again.
+        Raises AccessRefused for a missing grant, else BrokerAway. `final`: RequestRefused where a retry would not help.
         """
         from kafka.errors import BrokerResponseError, KafkaError
 
@@ -175,10 +173,7 @@ class _ConnectionLog(logging.Handler):
 
 
 def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
-    """Read an access file. Paths in it are relative to its folder; `bootstrap_servers` is used where it has none.
-
-    Raises AccessError, with the line.
-    """
+    """Read an access file; its paths are relative to it. `bootstrap_servers`: where it has none. Raises AccessError."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

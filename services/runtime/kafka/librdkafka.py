@@ -1,7 +1,6 @@
 """Poll and send with librdkafka where the extra `fast` is installed: faster than kafka-python, same guarantees.
 
-Place in the flow: below `reader` and `producer`, the only users. Its faults are raised as kafka-python's, so that both
-clients are handled alike.
+Place in the flow: below `reader` and `producer`, the only users. Its faults are raised as kafka-python's.
 """
 
 import logging

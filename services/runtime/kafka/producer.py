@@ -166,14 +166,11 @@ class _Flight(Protocol):
     def oldest(self, patience_s: float) -> tuple[int, int] | None:
         """Remove the oldest message, and return its partition and offset; per partition in the order of sending.
 
-        Returns None when no outcome is known within `patience_s`. Raises KafkaError when the message was refused, and
-        removes it too.
+        Returns None when no outcome is known within `patience_s`. Raises KafkaError when refused, and removes it too.
         """
 
 
 class _Client(Protocol):
-    """One of the two clients."""
-
     def flight(self) -> _Flight:
         """Begin a call of `send`."""
 
@@ -210,8 +207,6 @@ class _KafkaPython:
 
 
 class _Futures:
-    """The futures that kafka-python returns, one per message."""
-
     def __init__(self, producer: Any) -> None:
         self._producer = producer
         self._futures: deque[Any] = deque()

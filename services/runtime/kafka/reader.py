@@ -133,10 +133,7 @@ class Reader:
     # --- reading
 
     def read(self, offsets: Mapping[int, int], *, wait_ms: int = 500) -> Iterator[list[Batch]]:
-        """Read partitions from `offsets` (next offset by partition) on, without end. Yields [] when nothing arrived.
-
-        Raises LogDamaged at a hole, and for a log that lost its first or last messages.
-        """
+        """Read from `offsets` (the next by partition), without end; [] when nothing arrived. Raises LogDamaged."""
         yield from self._reading(dict(offsets), wait_ms)
 
     def read_to_end(self, partition: int, start: int = 0, end: int | None = None) -> Iterator[Batch]:
@@ -281,7 +278,6 @@ class Reader:
         return self._client
 
     def _connected(self) -> Any:
-        """Return kafka-python's consumer, connecting it first."""
         if self._consumer is None:
             self._consumer = self.kafka.open(
                 KafkaConsumer,

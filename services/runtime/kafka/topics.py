@@ -92,8 +92,7 @@ class Topics:
     def check(self, topic: str, contract: Topic, *, to_write: bool = False) -> Description:
         """Describe a topic that keeps its contract. `to_write`: it must also keep every acknowledged message.
 
-        Raises TopicUnfit when it is missing, or could lose, compact or re-time events, with the command that corrects
-        the setting.
+        Raises TopicUnfit when it is missing or could lose, compact or re-time events, with the command to correct it.
         """
         if (found := self.describe(topic)) is None:
             raise missing(self._kafka, topic)
