@@ -28,6 +28,9 @@ class Command(click.Command):
 
             logs.log_fault(ctx.find_root().command.name or "escrutinio", fault)
             ctx.exit(fault.exit_code)
+        except KeyboardInterrupt:  # not 1: an interrupted question has no answer
+            click.echo("interrupted", err=True)
+            ctx.exit(128 + signal.SIGINT)
 
 
 class Group(click.Group):

@@ -8,6 +8,7 @@ loses only the line being written.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -88,7 +89,9 @@ def configure(log_format: LogFormat) -> Console:
 
 
 def log_fault(program: str, fault: Exception) -> None:
-    """Write the fault that ends a process: its last line, as JSON if the log is JSON."""
+    """Write the fault that ends a process: its last line, as JSON if the log is JSON or is asked to be."""
+    if not logging.getLogger().handlers and os.environ.get("ESCRUTINIO_LOG_FORMAT") == LogFormat.JSON:
+        configure(LogFormat.JSON)
     if is_json():
         logging.getLogger(program).critical("%s", fault, extra={"fault": type(fault).__name__})
     else:

@@ -176,6 +176,21 @@ def waits_for_a_lock(totals: Database, schema: str) -> bool:
         return db.execute(query, (schema,)).fetchone() is not None
 
 
+def test_a_rebuild_that_ended_before_its_first_migration_is_no_projection_and_goes_on(
+    event_log: EventLog, totals: Database
+) -> None:
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    with psycopg.connect(totals.owner_url) as db:
+        db.execute("CREATE SCHEMA results_v2; CREATE SCHEMA aggregate_v2")
+        db.execute("CREATE TABLE aggregate_v2.schema_migration (LIKE aggregate.schema_migration INCLUDING ALL)")
+    with Projections(totals.owner_url) as projections:
+        assert [status.projection.name for status in projections.statuses()] == [None]
+        target = next_projection(projections)
+        with Building(totals.writer_url, event_log.kafka, event_log.topic, target) as building:
+            assert take_over(projections, building, target).to_version == 2
+
+
 @pytest.mark.parametrize(
     ("schema", "hold", "committed"),
     [

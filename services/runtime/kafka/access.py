@@ -66,13 +66,15 @@ class KafkaAccess:
         return {"bootstrap.servers": self.bootstrap_servers, **dict(self.settings)}
 
     def reach(self) -> None:
-        """Wait until a broker accepts a connection. Raises BrokerAway, with the fault of each broker."""
+        """Return once a broker accepts a connection. Raises BrokerAway with each fault, else AccessError."""
         faults = []
         for server in self.bootstrap_servers.split(","):
-            host, _, port = server.strip().rpartition(":")
+            host, colon, port = server.strip().rpartition(":")
+            if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
+                raise AccessError(f"{server!r} is not HOST:PORT such as 127.0.0.1:9092")
             try:
                 socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 faults.append(f"{server}: {error}")
             else:
                 return

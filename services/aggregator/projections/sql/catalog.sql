@@ -4,7 +4,8 @@ SELECT substr(n.nspname, 11) AS name, pg_get_userbyid(n.nspowner) AS owner,
         WHERE c.relnamespace = n.oid AND c.relkind = 'r') AS bytes
 FROM pg_namespace n
 WHERE n.nspname ~ '^aggregate(_|$)'
-  AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'schema_migration')
+  -- not one whose creation was interrupted: the next rebuild goes on with it
+  AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'projection')
 ORDER BY n.nspname
 
 -- made --
