@@ -92,10 +92,12 @@ def instant(text: str, is_what: str = "not an") -> datetime:
         raise MomentError(f"{text!r} is {is_what} ISO 8601 time such as 2021-06-08T00:23Z") from error
     if at.tzinfo is None:
         raise MomentError(f"{text!r} has no zone; write 2021-06-08T00:23Z or 2021-06-07T19:23-05:00")
+    if not 1 < at.year < 9999:
+        raise MomentError(f"{text!r} is outside the years 2 to 9998")
     return at
 
 
 def _offset(text: str) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 19:
         raise MomentError(f"{text!r} is not an offset: 0, 1, 2 …")
     return int(text)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count, NothingCounted, percent
+from results.moment import Moment, MomentError
 from results.vectors import BALLOTS, SHEETS
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
@@ -315,3 +316,9 @@ def test_every_area_of_a_night_is_told_or_nothing_is_known_of_it(log: list[Recor
         else:
             assert [s.selection_id for s in count.selections] == list(state.contest.selection_ids)
             assert count.model_validate_json(count.model_dump_json(), strict=False) == count
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59-10:00", "0001-01-01T00:00+10:00", "5" * 5000])
+def test_a_moment_beyond_all_times_and_offsets_is_refused_and_does_not_overflow(text: str) -> None:
+    with pytest.raises(MomentError, match=r"outside the years|is not an offset"):
+        Moment.parse(text)
