@@ -220,7 +220,7 @@ def test_a_reader_without_a_group_needs_no_grant_for_one(secured_server: Secured
 
 
 def test_a_stalled_client_is_connected_again(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Reader(event_log.kafka, event_log.topic, stall_s=0.3) as log:
+    with Reader(event_log.kafka, event_log.topic, stall_s=3) as log:
         reading = log.read({0: 0}, wait_ms=50)
         assert next(reading) == []
         first = log._client
