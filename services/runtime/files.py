@@ -24,7 +24,7 @@ class FolderInUse(EscrutinioError):
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file atomically and sync it to the disk. Makes its folder. `mode`: who may read it. Raises OSError."""
     if not path.parent.exists():
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)  # another process may have made it meanwhile
         _sync(path.parent.parent)
     handle, name = tempfile.mkstemp(
         prefix=f"{TEMPORARY}{path.name}-", dir=path.parent

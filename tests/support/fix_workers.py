@@ -32,7 +32,7 @@ _TOGETHER = {
 """By the beginning of a file's name. They are the longest, and begin first."""
 
 _AT_WORK: list[Path] = []
-"""Files of this session's workers, each there while its worker is at work."""
+"""A file for each worker, there while the worker is at work."""
 _STOP_WITHIN_S = 60.0
 
 
