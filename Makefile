@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo secrets unit test soak check bench stop reset clean lock
+.PHONY: help demo secrets unit test soak check bench stop reset clean lock sbom
 
 VENV  := .venv
 PY    := $(VENV)/bin/python
@@ -18,7 +18,10 @@ CODE  := schemas services deploy tests
 FULL ?=
 ACTAS ?=
 NEWSROOMS ?=
+READERS ?=
 EXTERNAL ?=
+
+SBOM ?= sbom/escrutinio.cdx.json
 
 # Tests run in so many processes at once, each with servers of its own; 0: in one, as a debugger needs it
 WORKERS ?= 2
@@ -35,9 +38,9 @@ stop:  ## Stop what demo started, and keep its data
 reset:  ## Stop what demo started, and delete its data
 	@if [ -e $(STAMP) ]; then $(PY) -m deploy.local reset; else echo "Nothing is installed, so there is no data."; fi
 
-secrets: $(STAMP)  ## Make every missing password and certificate of docker compose (NEWSROOMS="newsroom-demo …" EXTERNAL=host:port)
+secrets: $(STAMP)  ## Make every missing password and certificate of docker compose (NEWSROOMS="newsroom-demo …" READERS="reader-demo …" EXTERNAL=host:port)
 	@mkdir -p updates
-	@$(PY) -m deploy.secrets $(if $(EXTERNAL),--external $(EXTERNAL)) $(NEWSROOMS)
+	@$(PY) -m deploy.secrets $(if $(EXTERNAL),--external $(EXTERNAL)) $(NEWSROOMS) $(READERS)
 
 check: $(STAMP)  ## Lint, format, types, import rules, and the released schemas
 	$(VENV)/bin/ruff check .
@@ -52,10 +55,11 @@ unit: $(STAMP)  ## Tests without network and without servers, under a minute
 test: $(STAMP)  ## All tests: unit, integration (real servers), acceptance, compose (where Docker answers)
 	$(PY) -m pytest -n $(WORKERS)
 
-soak: $(STAMP)  ## What takes hours: the real night killed again and again, long logs, thousands of new examples of every property
+soak: $(STAMP)  ## What takes hours: the real night killed again and again, everything from outside spoilt, long logs, every property, five million events measured
 	HYPOTHESIS_PROFILE=soak $(PY) -m pytest -m "soak or hypothesis"
+	@ACTAS="$(ACTAS)" $(PY) -m tests.bench --events 5_000_000 --runs 1 --json .cache/bench-soak.json
 
-bench: $(STAMP)  ## Measure against this machine's own limits (ACTAS=folder of the sheets)
+bench: $(STAMP)  ## Measure each stage beside its limit on this machine (ACTAS=folder of the sheets)
 	@ACTAS="$(ACTAS)" $(PY) -m tests.bench
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
@@ -65,6 +69,11 @@ lock: $(STAMP)  ## Resolve Python packages and Kafka's jars again (for developer
 	$(LOCK) --constraint requirements.lock --extra fast --output-file deploy/images/requirements.lock pyproject.toml
 	printf '%s\n' hatchling editables | $(LOCK) --constraint requirements.lock --output-file deploy/images/build.lock -
 	$(PY) -m deploy.local lock
+
+sbom: $(STAMP)  ## Write what our images contain, in CycloneDX (SBOM=file)
+	@mkdir -p $(dir $(SBOM))
+	@$(PY) -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible -o $(SBOM) deploy/images/requirements.lock
+	@echo "wrote $(SBOM)"
 
 clean: stop  ## Remove .venv and caches; the stack's data and downloads stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .cache

@@ -2,13 +2,14 @@
 
 Everything goes below one folder, `secrets/`, which only its owner can enter. The files in it can be read by any
 user, since the containers they are mounted into run as other users. Existing files are kept: run it again after adding
-a newsroom. To rotate a secret, delete its file and run it again.
+a newsroom or a reader. To rotate a secret, delete its file and run it again.
 
     secrets/ca.key ca.crt                the certificate authority of this deployment. ca.key is used here only.
     secrets/kafka_broker.pem             the brokers' key and certificate
     secrets/admin/kafka.properties       how the administrator reaches Kafka, by certificate
     secrets/kafka/NAME.properties        how principal NAME reaches Kafka, with its password
     secrets/postgres_ROLE_password       and escrutinio_ROLE_url, as the services read them
+    secrets/readers/NAME.url             how reader NAME reaches PostgreSQL, with its password
     secrets/grafana_admin_password
     secrets/external                     the address at which newsrooms reach Kafka
 
@@ -16,6 +17,7 @@ A crash leaves no half-written file: each is written under another name and rena
 """
 
 import ipaddress
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterable
@@ -40,14 +42,15 @@ from runtime.files import write_whole
 CHECKOUT = Path(__file__).parents[1]
 FOLDER = CHECKOUT / "secrets"
 
-SERVICES = ("ingest", "aggregator", "backup")
+SERVICES = ("ingest", "aggregator", "backup", "monitor")
 """Our own principals."""
 ROLES = ("owner", "writer", "reader")
 BROKERS = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
 """The names of the brokers inside the compose network."""
 _CA_DAYS, _DAYS = 3650, 398
 _WARN_DAYS = 30
-_PRINCIPAL = re.compile(r"newsroom-[a-z0-9]+(-[a-z0-9]+)*")
+_NAME = re.compile(r"(newsroom|reader)-[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST = 63  # of a role of PostgreSQL, in bytes
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Addresses:
     external: str = "127.0.0.1:29092"
     """Of several brokers: the address of each, separated by commas."""
     postgres: str = "postgres"
+    readers: str = f"127.0.0.1:{os.environ.get('ESCRUTINIO_POSTGRES_PORT') or 25432}"
 
 
 class Secrets:
@@ -84,11 +88,11 @@ class Secrets:
         file = self.folder / "external"
         return file.read_text().strip() if file.exists() else None
 
-    def make(self, newsrooms: Iterable[str] = ()) -> None:
+    def make(self, newsrooms: Iterable[str] = (), readers: Iterable[str] = ()) -> None:
         """Write every secret that is missing."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)  # started before this, the container engine makes folders that everybody may enter
-        for name in ("kafka", "admin"):
+        for name in ("kafka", "admin", "readers"):
             (self.folder / name).mkdir(exist_ok=True)
         if self._remembered() != self._at.external:
             self._write("external", self._at.external)
@@ -105,6 +109,8 @@ class Secrets:
             url = f"postgresql://escrutinio_{role}:{password}@{self._at.postgres}/escrutinio"
             if not (self.folder / file).exists() or (self.folder / file).read_text() != url:
                 self._write(file, url)
+        for name in readers:
+            self._keep(f"readers/{name}.url", self._reader_url(name))
         self._keep("grafana_admin_password", _password)
 
     def _principal(self, name: str, server: str, *, tls: bool) -> None:
@@ -119,6 +125,9 @@ class Secrets:
             return "".join(f"{key}={value}\n" for key, value in lines.items())
 
         self._keep(f"kafka/{name}.properties", access)
+
+    def _reader_url(self, name: str) -> Callable[[], str]:
+        return lambda: f"postgresql://{name}:{_password()}@{self._at.readers}/escrutinio"
 
     def _certificates(self) -> None:
         if not (self.folder / "ca.crt").exists():
@@ -206,17 +215,23 @@ def _pem_of(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def _newsrooms(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+def is_name(name: str) -> bool:
+    """Return whether a newsroom or a reader may have the name. It has no dot: grants.toml ends groups' names at one."""
+    return _NAME.fullmatch(name) is not None and len(name) <= _LONGEST
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        if not _PRINCIPAL.fullmatch(name):
+        if not is_name(name):
             raise click.BadParameter(
-                f"{name} is not a newsroom's name: use newsroom- and then small letters, digits and single dashes"
+                f"{name} is not the name of a newsroom or a reader: use newsroom- or reader- and then small letters, "
+                f"digits and single dashes, {_LONGEST} in all"
             )
     return names
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("newsrooms", nargs=-1, metavar="[newsroom-NAME]...", callback=_newsrooms)
+@click.argument("names", nargs=-1, metavar="[newsroom-NAME | reader-NAME]...", callback=_names)
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -228,15 +243,18 @@ def _newsrooms(_context: click.Context, _parameter: click.Parameter, names: tupl
     help="Address at which newsrooms reach Kafka, in a cluster one for each broker. Written into access files and the "
     "brokers' certificate, and kept for later runs.  [env: ESCRUTINIO_KAFKA_ADDRESS]  [default: 127.0.0.1:29092]",
 )  # fmt: skip
-def main(newsrooms: tuple[str, ...], folder: Path, external: str | None) -> None:
-    """Make every missing secret, and an access file for each newsroom named. Existing files are kept.
+def main(names: tuple[str, ...], folder: Path, external: str | None) -> None:
+    """Make every missing secret, and an access file for each name: a newsroom reads Kafka, a reader PostgreSQL.
+
+    Existing files are kept.
 
     \b
     Example:
-      python -m deploy.secrets newsroom-demo
+      python -m deploy.secrets newsroom-demo reader-demo
     """
     made = Secrets(folder, Addresses(external=external) if external else None)
-    made.make(newsrooms)
+    readers = [name for name in names if name.startswith("reader-")]
+    made.make([name for name in names if name not in readers], readers)
     for path in made.made:
         click.echo(f"made {path}")
     if not made.made:

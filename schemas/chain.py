@@ -15,19 +15,16 @@ from schemas.identity import name_text
 from schemas.rules import Finding, check
 
 
-def judge(
-    update: CountUpdate, text: bytes, contest: ContestDefined | None, head_sequence: int
-) -> tuple[bool, list[Finding]]:
-    """Decide whether an update is accepted, and list every rule that it breaks by itself.
+def broken_rules(update: CountUpdate, text: bytes, contest: ContestDefined | None) -> list[Finding]:
+    """List every rule that an update breaks by itself. One that refuses it (`Finding.refuses`) keeps it from counting.
 
-    `text`: its canonical text (`identity.statement`). `head_sequence`: the highest accepted of its unit, 0 for none.
+    `text`: its canonical text (`identity.statement`). With F404 or F405 nothing more is asked of it.
     """
     if update.event_id != name_text(text):
-        return False, [Finding("F404", f"{update.event_id} is not the id of its content")]
+        return [Finding("F404", f"{update.event_id} is not the id of its content")]
     if contest is None:
-        return False, [Finding("F405", f"{update.unit} stated before contest {update.contest_id} is defined")]
-    findings = list(check(update, contest))
-    return update.sequence > head_sequence and not any(f.rejects for f in findings), findings
+        return [Finding("F405", f"{update.unit} stated before contest {update.contest_id} is defined")]
+    return list(check(update, contest))
 
 
 def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined | None) -> Finding | None:

@@ -29,7 +29,7 @@ from schemas.count_update import CountUpdate
 from schemas.errors import ContractError, NewerSchema
 from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
-from schemas.types import from_milliseconds, rfc3339, to_milliseconds
+from schemas.types import Frozen, from_milliseconds, rfc3339, to_milliseconds
 
 Event = CountUpdate | ContestDefined | FeedStatus
 Headers = list[tuple[str, bytes]]
@@ -68,15 +68,17 @@ class Schema:
 
 
 def encode(event: Event) -> Message:
-    """Encode an event. Raises ContractError when it does not fit the schema."""
+    """Encode an event. Raises ContractError when it does not fit the schema, or a reader would refuse it."""
     schema = _BY_RECORD[type(event).__name__]
     body = io.BytesIO()
     body.write(_PREFIX.pack(MAGIC, schema.id))
     try:
+        _check(event)
         fastavro.schemaless_writer(body, schema.wire, schema.to_wire(event), strict=True)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else error
         raise ContractError(
-            f"{type(event).__name__} {event.event_id} does not fit {schema.path.name}: {error}"
+            f"{type(event).__name__} {event.event_id} does not fit {schema.path.name}: {reason}"
         ) from error
     if isinstance(event, CountUpdate):
         subject, time = str(event.unit), event.observed_at
@@ -95,6 +97,16 @@ def encode(event: Event) -> Message:
             ("ce_time", rfc3339(time).encode()),
         ],
     )
+
+
+def _check(model: Frozen) -> None:
+    """Validate a model again: a copy with other values was never validated. Raises ValidationError."""
+    values = {name: getattr(model, name) for name in type(model).model_fields}
+    type(model).model_validate(values)
+    for value in values.values():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Frozen):
+                _check(one)
 
 
 def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> Event:

@@ -1,5 +1,6 @@
 """`ContestDefined`: a contest's selections, areas, authority and counting level."""
 
+from collections import Counter
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Annotated, Self
@@ -8,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from schemas.types import Count, Frozen, Id, Instant, Key, ReportingUnitType, Text
+from schemas.types import DEPTH_LIMIT, Count, Frozen, Id, Instant, Key, Ordinal, ReportingUnitType, Text
 
 
 class Selection(Frozen):
@@ -40,7 +41,7 @@ class ContestDefined(Frozen):
 
     event_id: UUID
     contest_id: Id
-    revision: Annotated[int, Field(ge=1)]
+    revision: Ordinal
     previous_event_id: UUID | None
     name: Id
     election_name: Id
@@ -73,25 +74,29 @@ class ContestDefined(Frozen):
             ("selection_id", [s.selection_id for s in self.selections]),
             ("area_id", [a.area_id for a in self.areas]),
         ):
-            if twice := {i for i in ids if ids.count(i) > 1} if len(set(ids)) != len(ids) else set():
-                raise ValueError(f"{what} given twice: {', '.join(sorted(twice))}")
+            if twice := sorted(i for i, times in Counter(ids).items() if times > 1):
+                raise ValueError(f"{what} given twice: {', '.join(twice[:5])}")
         roots = [a.area_id for a in self.areas if a.parent_id is None]
         if len(roots) != 1:
-            raise ValueError(f"exactly one area has no parent; found {roots}")
+            raise ValueError(f"exactly one area has no parent; found {len(roots)}: {', '.join(roots[:5])}")
         known = {a.area_id for a in self.areas}
         if orphans := [a.area_id for a in self.areas if a.parent_id is not None and a.parent_id not in known]:
             raise ValueError(f"areas whose parent is not defined: {', '.join(orphans[:5])}")
         parents = {a.area_id: a.parent_id for a in self.areas}
-        reached = set(roots)
+        depths = {roots[0]: 1}
         for area in self.areas:
             way: list[str] = []
             at = area.area_id
-            while at not in reached:
+            while at not in depths:
                 if at in way:
                     raise ValueError(f"areas that contain each other: {', '.join(way)}")
                 way.append(at)
+                if len(way) >= DEPTH_LIMIT:
+                    break
                 at = parents[at] or at
-            reached.update(way)
+            if len(way) + depths.get(at, 1) > DEPTH_LIMIT:
+                raise ValueError(f"area {area.area_id} is within more than {DEPTH_LIMIT - 1} others")
+            depths.update((area_id, depths[at] + height) for height, area_id in enumerate(reversed(way), 1))
         if (self.revision == 1) != (self.previous_event_id is None):
             raise ValueError("previous_event_id is given from revision 2 on, and only then")
         return self

@@ -10,6 +10,8 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 
 from schemas.types import (
+    COUNT_LIMIT,
+    DEPTH_LIMIT,
     SHEET_TYPES,
     CorrectionBasis,
     Count,
@@ -18,6 +20,7 @@ from schemas.types import (
     Id,
     Instant,
     Key,
+    Ordinal,
     ReportingUnitType,
     ResultStage,
     ReviewReason,
@@ -25,7 +28,7 @@ from schemas.types import (
     UpdateKind,
 )
 
-Percent = Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d+)?$")]
+Percent = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,30})?$")]
 
 
 class UnitKey(NamedTuple):
@@ -44,7 +47,7 @@ class ReportingUnit(Frozen):
     id: Id
     type: ReportingUnitType
     name: Text | None
-    area_path: tuple[Id, ...]
+    area_path: Annotated[tuple[Id, ...], Field(max_length=DEPTH_LIMIT)]
 
 
 class Correction(Frozen):
@@ -67,6 +70,12 @@ class Counts(Frozen):
     challenged_votes: Count | None  # votos impugnados
     registered_voters: Count | None  # electores hábiles of a sheet: the roll
     registered_voters_counted: Count | None  # electores hábiles of a bulletin: the roll of counted sheets only
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if sum(filter(None, self.votes.values())) >= COUNT_LIMIT:  # it is counted where no valid votes are stated
+            raise ValueError(f"the sum of the votes is not below {COUNT_LIMIT}")
+        return self
 
 
 class SubUnits(Frozen):
@@ -106,8 +115,8 @@ class Source(Frozen):
 
     name: Text
     snapshot_id: Text
-    part: Annotated[int, Field(ge=1)]
-    parts: Annotated[int, Field(ge=1)]
+    part: Ordinal
+    parts: Ordinal
     documents: tuple[Document, ...]
 
 
@@ -117,7 +126,7 @@ class CountUpdate(Frozen):
     event_id: UUID
     contest_id: Id
     reporting_unit: ReportingUnit
-    sequence: Annotated[int, Field(ge=1)]
+    sequence: Ordinal
     previous_event_id: UUID | None
     kind: UpdateKind
     correction: Correction | None

@@ -8,7 +8,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
-from schemas.types import from_milliseconds
+from schemas.types import EARLIEST_MS, LATEST_MS, from_milliseconds
 
 
 class RawRecord(NamedTuple):
@@ -23,6 +23,13 @@ class RawRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
+    fault: str | None = None
+    """Why the client cannot read the message as it is: then it is no event, whatever its value says."""
+
+    @property
+    def recorded_at(self) -> datetime:
+        """The broker's time; where it is none of our years, the nearest of them: such a message is no event."""
+        return from_milliseconds(min(max(self.timestamp_ms, EARLIEST_MS), LATEST_MS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,13 @@ def recorded_of_raw(raw: RawRecord) -> Recorded:
     """Decode a message of the log. Raises ContractError when it is not an event of the log."""
     from schemas.codec import decode  # here: the read side needs no Avro, and `escrutinio show` starts sooner
 
+    if raw.fault is not None:
+        raise ContractError(raw.fault)
     event = decode(raw.value, raw.headers)
     if isinstance(event, FeedStatus):
         raise ContractError("a heartbeat does not belong on the log")
     if raw.key != event.contest_id.encode():
         raise ContractError(f"key {raw.key!r} is not the event's contest {event.contest_id}")
-    return Recorded(raw.partition, raw.offset, from_milliseconds(raw.timestamp_ms), event)
+    if not EARLIEST_MS <= raw.timestamp_ms <= LATEST_MS:
+        raise ContractError(f"the broker's time, {raw.timestamp_ms} ms, is outside the years 3 to 9997")
+    return Recorded(raw.partition, raw.offset, raw.recorded_at, event)

@@ -1,8 +1,9 @@
 """Check a statement: each fault is a value, a `Finding` with a code, and each code has its rule in prose.
 
-Four families. F1xx: the figures contradict each other; the statement is published, because the office stated it, and
-the finding is shown with it. F2xx: not a statement, or one that an operator must decide; the row is rejected. F3xx: it
-does not belong to the contest; rejected. F4xx: the chain of a unit's updates; found by readers of the log.
+Four families. F1xx: the figures contradict each other, or what is evidence beside them is odd; the statement is
+published, because the office stated it, and the finding is shown with it (F112 and F113 are of a document: found by
+ingest, not by readers of the log). F2xx: not a statement, or one that an operator must decide; the row is rejected.
+F3xx: it does not belong to the contest; rejected. F4xx: the chain of a unit's updates; found by readers of the log.
 
 An observed sheet is under review *because* its figures contradict each other, and its votes do not count, so F1xx are
 not checked on it.
@@ -27,6 +28,9 @@ RULES = {
     "F108": "ballots cast do not exceed the registered voters they were cast by",
     "F109": "a counted unit states its votes and its ballots cast",
     "F110": "an annulled unit has no votes for a selection, and as many invalid votes as ballots cast",
+    "F111": "the office's clock is not ahead of ours",
+    "F112": "a percentage, a remark and a name are such as their column holds",
+    "F113": "a document ends with the end of a line",
     "F201": "a count is a non-negative whole number",
     "F202": "an identifier has the form its kind has",
     "F203": "a unit is stated once in a document",
@@ -38,8 +42,8 @@ RULES = {
     "F301": "every selection is one of the contest's",
     "F302": "a unit's area path leads from the contest's outermost area through defined areas",
     "F303": "a unit that is an area is defined in the contest, with that type",
-    "F304": "nothing is counted before election day begins",
-    "F305": "nothing is stated by the office after it was observed",
+    "F304": "nothing is counted before election day begins, but in a test",
+    "F305": "nothing is stated by the office for a time of more than a day after it was observed",
     "F306": "an update says whether it is a test as its contest does",
     "F401": "a unit's first update has sequence 1, and each later one the next",
     "F402": "an update stands on the log once",
@@ -47,10 +51,18 @@ RULES = {
     "F404": "an event's id is the one its content gives",
     "F405": "an update's contest is defined before it",
     "F406": "an update arrives in the order in which the office states it",
+    "F407": "every total of a contest stays below 2^62",
 }
 """The rule behind each code. A finding says that it does not hold."""
 
+CONTRADICTIONS = frozenset(code for code in RULES if "F101" <= code <= "F110") - {"F109"}
+"""Rules that figures break which contradict each other."""
+
 CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far two clocks differ that are both right."""
+
+CLOCK_LIMIT = timedelta(hours=24)
+"""How far the office's clock may be ahead of ours. A wrong zone is less; beyond it, the time is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,11 @@ class Finding:
         """Whether a statement with this finding is not published."""
         return self.code[1] in "23"
 
+    @property
+    def refuses(self) -> bool:
+        """Whether an update with this finding, found of it alone, does not count."""
+        return self.rejects or self.code in ("F404", "F405")
+
     def __str__(self) -> str:
         return f"{self.code} {self.message}"
 
@@ -83,8 +100,30 @@ def check(update: CountUpdate, contest: ContestDefined) -> tuple[Finding, ...]:
         if update.counts is not None:
             findings.extend(_counts(update.counts))
         findings.extend(_settled(update))
+    if CLOCK_TOLERANCE < _ahead(update) <= CLOCK_LIMIT:
+        findings.append(Finding("F111", _of_two_clocks(update)))
     findings.extend(_belongs(update, contest))
     return tuple(findings)
+
+
+def unstated(update: CountUpdate) -> tuple[str, ...]:
+    """List the figures that a counted unit states and this update does not (F109)."""
+    counts = update.counts
+    if counts is None:
+        return "votes", "ballots_cast"
+    votes = [f"votes.{name}" for name, n in counts.votes.items() if n is None] if counts.votes else ["votes"]
+    return *votes, *(["ballots_cast"] if counts.ballots_cast is None else [])
+
+
+def _ahead(update: CountUpdate) -> timedelta:
+    return timedelta(0) if update.reported_at is None else update.reported_at - update.observed_at
+
+
+def _of_two_clocks(update: CountUpdate) -> str:
+    stated, seen = update.stated_at, update.observed_at
+    minutes = _ahead(update) // timedelta(minutes=1)
+    ahead = f"{minutes // 60} h {minutes % 60} min"
+    return f"stated for {rfc3339(stated)}, but observed at {rfc3339(seen)}: the office's clock is {ahead} ahead of ours"
 
 
 def _sub_units(s: SubUnits) -> Iterator[Finding]:
@@ -131,10 +170,8 @@ def _counts(c: Counts) -> Iterator[Finding]:
 
 def _settled(update: CountUpdate) -> Iterator[Finding]:
     counts = update.counts
-    if update.count_status is CountStatus.COUNTED and (
-        counts is None or None in (counts.ballots_cast, *counts.votes.values()) or not counts.votes
-    ):
-        yield Finding("F109", f"{update.unit} is counted, but not every figure is stated")
+    if update.count_status is CountStatus.COUNTED and (lacking := unstated(update)):
+        yield Finding("F109", f"{update.unit} is counted, but does not state {', '.join(lacking)}")
     if (
         update.count_status is CountStatus.ANNULLED
         and counts is not None
@@ -169,14 +206,12 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
             )
     elif not unit.area_path or contest.area_paths.get(unit.area_path[-1]) != unit.area_path:
         yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is unknown to the contest")
-    if update.stated_at < contest.starts_at:
+    if update.stated_at < contest.starts_at and not contest.is_test:
         yield Finding(
             "F304",
             f"stated at {rfc3339(update.stated_at)}, before {contest.election_date} begins in {contest.time_zone}",
         )
-    if update.reported_at is not None and update.reported_at - update.observed_at > CLOCK_TOLERANCE:
-        yield Finding(
-            "F305", f"stated for {rfc3339(update.reported_at)}, but observed at {rfc3339(update.observed_at)}"
-        )
+    if _ahead(update) > CLOCK_LIMIT:
+        yield Finding("F305", _of_two_clocks(update))
     if update.is_test != contest.is_test:
         yield Finding("F306", f"is_test is {update.is_test}, the contest's is {contest.is_test}")

@@ -18,6 +18,7 @@ _FOREVER = {
     "retention.ms": "-1",
     "retention.bytes": "-1",
     "message.timestamp.type": "LogAppendTime",  # recorded_at is the broker's time, not the producer's
+    "compression.type": "uncompressed",  # the broker unpacks, and refuses what is then too large: no reader has a bound
 }
 
 EVENTS = Topic("results.events", required=_FOREVER, initial={"max.message.bytes": "8388608"})

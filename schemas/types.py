@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from schemas.text import first_invisible
+
 
 class Frozen(BaseModel):
     """Root of every contract model: immutable, strict about types, without unknown fields."""
@@ -97,22 +99,51 @@ _ADDING_OF_AREAS = frozenset({CountStatus.COUNTED, CountStatus.IN_PROCESS})
 def _utc_milliseconds(value: datetime) -> datetime:
     if value.microsecond % 1000:
         raise ValueError("finer than a millisecond, which the wire cannot carry")
-    if not 1 < value.year < 9999:
+    if not (1 < value.year < 9999 and 1 < (utc := value.astimezone(UTC)).year < 9999):
         raise ValueError("outside the years 2 to 9998")
-    return value.astimezone(UTC)
+    return utc
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_utc_milliseconds)]
 """A moment in UTC, in whole milliseconds, of the years 2 to 9998. Naive times are refused."""
 
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-"""A number of votes, ballots, voters or sheets; below 2^53, so that every JSON reader keeps it exact."""
+COUNT_LIMIT = 2**40
+"""No figure of a statement, and no sum of its votes, reaches this: 130 times the people alive. The totals of four
+million units stay below TOTAL_LIMIT, whatever they state."""
 
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=10_000)]
+TOTAL_LIMIT = 2**62
+"""No total of a contest reaches this, so that totals, and differences of two of them, fit 64 bits."""
+
+NUMBER_LIMIT = 2**53
+"""No other number reaches this: every JSON reader keeps it exact."""
+
+DEPTH_LIMIT = 16
+"""Areas from the outermost to any other one, itself included."""
+
+EARLIEST_MS, LATEST_MS = -62_072_524_800_000, 253_339_228_800_000
+"""The years 3 to 9997: an `Instant` may be of any time of them, in every time zone."""
+
+Count = Annotated[int, Field(ge=0, lt=COUNT_LIMIT)]
+"""A number of votes, ballots, voters or sheets."""
+
+Ordinal = Annotated[int, Field(ge=1, lt=NUMBER_LIMIT)]
+"""A place in an order that begins with 1."""
+
+TEXT_LIMIT = 10_000
+"""Characters of a `Text`, at most."""
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=TEXT_LIMIT)]
 """Text of the source. No NUL character: PostgreSQL cannot store one, and it would stop the aggregator forever."""
 
-Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+$", max_length=200)]
-"""An id as the authority writes it: a string, never empty, without control characters."""
+
+def _all_visible(text: str) -> str:
+    if (hidden := first_invisible(text)) is not None:
+        raise ValueError(f"an id must not have the invisible character {hidden}")
+    return text
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_all_visible)]
+"""An id as the authority writes it: a string, never empty, of visible characters (`schemas.text`) and spaces."""
 
 Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=200)]
 """An id that is a key in a map: printable ASCII, which sorts the same everywhere."""

@@ -80,6 +80,18 @@ def reset(root: Path) -> None:
 
 
 @main.command()
+@click.argument("name", metavar="reader-NAME")
+@_root
+def reader(name: str, root: Path) -> None:
+    """Print the address with which a reader of its own reaches PostgreSQL, and make its login where it is new."""
+    from deploy.secrets import is_name  # here: no other command needs cryptography
+
+    if not (name.startswith("reader-") and is_name(name)):
+        raise click.BadParameter(f"{name} is not a reader's name: reader- and then small letters, digits and dashes")
+    click.echo(Stack(root).postgres.add_reader(name))
+
+
+@main.command()
 def lock() -> None:
     """Resolve Kafka's jars again and rewrite jars.lock (for developers)."""
     with Steps() as steps, steps.step("Kafka", "resolving the jars") as step:

@@ -26,6 +26,24 @@ from deploy.local.server import HOST, Record, Server
 _JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 _LOGGING = Path(__file__).with_name("log4j2.xml")
 
+_COMPOSE = Path(__file__).parents[1] / "kafka" / "server.properties"
+
+
+def compose_settings() -> dict[str, str]:
+    """Return the settings of docker compose's brokers, by name."""
+    lines = _COMPOSE.read_text(encoding="ascii").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+# What bounds a group or a request there does so here too. Connections have no bound here: all come from one address.
+_BOUNDS = (
+    "group.max.size",
+    "group.consumer.max.size",
+    "group.coordinator.rebalance.protocols",
+    "offset.metadata.max.bytes",
+    "socket.request.max.bytes",
+)
+
 # Settings that the log needs of every broker, and those of one small node on one machine.
 SETTINGS = {
     "process.roles": "broker,controller",
@@ -52,7 +70,7 @@ SETTINGS = {
     "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "2",
-}
+} | {name: compose_settings()[name] for name in _BOUNDS}
 
 
 class Broker(Server):

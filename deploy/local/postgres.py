@@ -4,9 +4,9 @@ Role: keeps the aggregator's tables. Everything in them can be rebuilt from the 
 of a replay. Place: between aggregator and api.
 
 Four roles, each with a generated password: `postgres` (the superuser, for setting up and for tests),
-`escrutinio_owner` (owns the database and runs the migrations), `escrutinio_writer` and `escrutinio_reader`
-(may log in; the migrations grant the rest). It listens on TCP on 127.0.0.1 only: a Unix socket's path may be
-longer than the system allows.
+`escrutinio_owner` (owns the database and runs the migrations), `escrutinio_writer` and `escrutinio_reader`; and one for
+each further reader. `deploy/postgres/roles.sql` and `database.sql` say what each may do, as in compose. It listens on
+TCP on 127.0.0.1 only: a Unix socket's path may be longer than the system allows.
 
 A crash while the data folder is made leaves `data.new`, which the next start deletes. Roles and database are
 checked at every start, so a crash between them is repaired by the next.
@@ -35,13 +35,29 @@ from deploy.local.server import HOST, Record, Server
 DATABASE = "escrutinio"
 SUPERUSER = "postgres"
 OWNER, WRITER, READER = "escrutinio_owner", "escrutinio_writer", "escrutinio_reader"
+READERS = "escrutinio_readers"
+"""The group of all readers. Nobody logs in as it."""
+ALONE_SQL, ROLES_SQL, DATABASE_SQL = (
+    Path(__file__).parents[1] / "postgres" / name for name in ("alone.sql", "roles.sql", "database.sql")
+)
 
 SETTINGS = {
+    # As in docker-compose.yml, whose comment says why.
+    "max_connections": "200",
+    "reserved_connections": "10",
+    "authentication_timeout": "10s",
+    "max_notify_queue_pages": "64",
+    "max_locks_per_transaction": "256",
+    "max_worker_processes": "4",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+MEMORY_BYTES = 512 << 20
+"""Bound of each process, beside the shared memory. Any role may raise its `work_mem`: without a bound one statement
+takes what the machine has, the kernel kills that process, and PostgreSQL then ends every other session as well."""
+_WRONG_PASSWORD = "password authentication failed"
 _REACHED_BY = {"listen_addresses": HOST, "unix_socket_directories": ""}
 # Nothing of the caller's environment: PGPORT and the like would change the server.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
@@ -78,6 +94,17 @@ class Postgres(Server):
     @property
     def reader_url(self) -> str:
         return self.url(READER)
+
+    def add_reader(self, name: str) -> str:
+        """Create a reader's login, or find it, and return its address. Raises StartFailed when it does not run."""
+        with self._locked():
+            record = self._load()
+            if not (record.process and record.process.alive()):
+                raise StartFailed("PostgreSQL does not run; start it first: python -m deploy.local start", [])
+            record.facts.setdefault(name, secrets.token_urlsafe(18))
+            self._save(record)
+            self._once_ready(record)
+            return _url(record, name, DATABASE)
 
     def create_database(self, name: str, template: str = "template1") -> None:
         """A new database of the owner's, a copy of `template`, to which nobody may be connected."""
@@ -145,7 +172,9 @@ class Postgres(Server):
 
     def _command(self, record: Record) -> tuple[list[str | Path], Path, Mapping[str, str]]:
         settings = SETTINGS | _REACHED_BY | {"port": str(record.ports["postgres"])}
-        command: list[str | Path] = [self._bin / "postgres", "-D", Path(record.facts["home"]) / "data"]
+        bound = f'ulimit -d {MEMORY_BYTES // 1024}; exec "$0" "$@"'
+        command: list[str | Path] = ["/bin/sh", "-c", bound]
+        command += [self._bin / "postgres", "-D", Path(record.facts["home"]) / "data"]
         for key, value in settings.items():
             command += ["-c", f"{key}={value}"]
         return command, Path("/"), _ENVIRONMENT
@@ -154,42 +183,63 @@ class Postgres(Server):
         try:
             with psycopg.connect(_url(record, SUPERUSER, "postgres"), connect_timeout=3):
                 return True
-        except psycopg.OperationalError:
-            return False
+        except psycopg.OperationalError as error:
+            return _WRONG_PASSWORD in str(error)
 
     def _passes(self, log_tail: list[str]) -> bool:
         # The children of a killed server need a moment to end.
         return super()._passes(log_tail) or any("is still in use" in line for line in log_tail)
 
     def _once_ready(self, record: Record) -> None:
-        with psycopg.connect(_url(record, SUPERUSER, "postgres"), autocommit=True) as connection:
-            roles = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
-            for role in (OWNER, WRITER, READER):
-                verb = "ALTER" if role in roles else "CREATE"
-                connection.execute(
-                    sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(
-                        sql.SQL(verb), sql.Identifier(role), sql.Literal(record.facts[role])
-                    )
-                )
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
-            if known.fetchone() is None:
-                connection.execute(
-                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(OWNER))
-                )
+        try:
+            self._bring(record)
+        except psycopg.OperationalError as error:
+            if _WRONG_PASSWORD not in str(error):
+                raise
+            raise StartFailed(
+                f"PostgreSQL runs, and refuses the superuser's password in {self._record_file}: somebody changed it. "
+                "Put the new one there, or delete the data: python -m deploy.local reset",
+                [],
+            ) from error
+
+    def _bring(self, record: Record) -> None:
+        admin_url = _url(record, SUPERUSER, "postgres")
+        passwords = {role: password for role, password in record.facts.items() if role not in ("home", SUPERUSER)}
+        bring_roles(admin_url, passwords)
+        with psycopg.connect(admin_url) as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+        if known is None:
+            create_database(admin_url, DATABASE, "template1")
+        for database in (DATABASE, "template1"):
+            with psycopg.connect(_url(record, SUPERUSER, database)) as connection:
+                connection.execute(ALONE_SQL.read_bytes() + DATABASE_SQL.read_bytes())
 
     def _folders(self, record: Record) -> list[Path]:
         home = Path(record.facts["home"]) if record.facts else None
         return [self.root / "postgres", *([home] if home and home != self.root / "postgres" else [])]
 
 
+def bring_roles(admin_url: str, passwords: Mapping[str, str]) -> None:
+    """Bring the roles to what roles.sql declares. `passwords`: of owner, writer, and each reader."""
+    readers = ",".join(role for role in passwords if role not in (OWNER, WRITER))
+    with psycopg.connect(admin_url) as connection:
+        connection.execute("SELECT set_config('escrutinio.readers', %s, true)", [readers])
+        connection.execute(ALONE_SQL.read_bytes() + ROLES_SQL.read_bytes())
+        for role, password in passwords.items():
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+
+
 def create_database(admin_url: str, name: str, template: str) -> None:
     """A new database of the owner's, a copy of `template`, to which nobody may be connected."""
+    statements = (  # what is granted on a database does not go over to its copies
+        sql.SQL("CREATE DATABASE {name} OWNER {owner} TEMPLATE {template}"),
+        sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC"),
+        sql.SQL("GRANT CONNECT ON DATABASE {name} TO {writer}, {readers}"),
+    )
+    names = {"name": name, "owner": OWNER, "template": template, "writer": WRITER, "readers": READERS}
     with psycopg.connect(admin_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
-            )
-        )
+        for statement in statements:
+            connection.execute(statement.format(**{key: sql.Identifier(one) for key, one in names.items()}))
 
 
 def drop_database(admin_url: str, name: str) -> None:

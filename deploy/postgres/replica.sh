@@ -11,5 +11,12 @@ if [ ! -e "$PGDATA/copied" ]; then
     chmod 700 "$PGDATA"
     touch "$PGDATA/copied"
 fi
+# The aggregator ends readers' sessions that are too old, but on the primary alone. A crash of this loop ends no query.
+while sleep 60; do
+    psql --quiet --no-psqlrc --host /var/run/postgresql --username postgres --dbname escrutinio --output /dev/null \
+        --command "SELECT access.end_old_sessions(make_interval(secs => ${READER_SESSION:-3600}))" || true
+done &
 # Feedback: the primary keeps rows for as long as a query here reads them, so that no query is cancelled.
-exec postgres -c "primary_conninfo=$PRIMARY" -c hot_standby_feedback=on -c hba_file=/replication/pg_hba.conf
+exec postgres -c max_connections=200 -c reserved_connections=10 -c authentication_timeout=10s \
+    -c max_notify_queue_pages=64 -c max_locks_per_transaction=256 -c max_worker_processes=4 -c "primary_conninfo=$PRIMARY" \
+    -c hot_standby_feedback=on -c hba_file=/replication/pg_hba.conf

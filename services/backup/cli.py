@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime import options
-from runtime.commands import Group, answer, json_option, stopping
+from runtime.commands import Group, answer, json_option, say, stopping
 
 if TYPE_CHECKING:
     from backup.manifest import Manifest
@@ -46,8 +46,8 @@ def main() -> None:
 @_folder
 @_options
 @click.option("--follow", is_flag=True, help="Continue until SIGTERM or Ctrl-C, waiting for a broker that is away.")
-@click.option("--every", "every_s", type=click.FloatRange(0.05), default=1.0, help="Seconds between polls of the log.")
-@click.option("--segment-events", type=click.IntRange(1), default=10_000, help="Limit of records in a file.")
+@click.option("--every", "every_s", type=options.Seconds(0.05), default=1.0, help="Seconds between polls of the log.")
+@click.option("--segment-events", type=options.Whole(1), default=10_000, help="Limit of records in a file.")
 @options.http
 def mirror_command(
     folder: Path, follow: bool, every_s: float, segment_events: int, as_json: bool, **flags: Any
@@ -118,7 +118,7 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
 @main.command("restore")
 @_folder
 @_options
-@click.option("--replication-factor", type=click.IntRange(1), help="Copies of every record. Default: as mirrored.")
+@click.option("--replication-factor", type=options.Whole(1), help="Copies of every record. Default: as mirrored.")
 def restore_command(folder: Path, replication_factor: int | None, as_json: bool, **flags: Any) -> None:
     """Restore the mirror in FOLDER into an empty Kafka: same offsets, same times.
 
@@ -160,7 +160,7 @@ def _print(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
     if as_json:
         answer(value)
     else:
-        click.echo("\n".join(lines))
+        say(*lines)
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:

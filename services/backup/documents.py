@@ -13,6 +13,7 @@ from typing import Any
 from backup.check import Progress
 from backup.errors import BackupError
 from backup.folder import TopicFolder
+from runtime.files import read_regular
 from schemas.codec import decode
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
@@ -24,7 +25,10 @@ SHOWN = 20
 
 @dataclass(slots=True)
 class ArchiveReport:
-    """The result. `damaged`: paths of documents with another SHA-256; `missing`: SHA-256, where the log names it."""
+    """The result. `damaged`: paths of what is no document with the SHA-256 of its name.
+
+    `missing`: SHA-256, where the log names it.
+    """
 
     documents: int = 0
     named: int = 0
@@ -65,7 +69,7 @@ def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> Arc
     paths = sorted(path for path in archive.glob("*/*") if _NAME.fullmatch(path.name))
     for number, path in enumerate(paths, start=1):
         report.documents += 1
-        if _sha256(path) != path.name:
+        if not _is_whole(path):
             report.damaged.append(str(path))
         progress(number, len(paths))
     named: dict[str, str] = {}
@@ -78,12 +82,11 @@ def check(archive: Path, mirrored: list[TopicFolder], progress: Progress) -> Arc
     return report
 
 
-def _sha256(path: Path) -> str:
-    whole = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            whole.update(block)
-    return whole.hexdigest()
+def _is_whole(path: Path) -> bool:
+    try:
+        return hashlib.sha256(read_regular(path)).hexdigest() == path.name
+    except OSError:
+        return False
 
 
 def _named_in(folder: TopicFolder, progress: Progress) -> Iterator[tuple[str, str]]:

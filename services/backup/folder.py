@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from backup.errors import FolderFull, MirrorDamaged
 from backup.manifest import Manifest, Segment, absorbed
-from runtime.files import TEMPORARY, FolderLock, write_whole
+from runtime.files import TEMPORARY, FolderLock, read_regular, write_whole
 from schemas.faults import first_fault
 from schemas.log_record import RawRecord
 from schemas.record_file import pack, unpack
@@ -55,7 +55,7 @@ class TopicFolder:
         """Read the manifest, None where nothing was mirrored yet. Raises MirrorDamaged."""
         path = self.path / "manifest.json"
         try:
-            return Manifest.model_validate_json(path.read_bytes())
+            return Manifest.model_validate_json(read_regular(path))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -118,7 +118,7 @@ class TopicFolder:
         """Read a file and compare it with the manifest. Raises MirrorDamaged, FileNotFoundError."""
         path = self.path / segment.file
         try:
-            content = path.read_bytes()
+            content = read_regular(path)
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -15,6 +15,9 @@ class Listener:
     def mirrored(self, topic: str, partition: int, next_offset: int, records: int) -> None:
         """Records were synced to disk: all before `next_offset` are there now."""
 
+    def unreadable(self, topic: str, partition: int) -> None:
+        """The log cannot be read on: all before that is in the files, and other partitions are mirrored on."""
+
     def whole(self, at_s: float) -> None:
         """All records that the log had at this time (seconds since 1970) are on disk."""
 

@@ -35,6 +35,7 @@ class Metrics(Listener):
         self._next = gauge("next_offset", "Next offset to be mirrored.", *at)
         self._end = gauge("log_end_offset", "Offset that the next record will get.", *at)
         self._lag = gauge("lag_events", "Records on the log that are not on disk.", *at)
+        self._unreadable = gauge("partition_unreadable", "1 when the log cannot be read on, else 0.", *at)
         self._complete = gauge(
             "last_complete_timestamp_seconds", "Latest time up to which every record of the log is on disk."
         )
@@ -54,6 +55,7 @@ class Metrics(Listener):
         """Start the counters at 0: Prometheus sees no increase in the first sample of a series."""
         for partition, offset in next_offsets.items():
             self._records.labels(topic, partition)
+            self._unreadable.labels(topic, partition)
             self._next_offsets[topic, partition] = offset
             self._set(topic, partition)
 
@@ -66,8 +68,14 @@ class Metrics(Listener):
     def mirrored(self, topic: str, partition: int, next_offset: int, records: int) -> None:
         """Count records that were written."""
         self._records.labels(topic, partition).inc(records)
+        self._unreadable.labels(topic, partition).set(0)
         self._next_offsets[topic, partition] = next_offset
         self._set(topic, partition)
+        self._recovered()
+
+    def unreadable(self, topic: str, partition: int) -> None:
+        """Note a partition that cannot be read on. The mirror of all others goes on."""
+        self._unreadable.labels(topic, partition).set(1)
         self._recovered()
 
     def whole(self, at_s: float) -> None:

@@ -19,7 +19,7 @@ from backup.folder import MOST_BYTES, MOST_EVENTS, TopicFolder
 from backup.listener import Listener
 from backup.manifest import Manifest, Topic
 from runtime.kafka.access import KafkaAccess
-from runtime.kafka.errors import BrokerAway
+from runtime.kafka.errors import BrokerAway, Unreadable
 from runtime.kafka.reader import Reader
 from runtime.kafka.topics import Topics
 from schemas import topics as contract
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _RETRY_S = 2.0
 _NOTIFY_EVERY_S = 2.0
+_LOOK_AGAIN_S = 60.0
+"""Interval of trying a partition again that could not be read."""
 
 
 def run(
@@ -60,8 +62,11 @@ def run(
             try:
                 for mirror in mirrors:
                     mirror.advance(stop)
-                if not stop.is_set():  # when stopped, it may not have reached the end
+                faults = [fault for mirror in mirrors for fault in mirror.unreadable.values()]
+                if not stop.is_set() and not faults:  # when stopped, it may not have reached the end
                     listener.whole(at_s)
+                for fault in faults if not follow else ():
+                    raise fault
             except (BrokerAway, FolderFull) as fault:
                 if not follow:
                     raise
@@ -88,18 +93,25 @@ class _Mirror:
         self._log, self._folder, self._topic, self._contract, self._notify = log, folder, log.topic, contract, notify
         self._most_events, self._listener = most_events, listener
         self._verified = self._stale = False
+        self.unreadable: dict[int, Unreadable] = {}
+        """Partitions that are not mirrored any more, and why. All that stands before is in the files."""
+        self._looked_at = time.monotonic()
 
     def advance(self, stop: threading.Event) -> None:
         """Add the new records of the log. Raises LogRefused when it is not the log that was mirrored."""
         if self._stale:
             self._reload()
+        if self.unreadable and time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
+            self.unreadable.clear()
+            self._looked_at = time.monotonic()
         if not self._verified or self._grown():
             self.manifest = self._verify()
             self._verified = True
             places = {partition: self.manifest.next_offset(partition) for partition in range(self.manifest.partitions)}
             self._listener.begun(self._topic, places)
             for partition in range(self.manifest.partitions):
-                self._add(partition, stop)
+                if partition not in self.unreadable:
+                    self._add_readable(partition, stop)
 
     def mark_stale(self) -> None:
         """After a fault, read the manifest again and verify the log again before adding records."""
@@ -114,12 +126,14 @@ class _Mirror:
         assert self.manifest is not None
         ends = self._log.ends(range(self.manifest.partitions))
         self._listener.ends(self._topic, ends)
-        return any(end != self.manifest.next_offset(partition) for partition, end in ends.items())
+        readable = ends.keys() - self.unreadable.keys()
+        return any(ends[partition] != self.manifest.next_offset(partition) for partition in readable)
 
     def _verify(self) -> Manifest:
         """Verify that the log is the one mirrored, and return the manifest. Raises LogRefused."""
         with Topics(self._log.kafka) as topics:
             found = Topic.of(self._topic, topics.check(self._topic, self._contract))
+        self._log.log_id = found.topic_id
         known = self.manifest
         if known is None:
             manifest = Manifest(**found.__dict__)
@@ -153,12 +167,21 @@ class _Mirror:
                     f"{', '.join(differing_fields(here, there))}). This is another log; mirror it into another folder"
                 )
 
+    def _add_readable(self, partition: int, stop: threading.Event) -> None:
+        try:
+            self._add(partition, stop)
+        except Unreadable as fault:
+            if partition not in self.unreadable:
+                logger.error("%s; all before it is mirrored, and so are other partitions", fault)
+            self.unreadable[partition] = fault
+            self._listener.unreadable(self._topic, partition)
+
     def _add(self, partition: int, stop: threading.Event) -> None:
         assert self.manifest is not None
         start, end = self.manifest.next_offset(partition), self._log.end_offset(partition)
         self._listener.ends(self._topic, {partition: end})
         notified_at = time.monotonic()
-        for records in _chunks(self._log.read_to_end(partition, start, end), self._most_events):
+        for records in _chunks(_whole(self._topic, self._log.read_to_end(partition, start, end)), self._most_events):
             self.manifest = self._folder.append(partition, records)
             self._listener.mirrored(self._topic, partition, records[-1].offset + 1, len(records))
             if time.monotonic() - notified_at > _NOTIFY_EVERY_S:
@@ -174,15 +197,32 @@ def differing_fields(one: RawRecord, other: RawRecord) -> list[str]:
 
 
 def _chunks(batches: Iterable[Iterable[RawRecord]], most_events: int) -> Iterator[list[RawRecord]]:
-    """Group records into chunks that fit into a file."""
+    """Group records into chunks that fit into a file. Raises Unreadable once all before it are yielded."""
     chunk: list[RawRecord] = []
-    size = 0
-    for batch in batches:
-        for record in batch:
-            chunk.append(record)
-            size += len(record.value or b"")
-            if len(chunk) == most_events or size >= MOST_BYTES:
-                yield chunk
-                chunk, size = [], 0
+    size, fault = 0, None
+    try:
+        for batch in batches:
+            for record in batch:
+                chunk.append(record)
+                size += len(record.value or b"")
+                if len(chunk) == most_events or size >= MOST_BYTES:
+                    yield chunk
+                    chunk, size = [], 0
+    except Unreadable as error:
+        fault = error
     if chunk:
         yield chunk
+    if fault is not None:
+        raise fault
+
+
+def _whole(topic: str, batches: Iterable[Iterable[RawRecord]]) -> Iterator[list[RawRecord]]:
+    """Yield records up to the first that a client cannot read as it is: a copy of it would be another message."""
+    for batch in batches:
+        sound: list[RawRecord] = []
+        for record in batch:
+            if record.fault is not None:
+                yield sound
+                raise Unreadable(topic, record.partition, record.offset, record.fault)
+            sound.append(record)
+        yield sound

@@ -20,6 +20,7 @@ from runtime.kafka.producer import Producer
 from runtime.kafka.reader import Reader
 from runtime.kafka.topics import Topics
 from schemas.log_record import RawRecord
+from schemas.topics import EVENTS
 
 _TYPE, _BEFORE, _AFTER, _IN_SYNC = (
     "message.timestamp.type", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms",
@@ -90,7 +91,7 @@ def _restore(
     # A crash here leaves a topic with every record that every service refuses; the next restore compares it and changes
     # its settings.
     with Topics(log.kafka) as topics:
-        topics.change(topic, {_BEFORE: None, _AFTER: None, **wanted.settings})
+        topics.change(topic, {_BEFORE: None, _AFTER: None, **wanted.settings, **EVENTS.required})
     return written
 
 

@@ -1,4 +1,4 @@
-"""`escrutinio-grants`: apply the declared grants to Kafka, or check them. Exit code 1: the cluster differs."""
+"""`escrutinio-grants`: apply the declared grants to Kafka, check them, count groups. Exit code 1: a difference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime import options
-from runtime.commands import Command, Group
+from runtime.commands import Command, Group, say, stopping
 
 if TYPE_CHECKING:
     from grants.policy import Policy
@@ -35,7 +35,7 @@ class _Command(Command):
 @click.group(cls=Group, name="escrutinio-grants")
 @click.version_option(package_name="escrutinio")
 def main() -> None:
-    """Grant on Kafka what is declared, and nothing else. For the administrator; no service runs it.
+    """Grant on Kafka what is declared, and nothing else. For the administrator; only `watch` is a service.
 
     \b
     Example:
@@ -57,10 +57,9 @@ def apply(**flags: Any) -> None:
         cluster.put_passwords(comparison.passwords)
         cluster.apply(comparison.now, comparison.wanted, comparison.foreign_acls)
         cluster.remove(comparison.undeclared)
-    for line in changes:
-        click.echo(line)
-    click.echo(
-        f"{len(comparison.passwords)} principals, {len(comparison.wanted.grants)} grants: the cluster is as declared"
+    say(
+        *changes,
+        f"{len(comparison.passwords)} principals, {len(comparison.wanted.grants)} grants: the cluster is as declared",
     )
 
 
@@ -74,25 +73,50 @@ def check(**flags: Any) -> None:
     """
     with _Comparison(flags) as comparison:
         changes = comparison.changes()
-    for line in changes:
-        click.echo(line)
     if changes:
+        say(*changes)
         raise SystemExit(1)
-    click.echo("the cluster is as declared")
+    say("the cluster is as declared")
+
+
+@main.command("watch")
+@options.bootstrap_servers
+@options.kafka_config
+@options.log_format
+@options.http
+@click.option("--every", "every_s", type=options.Seconds(0.05), default=30.0, help="Seconds between two counts.")
+def watch_command(every_s: float, **flags: Any) -> None:
+    """Count the consumer groups of each principal, as metrics, until stopped.
+
+    \b
+    Example:
+      escrutinio-grants watch --kafka-config secrets/kafka/monitor.properties --http 127.0.0.1:9464
+    """
+    from grants.watch import Metrics, watch
+    from runtime.health import new_registry, serve_health
+    from runtime.logs import configure
+    from runtime.settings import Settings
+
+    settings, stop = Settings.load(**flags), stopping()
+    configure(settings.log_format)
+    metrics = Metrics(registry := new_registry("monitor"))
+    with serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop):
+        watch(settings.kafka, metrics, stop, every_s)
 
 
 class _Comparison:
     def __init__(self, flags: dict[str, Any]) -> None:
         from grants.cluster import Cluster
         from grants.policy import GrantsError, declare, kinds
+        from runtime.files import read_text
         from runtime.settings import Settings
 
         file, folder = flags.pop("grants_file"), flags.pop("principals")
         settings = Settings.load(**flags)
         self.passwords = _passwords(folder)
         try:
-            self.wanted = declare(kinds(file.read_text(encoding="utf-8")), self.passwords, settings.topic_prefix)
-        except (OSError, UnicodeDecodeError, GrantsError) as error:
+            self.wanted = declare(kinds(read_text(file)), self.passwords, settings.topic_prefix)
+        except (OSError, ValueError, GrantsError) as error:
             raise GrantsError(f"{file}: {error}") from error
         self.cluster = Cluster(settings.kafka)
 

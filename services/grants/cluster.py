@@ -22,7 +22,7 @@ from kafka.admin import (
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
-from kafka.errors import for_code
+from kafka.errors import SecurityDisabledError, for_code
 from kafka.protocol.admin import AlterClientQuotasRequest, DescribeClientQuotasRequest
 
 from grants.policy import Grant, GrantsError, Operation, Policy, Resource
@@ -33,7 +33,10 @@ _ITERATIONS = 8192
 _PATTERNS = {
     Resource.TOPIC: (ResourceType.TOPIC, ACLResourcePatternType.LITERAL),
     Resource.GROUP: (ResourceType.GROUP, ACLResourcePatternType.PREFIXED),
+    Resource.CLUSTER: (ResourceType.CLUSTER, ACLResourcePatternType.LITERAL),
 }
+_CLUSTER = "kafka-cluster"
+"""Kafka's name for the one resource of type CLUSTER."""
 _EVERY_ACL = ACLFilter(
     None, None, ACLOperation.ANY, ACLPermissionType.ANY,
     ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
@@ -61,15 +64,31 @@ class Cluster:
             with self._kafka.faults("its grants", final=True):
                 raise error
 
+    def groups(self) -> dict[str, int]:
+        """Return the number of consumer groups by the principal whose they are, "" for those of no principal.
+
+        Every principal that may have groups is named, with 0 where it has none. On a cluster without grants, such as
+        the local stack's, no group is a principal's.
+        """
+        try:
+            acls, _ = self._admin.describe_acls(_EVERY_ACL)
+        except SecurityDisabledError:
+            acls = []
+        grants = [grant for grant in map(_grant_of, acls) if grant is not None]
+        prefixes = {grant.name: grant.principal for grant in grants if grant.resource is Resource.GROUP}
+        found = dict.fromkeys(["", *prefixes.values()], 0)
+        for group in self._admin.list_groups():
+            name = group["group_id"]
+            found[next((who for prefix, who in prefixes.items() if name.startswith(prefix)), "")] += 1
+        return found
+
     def principals(self) -> set[str]:
         """Return the principals that have a password."""
         return set(self._admin.describe_user_scram_credentials())
 
     def declared(self) -> tuple[Policy, list[ACL]]:
         """Return the policy in force, and the foreign ACLs: those that grants.toml cannot declare."""
-        acls, error = self._admin.describe_acls(_EVERY_ACL)
-        if error is not None and error.errno:
-            raise GrantsError(f"{self._kafka} refused to list its ACLs: {error!r}")
+        acls, _ = self._admin.describe_acls(_EVERY_ACL)
         grants, foreign = set(), []
         for acl in acls:
             grant = _grant_of(acl)
@@ -165,7 +184,7 @@ def _acl_of(grant: Grant) -> ACL:
         host="*",
         operation=ACLOperation[grant.operation],
         permission_type=ACLPermissionType.ALLOW,
-        resource_pattern=ResourcePattern(kind, grant.name, pattern),
+        resource_pattern=ResourcePattern(kind, grant.name or _CLUSTER, pattern),
     )
 
 
@@ -175,6 +194,5 @@ def _grant_of(acl: ACL) -> Grant | None:
     plain = acl.host == "*" and acl.permission_type == ACLPermissionType.ALLOW and acl.operation.name in list(Operation)
     if resource is None or not plain or not acl.principal.startswith("User:"):
         return None
-    return Grant(
-        acl.principal.removeprefix("User:"), resource, acl.resource_pattern.resource_name, Operation(acl.operation.name)
-    )
+    name = "" if resource is Resource.CLUSTER else acl.resource_pattern.resource_name
+    return Grant(acl.principal.removeprefix("User:"), resource, name, Operation(acl.operation.name))

@@ -3,14 +3,16 @@
 Place in the flow: `pipeline`, `publish` and `watch` call them. A crash loses a fact for the metrics only.
 """
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
 from ingest.feeds.statement import Rejection
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.feed_status import FeedStatus
 from schemas.rules import Finding
+from schemas.types import UpdateKind
 
 
 class Progress(Protocol):
@@ -32,11 +34,19 @@ class Progress(Protocol):
         """End the batch."""
 
 
+class Latest(NamedTuple):
+    """The latest times of updates of a contest."""
+
+    contest_id: str
+    observed_at: datetime
+    reported_at: datetime | None
+
+
 class Listener:
     """Do nothing with each fact. Called by the working thread, in the order of what happens."""
 
-    def read_back(self, event: CountUpdate | FeedStatus) -> None:
-        """An event was read from the log; any ingest may have published it."""
+    def read_back(self, read: Latest | FeedStatus) -> None:
+        """Updates or a heartbeat were read from the log; any ingest may have published them."""
 
     def waiting(self, reason: str) -> None:
         """Nothing can be published: the log is being read again, or no broker answers."""
@@ -61,11 +71,15 @@ class Listener:
 
     def published(
         self,
-        events: Collection[CountUpdate],
+        kinds: Mapping[UpdateKind, int],
+        latest: Latest | None,
         findings: Collection[tuple[CountUpdate, Finding]],
         heartbeats: Collection[FeedStatus],
     ) -> None:
-        """These events, findings and heartbeats of this run are published."""
+        """So many events of this run by kind, findings and heartbeats are published. `latest`: None without events."""
 
     def rejected(self, rejections: Collection[Rejection]) -> None:
         """These rejections of this run are new in `results.rejected`."""
+
+    def undelivered(self, rejections: int) -> None:
+        """`results.rejected` does not take so many rejections of this run."""

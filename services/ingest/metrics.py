@@ -5,18 +5,19 @@ begin at 0 with each process; the times of the last update and heartbeat are rea
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.feeds.statement import Rejection
-from ingest.listener import Listener
+from ingest.listener import Latest, Listener
 from runtime.health import Liveness
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.feed_status import FeedStatus
 from schemas.rules import RULES, Finding
+from schemas.types import UpdateKind
 
 
 class Metrics(Listener):
@@ -37,6 +38,9 @@ class Metrics(Listener):
         self._published = counter("events_published_total", "Events put on the log.", "contest", "kind")
         self._findings = counter("findings_total", "Findings in published events.", "code")
         self._rejections = counter("rejected_total", "Rows and documents rejected.", "code")
+        self._undelivered = counter(
+            "undelivered_rejections_total", "Rejections that results.rejected does not take; they are in the log lines."
+        )
         self._documents = counter("documents_total", "Documents fetched and kept.")
         self._looks = counter("looks_total", "Times the source was read, by result.", "result")
         self._source_up = gauge("source_up", "0 when the source could not be read at the last look, else 1.")
@@ -71,13 +75,13 @@ class Metrics(Listener):
             return f"{self._pending_documents:,} documents in the source are not loaded yet"
         return None
 
-    def read_back(self, event: CountUpdate | FeedStatus) -> None:
-        """Note the times of the event; the process that published it has counted it."""
-        if isinstance(event, FeedStatus):
-            self._later(self._heard, event.contest_id, event.observed_at)
+    def read_back(self, read: Latest | FeedStatus) -> None:
+        """Note the times; the process that published it has counted it."""
+        if isinstance(read, FeedStatus):
+            self._later(self._heard, read.contest_id, read.observed_at)
             return
-        self._later(self._observed, event.contest_id, event.observed_at)
-        self._later(self._reported, event.contest_id, event.reported_at)
+        self._later(self._observed, read.contest_id, read.observed_at)
+        self._later(self._reported, read.contest_id, read.reported_at)
 
     def waiting(self, reason: str) -> None:
         """Record a problem; the first of several failures in a row counts as a lost connection."""
@@ -122,14 +126,16 @@ class Metrics(Listener):
 
     def published(
         self,
-        events: Collection[CountUpdate],
+        kinds: Mapping[UpdateKind, int],
+        latest: Latest | None,
         findings: Collection[tuple[CountUpdate, Finding]],
         heartbeats: Collection[FeedStatus],
     ) -> None:
         """Count what is new on the log."""
-        for event in events:
-            self._published.labels(event.contest_id, event.kind.value).inc()
-            self.read_back(event)
+        if latest is not None:
+            self.read_back(latest)
+            for kind, number in kinds.items():
+                self._published.labels(latest.contest_id, kind.value).inc(number)
         for _, finding in findings:
             self._findings.labels(finding.code).inc()
         for heartbeat in heartbeats:
@@ -139,7 +145,12 @@ class Metrics(Listener):
     def rejected(self, rejections: Collection[Rejection]) -> None:
         """Count what is new in `results.rejected`."""
         for rejection in rejections:
-            self._rejections.labels(rejection.finding.code).inc()
+            counted = self._rejections if rejection.finding.rejects else self._findings
+            counted.labels(rejection.finding.code).inc(rejection.rows)
+
+    def undelivered(self, rejections: int) -> None:
+        """Count what is rejected, but is not in `results.rejected`."""
+        self._undelivered.inc(rejections)
 
     def _later(self, gauge: Gauge, contest: str, at: datetime | None) -> None:
         known = self._latest.get((gauge, contest))

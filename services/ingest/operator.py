@@ -20,6 +20,7 @@ from ingest.news import proposal as proposals
 from ingest.news.changes import Changes
 from ingest.news.proposal import CODE_LENGTH, Confirmation, Proposal, Wish
 from ingest.pipeline import Pipeline
+from ingest.sources import documents
 from ingest.sources import folder as source
 from ingest.sources.archive import Archive
 
@@ -33,7 +34,10 @@ def propose(pipeline: Pipeline, archive: Archive, wish: Wish, figures: Path | UU
     history = pipeline.memory.followed.get(contest.contest_id, [])
     content: Statement | None = None
     if isinstance(figures, Path):
-        content = _row(archive.keep(source.fetch(figures, wish.at)), pipeline, wish)
+        capture = source.fetch(figures, wish.at, largest=pipeline.documents.limits.document_bytes)
+        if isinstance(capture, Rejection):
+            raise IngestError(f"the figures cannot be read: {capture}")
+        content = _row(archive.keep(capture), pipeline, wish)
     earlier = next((event for event in history if event.event_id == figures), None)
     if isinstance(figures, UUID) and earlier is None:
         raise IngestError(f"event {figures} is none of {wish.unit} on the log")
@@ -44,16 +48,20 @@ def propose(pipeline: Pipeline, archive: Archive, wish: Wish, figures: Path | UU
 
 def _row(document: Kept, pipeline: Pipeline, wish: Wish) -> Statement:
     """Return the one row of the operator's table. Raises IngestError."""
-    recognised = registry.recognise(document)
+    recognised = documents.recognise(document, pipeline.documents.limits)
     if isinstance(recognised, Rejection):
         raise IngestError(f"the figures cannot be read: {recognised}")
-    (batch,) = registry.plan([recognised])
-    snapshots = registry.parse(batch, pipeline.contest.definition)
+    (batch,) = registry.plan([recognised], pipeline.documents.limits)
+    snapshots = documents.parse(batch, pipeline.contest.definition)
     for rejection in (r for snapshot in snapshots for r in snapshot.rejections):
         raise IngestError(f"the figures cannot be read: {rejection}")
+    for others in (rows for snapshot in snapshots for rows in snapshot.passed_over):
+        raise IngestError(f"a correction has one row, of {wish.unit}; {others}")
     rows = [statement for snapshot in snapshots for statement in snapshot.statements]
     if [(row.unit.type.value, row.unit.id) for row in rows] != [tuple(wish.unit)]:
         raise IngestError(f"{document.uri} has {len(rows)} rows; a correction has one, of {wish.unit}")
+    for odd in (*rows[0].left_out, *(odd for snapshot in snapshots for odd in snapshot.left_out)):
+        raise IngestError(f"the figures cannot be read: {odd}")
     return rows[0]
 
 

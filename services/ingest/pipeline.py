@@ -9,13 +9,17 @@ from the log and the documents alone, so after a crash between any two, running 
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
-from ingest.feeds.registry import Batch, Recognised
+from ingest.errors import SourceError
+from ingest.feeds.records import Limits
+from ingest.feeds.registry import DEFAULT_LIMITS, Batch, Recognised
 from ingest.feeds.statement import Rejection, Snapshot
 from ingest.listener import Listener, Progress
 from ingest.news.changes import Changes, changes_since
@@ -26,6 +30,7 @@ from ingest.publish.delivery import Delivery
 from ingest.publish.memory import Memory
 from ingest.publish.publisher import inspect
 from ingest.report import Report
+from ingest.sources import folder
 from ingest.sources.archive import Archive
 from ingest.sources.documents import Documents
 from schemas.contest import ContestDefined
@@ -33,78 +38,64 @@ from schemas.count_update import UnitKey
 from schemas.types import ReportingUnitType
 
 
-class Pipeline:
-    """One ingest at work. Use as a context manager: entering reads the log, and publishes the contest if it is new."""
+class Loader(ABC):
+    """Read documents, compare them with a memory, and give what is new to `publish`: a pipeline without its log."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        archive: Archive,
-        definition: ContestDefined | None,
-        progress: Progress,
-        stop: threading.Event,
-        *,
-        revising: bool = False,
-        log_each: bool = False,
-        listener: Listener | None = None,
-        following: UnitKey | None = None,
-    ) -> None:
-        """Connect nothing yet.
+    contest: ContestMemory
 
-        Args:
-            definition: The contest's file; None for the log's only contest.
-            stop: Set to stop after the current batch, or while waiting for a broker.
-            revising: Accept a log that defines the contest differently: `revise` is about to publish the file's.
-            log_each: Log every new event and rejection, for users who do not wait for the report.
-            following: A unit whose accepted events are kept in `memory.followed`.
-        """
+    def __init__(self, documents: Documents, progress: Progress, stop: threading.Event, listener: Listener) -> None:
+        """`stop`: set to stop after the current batch."""
         self.report = Report()
-        self.listener = listener or Listener()
-        self.contest: ContestMemory
-        self.memory = Memory(connection, progress, self.listener, following)
-        self.documents = Documents(archive, self.memory.first_seen)
-        self._delivery = Delivery(connection, self.memory, progress, self.listener, stop, log_each=log_each)
-        self._definitions = Definitions(self.memory, self._delivery, self.report, self.listener, progress)
-        self._connection, self._archive, self._definition = connection, archive, definition
-        self._progress, self._stop, self._revising = progress, stop, revising
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(self._archive)
-            stack.callback(self.memory.close)
-            stack.enter_context(self._delivery)
-            self._delivery.patiently(lambda: inspect(self._connection.kafka, self._connection.topics()))
-            self._delivery.patiently(self.memory.read)
-            self.contest = self._definitions.choose(self._definition, revising=self._revising)
-            self._definitions.move_level(self.contest)  # a crash may have come between the last sheet and this
-            self.listener.advanced()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
+        self.documents, self.listener = documents, listener
+        self._progress, self._stop = progress, stop
 
     def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
-        """Load documents in the order of the times they state. Raises SourceError when there are none."""
-        found = self.documents.find(paths)
-        recognised = [one for path in found if (one := self.read(path, observed_at))]
+        """Load documents in the order of the times they state. Raises SourceError when there are none.
+
+        What cannot be read is passed over and named, and the others are loaded.
+        """
+        found, recognised = self.documents.find(paths), list[Recognised]()
+        for path, why in found.passed_over.items():
+            fault = folder.is_document(path) or path in found.unreadable
+            self._pass_over(f"{folder.uri(path)} is passed over: {why}", fault=fault)
+        for path, beneath in found.files.items():
+            if self._stop.is_set():
+                return self._stopped()
+            try:
+                recognised += filter(None, (self.read(path, observed_at, beneath=beneath),))
+            except SourceError as fault:
+                self._pass_over(str(fault), fault=True)
         batches, again = self.documents.plan(recognised), False
         while True:
             late = self.report.late
             for batch in batches:
                 if self._stop.is_set():
-                    self._progress.say("stopped as asked, after a whole document; running the same again does the rest")
-                    self.report.stopped = True
-                    return self.report
+                    return self._stopped()
                 self.run(batch, again=again)
             if self.report.late == late:
                 return self.report
             # A later document may have repeated only what stood before the late news. This ends: see `watch.look`.
             again = True
 
-    def read(self, path: Path, observed_at: datetime | None = None) -> Recognised | None:
-        """Fetch, archive and read a document. One that cannot be read is rejected, and None returned."""
-        recognised = self.documents.read(path, observed_at)
+    def _stopped(self) -> Report:
+        self._progress.say("stopped as asked, after a whole document; running the same again does the rest")
+        self.report.stopped = True
+        return self.report
+
+    def _pass_over(self, line: str, *, fault: bool) -> None:
+        """Log what is not read. A `fault`: it was to be read."""
+        self._progress.warn(line)
+        if fault:
+            self.report.passed_over.append(line)
+
+    def read(
+        self, path: Path, observed_at: datetime | None = None, *, beneath: Path | None = None
+    ) -> Recognised | None:
+        """Fetch, archive and read a document. One that cannot be read is rejected, and None returned.
+
+        `beneath`: the folder that no link may lead out of. Raises SourceError.
+        """
+        recognised = self.documents.read(path, observed_at, beneath=beneath)
         self.report.documents += 1
         self.listener.fetched()
         if isinstance(recognised, Rejection):
@@ -125,15 +116,81 @@ class Pipeline:
         snapshots = self.documents.parse(batch, self.contest.definition, patient=patient)
         self.report.seconds += time.monotonic() - started
         self.publish(lambda: self._compare(snapshots), batch.names, again=again)
-        self._definitions.move_level(self.contest)
+        self._move_level()
         return tuple(what for snapshot in snapshots for what in snapshot.awaited)
+
+    @abstractmethod
+    def publish(self, compare: Callable[[], Changes], name: str, *, again: bool = False) -> None:
+        """Send what `compare` finds to be new, and count it. `again`: it was counted before."""
+
+    @abstractmethod
+    def _move_level(self) -> None:
+        """Move the counting level on when every expected unit of a later level has been stated."""
+
+    def _compare(self, snapshots: Sequence[Snapshot]) -> Changes:
+        """Find what the snapshots state that the memory does not have."""
+        return changes_since(snapshots, self.contest)
+
+
+class Pipeline(Loader):
+    """One ingest at work. Use as a context manager: entering reads the log, and publishes the contest if it is new."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        archive: Archive,
+        definition: ContestDefined | None,
+        progress: Progress,
+        stop: threading.Event,
+        *,
+        revising: bool = False,
+        log_each: bool = False,
+        listener: Listener | None = None,
+        following: UnitKey | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        clocks: Mapping[str, timedelta] = MappingProxyType({}),
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            definition: The contest's file; None for the log's only contest.
+            stop: Set to stop after the current batch, or while waiting for a broker.
+            revising: Accept a log that defines the contest differently: `revise` is about to publish the file's.
+            log_each: Log every new event and rejection, for users who do not wait for the report.
+            following: A unit whose accepted events are kept in `memory.followed`.
+            clocks: How far the clock of a source is known to be ahead of ours, by its name.
+        """
+        self.memory = Memory(connection, progress, listener := listener or Listener(), following)
+        super().__init__(Documents(archive, self.memory.first_seen, limits, clocks), progress, stop, listener)
+        self._delivery = Delivery(connection, self.memory, progress, self.listener, stop, log_each=log_each)
+        self._definitions = Definitions(self.memory, self._delivery, self.report, self.listener, progress)
+        self._connection, self._archive, self._definition = connection, archive, definition
+        self._revising = revising
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._archive)
+            stack.callback(self.memory.close)
+            stack.enter_context(self._delivery)
+            self._delivery.patiently(lambda: inspect(self._connection.kafka, self._connection.topics()))
+            self._delivery.patiently(self.memory.read)
+            self.contest = self._definitions.choose(self._definition, revising=self._revising)
+            self._move_level()  # a crash may have come between the last sheet and this
+            self.listener.advanced()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
 
     def publish(self, compare: Callable[[], Changes], name: str, *, again: bool = False) -> None:
         """Send what `compare` finds to be new, and count it; see `Delivery.publish`."""
         started = time.monotonic()
         changes = self._delivery.publish(self.contest, compare, name)
-        self.report.add(changes, again=again)
-        self.listener.published(changes.events, changes.findings, changes.heartbeats)
+        findings = self.report.add(changes, again=again)
+        self.report.undelivered = self._delivery.undelivered
+        events = changes.events
+        self.listener.published(events.kinds(), events.latest(), findings, changes.heartbeats)
         self.listener.advanced()
         self.report.seconds += time.monotonic() - started
 
@@ -146,7 +203,10 @@ class Pipeline:
         """Publish the file's definition as the contest's next revision; see `Definitions.revise`."""
         return self._definitions.revise(self.contest, definition, effective_at, counting_level)
 
+    def _move_level(self) -> None:
+        self._definitions.move_level(self.contest)
+
     def _compare(self, snapshots: Sequence[Snapshot]) -> Changes:
         """Find what the snapshots state that the log does not have, also when another writer has used it since."""
-        found = changes_since(snapshots, self.contest)
-        return changes_since(snapshots, self.contest) if found.events and self.memory.read_on() else found
+        found = super()._compare(snapshots)
+        return super()._compare(snapshots) if found.events and self.memory.read_on() else found

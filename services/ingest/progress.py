@@ -4,9 +4,11 @@ import logging
 import time
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+
+from runtime.terminal import Terminal
+from schemas.text import visible
 
 logger = logging.getLogger(__name__)
 _EVERY = 500
@@ -16,11 +18,11 @@ _EVERY = 500
 class ConsoleProgress:
     """Implement `listener.Progress` on a console. Use as a context manager."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self._console = console
         self._bar = Bar(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[news]:,} news, {task.fields[rejected]:,} rejected, {task.fields[rate]:,}/s"),
@@ -51,7 +53,7 @@ class ConsoleProgress:
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._clear(what)
-        self._task = self._bar.add_task(what, total=rows or None, news=0, rejected=0, rate=0)
+        self._task = self._bar.add_task(visible(what), total=rows or None, news=0, rejected=0, rate=0)
 
     def advance(self, rows: int, news: int, rejected: int) -> None:
         """Add finished rows, and redraw the bar now and then."""

@@ -1,9 +1,10 @@
 """Watch a folder and load what appears in it, until asked to stop.
 
-A folder or file that cannot be read, and a broker that is away, are waited for. What waiting does not cure ends the
-watch with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged) or has events
-of a newer release (IngestError), a topic that is missing or could lose events (TopicUnfit), an event that the broker
-refuses repeatedly (DeliveryFailed).
+A folder or file that cannot be read, and a broker that is away, are waited for. What is no document is passed over and
+logged once, as are links that lead out of the folder. What waiting does not cure ends the
+watch with one line: an archive that cannot be written (ArchiveError), a log that lost events (LogDamaged), has events
+of a newer release or a message that blocks the contest (IngestError), a topic that is missing or could lose events
+(TopicUnfit), an event that the broker refuses repeatedly (DeliveryFailed).
 
 Place in the flow: around all of it, on election night. A file is read once its size and time stayed the same between
 two looks. Tables of a publication may arrive one by one: what is complete is published, and the rest is waited for.
@@ -44,8 +45,12 @@ class Watch:
     _done: dict[Path, _Signature] = field(default_factory=dict)
     _tables: dict[Path, frozenset[_Part]] = field(default_factory=dict)
     """Files that may complete a publication and the parts that they are of it, in the order of arrival."""
-    _others: set[Path] = field(default_factory=set)
-    """Files that are ignored, and were logged as such."""
+    _ignored: dict[Path, str] = field(default_factory=dict)
+    """What is not read, and why; logged once."""
+    _unreadable: set[Path] = field(default_factory=set)
+    """Folders in it that cannot be read now."""
+    _faults: dict[Path, str] = field(default_factory=dict)
+    """Documents that cannot be read now, and why; logged once."""
 
     def run(self) -> None:
         """Look at the folder until asked to stop; the current document is finished first."""
@@ -72,9 +77,11 @@ class Watch:
             listener.looked(str(fault))
             self.progress.warn(f"{fault}; trying again")
             return False
-        listener.looked(None)
+        listener.looked(next((f"{path}: {self._ignored[path]}" for path in sorted(self._unreadable)), None))
         recognised: dict[Path, Recognised] = {}
         for path in ready:
+            if self.stop.is_set():
+                return True
             self._tables.pop(path, None)  # it arrived again: now the last of its part
             self._read(path, recognised)
         self._fill_in(recognised)
@@ -110,35 +117,42 @@ class Watch:
     def _unchanging(self) -> list[Path]:
         """List the files that changed since they were last read, but not since the last look."""
         ready, now = [], {}
-        files = source.walk(self.folder)
-        self._ignore({path for path in files if not (source.is_document(path) or source.is_unfinished(path))})
-        for path in filter(source.is_document, files):
+        found = source.walk(self.folder)
+        endings = f"only {' and '.join(source.DOCUMENTS)} are read"
+        others = (path for path in found.files if not (source.is_document(path) or source.is_unfinished(path)))
+        self._unreadable = found.unreadable
+        self._ignore(found.passed_over | dict.fromkeys(others, endings))
+        for path in filter(source.is_document, found.files):
             try:
                 stat = path.stat()
-            except FileNotFoundError:
+            except OSError:
                 continue  # removed since the folder was listed
             now[path] = (stat.st_size, stat.st_mtime_ns)
             if now[path] != self._done.get(path) and now[path] == self._seen.get(path):
                 ready.append(path)
         self._seen = now
+        self._faults = {path: fault for path, fault in self._faults.items() if path in now}
         return ready
 
-    def _ignore(self, others: set[Path]) -> None:
+    def _ignore(self, others: dict[Path, str]) -> None:
         """Log each ignored file once: the person who put it there expects its figures."""
-        new = sorted(others - self._others)
-        for path in new[:SHOWN]:
+        new = sorted(others.items() - self._ignored.items())
+        for path, why in new[:SHOWN]:
             name = source.uri(path)
-            self.progress.warn(f"{name} is ignored: only {' and '.join(source.DOCUMENTS)} are read", document=name)
+            self.progress.warn(f"{name} is ignored: {why}", document=name)
         if len(new) > SHOWN:
             self.progress.warn(f"{len(new) - SHOWN:,} more files are ignored")
-        self._others = others
+        self._ignored = others
 
     def _read(self, path: Path, recognised: dict[Path, Recognised]) -> None:
         try:
-            one = self.pipeline.read(path)
+            one = self.pipeline.read(path, beneath=self.folder)
         except SourceError as fault:
-            self.progress.warn(f"{fault}; trying again")
+            if self._faults.get(path) != str(fault):
+                self._faults[path] = str(fault)
+                self.progress.warn(f"{fault}; trying again")
             return
+        self._faults.pop(path, None)
         self._done[path] = self._seen.get(path, (0, 0))
         if one is None:
             self._tables.pop(path, None)

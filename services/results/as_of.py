@@ -1,8 +1,8 @@
 """Read a contest as of any moment from the tables: without the log, and without a replay.
 
 The total of an area at an offset is the total kept at the end of the block before, plus the recorded changes of the few
-updates after it (`fold.Block`), however long the history is. By official time it is the total at the last offset before
-the area's first update with a later time, plus the late statements, unit by unit.
+updates after it (`aggregator.fold.totals.Blocks`), however long the history is. By official time it is the total at the
+last offset before the area's first update with a later time, plus the late statements.
 
 Reads only; all answers of one `ContestAsOf` are from one snapshot of the database.
 """
@@ -20,8 +20,9 @@ from results.count import AsOf, Count, NothingCounted, count, find_area
 from results.moment import Moment
 from results.reader import Reader, area_key
 from results.rows import recorded_of
-from results.vectors import AreaTotal, Layout, Vector
+from results.vectors import AreaTotal
 from schemas.chain import states_of
+from schemas.columns.layout import Layout, Vector
 from schemas.contest import Area
 from schemas.count_update import UnitKey
 from schemas.log_record import Recorded
@@ -70,6 +71,14 @@ class _UnitChange:
     """The statements up to the moment that changed the area."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Irregular:
+    """Units whose recorded changes are not enough: their numbers, and the accepted statements of each."""
+
+    units: Sequence[int]
+    statements: Sequence[Sequence[_Statement]]
+
+
 class ContestAsOf:
     """A contest as of one moment. Raises NothingCounted when the contest or the tables do not have that moment."""
 
@@ -78,6 +87,8 @@ class ContestAsOf:
             moment = replace(moment, stated_at=min(until, moment.stated_at or until))
         self._reader, self._contest_id, self._stated_at = reader, contest_id, moment.stated_at
         self.moment = moment
+        self._late: dict[tuple[Any, ...], tuple[list[dict[str, Any]], int]] = {}
+        self._irregular_units: dict[str, _Irregular] = {}
         self.to_offset = reader.offset_of(contest_id, moment)
         """The last offset of the log that belongs to the moment."""
         definitions = reader.definitions(contest_id, self.to_offset)
@@ -162,7 +173,7 @@ class ContestAsOf:
                     end, next_stated_at = offset - 1, row["stated_at"]
                     break
                 _record_update(total, row["stated_at"], offset, row["event_id"])
-                self._layout.add_changes(total.vector, row["change"])
+                self._layout.add_change(total.vector, row["change"])
             found[area] = TotalUpTo(total, end, next_stated_at)
         return found
 
@@ -207,14 +218,14 @@ class ContestAsOf:
         Usually the recorded changes are added; an irregular unit's state in the total is replaced by its later one.
         """
         assert self._stated_at is not None
-        where = self._contest_id, unit_type, self._stated_at, self.to_offset
-        irregular = self._reader.irregular_units(*where)
-        late = self._reader.late_changes(*where, ends, irregular)
-        for area, row in late.items():
-            total = found.setdefault(area, AreaTotal(self._layout.zero()))
+        if not ends:
+            return
+        rows, _ = self._late_changes(unit_type, ends, min(ends.values()))
+        for row in rows:
+            total = found.setdefault(row["area_id"], AreaTotal(self._layout.zero()))
             _record_update(total, row["stated_at"], row["log_offset"], row["event_id"])
-            self._layout.add_changes(total.vector, row["change"] or {})
-        changes = list(self._unit_changes(unit_type, irregular, ends))
+            self._layout.add_change(total.vector, row["change"])
+        changes = list(self._unit_changes(unit_type, ends))
         contributions = self._contributions(
             {s.offset for change in changes for s in (change.before, change.after) if s is not None}
         )
@@ -227,14 +238,33 @@ class ContestAsOf:
                     pairs = zip(total.vector, contributions[state.offset], strict=True)
                     total.vector = [by(had, given) for had, given in pairs]
 
-    def _unit_changes(self, unit_type: str, unit_ids: Sequence[str], ends: Mapping[str, int]) -> Iterator[_UnitChange]:
-        """Find the late changes of units of a type, in every area that they have been in."""
+    def _late_changes(self, unit_type: str, ends: Mapping[str, int], first: int) -> tuple[list[dict[str, Any]], int]:
+        """Read the sums of late changes by area, once for the outermost area: `as_of` and its count need them."""
         assert self._stated_at is not None
-        by_unit: dict[str, list[_Statement]] = defaultdict(list)
-        for row in self._reader.statements_of_units(self._contest_id, unit_type, unit_ids, self.to_offset):
-            statement = _Statement(row["log_offset"], row["event_id"], row["stated_at"], row["areas"])
-            by_unit[row["unit_id"]].append(statement)
-        for statements in by_unit.values():
+        key = unit_type, *ends.items()
+        if key not in self._late:
+            irregular = self._irregular(unit_type)
+            where = self._contest_id, unit_type, self.contest.root.area_id, self._stated_at, self.to_offset
+            self._late[key] = self._reader.late_changes(*where, ends, first, irregular.units, self._layout.size)
+        return self._late[key]
+
+    def _irregular(self, unit_type: str) -> _Irregular:
+        """Read the units of a type whose state at the moment is a late statement or that moved, once."""
+        assert self._stated_at is not None
+        if unit_type not in self._irregular_units:
+            units = self._reader.irregular_units(self._contest_id, unit_type, self._stated_at, self.to_offset)
+            by_unit: dict[str, list[_Statement]] = defaultdict(list)
+            ids = list(units.values())
+            for row in self._reader.statements_of_units(self._contest_id, unit_type, ids, self.to_offset):
+                statement = _Statement(row["log_offset"], row["event_id"], row["stated_at"], row["areas"])
+                by_unit[row["unit_id"]].append(statement)
+            self._irregular_units[unit_type] = _Irregular(list(units), list(by_unit.values()))
+        return self._irregular_units[unit_type]
+
+    def _unit_changes(self, unit_type: str, ends: Mapping[str, int]) -> Iterator[_UnitChange]:
+        """Find the late changes of irregular units of a type, in every area that they have been in."""
+        assert self._stated_at is not None
+        for statements in self._irregular(unit_type).statements:
             in_time = [s for s in statements if s.stated_at <= self._stated_at]
             for area in ends.keys() & {area for s in statements for area in s.areas}:
                 before, _ = _state([s for s in statements if s.offset <= ends[area]], area)
@@ -257,9 +287,11 @@ class ContestAsOf:
         offset, recorded_at = in_force.offset, in_force.recorded_at
         root = self.contest.root.area_id
         for unit_type in self._reader.unit_types(self._contest_id):
-            last_offset = self.totals_up_to(unit_type, [root], self._stated_at)[root].total.last_offset
-            late = self._reader.last_late(self._contest_id, unit_type, self._stated_at, self.to_offset, last_offset)
-            offset = max(offset, last_offset, late)
+            up_to = self.totals_up_to(unit_type, [root], self._stated_at)[root]
+            _, late = self._late_changes(unit_type, {root: up_to.end}, up_to.total.last_offset)
+            irregular = (s for of_unit in self._irregular(unit_type).statements for s in of_unit)
+            offsets = (s.offset for s in irregular if s.stated_at <= self._stated_at)
+            offset = max(offset, up_to.total.last_offset, late, *offsets)
         if offset != in_force.offset:
             recorded_at = self._reader.last_event(self._contest_id, offset)["recorded_at"]
         reported_at = self._reader.last_reported(self._contest_id, self._stated_at, self.to_offset)

@@ -4,13 +4,18 @@ A change is the recorded effect of an update, never guessed from two totals. One
 the sheet which ceased to be counted and the sheet which went to the jury in the same update are the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.types import CountStatus, Frozen, Instant
+
+_SHOWN = 5
+"""Units that are named; of more their number."""
 
 _WORDS = {
     "CHALLENGED_VOTES": "challenged votes",
@@ -70,6 +75,17 @@ class Move(Frozen):
     units: int
 
 
+@dataclass(frozen=True, slots=True)
+class UnitMoved:
+    """An update by which a unit left or entered an area, and the area's change by it."""
+
+    unit: str
+    has_left: bool
+    other: str
+    """Name and id of the area that it went to, or came from."""
+    change: Mapping[str, int]
+
+
 class SnapshotChange(Frozen):
     """The changes of one publication among the units of an area."""
 
@@ -98,7 +114,7 @@ def changes(
         if late:
             sentences = ["arrived after a later statement: kept in the history, changes nothing"]
         else:
-            sentences = _status(before, update) + sentences_of(contest, change)
+            sentences = _status(before, update) + _place(contest, before, update) + sentences_of(contest, change)
             if not change and before is not None:
                 sentences.append("nothing that counts changed")
         described.append(
@@ -125,8 +141,14 @@ def changes(
     return described
 
 
-def snapshot_changes(contest: ContestDefined, rows: Sequence[Mapping[str, Any]]) -> list[SnapshotChange]:
-    """Describe publications, from the rows of `Reader.snapshots`."""
+def snapshot_changes(
+    contest: ContestDefined, rows: Sequence[Mapping[str, Any]], moved: Mapping[int, UnitMoved]
+) -> list[SnapshotChange]:
+    """Describe publications, from the rows of `Reader.snapshots`. `moved`: by offset."""
+    added = [Counter(row["change"] or {}) for row in rows]
+    for row, change in zip(rows, added, strict=True):
+        for offset in row["moved"] or ():
+            change.update(moved[offset].change)
     return [
         SnapshotChange(
             snapshot_id=row["snapshot_id"],
@@ -137,11 +159,21 @@ def snapshot_changes(contest: ContestDefined, rows: Sequence[Mapping[str, Any]])
             updates=row["updates"],
             corrected=row["corrected"],
             moves=tuple(Move(**move) for move in row["moves"] or ()),
-            sentences=tuple(sentences_of(contest, row["change"] or {})),
-            change=row["change"] or {},
+            sentences=(*_moves([moved[n] for n in row["moved"] or ()]), *sentences_of(contest, change)),
+            change={name: value for name, value in change.items() if value},
         )
-        for row in rows
+        for row, change in zip(rows, added, strict=True)
     ]
+
+
+def _moves(moved: Sequence[UnitMoved]) -> Iterator[str]:
+    """Describe units that left or entered: `moved to Kings (kings): precinct/1`."""
+    by_area: dict[str, list[str]] = defaultdict(list)
+    for one in moved:
+        by_area[f"moved {'to' if one.has_left else 'here from'} {one.other}"].append(one.unit)
+    for words, units in by_area.items():
+        more = f" and {len(units) - _SHOWN:,} more" if len(units) > _SHOWN else ""
+        yield f"{words}: {', '.join(units[:_SHOWN])}{more}"
 
 
 def sentences_of(contest: ContestDefined, change: Mapping[str, int]) -> list[str]:
@@ -186,6 +218,19 @@ def _status(before: CountUpdate | None, update: CountUpdate) -> list[str]:
     if before.result_stage is not update.result_stage:
         sentences.append(f"result stage {before.result_stage} → {update.result_stage}")
     return sentences
+
+
+def _place(contest: ContestDefined, before: CountUpdate | None, update: CountUpdate) -> list[str]:
+    if before is None or before.counting_areas == update.counting_areas:
+        return []
+    was, now = before.counting_areas, update.counting_areas
+    return [f"moved from {place(contest, was, now)} to {place(contest, now, was)}"]
+
+
+def place(contest: ContestDefined, path: Sequence[str], other: Sequence[str]) -> str:
+    """Return name and id of the outermost area of a path in which another path is not, else of its innermost."""
+    area = contest.areas_by_id[next((a for a in path if a not in other), path[-1])]
+    return f"{area.name} ({area.area_id})"
 
 
 def _status_words(update: CountUpdate) -> str:

@@ -11,6 +11,7 @@ import click
 from results import options
 from runtime.commands import Group, json_option
 from runtime.commands import show as answer
+from runtime.options import Whole
 from runtime.options import reader_url as reader_option
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _reader(reader_url: str | None, projection: Projection) -> Reader:
 @main.command()
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
-@click.option("--at-offset", type=click.IntRange(0), help="As of this offset of the log, inclusive.")
+@click.option("--at-offset", type=Whole(0), help="As of this offset of the log, inclusive.")
 @click.option(
     "--at-time", callback=options.at_instant, metavar="TIME", help="As of this time of the log (the broker's time)."
 )
@@ -117,7 +118,7 @@ def explain(
 @click.argument("first", metavar="A", callback=options.moment)
 @click.argument("second", metavar="B", callback=options.moment)
 @click.option("--area", "area_id", metavar="AREA", help="This area and those directly in it. Default: the outermost.")
-@click.option("--limit", type=click.IntRange(1), default=20, help="Events to show, at most.")
+@click.option("--limit", type=Whole(1), default=20, help="Events to show, at most.")
 @reader_option
 @options.schema
 @json_option
@@ -156,7 +157,7 @@ def diff(
 def _interval(_context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
     if value is None:
         return None
-    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", value)
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", value)
     if found is None:
         raise click.BadParameter(f"{value!r} is not an interval such as 90s, 10m, 1h or 1d", param=parameter)
     return int(found[1]) * {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}.get(
@@ -173,7 +174,7 @@ def _interval(_context: click.Context, parameter: click.Parameter, value: str | 
     metavar="INTERVAL",
     help="Show only the last point of each interval: 90s, 10m, 1h. Default: every official time.",
 )
-@click.option("--limit", type=click.IntRange(1), default=500, help="Exit 2 when there are more points.")
+@click.option("--limit", type=Whole(1), default=500, help="Exit 2 when there are more points.")
 @reader_option
 @options.schema
 @json_option

@@ -4,13 +4,13 @@ Percentages are computed from whole numbers and rounded once (half up). The offi
 states them. Every answer gives its basis and the event behind it.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from results.vectors import BALLOTS, SHEETS, AreaTotal, Layout, Vector
+from results.vectors import AreaTotal, Figure, figures_of
+from schemas.columns.layout import BALLOTS, SHEETS, VOTERS, Layout
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
@@ -67,6 +67,13 @@ class Turnout(Frozen):
     published: str | None
 
 
+class StatedBy(Frozen):
+    """How many of the units that are added up state a figure."""
+
+    units: int
+    of: int
+
+
 class LastUpdate(Frozen):
     """The last event that changed the figures."""
 
@@ -109,10 +116,16 @@ class Count(Frozen):
     challenged_votes: int | None
     annulled_ballots: int | None
     sub_units: dict[str, int | None]
+    beyond_expected: int
+    """Of the whole contest: tally sheets above the number that its definition expects; 0 for other areas. Something is
+    counted twice, or the definition is wrong."""
     under_review_by_reason: dict[str, int]
     sub_units_processed: Percentage
     sub_units_counted: Percentage
     turnout: Turnout
+    stated_by: dict[str, StatedBy]
+    """Of each figure that some of the units added up do not state (`votes.X`, `ballots_cast`, …): then it is their sum
+    only, and no share, lead or turnout is computed from it. Stated by none, it is null."""
     last_update: LastUpdate
     official: Comparison | None
     digest: str | None
@@ -178,18 +191,24 @@ def _official(contest: ContestDefined, area: Area, recorded: Recorded, as_of: As
         roll = contest.registered_voters
     figures: dict[str, int | None] = {name: getattr(counts, name, None) for name in BALLOTS}
     sheets: dict[str, int | None] = {name: getattr(sub, name, None) for name in SHEETS}
+    votes = counts.votes if counts is not None else {}
+    has_all_votes = bool(votes) and None not in votes.values()
+    if figures["valid_votes"] is None and has_all_votes:
+        figures["valid_votes"] = sum(v or 0 for v in votes.values())
     return _answer(
         contest,
         area,
         Basis.OFFICIAL,
         as_of,
         digest,
-        votes={s: (counts.votes.get(s) if counts is not None else None) for s in contest.selection_ids},
+        votes={s: votes.get(s) for s in contest.selection_ids},
+        has_all_votes=has_all_votes,
         figures=figures | {"annulled_ballots": None},
         sheets=sheets,
         reasons=sub.under_review_by_reason if sub is not None else {},
         voters=(counts.registered_voters_counted if counts is not None else None, roll),
         published=published.model_dump() if published is not None else {},
+        stated_by={},
         last=LastUpdate(event_id=update.event_id, offset=recorded.offset, stated_at=update.stated_at),
         official=None,
     )
@@ -199,12 +218,20 @@ def _computed(
     contest: ContestDefined, area: Area, total: AreaTotal, statements: list[Recorded], as_of: AsOf, digest: str | None
 ) -> Count:
     layout = Layout.of(contest)
-    named = layout.named(total.vector)
+    found = figures_of(layout, total.vector, contest.counting_level)
+    named = {name: figure.value for name, figure in found.items()}
+    stated_by = {n: StatedBy(units=f.stated_by, of=f.units) for n, f in found.items() if not f.is_whole}
     if area.parent_id is None:
-        missing = max(contest.expected_units - named["total"], 0)  # sheets that nobody has stated yet
-        for name in ("total", "to_be_processed", "pending"):
-            named[name] += missing
-        named["registered_voters"] = contest.registered_voters or named["registered_voters"]
+        if contest.registered_voters is not None:
+            named["registered_voters"] = contest.registered_voters
+            stated_by.pop("registered_voters", None)
+        known = named["total"]
+        if missing := max(contest.expected_units - (known or 0), 0):  # sheets that nobody has stated yet
+            named["total"] = contest.expected_units
+            stated_by.pop("total", None)
+            for name in ("to_be_processed", "pending") if known is not None else ():
+                if (waiting := named[name]) is not None:
+                    named[name] = waiting + missing
     assert total.last_event_id is not None
     assert total.stated_at is not None
     return _answer(
@@ -213,18 +240,24 @@ def _computed(
         Basis.COMPUTED,
         as_of,
         digest,
-        votes=dict(layout.votes(total.vector)),
+        votes={s: named[f"votes.{s}"] for s in contest.selection_ids},
+        has_all_votes=all(found[f"votes.{s}"].is_whole for s in contest.selection_ids),
         figures={name: named[name] for name in (*BALLOTS, "annulled_ballots")},
         sheets={name: named[name] for name in SHEETS},
         reasons={r: n for r, n in layout.reasons(total.vector).items() if n},
         voters=(named["registered_voters_counted"], named["registered_voters"]),
         published={},
+        stated_by=stated_by,
         last=LastUpdate(event_id=total.last_event_id, offset=total.last_offset, stated_at=total.stated_at),
-        official=_comparison(layout, total.vector, total.stated_at, statements),
+        official=_comparison(layout, found, total, statements),
     )
 
 
-def _comparison(layout: Layout, vector: Vector, at: datetime, statements: list[Recorded]) -> Comparison | None:
+def _comparison(
+    layout: Layout, figures: Mapping[str, Figure], total: AreaTotal, statements: list[Recorded]
+) -> Comparison | None:
+    at = total.stated_at
+    assert at is not None
     retracted = {
         u.correction.replaces_event_id
         for r in statements
@@ -238,13 +271,15 @@ def _comparison(layout: Layout, vector: Vector, at: datetime, statements: list[R
     nearest = min(standing, key=lambda r: (abs(r.update.stated_at - at), -r.update.sequence))
     update = nearest.update
     stated = _stated(update)
+    computed = {name: figure.value for name, figure in figures.items() if figure.is_whole}
+    computed |= {f"under_review.{reason}": value for reason, value in layout.reasons(total.vector).items()}
     return Comparison(
         event_id=update.event_id,
         offset=nearest.offset,
         reported_at=update.reported_at,
         stated_at=update.stated_at,
         seconds_apart=abs(int((update.stated_at - at).total_seconds())),
-        differences={n: v - stated[n] for n, v in layout.named(vector).items() if n in stated},
+        differences={n: v - stated[n] for n, v in computed.items() if v is not None and n in stated},
     )
 
 
@@ -268,23 +303,29 @@ def _answer(
     digest: str | None,
     *,
     votes: dict[str, int | None],
+    has_all_votes: bool,
     figures: dict[str, int | None],
     sheets: dict[str, int | None],
     reasons: dict[str, int],
     voters: tuple[int | None, int | None],
     published: dict[str, object],
+    stated_by: dict[str, StatedBy],
     last: LastUpdate,
     official: Comparison | None,
 ) -> Count:
     valid, cast = figures["valid_votes"], figures["ballots_cast"]
-    if valid is None and None not in votes.values():
-        valid = sum(v or 0 for v in votes.values())
     shares = published.get("valid_votes_share")
     published_shares = shares if isinstance(shares, dict) else {}
     by_id = {s.selection_id: s for s in contest.selections}
-    ranked = sorted((v or 0 for v in votes.values()), reverse=True)
-    stated = None not in votes.values() and len(ranked) > 1
-    lead = ranked[0] - ranked[1] if stated else None
+    ranked = sorted((v for v in votes.values() if v is not None), reverse=True)
+    lead = ranked[0] - ranked[1] if has_all_votes and len(ranked) > 1 else None
+    base = valid if has_all_votes and "valid_votes" not in stated_by else None
+    turnout = {name: cast for name in VOTERS if not {"ballots_cast", name} & stated_by.keys()}
+
+    def of_all(name: str) -> str | None:
+        """Compute the percentage of the sheets, where all units state both numbers."""
+        return None if {name, "total"} & stated_by.keys() else percent(sheets[name], sheets["total"])
+
     return Count(
         contest_id=contest.contest_id,
         contest_name=contest.name,
@@ -302,7 +343,7 @@ def _answer(
                 candidate=by_id[s].candidate,
                 party=by_id[s].party,
                 votes=v,
-                share=percent(v, valid),
+                share=percent(v, base),
                 published_share=published_shares.get(s),
             )
             for s, v in votes.items()
@@ -316,20 +357,18 @@ def _answer(
         challenged_votes=figures["challenged_votes"],
         annulled_ballots=figures["annulled_ballots"],
         sub_units=sheets,
+        beyond_expected=max((sheets["total"] or 0) - contest.expected_units, 0) if area.parent_id is None else 0,
         under_review_by_reason=reasons,
-        sub_units_processed=Percentage(
-            percent=percent(sheets["processed"], sheets["total"]), published=_text(published, "sub_units_processed")
-        ),
-        sub_units_counted=Percentage(
-            percent=percent(sheets["counted"], sheets["total"]), published=_text(published, "sub_units_counted")
-        ),
+        sub_units_processed=Percentage(percent=of_all("processed"), published=_text(published, "sub_units_processed")),
+        sub_units_counted=Percentage(percent=of_all("counted"), published=_text(published, "sub_units_counted")),
         turnout=Turnout(
             registered_voters_counted=voters[0],
-            of_registered_voters_counted=percent(cast, voters[0]),
+            of_registered_voters_counted=percent(turnout.get("registered_voters_counted"), voters[0]),
             registered_voters=voters[1],
-            of_registered_voters=percent(cast, voters[1]),
+            of_registered_voters=percent(turnout.get("registered_voters"), voters[1]),
             published=_text(published, "turnout"),
         ),
+        stated_by=stated_by,
         last_update=last,
         official=official,
         digest=digest,

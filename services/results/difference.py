@@ -9,9 +9,9 @@ to the difference on every axis. Without late statements, each change is the upd
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
-from results.count import AsOf, Basis, Count
-from results.vectors import BALLOTS, REASONS, VOTERS, Layout, Vector
+from results.count import AsOf, Basis, Count, StatedBy
 from schemas.chain import states_of
+from schemas.columns.layout import BALLOTS, REASONS, VOTERS, Layout, Vector
 from schemas.log_record import Recorded
 from schemas.types import Frozen, Instant
 
@@ -56,6 +56,9 @@ class AreaDifference(Frozen):
     counts: dict[str, Figure]
     sub_units: dict[str, Figure]
     under_review_by_reason: dict[str, Figure]
+    stated_by_before: dict[str, StatedBy]
+    """As `Count.stated_by`, at the first moment: the sums of these are over some of the units only."""
+    stated_by_after: dict[str, StatedBy]
 
     @property
     def is_changed(self) -> bool:
@@ -135,6 +138,8 @@ def area_difference(before: Count | None, after: Count | None) -> AreaDifference
         counts=_differing(before, after, _counts),
         sub_units=_differing(before, after, lambda count: count.sub_units),
         under_review_by_reason=_differing(before, after, _reasons),
+        stated_by_before=before.stated_by if before is not None else {},
+        stated_by_after=after.stated_by if after is not None else {},
     )
 
 

@@ -1,14 +1,19 @@
 """Explain an area or a unit: read the statements about it and the change of each."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 
-from results.changes import Change, SnapshotChange, changes, snapshot_changes
+from results.changes import Change, SnapshotChange, UnitMoved, changes, place, snapshot_changes
 from results.count import NothingCounted, find_area
+from results.difference import changes_of
 from results.reader import Reader, area_key
 from results.rows import recorded_of
+from schemas.chain import states_of
+from schemas.columns.layout import Layout
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.errors import EscrutinioError
+from schemas.log_record import Recorded
 from schemas.types import Frozen, ReportingUnitType
 
 
@@ -37,18 +42,14 @@ class Explanation(Frozen):
 
 def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
     """Explain the area or unit of that name, by default the outermost area. Raises NothingCounted, NoSuchUnit."""
-    contest, _ = reader.contest(contest_id)
+    contest, row = reader.contest(contest_id)
     unit, is_area = _unit(contest, name)
     rows = [(row["log_offset"], recorded_of(row).update, row["change"]) for row in reader.history(contest_id, unit)]
     found: dict[int, list[str]] = defaultdict(list)
     for finding in reader.findings(contest_id, unit):
         found[finding["log_offset"]].append(f"{finding['code']} {finding['message']}")
     statements = changes(contest, rows, found)
-    publications = (
-        snapshot_changes(contest, reader.snapshots(contest_id, unit.id, ReportingUnitType.PRECINCT.value))
-        if is_area
-        else []
-    )
+    publications = _publications(reader, contest, unit, row["last_offset"]) if is_area else []
     refused = sorted(found.keys() - {s.offset for s in statements})
     if not statements and not publications and not refused:
         raise NothingCounted(f"nothing has been stated about {unit}")
@@ -60,6 +61,36 @@ def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
         publications=tuple(publications),
         not_accepted=tuple(NotAccepted(offset=offset, findings=tuple(found[offset])) for offset in refused),
     )
+
+
+def _publications(reader: Reader, contest: ContestDefined, area: UnitKey, end: int) -> list[SnapshotChange]:
+    """Describe the changes among the units that are added up in an area; of one that states itself, its sheets."""
+    level = contest.counting_level.value
+    level = level if level != area.type else ReportingUnitType.PRECINCT.value
+    moved = dict(_moved(reader, contest, area.id, level, end))
+    left, entered = ([n for n, one in moved.items() if one.has_left is side] for side in (True, False))
+    return snapshot_changes(contest, reader.snapshots(contest.contest_id, area.id, level, left, entered), moved)
+
+
+def _moved(
+    reader: Reader, contest: ContestDefined, area_id: str, level: str, end: int
+) -> Iterator[tuple[int, UnitMoved]]:
+    """Find the updates by which a unit left or entered an area, by offset."""
+    layout, by_unit = Layout.of(contest), defaultdict[str, list[Recorded]](list)
+    units = reader.moved_units(contest.contest_id, level)
+    for row in reader.unit_history_to(contest.contest_id, units, end) if units else ():
+        by_unit[row["unit_id"]].append(recorded_of(row))
+    for statements in by_unit.values():
+        changed = changes_of(layout, area_id, statements, (), [r.offset for r in statements])
+        before: Recorded | None = None
+        for recorded, state in states_of(statements):
+            if before is not None:
+                was, now = before.update.counting_areas, state.update.counting_areas
+                if (has_left := area_id in was) != (area_id in now):
+                    other = place(contest, now, was) if has_left else place(contest, was, now)
+                    unit = str(recorded.update.unit)
+                    yield recorded.offset, UnitMoved(unit, has_left, other, changed[recorded.offset])
+            before = state
 
 
 def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:

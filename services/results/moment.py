@@ -61,7 +61,7 @@ class Moment:
         for part in [] if text == "now" else text.split(","):
             axis, colon, value = part.partition(":")
             if not colon or axis not in _AXES:
-                axis, value = ("offset" if part.isdecimal() else "reported"), part
+                axis, value = ("offset" if part.isascii() and part.isdecimal() else "reported"), part
             field = _AXES[axis]
             if field in moment:
                 raise MomentError(f"{text!r} gives {axis} twice")
@@ -98,6 +98,6 @@ def instant(text: str, is_what: str = "not an") -> datetime:
 
 
 def _offset(text: str) -> int:
-    if not text.isdecimal() or len(text) > 19:
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise MomentError(f"{text!r} is not an offset: 0, 1, 2 …")
     return int(text)

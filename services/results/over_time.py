@@ -10,7 +10,7 @@ from results.moment import NOW, Moment
 from results.reader import Reader
 from results.rows import recorded_of
 from results.timeline import Timeline, computed_points, end_of_interval, official_points, timeline
-from results.vectors import Layout
+from schemas.columns.layout import Layout
 from schemas.contest import Area
 
 _BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)

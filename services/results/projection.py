@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from schemas.errors import EscrutinioError
 
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
+_NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
 class ProjectionError(EscrutinioError):
@@ -25,7 +25,7 @@ class Projection:
     def __post_init__(self) -> None:
         if self.name == "live":
             raise ProjectionError("the live projection has no name; leave the name out")
-        if self.name is not None and not _NAME.match(self.name):
+        if self.name is not None and not _NAME.fullmatch(self.name):
             raise ProjectionError(
                 f"{self.name!r} is not a projection's name: a lower-case letter, then lower-case letters, digits "
                 "and _, 40 at most"
@@ -34,7 +34,7 @@ class Projection:
     @property
     def is_rebuilt(self) -> bool:
         """Say whether it can become live: `rebuild` made it, or it was live before. A kept replay cannot."""
-        return self.name is None or re.fullmatch(r"v\d+", self.name) is not None
+        return self.name is None or re.fullmatch("v[0-9]+", self.name) is not None
 
     @property
     def tables(self) -> str:

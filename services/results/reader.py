@@ -1,24 +1,25 @@
 """Read the views of one projection in PostgreSQL. Writes nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.sql import SQL, Composed
 
 from results.count import AsOf, Count, NothingCounted, count, find_area
 from results.moment import Moment
 from results.named_sql import named_sql
 from results.projection import LIVE, Projection
 from results.rows import CHANGED_OUTSIDE, RowError, definition_of, recorded_of, total_of
-from results.vectors import Layout
 from results.version import check
-from runtime.postgres import connect, faults_named
+from runtime.postgres import connect, copied_rows, faults_named
+from schemas.columns.layout import Layout
 from schemas.contest import Area, ContestDefined
 from schemas.count_update import UnitKey
 from schemas.log_record import Recorded
-from schemas.types import AREA_TYPES, SHEET_TYPES, ReportingUnitType
+from schemas.types import AREA_TYPES, ReportingUnitType
 
 _SQL = named_sql(__package__, "reader")
 
@@ -79,7 +80,7 @@ class Reader:
         answer = count(
             contest,
             area,
-            total_of(totals[0], layout.vector_of(totals[0])) if totals else None,
+            total_of(totals[0], layout.widened(totals[0]["figures"])) if totals else None,
             official,
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
@@ -99,9 +100,23 @@ class Reader:
         """Return the findings about a unit's updates, in the order of the log."""
         return self._rows("findings_of_unit", contest_id=contest_id, unit_type=unit.type, unit_id=unit.id)
 
-    def snapshots(self, contest_id: str, area_id: str, level: str) -> list[dict[str, Any]]:
-        """Return each publication's changes among the units of `level` in an area, in the order of the log."""
-        return self._rows("snapshots_of_area", contest_id=contest_id, area_id=area_id, level=level)
+    def moved_units(self, contest_id: str, unit_type: str) -> list[UnitKey]:
+        """Return the units of a type that were moved to other areas."""
+        rows = self._rows("moved_units", contest_id=contest_id, unit_type=unit_type)
+        return [UnitKey(unit_type, row["unit_id"]) for row in rows]
+
+    def snapshots(
+        self, contest_id: str, area_id: str, level: str, left: Collection[int] = (), entered: Collection[int] = ()
+    ) -> list[dict[str, Any]]:
+        """Return each publication's changes among the units of `level` in an area, in the order of the log.
+
+        `left`, `entered`: offsets of updates by which a unit left or entered the area. Their changes are not in the
+        sums; `moved` has those of the publication.
+        """
+        where = {"contest_id": contest_id, "area_id": area_id, "level": level}
+        rows = self._rows("snapshots_of_area", **where, left=list(left), entered=list(entered))
+        layout = Layout.of(self.contest(contest_id)[0])
+        return [row | {"change": layout.nonzero(row["change"] or ())} for row in rows]
 
     def offset_of(self, contest_id: str, moment: Moment) -> int:
         """Return the last offset that belongs to a moment. Raises NothingCounted if unknown, or not aggregated yet."""
@@ -166,7 +181,7 @@ class Reader:
         if not unit_ids:
             return []
         where = {"contest_id": contest_id, "unit_type": unit_type, "ids": list(unit_ids), "to_offset": to_offset}
-        return self._rows("statements_of_units", **where, sheet_types=sorted(SHEET_TYPES))
+        return self._rows("statements_of_units", **where)
 
     def updates_at(self, contest_id: str, offsets: Sequence[int]) -> list[dict[str, Any]]:
         """Return the rows of the updates at these offsets."""
@@ -196,42 +211,43 @@ class Reader:
         where = {"contest_id": contest_id, "unit_type": unit_type, "areas": list(areas)}
         return self._rows("blocks_stated_by", **where, stated_at=stated_at)
 
-    def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> list[str]:
-        """List the units whose state at an official time is a late statement, or that moved to another area."""
+    def irregular_units(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int) -> dict[int, str]:
+        """Return the units whose state at an official time is a late statement, or that moved: ids by number."""
         where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
-        return [row["unit_id"] for row in self._rows("irregular_units", **where)]
+        return {row["unit"]: row["unit_id"] for row in self._rows("irregular_units", **where)}
 
     def late_changes(
         self,
         contest_id: str,
         unit_type: str,
+        root: str,
         stated_at: datetime,
         to_offset: int,
         after: Mapping[str, int],
-        irregular: Sequence[str],
-    ) -> dict[str, dict[str, Any]]:
+        first: int,
+        irregular: Collection[int],
+        size: int,
+    ) -> tuple[list[dict[str, Any]], int]:
         """Sum the changes of late updates by area: stated up to a time, with an offset beyond the area's in `after`.
 
-        Each row has the sum, and offset, id and official time of the last of them. Irregular units are left out.
+        Each row has the sum of `size` slots, and offset, id and official time of the last of them. Units with a number
+        in `irregular` are left out; `root` is the outermost area. Also returns the last offset of one that was accepted
+        and is beyond `first`, -1 for none.
         """
+        slots = SQL(", ").join(SQL("sum(change[{}])::bigint").format(slot) for slot in range(1, size + 1))
         rows = self._late_rows(
-            "late_changes",
+            SQL(_SQL["late_changes"]).format(sums=SQL("ARRAY[{}]").format(slots)),
             contest_id=contest_id,
             unit_type=unit_type,
+            root=root,
             stated_at=stated_at,
             to_offset=to_offset,
             areas=list(after),
             after=list(after.values()),
-            first=min(after.values()),
+            first=first,
             irregular=list(irregular),
-            sheet_types=sorted(SHEET_TYPES),
         )
-        return {row["area_id"]: row for row in rows}
-
-    def last_late(self, contest_id: str, unit_type: str, stated_at: datetime, to_offset: int, after: int) -> int:
-        """Return the last offset of an update stated up to a time, of those beyond an offset; -1 for none."""
-        where = {"contest_id": contest_id, "unit_type": unit_type, "stated_at": stated_at, "to_offset": to_offset}
-        return int(self._late_rows("last_late", **where, after=after)[0]["log_offset"])
+        return [row for row in rows if row["area_id"] is not None], int(rows[0]["last_accepted"])
 
     def until_stated_at(self) -> datetime | None:
         """Return the official time up to which these tables were made; None for tables of a prefix of the log."""
@@ -260,7 +276,6 @@ class Reader:
             "updates_between",
             contest_id=contest_id,
             unit_types=list(unit_types),
-            area_types=sorted(AREA_TYPES),
             area_id=area_id,
             offset_low=offsets[low],
             offset_high=offsets[high],
@@ -281,18 +296,24 @@ class Reader:
         return self._rows("contest_status")
 
     def unattributed(self) -> list[dict[str, Any]]:
-        """Return the parked messages without a defined contest."""
+        """Return the parked messages without a defined contest, by key; `keys`: of how many keys there are any."""
         return self._rows("unattributed")
 
-    def stream(self, query: str, contest_id: str, to_offset: int) -> Iterator[dict[str, Any]]:
-        """Yield all rows of a contest up to an offset, in the order of the log, also those that were not accepted.
+    def run(self, query: LiteralString | Composed, **parameters: object) -> list[dict[str, Any]]:
+        """Return the rows of a query of the views."""
+        with faults_named():
+            return self._db.execute(query, parameters).fetchall()
 
-        `query`: `all_updates`, `all_definitions`, `all_findings`, `all_parked` (with the value's SHA-256),
-        `all_log_times` (events recorded later than all before them), `all_blocks` (kept totals, by their last offset).
-        """
-        with faults_named(), self._db.cursor(name=query) as db:
+    def copied(self, query: LiteralString, **parameters: object) -> list[bytes]:
+        """Return the rows of a query of the views in PostgreSQL's binary format: `runtime.postgres.copied_rows`."""
+        with faults_named():
+            return list(copied_rows(self._db, query, parameters))
+
+    def stream(self, query: LiteralString, **parameters: object) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query of the views, as many as there may be."""
+        with faults_named(), self._db.cursor(name="stream") as db:
             db.itersize = 5000
-            yield from db.execute(_SQL[query], {"contest_id": contest_id, "to_offset": to_offset})
+            yield from db.execute(query, parameters, binary=True)
 
     def last_parked(self, contest_id: str) -> int:
         """Return the offset of a contest's last parked message; -1 for none."""
@@ -303,27 +324,28 @@ class Reader:
         return {r["contest_id"]: r["digest"] for r in self._rows("digests", topic=topic, partition=partition)}
 
     def rows_of(self, query: str, contest_id: str) -> list[dict[str, Any]]:
-        """Return a contest's `all_selections`, `all_areas`, `all_totals` or `all_units` (offsets of state and head)."""
+        """Return a contest's `all_selections` or `all_areas`."""
         return self._rows(query, contest_id=contest_id)
 
     def _rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
-        with faults_named():
-            return self._db.execute(_SQL[name], parameters).fetchall()
+        return self.run(_SQL[name], **parameters)
 
-    def _late_rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
+    def _late_rows(self, query: LiteralString | Composed, **parameters: object) -> list[dict[str, Any]]:
         """Run a query for updates stated up to a time and beyond an offset.
 
         Few updates satisfy both, and they are close together. But the planner assumes that the two are independent and
-        would scan the whole history. So sequential scans are off, and `|| ''` hides the contest from the indexes that
-        begin with it. That leaves the BRIN index, which is on `log_offset + 0`: no other query uses it.
+        would scan the whole history; and while nobody has analysed a table that was just filled, it takes some thousand
+        paths for one, and would read these updates once for each. So sequential scans and nested loops are off, and
+        `|| ''` hides the contest from the indexes that begin with it. That leaves the BRIN index, which is on
+        `log_offset + 0`: no other query uses it.
         """
         with faults_named():
-            self._db.execute("SET LOCAL enable_seqscan = off")
+            self._db.execute(_SQL["plan_late_changes"])
             try:
-                return self._rows(name, **parameters)
+                return self.run(query, **parameters)
             finally:
                 if self._db.info.transaction_status is TransactionStatus.INTRANS:  # else it is rolled back
-                    self._db.execute("SET LOCAL enable_seqscan TO DEFAULT")
+                    self._db.execute(_SQL["plan_as_usual"])
 
 
 def _after(first: datetime | None, second: datetime | None) -> bool:

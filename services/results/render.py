@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from results.changes import Change, SnapshotChange, changed_words, signed
-from results.count import Basis, Count, percent
+from results.count import Basis, Count, StatedBy, percent
+from runtime.terminal import Line
 
 if TYPE_CHECKING:  # each answer's model costs time to build, and a command needs one
     from results.difference import AreaDifference, Difference, Figure
@@ -57,9 +56,24 @@ def _percent(text: str | None) -> str:
     return "–" if text is None else f"{text} %"
 
 
+def _share(share: str | None, part: int | None, whole: int | None) -> str:
+    """Format a share to two places; a dash where the answer has none."""
+    return _percent(None if share is None else percent(part, whole, 2))
+
+
+def _counted(answer: Count, name: str, value: int | None) -> str:
+    """Format a figure with the number of the units that state it, where that is not all: `80 (stated by 31 of 84)`."""
+    return number(value) + _by(answer.stated_by, name)
+
+
+def _by(stated_by: Mapping[str, StatedBy], name: str) -> str:
+    by = stated_by.get(name)
+    return f" (stated by {by.units:,} of {by.of:,})" if by is not None and by.units else ""
+
+
 def show(answer: Count) -> RenderableType:
     """Draw a count."""
-    title = Text(f"{answer.contest_name} · {answer.area_name}", style="bold")
+    title = Line(f"{answer.contest_name} · {answer.area_name}", style="bold")
     whose = (
         f"stated by {answer.authority}"
         if answer.basis is Basis.OFFICIAL
@@ -71,19 +85,19 @@ def show(answer: Count) -> RenderableType:
     votes.add_column("Votes", justify="right", min_width=12)
     votes.add_column("Share", justify="right", min_width=9)
     if published := any(s.published_share for s in answer.selections):
-        votes.add_column(escape(f"{answer.authority}'s own"), justify="right")
+        votes.add_column(f"{answer.authority}'s own", justify="right")
     for s in answer.selections:
         votes.add_row(
-            escape(f"{s.party} ({s.candidate})"),
-            number(s.votes),
-            _percent(percent(s.votes, answer.valid_votes, 2)),
+            f"{s.party} ({s.candidate})",
+            _counted(answer, f"votes.{s.selection_id}", s.votes),
+            _share(s.share, s.votes, answer.valid_votes),
             *([_percent(s.published_share)] if published else []),
         )
     if answer.lead is not None:
         leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
-        votes.add_row(escape(f"Lead ({leader})"), number(answer.lead), style="bold")
-    asked = [] if answer.moment is None else [Text(f"Asked for: {answer.moment}", style="bold")]
-    return Group(title, *asked, Text(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
+        votes.add_row(f"Lead ({leader})", number(answer.lead), style="bold")
+    asked = [] if answer.moment is None else [Line(f"Asked for: {answer.moment}", style="bold")]
+    return Group(title, *asked, Line(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
 
 
 def _ballots(answer: Count) -> Table:
@@ -92,24 +106,24 @@ def _ballots(answer: Count) -> Table:
     table.add_column(justify="right", min_width=12)
     table.add_column(justify="right", min_width=9)
     table.add_column(justify="right")
-    table.add_row("Valid votes", number(answer.valid_votes))
-    table.add_row("Blank votes", number(answer.blank_votes))
+    table.add_row("Valid votes", _counted(answer, "valid_votes", answer.valid_votes))
+    table.add_row("Blank votes", _counted(answer, "blank_votes", answer.blank_votes))
     invalid = "Null votes"
     if answer.annulled_ballots:
         invalid += f" ({answer.annulled_ballots:,} of them ballots of annulled sheets)"
-    table.add_row(invalid, number(answer.invalid_votes))
-    table.add_row("Ballots cast", number(answer.ballots_cast))
+    table.add_row(invalid, _counted(answer, "invalid_votes", answer.invalid_votes))
+    table.add_row("Ballots cast", _counted(answer, "ballots_cast", answer.ballots_cast))
     cast, turnout = answer.ballots_cast, answer.turnout
     table.add_row(
         "Turnout, of the voters of counted sheets",
-        number(turnout.registered_voters_counted),
-        _percent(percent(cast, turnout.registered_voters_counted, 2)),
+        _counted(answer, "registered_voters_counted", turnout.registered_voters_counted),
+        _share(turnout.of_registered_voters_counted, cast, turnout.registered_voters_counted),
         _percent(turnout.published),
     )
     table.add_row(
         "Turnout, of the whole roll",
-        number(turnout.registered_voters),
-        _percent(percent(cast, turnout.registered_voters, 2)),
+        _counted(answer, "registered_voters", turnout.registered_voters),
+        _share(turnout.of_registered_voters, cast, turnout.registered_voters),
     )
     return table
 
@@ -122,27 +136,28 @@ def _sheets(answer: Count) -> Table:
     table.add_column(justify="right", min_width=12)
     table.add_column(justify="right", min_width=9)
     table.add_column(justify="right")
-    table.add_row("Tally sheets", number(total))
-    for name, label, published in (
-        ("processed", "  processed = counted + under review", answer.sub_units_processed.published),
-        ("counted", "  counted (“precincts reporting”)", answer.sub_units_counted.published),
+    table.add_row("Tally sheets", _counted(answer, "total", total))
+    for name, label, of_all in (
+        ("processed", "  processed = counted + under review", answer.sub_units_processed),
+        ("counted", "  counted (“precincts reporting”)", answer.sub_units_counted),
     ):
-        table.add_row(label, number(sheets[name]), _percent(percent(sheets[name], total, 2)), _percent(published))
+        share = _share(of_all.percent, sheets[name], total)
+        table.add_row(label, _counted(answer, name, sheets[name]), share, _percent(of_all.published))
     for name, label in (
         ("under_review", "  under review by the electoral juries (JEE)"),
         ("annulled", "  annulled (among the counted)"),
         ("not_installed", "  not installed (among the counted)"),
         ("to_be_processed", "  to be processed"),
     ):
-        table.add_row(label, number(sheets[name]))
+        table.add_row(label, _counted(answer, name, sheets[name]))
     return table
 
 
 def _foot(answer: Count) -> RenderableType:
     last = answer.last_update
     lines: list[RenderableType] = [
-        Text(f"Last update  event {last.event_id}, offset {last.offset} of the log", style="dim"),
-        Text(
+        Line(f"Last update  event {last.event_id}, offset {last.offset} of the log", style="dim"),
+        Line(
             f"State        offset {answer.as_of.offset}, "
             + (
                 f"digest {answer.digest}"
@@ -153,39 +168,48 @@ def _foot(answer: Count) -> RenderableType:
             overflow="fold",
         ),
     ]
+    if answer.beyond_expected:
+        lines.insert(
+            0,
+            Line(
+                f"MORE THAN EXPECTED: {answer.beyond_expected:,} tally sheets above the number that the contest's "
+                "definition expects; something is counted twice, or the definition is wrong",
+                style="bold red",
+            ),
+        )
     if answer.blocked is not None:
         lines.insert(0, _blocked(answer.blocked))
     if answer.official is not None:
         o = answer.official
-        differ = {n: d for n, d in o.differences.items() if d}
-        lines.append(Text(""))
-        lines.append(
-            Text(
-                f"Compared with {answer.authority}'s statement nearest in time, "
-                f"{times(o.stated_at, answer.time_zone)}, {span(o.seconds_apart)} apart (offset {o.offset}): "
-                + (
-                    "no difference"
-                    if not differ
-                    else "ours minus theirs: " + ", ".join(f"{n} {signed(d)}" for n, d in differ.items())
-                )
-            )
+        differ = sorted(((n, d) for n, d in o.differences.items() if d), key=lambda of: -abs(of[1]))
+        about = (
+            f"Compared with {answer.authority}'s statement nearest in time, {times(o.stated_at, answer.time_zone)}, "
+            f"{span(o.seconds_apart)} apart (offset {o.offset}): "
         )
+        lines += ["", Line(about + ("ours minus theirs, largest first" if differ else "no difference"))]
+        if differ:
+            table = Table(box=None, show_header=False)
+            table.add_column(min_width=44)
+            table.add_column(justify="right", min_width=12)
+            for name, difference in differ:
+                table.add_row(name, signed(difference))
+            lines.append(table)
     return Group(*lines)
 
 
-def _blocked(why: str) -> Text:
-    return Text(f"BLOCKED: nothing after it is counted. {why}", style="bold red")
+def _blocked(why: str) -> Line:
+    return Line(f"BLOCKED: nothing after it is counted. {why}", style="bold red")
 
 
 def explanation(answer: Explanation) -> RenderableType:
     """Draw the statements about an area or a unit, oldest first."""
     blocks = statements(answer.statements, answer.time_zone)
     blocks += [
-        Text(f"offset {refused.offset} was not accepted: {'; '.join(refused.findings)}", style="red")
+        Line(f"offset {refused.offset} was not accepted: {'; '.join(refused.findings)}", style="red")
         for refused in answer.not_accepted
     ]
     if answer.publications:
-        blocks.append(Text("\nAmong its tally sheets, publication by publication:", style="bold"))
+        blocks += ["", Line("Among its tally sheets, publication by publication:", style="bold")]
         blocks += _snapshots(answer.publications, answer.time_zone)
     return Group(*blocks)
 
@@ -195,80 +219,75 @@ def statements(changes: Sequence[Change], zone: str) -> list[RenderableType]:
     blocks: list[RenderableType] = []
     for change in changes:
         style = "bold yellow" if change.kind != "REPORTED" else "bold"
-        blocks.append(Text(f"{times(change.stated_at, zone)}  {change.kind}  offset {change.offset}", style=style))
-        blocks.extend(Text(f"    {line}") for line in change.sentences)
+        blocks.append(Line(f"{times(change.stated_at, zone)}  {change.kind}  offset {change.offset}", style=style))
+        blocks.extend(Line(f"    {line}") for line in change.sentences)
         if change.reason is not None:
-            blocks.append(Text(f"    marked {change.kind}, {_basis(change)}: {_one_line(change.reason)}"))
+            blocks.append(Line(f"    marked {change.kind}, {_basis(change)}: {change.reason}"))
         if change.office_note is not None:
-            blocks.append(Text(f"    the office notes: {_one_line(change.office_note)}"))
-        blocks.extend(Text(f"    finding {line}", style="red") for line in change.findings)
-        blocks.append(Text(f"    event {change.event_id}; {change.source}", style="dim"))
+            blocks.append(Line(f"    the office notes: {change.office_note}"))
+        blocks.extend(Line(f"    finding {line}", style="red") for line in change.findings)
+        blocks.append(Line(f"    event {change.event_id}; {change.source}", style="dim"))
     return blocks
 
 
 def _basis(change: Change) -> str:
     if change.basis == "OPERATOR":
-        return f"by an operator on the word of {_one_line(change.authority or '')}"
+        return f"by an operator on the word of {change.authority}"
     return f"basis {change.basis}"
-
-
-def _one_line(words: str) -> str:
-    """Return text of the office without characters that break the line or control the terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in words).split())
 
 
 def _snapshots(publications: Sequence[SnapshotChange], zone: str) -> list[RenderableType]:
     blocks: list[RenderableType] = []
     for s in publications:
         blocks.append(
-            Text(
+            Line(
                 f"{times(s.stated_at, zone)}  {s.updates:,} updates, {s.corrected:,} of them corrections  "
                 f"offsets {s.first_offset}–{s.last_offset}",
                 style="bold",
             )
         )
-        blocks.append(Text("    " + ", ".join(f"{m.before} → {m.after} {m.units:,}" for m in s.moves)))
-        blocks.extend(Text(f"    {line}") for line in s.sentences)
-        blocks.append(Text(f"    {s.uri}", style="dim"))
+        blocks.append(Line("    " + ", ".join(f"{m.before} → {m.after} {m.units:,}" for m in s.moves)))
+        blocks.extend(Line(f"    {line}") for line in s.sentences)
+        blocks.append(Line(f"    {s.uri}", style="dim"))
     return blocks
 
 
 def difference(answer: Difference) -> RenderableType:
     """Draw the difference of two moments: the area, the areas in it, the events behind it."""
     zone = answer.time_zone
-    blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area.area_name}", style="bold")]
+    blocks: list[RenderableType] = [Line(f"{answer.contest_name} · {answer.area.area_name}", style="bold")]
     for word, side in (("From", answer.before), ("To  ", answer.after)):
-        blocks.append(Text(f"{word}  {side.moment}: offset {side.as_of.offset}, {times(side.as_of.reported_at, zone)}"))
+        blocks.append(Line(f"{word}  {side.moment}: offset {side.as_of.offset}, {times(side.as_of.reported_at, zone)}"))
         if side.blocked is not None:
             blocks.append(_blocked(side.blocked))
     blocks += ["", *_area_difference(answer.area, answer.authority)]
     levels = list(dict.fromkeys((answer.before.counting_level, answer.after.counting_level)))
     if len(levels) > 1:
-        blocks.append(Text(f"The counting level changed in between: {' → '.join(levels)}.", style="yellow"))
+        blocks.append(Line(f"The counting level changed in between: {' → '.join(levels)}.", style="yellow"))
     if answer.children:
-        blocks += ["", Text("Areas directly in it that changed:", style="bold"), _children(answer)]
+        blocks += ["", Line("Areas directly in it that changed:", style="bold"), _children(answer)]
     shown = len(answer.updates)
     more = f"; the first {shown:,} (--limit shows more)" if shown < answer.updates_total else ""
-    blocks += ["", Text(f"Events behind it: {answer.updates_total:,}{more}", style="bold")]
+    blocks += ["", Line(f"Events behind it: {answer.updates_total:,}{more}", style="bold")]
     parties = {s.selection_id: s.party for s in answer.area.selections}
     for update in answer.updates:
         taken = "  TAKEN BACK" if update.taken_back else ""
         style = "bold yellow" if taken or update.kind != "REPORTED" else ""
         line = f"offset {update.offset}  {times(update.stated_at, zone)}  {update.unit}  {update.kind}{taken}"
-        blocks.append(Text(line, style=style))
+        blocks.append(Line(line, style=style))
         blocks += [
-            Text(f"    {sentence}") for sentence in changed_words(parties, update.change) or ["changes nothing here"]
+            Line(f"    {sentence}") for sentence in changed_words(parties, update.change) or ["changes nothing here"]
         ]
-        blocks += [Text(f"    marked {update.kind}: {update.reason}")] if update.reason is not None else []
-        blocks.append(Text(f"    event {update.event_id}", style="dim"))
+        blocks += [Line(f"    marked {update.kind}: {update.reason}")] if update.reason is not None else []
+        blocks.append(Line(f"    event {update.event_id}", style="dim"))
     return Group(*blocks)
 
 
 def _area_difference(area: AreaDifference, authority: str) -> list[RenderableType]:
-    blocks: list[RenderableType] = [Text(f"{area.area_name} ({area.area_id})  {_bases(area)}", style="bold")]
+    blocks: list[RenderableType] = [Line(f"{area.area_name} ({area.area_id})  {_bases(area)}", style="bold")]
     if not area.is_comparable and None not in (area.basis_before, area.basis_after):
         blocks.append(
-            Text(
+            Line(
                 f"The figures are of two kinds ({authority}'s own statement, or our sums, or sums over other units): "
                 "their difference is not what was counted in between.",
                 style="yellow",
@@ -279,17 +298,25 @@ def _area_difference(area: AreaDifference, authority: str) -> list[RenderableTyp
     for column in ("Before", "After", "Change"):
         table.add_column(column, justify="right", min_width=12)
     for s in area.selections:
-        table.add_row(escape(f"{s.party} ({s.candidate})"), *_figure(s.votes))
+        table.add_row(f"{s.party} ({s.candidate})", *_both(area, f"votes.{s.selection_id}", s.votes))
     parties = {s.selection_id: s.party for s in area.selections}
     leaders = [parties.get(leader or "", "nobody") for leader in (area.leader_before, area.leader_after)]
-    table.add_row(escape(f"Lead ({' → '.join(dict.fromkeys(leaders))})"), *_figure(area.lead), style="bold")
+    table.add_row(f"Lead ({' → '.join(dict.fromkeys(leaders))})", *_figure(area.lead), style="bold")
     for name, figure in area.counts.items():
-        table.add_row(name.replace("_", " ").replace("invalid", "null").capitalize(), *_figure(figure))
+        label = name.replace("_", " ").replace("invalid", "null").capitalize()
+        table.add_row(label, *_both(area, name, figure))
     for name, figure in area.sub_units.items():
-        table.add_row(f"Tally sheets {'' if name == 'total' else name.replace('_', ' ')}", *_figure(figure))
+        label = f"Tally sheets {'' if name == 'total' else name.replace('_', ' ')}"
+        table.add_row(label, *_both(area, name, figure))
     for reason, figure in area.under_review_by_reason.items():
         table.add_row(f"  under review: {reason.replace('_', ' ').lower()}", *_figure(figure))
     return [*blocks, table]
+
+
+def _both(area: AreaDifference, name: str, figure: Figure) -> tuple[str, str, str]:
+    """Format a figure at both moments, with the number of the units that state it, where that is not all."""
+    before, after, change = _figure(figure)
+    return before + _by(area.stated_by_before, name), after + _by(area.stated_by_after, name), change
 
 
 def _bases(area: AreaDifference) -> str:
@@ -302,7 +329,7 @@ def _children(answer: Difference) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for column in (*(s.party for s in answer.area.selections), "Lead", "Ballots cast", "Sheets counted"):
-        table.add_column(escape(column), justify="right", min_width=12)
+        table.add_column(column, justify="right", min_width=12)
     table.add_column("")
     for area in answer.children:
         figures = [*(s.votes for s in area.selections), area.lead, *_named(area, "ballots_cast", "counted")]
@@ -310,7 +337,7 @@ def _children(answer: Difference) -> Table:
         note = "" if area.is_comparable else _bases(area)
         if area.leader_before != area.leader_after and None not in (area.leader_before, area.leader_after):
             note += " ◀ another leads"
-        table.add_row(escape(f"{area.area_name} ({area.area_id})"), *shown, note)
+        table.add_row(f"{area.area_name} ({area.area_id})", *shown, note)
     return table
 
 
@@ -328,7 +355,7 @@ def _figure(figure: Figure) -> tuple[str, str, str]:
 
 def timeline(answer: Timeline) -> RenderableType:
     """Draw both series of an area, each as a table."""
-    blocks: list[RenderableType] = [Text(f"{answer.contest_name} · {answer.area_name}", style="bold")]
+    blocks: list[RenderableType] = [Line(f"{answer.contest_name} · {answer.area_name}", style="bold")]
     if answer.blocked is not None:
         blocks.append(_blocked(answer.blocked))
     for points, whose in (
@@ -336,13 +363,13 @@ def timeline(answer: Timeline) -> RenderableType:
         (answer.computed, f"COMPUTED: our sum of every {answer.counting_level}, as published up to each time"),
     ):
         if points:
-            blocks += ["", Text(f"{whose} ({len(points):,} points)"), _series(points, answer)]
+            blocks += ["", Line(f"{whose} ({len(points):,} points)"), _series(points, answer)]
     return Group(*blocks)
 
 
 def _series(points: tuple[Point, ...], answer: Timeline) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in (f"In {answer.time_zone}", *map(escape, answer.parties.values()), "Lead", "Sheets counted", "Offset"):
+    for column in (f"In {answer.time_zone}", *answer.parties.values(), "Lead", "Sheets counted", "Offset"):
         table.add_column(column, justify="right")
     table.add_column("")
     for p in points:
@@ -356,7 +383,7 @@ def _series(points: tuple[Point, ...], answer: Timeline) -> Table:
             number(p.lead),
             f"{number(p.sub_units['counted'])}  {_percent(p.sub_units_counted)}",
             str(p.offset),
-            escape(note),
+            note,
             style="bold yellow" if p.lead_change else "dim" if p.retracted else None,
         )
     return table

@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from results.vectors import AreaTotal, Vector
+from results.vectors import AreaTotal
+from schemas.columns.layout import Vector
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from results.count import AsOf, Count, count
+from results.count import AsOf, Count, StatedBy, count
 from schemas.contest import Area, ContestDefined
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
@@ -39,6 +39,8 @@ class Point(Frozen):
     sub_units_processed: str | None
     """Percent of the total; so is `sub_units_counted`."""
     sub_units_counted: str | None
+    stated_by: dict[str, StatedBy]
+    """As `Count.stated_by`."""
     offset: int
     event_id: UUID
     retracted: bool
@@ -150,6 +152,7 @@ def _point(answer: Count, *, retracted: bool) -> Point:
         sub_units={name: answer.sub_units[name] for name in ("total", "processed", "counted")},
         sub_units_processed=answer.sub_units_processed.percent,
         sub_units_counted=answer.sub_units_counted.percent,
+        stated_by=answer.stated_by,
         offset=answer.last_update.offset,
         event_id=answer.last_update.event_id,
         retracted=retracted,

@@ -1,19 +1,23 @@
 """The frame of every command: its answer, its faults and its exit code.
 
 Exit codes: 0 success; 1 a negative answer; 2 wrong use, input that cannot be read, or a fault. Answers go to standard
-output, everything else to standard error. A fault is one line, `PROGRAM: what is wrong, where, and what to do`.
+output, everything else to standard error. A fault is one line, `PROGRAM: what is wrong, where, and what to do`. Where
+the log is JSON, each line of an answer in words is an object too; every character of it is visible.
 """
 
 import json
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import click
 
 from schemas.errors import EscrutinioError
+from schemas.text import visible, visible_json
 
 
 class Command(click.Command):
@@ -26,10 +30,10 @@ class Command(click.Command):
         except EscrutinioError as fault:
             from runtime import logs  # here: a help text needs no log
 
-            logs.log_fault(ctx.find_root().command.name or "escrutinio", fault)
+            logs.log_fault(_program(), fault)
             ctx.exit(fault.exit_code)
         except KeyboardInterrupt:  # not 1: an interrupted question has no answer
-            click.echo("interrupted", err=True)
+            say("interrupted", err=True)
             ctx.exit(128 + signal.SIGINT)
 
 
@@ -42,9 +46,45 @@ class Group(click.Group):
         super().__init__(*args, **kwargs)
         self.context_settings = {"help_option_names": ["-h", "--help"], "show_default": True}
 
+    def main(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:
+        """Run the program; without `args`, as this process's own, whose every line is a line of its log."""
+        if args is None:
+            from runtime import logs
+
+            logs.hold_process(self.name or "escrutinio")
+        return super().main(args, *others, **options)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the program's own flags."""
+        with _wrong_use_named(self.name or "escrutinio"):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is asked for."""
+        with _wrong_use_named(self.name or "escrutinio"):
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """List the commands in the order in which they were added."""
         return list(self.commands)
+
+
+@contextmanager
+def _wrong_use_named(program: str) -> Iterator[None]:
+    """Say what is wrong with the words of the command line: they may be names of files that others gave."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as wrong:
+        from runtime import logs
+
+        if logs.is_json():
+            logs.log_fault(program, wrong.format_message())
+            raise click.exceptions.Exit(wrong.exit_code) from wrong
+        raise click.UsageError(visible(wrong.format_message()), wrong.ctx) from wrong
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with the event's field names.")
@@ -52,7 +92,21 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JS
 
 def answer(value: Any) -> None:
     """Print an answer as JSON: times in the contract's form, other values as text."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_json_value))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_json_value)
+    click.echo(visible_json(text))
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines of an answer in words; as objects, a line each, where the log is JSON."""
+    from runtime import logs
+
+    shown = [logs.as_json(_program(), line) if logs.is_json() else visible(line) for line in lines]
+    click.echo("\n".join(shown), err=err)
+
+
+def _program() -> str:
+    context = click.get_current_context(silent=True)
+    return (context and context.find_root().command.name) or "escrutinio"
 
 
 def _json_value(value: object) -> str:
@@ -71,15 +125,38 @@ def show(as_json: bool, value: Callable[[], Any], drawn: Callable[[], Any]) -> N
 
 def console() -> Any:
     """Return the console for answers. A pipe gets plain text as wide as it needs."""
-    from rich.console import Console
+    from runtime.terminal import Terminal
 
-    terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=160)
+    terminal = Terminal()
+    return terminal if terminal.is_terminal else Terminal(width=160)
 
 
-def stopping() -> threading.Event:
-    """Return an event that SIGTERM and Ctrl-C set, so that the current batch is finished first."""
+def stopping(within_s: float = 20.0) -> threading.Event:
+    """Return an event that SIGTERM and Ctrl-C set, so that the current batch is finished first.
+
+    A process that has not ended `within_s` after the signal, because a disk or a network share does not answer, is
+    ended where it is: as after any crash, running the same again does the rest.
+    """
     stop = threading.Event()
+    program = _program()
+
+    def end() -> None:
+        from runtime import logs
+
+        line = f"not stopped within {within_s:g} s: ended at once; running the same again does the rest"
+        try:  # not by the handlers of the log: what does not answer may hold them
+            os.set_blocking(2, False)
+            os.write(2, f"{logs.as_json(program, line) if logs.is_json() else line}\n".encode())
+        finally:
+            os._exit(128 + signal.SIGTERM)
+
+    def asked(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            guard = threading.Timer(within_s, end)
+            guard.daemon = True
+            guard.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, asked)
     return stop

@@ -1,13 +1,15 @@
-"""Write files atomically, and lock a folder.
+"""Read files of a bounded size, write files atomically, and lock a folder.
 
-A crash in `write_whole` leaves the old file or the new one, and at most a temporary file next to it, whose name begins
-with `TEMPORARY`. Nothing reads it; the process that holds the folder removes it (`sweep`). The operating system
-releases a lock when the process ends.
+Reading never waits for another program: what is no regular file is not opened. A crash in `write_whole` leaves the old
+file or the new one, and at most a temporary file next to it, whose name begins with `TEMPORARY`. Nothing reads it; the
+process that holds the folder removes it (`sweep`). The operating system releases a lock when the process ends.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -19,6 +21,79 @@ TEMPORARY = ".writing-"
 
 class FolderInUse(EscrutinioError):
     """Another process holds the folder."""
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link",
+}
+LARGEST = 1 << 30
+"""Bytes of a file that is read whole, unless a smaller bound is given."""
+_WITHOUT_WAITING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def not_regular(mode: int) -> str | None:
+    """Say what a file is by its mode when it is no regular file; None for a regular one."""
+    return None if stat.S_ISREG(mode) else f"it is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}"
+
+
+def read_regular(path: Path, most: int = LARGEST, *, beneath: Path | None = None) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Args:
+        beneath: A folder that no link may lead out of, also when one is put there meanwhile.
+
+    Raises OSError: EINVAL for what is no regular file, which is not opened; EFBIG for a larger one; EAGAIN for one that
+    changes while it is read; ELOOP for a link that leads out.
+    """
+    if (what := not_regular(path.stat().st_mode)) is not None:
+        raise OSError(errno.EINVAL, what)
+    with open(_open(path, beneath), "rb") as file:
+        before = os.fstat(file.fileno())
+        if (what := not_regular(before.st_mode)) is not None:
+            raise OSError(errno.EINVAL, what)
+        content = b"" if before.st_size > most else file.read(most + 1)
+        if max(before.st_size, len(content)) > most:
+            raise OSError(errno.EFBIG, f"more than {most:,} bytes")
+        after = os.fstat(file.fileno())
+    if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
+        raise OSError(errno.EAGAIN, "it changes while it is read")
+    return content
+
+
+def read_text(path: Path, most: int = 1 << 20) -> str:
+    """Read a text file that a person wrote, in UTF-8 with or without a mark.
+
+    Raises OSError as `read_regular`, or ValueError in words for what is not UTF-8.
+    """
+    content = read_regular(path, most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8 (byte {error.start}); save the file as UTF-8 text") from error
+
+
+def _open(path: Path, beneath: Path | None) -> int:
+    if beneath is None:
+        return os.open(path, _WITHOUT_WAITING)
+    root, real = beneath.resolve(), path.resolve()
+    if not real.is_relative_to(root):
+        raise OSError(errno.ELOOP, f"it is a link that leads out of {beneath}")
+    *folders, name = real.relative_to(root).parts
+    inside = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:  # one by one: a link that is put there after `resolve` is not followed
+            outer = inside
+            inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outer)
+            os.close(outer)
+        return os.open(name, _WITHOUT_WAITING | os.O_NOFOLLOW, dir_fd=inside)
+    finally:
+        os.close(inside)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -12,6 +12,7 @@ import json
 import logging
 import platform
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from prometheus_client.exposition import choose_encoder
 
 from runtime.settings import Address
 from schemas.errors import EscrutinioError
+from schemas.text import visible_json
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +132,11 @@ class _Server(ThreadingHTTPServer):
         self.checks: dict[str, Reason] = {"/live": not_live, "/ready": lambda: not_live() or not_ready()}
         super().__init__(address, _Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """Log a request that failed, where the library prints it; one whose client went away is none."""
+        if not isinstance(error := sys.exc_info()[1], OSError):
+            logger.warning("a request for metrics or health failed: %r", error)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -143,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif (check := self.server.checks.get(path)) is not None:
             reason = check()
             answer = {"ok": True} if reason is None else {"ok": False, "reason": reason}
-            content = json.dumps(answer, ensure_ascii=False).encode() + b"\n"
+            content = visible_json(json.dumps(answer, ensure_ascii=False)).encode() + b"\n"
             self._answer(200 if reason is None else 503, "application/json", content)
         else:
             self._answer(404, "text/plain; charset=utf-8", b"the paths are /metrics, /live and /ready\n")

@@ -1,6 +1,6 @@
 """Check a process's health: `python -m runtime.healthcheck http://127.0.0.1:9464/live`.
 
-For images without curl. It imports only the standard library, because a health check runs every few seconds.
+For images without curl. It imports no library, because a health check runs every few seconds.
 """
 
 import json
@@ -8,6 +8,8 @@ import sys
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
+
+from schemas.text import visible
 
 _TIMEOUT_S = 5.0
 
@@ -34,7 +36,7 @@ def main(arguments: list[str]) -> int:
         print("use: python -m runtime.healthcheck http://127.0.0.1:9464/live", file=sys.stderr)
         return 2
     reason = ask(arguments[0])
-    print("ok" if reason is None else reason)
+    print("ok" if reason is None else visible(reason))
     return 0 if reason is None else 1
 
 

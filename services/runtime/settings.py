@@ -3,29 +3,35 @@
 An empty variable counts as not set, because a compose file or a shell cannot always omit it. A secret is a file in
 `/run/secrets` with the name of a setting, as docker compose and Kubernetes mount it:
 `/run/secrets/escrutinio_writer_url`. The file is the first `escrutinio.toml`, or `.local/escrutinio.toml` (which the
-local stack writes), in this folder or one above it; paths in it are relative to it.
+local stack writes), in this folder or one above it; paths in it are relative to it. Any of them can hold a password, so
+no value stands in a message.
 """
 
-import tomllib
+import re
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, StringConstraints, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableSetting
 
+from runtime.files import read_text
 from runtime.kafka import access
 from runtime.kafka.access import KafkaAccess
 from runtime.logs import LogFormat
+from schemas import toml
 from schemas.errors import EscrutinioError
 from schemas.faults import first_fault
+from schemas.text import first_invisible
 from schemas.topics import TopicNames
 
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _FILES = ("escrutinio.toml", ".local/escrutinio.toml")
 _SECRETS = Path("/run/secrets")
 LOCAL_HINT = "; the local stack does not run: `make demo` starts it"
@@ -43,8 +49,8 @@ def _address(text: object) -> object:
     if not isinstance(text, str):
         return text
     host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ValueError(f"{text!r} is not HOST:PORT such as 127.0.0.1:9464")
+    if not (host and colon and access.is_port(port)):
+        raise ValueError("not HOST:PORT such as 127.0.0.1:9464")
     return Address(host.strip("[]"), int(port))
 
 
@@ -74,7 +80,7 @@ class Settings(BaseSettings):
     bootstrap_servers: str | None = None
     kafka_config: Path | None = None
     """A file with the addresses and credentials for Kafka: see `runtime.kafka.access`."""
-    topic_prefix: str = ""
+    topic_prefix: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]*$", max_length=200)] = ""
     log_format: LogFormat = LogFormat.AUTO
     http: HttpAddress | None = None
 
@@ -92,8 +98,23 @@ class Settings(BaseSettings):
         if _SECRETS.is_dir():
             sources.append(SecretsSettingsSource(settings_cls, _SECRETS))
         if (file := _file(Path.cwd())) is not None:
-            sources.append(_File(settings_cls, file))
+            sources.append(InitSettingsSource(settings_cls, _of_file(settings_cls, file)))
         return tuple(sources)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _in_digits(cls, value: object, info: ValidationInfo) -> object:
+        is_number = cls.model_fields[info.field_name or ""].annotation in (int, float)
+        if is_number and isinstance(value, str) and not _NUMBER.fullmatch(value):
+            raise ValueError("not a number in the digits 0 to 9, such as 10")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _all_visible(cls, value: object) -> object:
+        if isinstance(value, str | Path) and (hidden := first_invisible(str(value))) is not None:
+            raise ValueError(f"has the invisible character {hidden}; remove it")
+        return value
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
@@ -101,7 +122,12 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
-            raise SettingsError(f"configuration: {first_fault(error, is_secret=True)}") from error
+            raise SettingsError(f"configuration: {first_fault(error, is_secret=True)}") from None
+        except RecursionError:  # the library reads JSON where a setting begins with a bracket
+            raise SettingsError("configuration: a setting has hundreds of brackets; correct it") from None
+        except (UnreadableSetting, OSError, UnicodeDecodeError) as error:  # of the environment, of a secret's file
+            words = "a secret is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+            raise SettingsError(f"configuration: {words}; correct it or remove it") from None
 
     def need(self, name: str) -> str:
         """Return a required setting. Raises NotGiven with the ways to give it."""
@@ -138,19 +164,22 @@ def local_stack() -> dict[str, Any]:
     file = _file(Path.cwd())
     if file is None or not file.match(_FILES[-1]):
         return {}
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    return _tables(file)
 
 
-class _File(TomlConfigSettingsSource):
-    """A configuration file; paths in it are relative to it."""
+def _tables(file: Path) -> dict[str, Any]:
+    try:
+        return toml.parse(read_text(file))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"configuration: the file {file} cannot be used: {error}; correct it or remove it"
+        ) from error
 
-    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
-        try:
-            super().__init__(settings_cls, path)
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"configuration: the file {path} cannot be used: {error}; correct it or remove it"
-            ) from error
-        for name, field in settings_cls.model_fields.items():
-            if field.annotation in (Path, Path | None) and isinstance(given := self.init_kwargs.get(name), str):
-                self.init_kwargs[name] = path.parent / given
+
+def _of_file(settings_cls: type[BaseSettings], file: Path) -> dict[str, Any]:
+    """Return the settings of a configuration file; paths in it are relative to it."""
+    given = _tables(file)
+    for name, field in settings_cls.model_fields.items():
+        if field.annotation in (Path, Path | None) and isinstance(path := given.get(name), str):
+            given[name] = file.parent / path
+    return given

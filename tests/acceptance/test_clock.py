@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from backup.folder import TopicFolder
 from backup.manifest import Manifest
 from deploy.local import Broker
@@ -16,10 +18,35 @@ from tests.support.fix_postgres import Database
 from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 
 MINUTE_MS = 60_000
-BEHIND, RIGHT = "2021-06-08T04:19:00Z", "2021-06-08T05:20:00Z"
+BEHIND, AN_HOUR_BEHIND, RIGHT = "2021-06-07T05:18:00Z", "2021-06-08T04:19:00Z", "2021-06-08T05:20:00Z"
 
 
-def test_a_clock_that_is_behind_the_office_rejects_what_comes_from_the_future(
+def test_a_clock_that_is_behind_the_office_costs_no_votes_and_is_said(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    setup = new_setup(kafka_server)
+    told = setup.load(table(tmp_path / "bulletin.csv", row(FALL)), fetched=AN_HOUR_BEHIND)
+    assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {"F111": 1})
+    setup.aggregate()
+    (event,) = on_the_log(setup)
+    assert event.reported_at == datetime(2021, 6, 8, 5, 19, tzinfo=UTC)
+    assert setup.show()["last_update"]["stated_at"] == "2021-06-08T05:19:00Z"
+
+
+def test_the_declared_offset_of_a_source_takes_the_finding_away(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = new_setup(kafka_server)
+    monkeypatch.setenv("ESCRUTINIO_CLOCK_AHEAD_S", '{"ONPE": 3600}')
+    told = setup.load(table(tmp_path / "bulletin.csv", row(FALL)), fetched=AN_HOUR_BEHIND)
+    assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {})
+    (event,) = on_the_log(setup)
+    assert event.reported_at == datetime(2021, 6, 8, 4, 19, tzinfo=UTC)
+    setup.aggregate()
+    assert not setup.json("results", "explain", CONTEST)["statements"][0]["findings"]
+
+
+def test_a_clock_that_is_a_day_behind_the_office_rejects_what_comes_from_the_future(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
 ) -> None:
     setup = new_setup(kafka_server)

@@ -149,7 +149,14 @@ def test_a_dump_restored_into_a_new_database_serves_and_goes_on(
     setup.load(part(tmp_path / "one.csv", 1, 30))
     setup.aggregate()
     dump = str(tmp_path / "escrutinio.dump")
-    subprocess.run([DUMP, "--format=custom", f"--dbname={setup.database.owner_url}", f"--file={dump}"], check=True)
+    given = [
+        "--format=custom",
+        "--schema=aggregate*",
+        "--schema=results*",
+        f"--dbname={setup.database.owner_url}",
+        f"--file={dump}",
+    ]
+    subprocess.run([DUMP, *given], check=True)
     restored = Setup(setup.bootstrap_servers, setup.prefix, new_database(), setup.archive)
     subprocess.run(
         [RESTORE, "--exit-on-error", "--single-transaction", f"--dbname={restored.database.owner_url}", dump],

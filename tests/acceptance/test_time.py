@@ -20,6 +20,7 @@ from results.moment import NOW, Moment
 from results.reader import Reader
 from runtime.kafka.access import KafkaAccess
 from schemas.count_update import CountUpdate
+from schemas.log_record import recorded_of_raw
 from tests.acceptance.conftest import ACTAS, Night
 from tests.acceptance.test_real_night import rows
 from tests.support.fix_setup import CONTEST
@@ -101,11 +102,10 @@ def test_the_state_at_a_bulletin_from_the_tables_and_from_the_log(night: Night, 
         bulletins = [record for records in log.read_to_end(0, 0, 45) for record in records]
         for record in bulletins:
             folding.apply([record])
-            assert folding.state.last is not None
-            update = folding.state.last.event
+            update = recorded_of_raw(record).event
             if not isinstance(update, CountUpdate) or record.offset % every:
                 continue
-            from_log = without_digest(of_state(folding.state, None, None))
+            from_log = without_digest(of_state(folding.state, None))
             at = update.stated_at
             assert ContestAsOf(views, CONTEST, Moment(offset=record.offset)).count(None) == from_log
             assert (

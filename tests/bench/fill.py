@@ -1,4 +1,4 @@
-"""Puts a made-up night on a topic: `python -m tests.support.nights`.
+"""Put a made-up night on a topic: `python -m tests.support.nights`.
 
 Beside the services, not one of them: it writes what no office said. So it only fills an empty topic. A crash leaves
 the first part of the night there; make the same again on another topic.
@@ -13,30 +13,27 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import fields
 from multiprocessing.connection import Connection
-from typing import Any
 
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ingest.publish.publisher import create, inspect
 from runtime.kafka.access import KafkaAccess
-from runtime.kafka.errors import BrokerAway, TopicUnfit
+from runtime.kafka.errors import BrokerAway, DeliveryFailed, TopicUnfit
+from runtime.kafka.producer import Producer
 from runtime.kafka.reader import Reader
 from schemas.codec import Message
 from schemas.topics import EVENTS
 from tests.support.nights import Night, messages, rough
 
-IN_FLIGHT = 20_000
-"""Unacknowledged messages at most."""
 _BATCH = 1_000
 _REDRAW = 1_000
+_GIVE_UP_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         begun = time.perf_counter()
         with closing(written(night)) as made:
             fill(kafka, asked.topic, made, night.events)
-    except (BrokerAway, TopicUnfit) as error:
+    except (BrokerAway, DeliveryFailed, TopicUnfit) as error:
         sys.exit(str(error))
     except KafkaError as error:
         sys.exit(f"{asked.topic} at {asked.bootstrap_servers}: {type(error).__name__}: {error}")
@@ -83,17 +80,17 @@ def written(night: Night) -> Generator[Message]:
         end.close()
 
 
-def _write(night: Night, door: Connection) -> None:
+def _write(night: Night, reader: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that reads, who ends this
     gc.disable()  # nothing of a night refers to itself, and looking for it takes a third of the time
     made = messages(night)
     while batch := list(itertools.islice(made, _BATCH)):
-        door.send(batch)
-    door.send([])
+        reader.send(batch)
+    reader.send([])
 
 
 def prepare(kafka: KafkaAccess, topic: str) -> None:
-    """Creates the topic where it is missing. Raises TopicUnfit where it could lose events, or holds some already."""
+    """Create the topic where it is missing. Raises TopicUnfit where it could lose events, or holds some already."""
     create(kafka, [(topic, EVENTS)], replication_factor=1)
     inspect(kafka, [(topic, EVENTS)])
     with Reader(kafka, topic) as reader:
@@ -103,38 +100,27 @@ def prepare(kafka: KafkaAccess, topic: str) -> None:
 
 
 def fill(kafka: KafkaAccess, topic: str, night: Iterable[Message], events: int) -> None:
-    """Send all messages in order and wait until the last is acknowledged. Raises KafkaError for one that is refused."""
-    producer: Any = kafka.open(
-        KafkaProducer,
-        acks="all",
-        enable_idempotence=True,  # in order, and each once
-        batch_size=131_072,
-        linger_ms=20,
-        max_request_size=8 << 20,
-        allow_auto_create_topics=False,
-    )
-    waiting: deque[Any] = deque()
-    try:
-        with _bar() as bar:
-            task = bar.add_task(topic, total=events, rate="")
-            begun = time.perf_counter()
-            # Working out a message's partition from its key is a tenth of the sending: not needed where there is one.
-            partition = 0 if len(producer.partitions_for(topic)) == 1 else None
-            for sent, message in enumerate(night, start=1):
-                waiting.append(producer.send(topic, message.value, message.key, message.headers, partition=partition))
-                if len(waiting) == IN_FLIGHT:
-                    _settle(waiting, IN_FLIGHT // 2)
-                if sent % _REDRAW == 0:
-                    bar.update(task, completed=sent, rate=f"{sent / (time.perf_counter() - begun):,.0f}/s")
-            _settle(waiting, 0)
-            bar.update(task, completed=events)
-    finally:
-        producer.close(timeout=10)
+    """Send all messages in order and wait until the last is acknowledged. Raises DeliveryFailed, BrokerAway."""
+    with _bar() as bar, Producer(kafka, _waiting(topic)) as producer:
+        task = bar.add_task(topic, total=events, rate="")
+        begun, done = time.perf_counter(), 0
+
+        def sent(count: int) -> None:
+            nonlocal done
+            done += count
+            if done % _REDRAW == 0:
+                bar.update(task, completed=done, rate=f"{done / (time.perf_counter() - begun):,.0f}/s")
+
+        producer.send(topic, night, sent)
+        bar.update(task, completed=events)
 
 
-def _settle(waiting: deque[Any], down_to: int) -> None:
-    while len(waiting) > down_to:
-        waiting.popleft().get(timeout=60)
+def _waiting(topic: str) -> Callable[[float], None]:
+    def waiting(seconds: float) -> None:
+        if seconds > _GIVE_UP_S:
+            raise DeliveryFailed(f"no acknowledgement of {topic} for {seconds:.0f} s")
+
+    return waiting
 
 
 def _bar() -> Progress:

@@ -1,13 +1,18 @@
-"""`python -m tests.bench.past`: measure how soon the tables answer about past moments, on each axis, of a full contest.
+"""`python tests/bench/past.py`: measure how soon the tables answer about past moments of a full contest.
 
-Random moments, the same at each run; on one connection, which has read the contest's definitions once.
+Random moments, the same at each run; on one connection, which has read the contest's definitions once, to the database
+of ESCRUTINIO_READER_URL. It imports the read side only, so that it can be run with that of another checkout. Prints the
+milliseconds of each question as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import random
-import statistics
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -19,7 +24,6 @@ from results.count import NothingCounted
 from results.moment import Moment
 from results.reader import Reader
 from schemas.types import ReportingUnitType
-from tests.bench.timing import line, timed
 
 _MOMENTS = 50
 _MOMENTS_OF_ALL = 5
@@ -30,13 +34,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("contest")
-    parser.add_argument("--reader-url", required=True)
     asked = parser.parse_args()
-    moments(asked.reader_url, asked.contest)
+    print(json.dumps(moments(os.environ["ESCRUTINIO_READER_URL"], asked.contest)))
 
 
-def moments(reader_url: str, contest: str) -> None:
-    """Measure the outermost area, and all municipalities together, as of random offsets, official times, and both."""
+def moments(reader_url: str, contest: str) -> dict[str, list[float]]:
+    """Return milliseconds by question: the country, and all districts together, as of each axis."""
     chance = random.Random(_SEED)
     with psycopg.connect(reader_url, autocommit=True) as db:
         query = "SELECT min(log_offset), max(log_offset) FROM results.update_history WHERE contest_id = %s"
@@ -67,12 +70,18 @@ def moments(reader_url: str, contest: str) -> None:
         def municipalities(moment: Moment) -> None:
             ContestAsOf(views, contest, moment).totals(areas)
 
+        found: dict[str, list[float]] = {}
         for what, asked in axes.items():
-            seconds = [timed(partial(outermost, moment)) for moment in asked]
-            line(f"as of {what}, the country: median", statistics.median(seconds) * 1000, "ms")
-            line(f"as of {what}, the country: slowest of {len(seconds)}", max(seconds) * 1000, "ms")
-            seconds = [timed(partial(municipalities, moment)) for moment in asked[:_MOMENTS_OF_ALL]]
-            line(f"as of {what}, all {len(areas):,} districts: median", statistics.median(seconds) * 1000, "ms")
+            found[f"country as of {what}"] = [_timed(partial(outermost, moment)) for moment in asked]
+            few = asked[:_MOMENTS_OF_ALL]
+            found[f"{len(areas):,} districts as of {what}"] = [_timed(partial(municipalities, of)) for of in few]
+    return found
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1000
 
 
 if __name__ == "__main__":

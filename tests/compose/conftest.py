@@ -18,7 +18,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class Project:
         mine = {key: value for key, value in os.environ.items() if not key.startswith(("ESCRUTINIO_", "COMPOSE_"))}
         self._environment = mine | addresses | {name: str(port) for name, port in self.ports.items()}
         self._environment["ESCRUTINIO_REVISION"] = REVISION
+        self._environment["ESCRUTINIO_POSTGRES_USER"] = _postgres_user()
         self._environment["ESCRUTINIO_CLUSTER_NET"] = f"10.{random.randint(64, 127)}.{random.randint(0, 255)}"
         self._brokers = ",".join(address for name, address in addresses.items() if "_KAFKA" in name)
         self._prefix = images or self.name
@@ -172,8 +173,8 @@ class Project:
         (container,) = self.containers(service)
         return container.attrs
 
-    def said(self, text: str, service: str, since: float = 0.0) -> bool:
-        """Whether a container of the service has printed this text, since a moment (Unix time) or ever."""
+    def said(self, text: str, service: str, since: float) -> bool:
+        """Whether a container of the service has printed this text since a moment (Unix time)."""
         return any(text.encode() in container.logs(since=since) for container in self.containers(service))
 
     def answer(self, service: str, *command: str) -> Any:
@@ -247,6 +248,14 @@ class Project:
         return subprocess.run(
             ["docker", *words], cwd=self.checkout, env=self._environment, capture_output=True, text=True, check=False
         )
+
+
+@cache
+def _postgres_user() -> str:
+    """Return user and group of the image's postgres: a stand-in's numbers are others than the official image's."""
+    ids = ["run", "--rm", "--network=none", "--entrypoint=sh", POSTGRES_IMAGE, "-c"]
+    command = ["docker", *ids, 'echo "$(id -u postgres):$(id -g postgres)"']
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="session")

@@ -143,10 +143,11 @@ def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Proj
         return {one["labels"]["alertname"] for one in told("alerts")["alerts"]}  # pending, or firing after a minute
 
     try:
-        project.up("--no-deps", "prometheus")
+        project.up("--no-deps", "prometheus", "monitor")
         groups = yaml.safe_load((CHECKOUT / "deploy/observability/alerts.yml").read_text(encoding="utf-8"))["groups"]
         assert {group["name"] for group in told("rules")["groups"]} == {group["name"] for group in groups}
-        project.until(lambda: scraped() == {"ingest": "up", "aggregator": "up"}, "both services are scraped")
+        jobs = ("ingest", "aggregator", "monitor")
+        project.until(lambda: scraped() == dict.fromkeys(jobs, "up"), "the services are scraped")
         gone = {"IngestDown", "SourceDead"}
         project.until(lambda: active().isdisjoint(gone), "nothing is said of ingest")
         project.compose("stop", "ingest")
@@ -154,7 +155,7 @@ def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Proj
         # longer.
         project.until(lambda: active() & {*gone, "AggregatorDown"} == gone, "two rules say that ingest alone is gone")
     finally:
-        project.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus")
+        project.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus", "monitor")
         project.up("--no-deps", "ingest")
 
 

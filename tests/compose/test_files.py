@@ -101,7 +101,7 @@ def test_our_images_have_the_releases_number_or_the_one_that_is_asked_for() -> N
     for variables, number in (({}, RELEASE), ({"ESCRUTINIO_VERSION": "0.0.9"}, "0.0.9")):
         found = services(CLUSTER, **variables)
         ours = {name: service for name, service in found.items() if service["image"].startswith("escrutinio-")}
-        assert {"topics", "grants", "migrate", "ingest", "aggregator", "mirror"} == set(ours)
+        assert {"topics", "grants", "migrate", "ingest", "aggregator", "mirror", "monitor"} == set(ours)
         assert {service["image"].rpartition(":")[2] for service in ours.values()} == {number}
         assert {s["build"]["args"]["VERSION"] for s in ours.values() if "build" in s} == {number}
 
@@ -118,3 +118,46 @@ def test_the_log_of_every_service_has_a_bound() -> None:
     assert set(bounds) >= {"kafka-3", "postgres-replica", "replication", "grafana"}
     wanted = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}
     assert [name for name, bound in bounds.items() if bound != wanted] == []
+
+
+UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def test_every_service_has_limits_of_memory_processors_processes_and_of_what_it_keeps_in_memory() -> None:
+    for name, service in services(CLUSTER).items():
+        memory = int(service["mem_limit"])
+        assert 64 * UNITS["m"] <= memory <= 2 * UNITS["g"], name
+        assert 0 < float(service["cpus"]) <= 2, name
+        assert 0 < int(service["pids_limit"]) <= 500, name
+        sizes = re.findall(r"\bsize=(\d+)([bkmg])", " ".join(service["tmpfs"]))
+        assert len(sizes) == len(service["tmpfs"]) > 0, f"{name}: a tmpfs of no size takes half the machine"
+        assert sum(int(size) * UNITS[unit] for size, unit in sizes) <= memory / 2, name
+
+
+def test_every_service_runs_as_a_user_that_is_a_number_and_not_root() -> None:
+    users = {name: service["user"] for name, service in services(CLUSTER).items()}
+    assert {name: user for name, user in users.items() if not re.fullmatch(r"[1-9]\d*:\d+", user)} == {}
+    dockerfile = (CHECKOUT / "deploy/images/Dockerfile").read_text(encoding="utf-8")
+    assert {users["ingest"]} == set(re.findall(r"^USER (.+)$", dockerfile, re.MULTILINE))
+
+
+def test_every_image_is_named_by_version_and_by_digest_where_one_is_given() -> None:
+    assert all(re.search(r":v?\d[\w.]*$", s["image"]) for s in services(CLUSTER).values())
+    digests = {name: f"@sha256:{number:064}" for number, name in enumerate(DIGESTS)}
+    found = services(CLUSTER, **digests)
+    unpinned = {s["image"] for s in found.values() if "@sha256:" not in s["image"]}
+    assert {image.partition("-")[0] for image in unpinned} == {"escrutinio"}, "all but our own, which are built here"
+    builds = [service["build"]["args"] for service in found.values() if "build" in service]
+    assert {args["BASE_DIGEST"] for args in builds} == {digests["ESCRUTINIO_PYTHON_DIGEST"]}
+    dockerfile = (CHECKOUT / "deploy/images/Dockerfile").read_text(encoding="utf-8")
+    bases = {line for line in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) if ":" in line}
+    assert bases == {"python:3.13-slim${BASE_DIGEST}"}
+
+
+DIGESTS = sorted(set(re.findall(r"ESCRUTINIO_\w+_DIGEST", TEXT)))
+
+
+def test_grafana_reaches_prometheus_and_no_data() -> None:
+    networks = {name: set(service["networks"]) for name, service in services(CLUSTER).items()}
+    others = {name for name, its in networks.items() if its & networks["grafana"] and name != "grafana"}
+    assert others == {"prometheus"}

@@ -36,6 +36,7 @@ from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
 from tests.support.fix_aggregate import EventLog, aggregate, count_of
 from tests.support.fix_kafka import delete_records, transact
 from tests.support.fix_postgres import Database
+from tests.support.waiting import eventually
 
 
 def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: EventLog, totals: Database) -> None:
@@ -46,7 +47,7 @@ def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: Even
 
     def at(until: Moment) -> object:
         state = replay.replay(event_log.kafka, event_log.topic, CONTEST, until)
-        return of_state(state, None, state.root())
+        return of_state(state, state.root())
 
     assert at(Moment()) == count_of(totals, CONTEST)
     assert at(Moment(offset=2)) == count_of(totals, CONTEST)
@@ -199,17 +200,24 @@ def test_what_no_database_can_hold_stops_its_own_contest_only(event_log: EventLo
     event_log.append([sheet(1)])
     aggregate(event_log, totals)
     with Reader(totals.reader_url) as views:
-        assert {row["contest_id"]: row["messages"] for row in views.unattributed()} == {"␀": 1}
+        assert {row["contest_id"]: row["messages"] for row in views.unattributed()} == {"\x1a␀": 1}
     assert count_of(totals, CONTEST).sub_units["counted"] == 1
 
 
 @pytest.mark.parametrize(
     "tampering",
     [
-        "UPDATE aggregate.area_total SET votes = jsonb_set(votes, '{a}', '11') WHERE area_id = '010100'",
-        "UPDATE aggregate.count_update_history SET counts = jsonb_set(counts, '{votes,a}', '11') WHERE unit_id = '000001'",  # noqa: E501
+        "UPDATE aggregate.area_total SET figures[46] = 11 WHERE area_id = '010100'",
+        "UPDATE aggregate.count_update_history SET figures[46] = 11 WHERE log_offset = 1",
+        "UPDATE aggregate.count_update_history SET count_status = 'ANNULLED' WHERE log_offset = 1",
+        "DELETE FROM aggregate.count_update_history WHERE log_offset = 1",
         "DELETE FROM aggregate.unit_state WHERE unit_id = '000001'",
-        "UPDATE aggregate.count_update_history SET previous_event_id = event_id WHERE unit_id = '000001'",
+        "DELETE FROM aggregate.unit_state WHERE unit_id = '000002'",
+        "UPDATE aggregate.unit_state SET unit_id = '000009' WHERE unit_id = '000001'",
+        "UPDATE aggregate.area_path SET areas = areas[:1]",
+        "DELETE FROM aggregate.area_path",
+        "UPDATE aggregate.count_update_history SET leaf = sha256('x') WHERE log_offset = 1",
+        "DELETE FROM aggregate.count_update_history WHERE log_offset = 2",
         "UPDATE aggregate.cursor SET next_offset = 1",
     ],
 )
@@ -232,6 +240,23 @@ def test_several_partitions_are_aggregated_each_by_its_own_cursor(
     assert {i: count_of(totals, i).sub_units["counted"] for i in ids} == dict.fromkeys(ids, 3)
     with Reader(totals.reader_url) as views:
         assert sorted(c["partition"] for c in views.cursors()) == [0, 1, 2]
+
+
+def test_a_partition_that_is_added_while_it_runs_is_read(
+    event_log: EventLog, kafka_admin: KafkaAdminClient, totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consume, "_CHECK_S", 0.1)
+    monkeypatch.setattr(consume, "_QUERY_S", 0.1)
+    stop = threading.Event()
+    where = totals.writer_url, event_log.kafka, event_log.topic, stop
+    (thread := threading.Thread(target=consume.run, args=where)).start()
+    try:
+        eventually(lambda: totals.read("SELECT partition FROM results.cursor") == [(0,)])
+        kafka_admin.create_partitions({event_log.topic: NewPartitions(2)})
+        eventually(lambda: totals.read("SELECT partition FROM results.cursor ORDER BY 1") == [(0,), (1,)])
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_an_older_database_is_refused_with_what_to_do(database: Database) -> None:
@@ -298,6 +323,20 @@ def test_status_vouches_for_no_log_but_the_one_that_was_aggregated(
     totals.change("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
     other = status()
     assert (other.exit_code, "is not the log the totals were built from" in other.stdout) == (1, True)
+
+
+def test_status_names_a_message_that_is_no_heartbeat(
+    event_log: EventLog, totals: Database, new_topic: Callable[..., str]
+) -> None:
+    topic = new_topic("results.feed-status")
+    event_log.append([contest(), sheet(1)])
+    aggregate(event_log, totals)
+    EventLog(event_log.bootstrap_servers, topic, event_log.producer).append_raw(CONTEST.encode(), b"?")
+    options = ["--bootstrap-servers", event_log.bootstrap_servers, "--reader-url", totals.reader_url]
+    prefix = event_log.topic.removesuffix("results.events")
+    told = CliRunner().invoke(main, ["status", *options, "--topic-prefix", prefix], env={"COLUMNS": "300"})
+    assert (told.exit_code, f"{topic}[0]@0 is not a heartbeat" in told.stdout) == (1, True)
+    assert "caught up" in told.stdout
 
 
 def test_explain_counts_moves_by_the_offices_own_order(event_log: EventLog, totals: Database) -> None:

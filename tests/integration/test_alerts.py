@@ -190,7 +190,7 @@ def prometheus(observed_night: Night, tmp_path: Path) -> Iterator[Prometheus]:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     night = observed_night
-    ports = {"ingest": night.ingest.port, "aggregator": night.aggregator.port, "mirror": night.mirror.port}
+    ports = {name: getattr(night, name).port for name in ("ingest", "aggregator", "mirror", "monitor")}
     for job in config["scrape_configs"]:
         job.pop("dns_sd_configs", None)
         job["static_configs"] = [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]
@@ -222,6 +222,10 @@ NOTHING_TO_SHOW = {
     "escrutinio_aggregator_reconciliation_difference",
     "escrutinio_aggregator_reconciliation_apart_seconds",
     "escrutinio_fault",  # nothing ends
+    # No rebuild is at work.
+    "escrutinio_rebuild_next_offset",
+    "escrutinio_rebuild_end_offset",
+    "escrutinio_rebuild_seconds_left",
 }
 
 
@@ -237,7 +241,8 @@ def test_every_query_runs_and_the_three_states_are_told_apart(observed_night: Ni
     night.ingest.start()
     night.aggregator.start()
     night.mirror.start()
-    eventually(lambda: night.is_caught_up and night.mirror.not_ready() is None)
+    night.monitor.start()
+    eventually(lambda: night.is_caught_up and night.mirror.not_ready() is night.monitor.not_ready() is None)
     eventually(lambda: states(prometheus) == (0, 0, 0))
     eventually(lambda: (prometheus.value("max(escrutinio_aggregator_committed_offset)") or 0) == 45)
 
@@ -246,7 +251,8 @@ def test_every_query_runs_and_the_three_states_are_told_apart(observed_night: Ni
         queries = {target["expr"] for panel in PANELS for target in panel["targets"]}
         return {q for q in queries if not prometheus.query(q.replace("$__rate_interval", "1m"))}
 
-    eventually(lambda: empty() <= NOTHING_TO_SHOW and prometheus.value('up{job="mirror"}') == 1)
+    eventually(lambda: empty() <= NOTHING_TO_SHOW, lambda: f"nothing is shown by {empty() - NOTHING_TO_SHOW}")
+    eventually(lambda: prometheus.value('up{job="mirror"}') == 1)
     assert empty() == NOTHING_TO_SHOW
     for rule in RULES:
         found = prometheus.query(rule["expr"])

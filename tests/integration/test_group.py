@@ -17,20 +17,24 @@ from click.testing import CliRunner
 from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError
 from kafka.partitioner import murmur2
+from prometheus_client import CollectorRegistry, generate_latest
 from psycopg.conninfo import make_conninfo
 
 from aggregator.cli import main
 from aggregator.live import run as consume
+from aggregator.live.assignment import Assignment
+from aggregator.live.metrics import Metrics
 from aggregator.live.partition import PartitionFold
+from aggregator.log.group import Group
 from aggregator.log.reader import Log
 from aggregator.replay import replay
 from aggregator.replay.answer import of_state
-from aggregator.tables.batch import Batch, Cursor, Parked
-from aggregator.tables.errors import Fenced, TablesError
+from aggregator.tables.batch import Batch, Cursor
+from aggregator.tables.errors import Fenced
+from aggregator.tables.rows import Parked
 from aggregator.tables.writer import Writer
 from results.moment import Moment
 from runtime.postgres import DatabaseUnreachable
-from schemas.codec import encode
 from schemas.errors import EscrutinioError
 from schemas.log_record import RawRecord
 from tests.support.builders import CONTEST, contest, sheet
@@ -207,7 +211,7 @@ def _nothing_lost_nothing_doubled(log: EventLog, totals: Database, undisturbed: 
     for contest_id in CONTESTS:
         state = replay.replay(log.kafka, log.topic, contest_id, Moment())
         count = count_of(totals, contest_id)
-        assert count == count_of(undisturbed, contest_id) == of_state(state, None, state.root())
+        assert count == count_of(undisturbed, contest_id) == of_state(state, state.root())
         assert count.selections[0].votes == sum(n % 100 for n in range(sheets))
         assert verified(log, totals, contest_id=contest_id).equal
 
@@ -378,18 +382,38 @@ def test_a_writer_that_is_frozen_in_its_commit_does_not_keep_the_partition(
     aggregate(event_log, totals)
 
 
-def test_a_contest_in_two_partitions_is_refused_by_name(wide_log: EventLog, totals: Database) -> None:
-    home = CONTESTS[1]
-    wide_log.append([contest(home), sheet(1, contest_id=home)])
-    aggregate(wide_log, totals)
-    before = count_of(totals, home)
-    message = encode(sheet(2, contest_id=home))
-    wide_log.producer.send(
-        wide_log.topic, key=message.key, value=message.value, headers=message.headers, partition=3
-    ).get(30)
-    with pytest.raises(TablesError, match=rf"{home} is in partition 3, offset 0, .* is in partition 1"):
-        aggregate(wide_log, totals)
-    assert count_of(totals, home) == before
+class Answers(Group):
+    """A group that assigns what the test says."""
+
+    name = "a group"
+    held: dict[int, int]
+
+    def __init__(self) -> None:
+        self.held = {0: 1}
+
+    def owned(self) -> dict[int, int]:
+        return self.held
+
+
+def test_a_partition_that_is_revoked_while_its_batch_is_committed_is_no_fault(
+    wide_log: EventLog, totals: Database
+) -> None:
+    """The metrics forget a revoked partition only once its last batch is counted."""
+    wide_log.append([contest(CONTESTS[0]), sheet(1, contest_id=CONTESTS[0])])
+    registry, group = CollectorRegistry(), Answers()
+    with (
+        Writer(totals.writer_url) as writer,
+        Log(wide_log.kafka, wide_log.topic) as log,
+        Assignment(writer, log, group, Metrics(registry)) as assignment,
+    ):
+        assert assignment.refresh()
+        batches = next(filter(None, iter(assignment.read, None)))
+        assignment.commit(batches[0])
+        group.held = {}
+        assert not assignment.refresh()
+    assert totals.read("SELECT next_offset FROM results.cursor WHERE partition = 0") == [(2,)]
+    assert registry.get_sample_value("escrutinio_aggregator_batch_events_sum") == 2
+    assert 'partition="0"' not in generate_latest(registry).decode()
 
 
 def test_until_caught_up_is_for_one_run_that_reads_everything() -> None:

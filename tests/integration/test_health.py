@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from runtime.health import HealthError, Liveness, new_registry, serve_health
 from runtime.healthcheck import ask
 from runtime.settings import Address
 from schemas.errors import EscrutinioError
-from tests.support.waiting import WITHIN_S
+from tests.support.waiting import WITHIN_S, eventually
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -52,6 +53,27 @@ def test_live_and_ready_are_two_questions(process: Process) -> None:
     assert ask(f"{process.url}/live") == ask(f"{process.url}/ready") == "no broker answers at «x»"
     process.liveness.record_progress()
     assert ask(f"{process.url}/live") is None
+
+
+def test_a_client_that_goes_away_or_breaks_a_check_is_no_stray_line_of_the_log(
+    process: Process, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for request in (b"GET /metrics HTTP/1.1\r\n\r\n", b"\x1b[2J\xff /x\r\n\r\n", b"G"):
+        with socket.create_connection(process.address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the end is a reset
+            client.sendall(request)
+    process.liveness.not_live = lambda: str(1 // 0)  # type: ignore[method-assign]
+    with serve_health(
+        Address("127.0.0.1", port := free_port()),
+        new_registry("test"),
+        process.liveness,
+        process.not_ready,
+        process.stop,
+    ):
+        assert ask(f"http://127.0.0.1:{port}/live") is not None
+    eventually(lambda: "a request for metrics or health failed: ZeroDivisionError" in caplog.text)
+    # Another test's log may be written there, too.
+    assert "Exception occurred during processing of request" not in capsys.readouterr().err
 
 
 def test_who_is_silent_for_too_long_is_not_live(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:

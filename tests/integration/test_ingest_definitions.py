@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ingest.sources.archive import Archive
 from schemas.contest import ContestDefined
 from tests.support.fix_ingest import UPDATES, Desk, Quiet, write
 from tests.support.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, EXAMPLE
+from tests.support.small_contest import HEADER, TOML, row, written
 
 
 def revised(desk: Desk, folder: Path, *replaced: tuple[str, str], areas: slice = slice(None)) -> Path:
@@ -152,3 +154,47 @@ def test_the_counting_level_moves_to_the_last_that_is_complete(desk: Desk, tmp_p
     assert back.returncode == 2
     assert "municipality is none of the contest's counting_levels" not in back.stderr
     assert "every expected precinct is stated, so that the next run would move on from municipality" in back.stderr
+
+
+def test_define_says_what_it_has_published(desk: Desk, tmp_path: Path) -> None:
+    desk.contest = written(tmp_path / "small")
+    first = desk.run("define", desk.contest)
+    assert first.returncode == 0
+    (event,) = definitions(desk)
+    held = [
+        "  President; General election of 3 November 2020; County clerk",
+        "  2 selections: 1 Ana Lee (Green Party) and 2 Ben Roe (Independent)",
+        "  4 areas: 1 country, 1 state and 2 county",
+        "  added up: precinct; expected sheets: 3",
+        "  holds from 2020-11-03T05:00:00.000Z; election day 2020-11-03 in America/New_York",
+    ]
+    head = f"ny-2020-president, revision 1, offset 0, event {event.event_id}"
+    assert first.stdout.splitlines() == [f"published: {head}", *held]
+    assert desk.run("define", desk.contest).stdout.splitlines() == [f"nothing is changed; on the log is: {head}", *held]
+    written(tmp_path / "small", TOML.replace("= 3\n", "= 4\nregistered_voters = 2400\n"))
+    (said,) = json.loads(desk.run("define", "--json", desk.contest).stdout)["definitions"]
+    _, event = definitions(desk)
+    assert (said["event_id"], said["revision"], said["offset"]) == (str(event.event_id), 2, 1)
+    assert (said["is_new"], said["expected_units"], said["registered_voters"]) == (True, 4, 2400)
+    assert said["areas"] == {"country": 1, "state": 1, "county": 2}
+    assert [one["candidate"] for one in said["selections"]] == ["Ana Lee", "Ben Roe"]
+    assert desk.run("load", write(tmp_path / "in.csv", HEADER + row("1", "kings"))).returncode == 0
+    assert len(desk.updates()) == 1
+
+
+def test_what_a_check_says_of_documents_is_what_a_load_does(desk: Desk, tmp_path: Path) -> None:
+    """Ids with odd spaces, the nearest area alone, a fall, a repetition, rows that are rejected."""
+    t1 = HEADER + row("Kings 1", "kings") + row("Kings 2", "ny/kings", 40, 60) + row("B", "queens")
+    t2 = HEADER + row("Kings 1 ", "kings", 90, hour=22) + row("Kings\u00a0 2", "us/ny/kings", 40, 60, hour=22)
+    desk.contest = written(tmp_path / "small", t1=t1, t2=t2 + row("C", "broome", "many"))
+    documents = [desk.contest.with_name("t1.csv"), desk.contest.with_name("t2.csv")]
+    checked = json.loads(desk.run("contest", "check", "--json", desk.contest, *documents).stdout)["documents"]
+    assert desk.log() == []
+    loaded = json.loads(desk.run("load", "--json", *documents).stdout)
+    of_both = ("documents", "statements", "news", "known", "rejected", "findings", "rejections")
+    assert {name: checked[name] for name in of_both} == {name: loaded[name] for name in of_both}
+    assert (checked["news"], checked["known"]) == ({"CORRECTED": 1, "REPORTED": 2}, 1)
+    assert checked["rejected"] == {"F201": 1, "F302": 1}
+    assert [(u.reporting_unit.id, u.reporting_unit.area_path[-1], u.sequence) for u in desk.updates()] == [
+        ("Kings 1", "kings", 1), ("Kings 2", "kings", 1), ("Kings 1", "kings", 2),
+    ]  # fmt: skip

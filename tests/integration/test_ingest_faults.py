@@ -14,11 +14,13 @@ from kafka.admin import ConfigResource, KafkaAdminClient
 
 from deploy.local.server import free_port
 from ingest.errors import Stopped
+from ingest.publish.publisher import Publisher
 from runtime.healthcheck import ask
 from runtime.kafka.errors import DeliveryFailed
+from schemas.codec import Headers, Message, encode
 from schemas.topics import TopicNames
-from tests.support.fix_ingest import UPDATES, Desk, Quiet, at_work, unbroken, write
-from tests.support.ingest_samples import ACTA, many_sheets
+from tests.support.fix_ingest import UPDATES, Desk, Quiet, at_work, ignore, unbroken, write
+from tests.support.ingest_samples import ACTA, contest, many_sheets
 from tests.support.servers import Broker
 from tests.support.waiting import WITHIN_S, eventually
 
@@ -152,10 +154,45 @@ def test_without_a_broker_it_keeps_trying_until_stopped(own_kafka_server: Broker
     assert any("no broker answers" in line for line in progress.lines)
 
 
-def test_events_are_sent_once_though_what_goes_beside_them_is_refused(desk: Desk, tmp_path: Path) -> None:
-    limit(desk, 300, desk.names.rejected)
-    path = write(tmp_path / "sheets.csv", ACTA.replace("123,87,0,16", "123,87,0,-16"))
-    with pytest.raises(DeliveryFailed, match=r"results\.rejected"), desk.pipeline() as pipeline:
-        pipeline.load([path])
-    assert len(desk.updates()) == 5
+def test_a_rejection_that_the_log_does_not_take_stops_nothing(desk: Desk, tmp_path: Path) -> None:
+    """Of two rejections one is larger than the topic takes: the other is there, and so is every event."""
+    text = ACTA.replace("123,87,0,16", "123,87,0,-16").replace("88,123,4,10", "88,123,4,-10")
+    path = write(tmp_path / "sheets.csv", text.replace("IE 89015", "I" * 2_000))
+    limit(desk, 2_500, desk.names.rejected)
+    progress = Quiet()
+    for run in (1, 2):
+        with desk.pipeline(progress) as pipeline:
+            report = pipeline.load([path, UPDATES])
+        assert (report.undelivered, report.rejected["F201"], report.exit_code) == (1, 2, 2)
+        assert len(desk.messages(desk.names.rejected)) == 1
+        assert len(desk.updates()) == 4 + 44
+        assert len([line for line in progress.lines if "row 5, column votos_nulos" in line]) == run
+    assert any("results.rejected does not take it" in line for line in progress.lines)
+    limit(desk, 8 << 20, desk.names.rejected)
+    assert desk.load(path).undelivered == 0
+    assert len(desk.messages(desk.names.rejected)) == 2
     assert unbroken(desk.updates())
+
+
+def test_a_start_reads_only_the_end_of_the_rejections_and_whatever_is_odd_there_stops_nothing(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "sheets.csv", ACTA.replace("2021-06-08T16:15:44Z", "yesterday"))
+    desk.load(path)
+    good = desk.messages(desk.names.rejected)
+    assert len(good) == 6
+    odd: list[Headers] = [
+        [("ce_type", b"escrutinio.Rejected"), ("ce_id", b"\xff" * 36)], [("ce_id", b"")], [("ce_id", b"x" * 100_000)],
+        [], [("", b""), ("ce_type", b"\xff")],
+    ]  # fmt: skip
+    messages = [Message(b"\xff", b"\xff", headers) for headers in odd]
+    messages.append(encode(contest()))  # an event, in the wrong place
+    with Publisher(desk.connection.kafka, ignore, threading.Event(), linger_ms=0) as publisher:
+        publisher.send(desk.names.rejected, messages, ignore)
+    monkeypatch.setattr("ingest.publish.memory.RECENT", len(messages) + 2)
+    with desk.pipeline() as pipeline:
+        assert len(pipeline.memory.rejected & {value for r in good for n, value in r.headers if n == "ce_id"}) == 2
+        assert pipeline.load([path, UPDATES]).news.total() == 44
+    there = desk.messages(desk.names.rejected)
+    assert len(there) == len(good) + len(messages) + 4
+    assert {r.value for r in there[-4:]} == {r.value for r in good[:4]}, "older ones stand there again"

@@ -9,13 +9,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from kafka.admin import KafkaAdminClient
 
+from ingest.errors import IngestError
+from runtime.kafka.producer import partition_of
+from runtime.kafka.reader import Reader
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction
 from schemas.identity import named
 from schemas.types import CorrectionBasis, UpdateKind
 from tests.support.fix_ingest import UPDATES, Desk, bulletin, put, unbroken, write
 from tests.support.ingest_samples import ACTA, FINAL, NATIONAL, many_sheets
+from tests.support.waiting import eventually
 
 
 def test_the_example_is_44_events_and_4_heartbeats(desk: Desk) -> None:
@@ -40,6 +45,47 @@ def test_the_example_is_44_events_and_4_heartbeats(desk: Desk) -> None:
     assert (again.news.total(), again.heartbeats, again.known) == (0, 0, 48)
     assert len(desk.log()) == 45
     assert len(desk.messages(desk.names.feed_status)) == 4
+
+
+def test_a_contest_whose_partition_would_change_is_published_no_more(desk: Desk, kafka_admin: KafkaAdminClient) -> None:
+    """The aggregator could not count what is in another partition, and nothing takes it off the log."""
+    with desk.pipeline():
+        (definition,) = desk.log()
+    assert isinstance(definition, ContestDefined)
+    moved = next(n for n in range(2, 20) if partition_of(definition.contest_id.encode(), n))
+    kafka_admin.create_partitions({desk.names.events: moved})
+    with Reader(desk.connection.kafka, desk.names.events) as log:
+        eventually(lambda: len(log.partitions()) == moved)
+    with pytest.raises(IngestError, match=rf"is in partition 0 of .* the number of partitions was changed to {moved}"):
+        desk.load(UPDATES)
+    assert desk.log() == [definition]
+
+
+def test_what_is_left_out_costs_no_row_and_is_kept_beside_once(desk: Desk, tmp_path: Path) -> None:
+    header, first, second = UPDATES.read_text(encoding="utf-8").splitlines()[:3]
+    place = header.split(",").index("published.turnout")
+    cells = second.split(",")
+    cells[place] = '"77,8 %"'
+    other = first.replace("pe-2021-president-runoff", "pe-2021-congress")
+    path = write(tmp_path / "updates.csv", "\n".join([header, first, other, ",".join(cells), header, ""]))
+    for news in (2, 0):
+        run = desk.run("load", "--json", path)
+        assert run.returncode == 0
+        report = json.loads(run.stdout)
+        assert (sum(report["news"].values()), report["rejected"], report["findings"]) == (news, {}, {"F112": 1})
+        assert [(rows["place"], rows["what"]) for rows in report["other_rows"]] == [
+            ("row 5", "the header again; were two files put together?"),
+            ("row 3", "of another contest, 'pe-2021-congress'"),
+        ]
+    (record,) = desk.messages(desk.names.rejected)
+    headers = dict(record.headers)
+    assert (headers["code"], headers["place"]) == (b"F112", b"row 4, column published.turnout")
+    assert headers["message"] == b"'77,8 %' is not a percentage: left out"
+    assert record.value == (",".join(cells) + "\n").encode()
+    assert [u.source.documents[0].place for u in desk.updates()] == ["row 2", "row 4"]
+    shares = desk.updates()[1].published_percentages
+    assert shares is not None
+    assert (shares.turnout, len(shares.valid_votes_share)) == (None, 2)
 
 
 def test_bad_rows_are_kept_beside_once_and_the_good_published(desk: Desk, tmp_path: Path) -> None:

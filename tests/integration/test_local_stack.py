@@ -231,6 +231,27 @@ def test_a_server_that_hangs_is_not_called_running(own_postgres_server: Postgres
         os.kill(pid, signal.SIGCONT)
 
 
+def test_a_superuser_with_another_password_is_not_called_silent(own_postgres_server: Postgres) -> None:
+    with psycopg.connect(own_postgres_server.admin_url, autocommit=True) as db:
+        db.execute("ALTER ROLE CURRENT_USER PASSWORD 'another'")
+    assert own_postgres_server.status().state is State.RUNNING
+    own_postgres_server.stop()
+    with pytest.raises(StartFailed, match=r"refuses the superuser's password in .*postgres\.json: somebody changed it"):
+        own_postgres_server.start()
+
+
+def test_a_reader_of_its_own_is_made_while_the_server_runs(own_postgres_server: Postgres, root: Path) -> None:
+    made = run("reader", "reader-desk", "--root", root)
+    with psycopg.connect(made.stdout.strip()) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        db.execute("SELECT pg_notify('a', 'b')")
+    assert run("reader", "reader-desk", "--root", root).stdout == made.stdout
+    assert "is not a reader's name" in run("reader", "desk", "--root", root).stderr
+    own_postgres_server.restart()
+    psycopg.connect(made.stdout.strip()).close()
+    own_postgres_server.stop()
+    assert "PostgreSQL does not run; start it first" in run("reader", "reader-desk", "--root", root).stderr
+
+
 def test_a_server_that_was_about_to_end_is_started_again(own_postgres_server: Postgres) -> None:
     ending = own_postgres_server.status().pid
     assert ending is not None

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
+from aggregator.projections.progress import BuildProgress
 from runtime.health import EXIT_DELAY_S
 from tests.support.fix_observed import Night, Observed, documented_metrics, night_on
 from tests.support.fix_setup import CONTEST
@@ -79,13 +82,17 @@ def test_every_metric_is_documented_and_every_documented_one_exported(observed_n
     night.ingest.start()
     night.aggregator.start()
     night.mirror.start()
-    eventually(lambda: night.is_caught_up and night.mirror.not_ready() is None)
+    night.monitor.start()
+    eventually(lambda: night.is_caught_up and night.mirror.not_ready() is night.monitor.not_ready() is None)
     exported: dict[str, tuple[str, set[str]]] = {}
-    for service in (night.ingest, night.aggregator, night.mirror):
+    for service in (night.ingest, night.aggregator, night.mirror, night.monitor):
         for name, (kind, found) in service.families().items():
             if name.startswith("escrutinio_"):
                 labels = {label for _, has, _ in found for label in has} - {"le"}
                 exported[name] = (kind, labels)
+    of_a_rebuild = CollectorRegistry()
+    BuildProgress(of_a_rebuild, lambda _: None)
+    exported |= {family.name: (family.type, set()) for family in of_a_rebuild.collect()}
     documented = documented_metrics(DOCS.read_text(encoding="utf-8"))
     assert documented.keys() == exported.keys()
     for name, (kind, labels) in exported.items():
@@ -190,7 +197,7 @@ def test_a_changed_table_is_told_before_the_process_ends(observed_night: Night) 
     aggregator.start()
     eventually(lambda: night.is_caught_up)
     aggregator.stop()
-    night.setup.database.change("UPDATE aggregate.area_total SET ballots_cast = ballots_cast + 1 WHERE area_id = 'pe'")
+    night.setup.database.change("UPDATE aggregate.area_total SET figures[3] = figures[3] + 1 WHERE area_id = 'pe'")
     aggregator.start()
     eventually(lambda: "is not the sum of its units" in (aggregator.not_live() or ""))
     assert aggregator.value("escrutinio_aggregator_digest_mismatches_total") == 1
@@ -208,7 +215,8 @@ def test_a_broker_that_is_away_is_no_dead_source(
         night.ingest.start()
         night.aggregator.start()
         night.mirror.start()
-        eventually(lambda: night.is_caught_up and night.mirror.not_ready() is None)
+        night.monitor.start()
+        eventually(lambda: night.is_caught_up and night.mirror.not_ready() is night.monitor.not_ready() is None)
         own_kafka_server.kill()
         night.put("sheets.csv", ACTA)  # with nothing to publish it does not ask
         eventually(lambda: "no broker answers" in (night.ingest.not_live() or ""))
@@ -222,9 +230,10 @@ def test_a_broker_that_is_away_is_no_dead_source(
         complete = night.mirror.value("escrutinio_mirror_last_complete_timestamp_seconds")
         assert night.mirror.value("escrutinio_mirror_part_up", part="folder") == 1
         assert night.mirror.not_live() is not None
+        eventually(lambda: "no broker answers" in (night.monitor.not_live() or ""))
         assert night.mirror.value("escrutinio_mirror_last_complete_timestamp_seconds") == complete
         own_kafka_server.start()
-        eventually(lambda: night.is_caught_up)
+        eventually(lambda: night.is_caught_up and night.monitor.not_ready() is None)
         assert night.aggregator.value("escrutinio_aggregator_committed_offset", partition="0") == 51
         assert night.ingest.value("escrutinio_ingest_log_up") == 1
         # The lag is that of its last look, also while it is away: only one that is ready has looked again.

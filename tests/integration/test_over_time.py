@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.fold.fold import ContestState, evolve
 from results.as_of import ContestAsOf
 from results.count import AsOf, Basis, Count, count
 from results.difference import AreaDifference, Difference
@@ -18,12 +17,12 @@ from results.moment import NOW, Moment
 from results.over_time import between, over_time
 from results.reader import Reader
 from results.timeline import end_of_interval
-from results.vectors import BALLOTS, Layout
+from schemas.columns.layout import BALLOTS, Layout
 from schemas.count_update import CountUpdate
-from schemas.log_record import RawRecord, Recorded, recorded_of_raw
+from schemas.log_record import RawRecord, Recorded
 from tests.support.fix_postgres import Database
 from tests.support.fix_tables import CONTEST, or_none, written
-from tests.support.folded import folded
+from tests.support.folded import batches, folded_messages
 from tests.support.strategies import (
     COUNTRY,
     PRECINCT,
@@ -162,7 +161,7 @@ def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Data
 
 
 def accepted_updates(records: Sequence[RawRecord]) -> list[Recorded]:
-    _, steps = folded(map(recorded_of_raw, records))
+    _, steps = folded_messages(records)
     return [s.recorded for s in steps if s.accepted and isinstance(s.recorded.event, CountUpdate)]
 
 
@@ -207,24 +206,24 @@ def test_the_computed_course_is_what_was_published_up_to_each_official_time(
 
 def published(records: Sequence[RawRecord], area_id: str) -> list[Count]:
     """The same, event by event, from the fold of the log: the total before each first update of a later time."""
-    state, _ = folded(map(recorded_of_raw, records))
+    state, _ = folded_messages(records)
     contest, level = state.contest, state.contest.counting_level
     area = contest.areas_by_id[area_id]
     if area.type is level:
         return []
-    state, counts = ContestState(), list[Count]()
+    counts = list[Count]()
     kept: Count | None = None
     as_of = AsOf(offset=0, recorded_at=minute(0), reported_at=None)
     latest: datetime | None = None
-    for r in records:
-        step = evolve(state, recorded_of_raw(r))
+    for state, (step,) in batches(records, [1]):
         event = step.recorded.event
         if not isinstance(event, CountUpdate) or event.unit.type != level or area_id not in step.areas:
             continue
         if kept is not None and latest is not None and event.stated_at > latest:
             counts.append(kept)
         latest = event.stated_at if latest is None else max(latest, event.stated_at)
-        total = state.sums[level][area_id]
+        total = state.all_totals.total((level.value, area_id))
+        assert total is not None
         wide = replace(total, vector=Layout.of(contest).widened(total.vector))
         kept = count(contest, area, wide, (), as_of, None)
     return [*counts, *([kept] if kept is not None else [])]

@@ -26,7 +26,7 @@ def test_a_test_finds_its_database_empty(database: Database, _time: str) -> None
         owner.execute("INSERT INTO counts VALUES (1)")
     for url in (database.writer_url, database.reader_url):
         with psycopg.connect(url) as other, pytest.raises(psycopg.errors.InsufficientPrivilege):
-            other.execute("SELECT * FROM counts")
+            other.execute("SELECT * FROM public.counts")
 
 
 @pytest.mark.parametrize("_time", ["once", "again"])

@@ -12,26 +12,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from click.testing import CliRunner
 from psycopg.sql import SQL, Identifier
 
 from aggregator.cli import main
-from aggregator.fold import fold
 from aggregator.live import run as consume
-from aggregator.projections.catalog import NotEqual, Projections, ReadersBusy, TakeOver
+from aggregator.projections.catalog import NotEqual, Projections, TakeOver
 from aggregator.projections.keep_replay import replay_into
 from aggregator.projections.rebuild import Building, next_projection, take_over
+from aggregator.tables.lock_wait import LockedOut
 from aggregator.verify.compare import verify
-from results import vectors as tally
 from results.as_of import ContestAsOf
 from results.cli import main as show
 from results.count import Basis, NothingCounted
 from results.moment import NOW, Moment
 from results.projection import LIVE, Projection, ProjectionError
 from results.reader import Reader
-from schemas.chain import judge
+from schemas.chain import broken_rules
+from schemas.columns import decode_general
+from schemas.columns.layout import STATUSES, Numbers, contributions
 from schemas.count_update import CountUpdate
 from schemas.rules import Finding
 from schemas.types import CountStatus, ReportingUnitType
@@ -127,13 +129,13 @@ def test_another_rule_of_what_is_accepted_takes_over_with_a_reason_only(
     aggregate(event_log, totals)
     assert votes(totals) == [260, 20]
 
-    def stricter(update: CountUpdate, *about: Any) -> tuple[bool, list[Finding]]:
-        accepted, findings = judge(update, *about)
+    def stricter(update: CountUpdate, *about: Any) -> list[Finding]:
         assert update.counts is not None
-        return accepted and (update.counts.ballots_cast or 0) < 200, findings
+        too_many = [Finding("F204", "too many")] if (update.counts.ballots_cast or 0) >= 200 else []
+        return [*broken_rules(update, *about), *too_many]
 
     with monkeypatch.context() as patched:
-        patched.setattr(fold, "judge", stricter)
+        patched.setattr(decode_general, "broken_rules", stricter)
         with pytest.raises(NotEqual, match=f"{CONTEST} has digest "):
             rebuild(event_log, totals)
         assert (versions(totals), votes(totals)) == ({None: 1, "v2": 2}, [260, 20])
@@ -159,8 +161,13 @@ def test_another_rule_of_what_is_added_takes_over_unasked_and_rolls_back(
     aggregate(event_log, totals)
     before = count_of(totals, CONTEST)
     assert votes(totals) == [10, 20]
+
+    def with_annulled(kind: Numbers, is_sheet: Any, status: Numbers, *stated: Numbers) -> Numbers:
+        counted, annulled = (STATUSES.index(of) for of in (CountStatus.COUNTED, CountStatus.ANNULLED))
+        return contributions(kind, is_sheet, np.where(status == annulled, counted, status), *stated)
+
     with monkeypatch.context() as patched:
-        patched.setattr(tally, "adding", lambda _type: frozenset({CountStatus.COUNTED, CountStatus.ANNULLED}))
+        patched.setattr(decode_general, "contributions", with_annulled)
         assert rebuild(event_log, totals).to_version == 2
     assert (votes(totals), count_of(totals, CONTEST).digest) == ([20, 40], before.digest)
     assert rebuild(event_log, totals, V1).to_version == 1
@@ -323,7 +330,8 @@ def test_a_reader_sees_one_projection_only_and_is_waited_for(event_log: EventLog
         with building(event_log, totals, target) as found, psycopg.connect(totals.reader_url) as reader:
             reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             assert reader.execute("SELECT version FROM results.projection").fetchall() == [(1,)]
-            with pytest.raises(ReadersBusy):
+            pid = reader.info.backend_pid
+            with pytest.raises(LockedOut, match=f"^the take-over waits for session {pid} of role escrutinio_reader"):
                 projections.take_over(target, found.advance_to)
             assert reader.execute("SELECT count(*) FROM results.contest").fetchall() == [(1,)]
             assert reader.execute("SELECT version FROM results.projection").fetchall() == [(1,)]

@@ -15,18 +15,29 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
+from kafka.errors import MessageSizeTooLargeError
 
 from ingest.errors import Stopped
 from ingest.publish.publisher import Publisher
 from runtime.kafka.access import KafkaAccess
-from runtime.kafka.errors import AccessRefused, BrokerAway, DeliveryFailed, LogDamaged, TopicUnfit
+from runtime.kafka.errors import AccessRefused, BrokerAway, DeliveryFailed, LogDamaged, TopicUnfit, Unreadable
 from runtime.kafka.producer import IN_FLIGHT, Producer
 from runtime.kafka.reader import Batch, Reader
 from schemas.codec import Message
 from schemas.log_record import RawRecord
 from schemas.topics import TOPICS
 from tests.support.fix_aggregate import EventLog
-from tests.support.fix_kafka import create_topic, delete_records, transact
+from tests.support.fix_kafka import (
+    DAMAGES,
+    NoText,
+    alter,
+    at_another_offset,
+    create_topic,
+    delete_records,
+    longer_than_its_file,
+    make_again,
+    transact,
+)
 from tests.support.fix_secured import GRANTS, SecuredBroker
 from tests.support.servers import Broker
 from tests.support.waiting import WITHIN_S, eventually
@@ -76,17 +87,102 @@ def test_a_message_comes_as_it_was_written(event_log: EventLog) -> None:
     assert all(before - 1000 <= r.timestamp_ms <= int(time.time() * 1000) + 1000 for r in read)
 
 
-class _Broken(str):
-    """A header's name that is no text."""
+def test_a_message_with_a_header_whose_name_is_no_text_is_told_from_the_others(event_log: EventLog) -> None:
+    filled(event_log, 3)
+    for number in (3, 4):
+        event_log.producer.send(event_log.topic, key=b"k", value=b"%d" % number, headers=[(NoText("a"), b"1")])
+    filled(event_log, 3)
+    with Reader(event_log.kafka, event_log.topic, max_records=2) as log:
+        for start in (0, 2, 4, 5):
+            read = [record for batch in log.read_to_end(0, start) for record in batch]
+            assert [r.offset for r in read] == list(range(start, 8))
+            faults = [(r.offset, r.key, r.value, r.headers, r.fault) for r in read if r.fault is not None]
+            fault = "the name of a header is not text: a\\xff"
+            expected = [(n, b"k", b"%d" % n, [("a\\xff", b"1")], fault) for n in (3, 4)]
+            assert faults == [one for one in expected if one[0] >= start]
 
-    def encode(self, *_: str) -> bytes:
-        return b"a\xff"
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_batch_that_cannot_be_read_is_named_and_what_stands_before_it_is_read(
+    event_log: EventLog,
+    kafka_server: Broker,
+    new_topic: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[bytearray], None],
+) -> None:
+    monkeypatch.setattr("runtime.kafka.reader._LOOK_S", 0.2)
+    topic = new_topic("damaged", partitions=2)
+    for partition in (0, 1):
+        for number in range(6):  # a batch each
+            event_log.producer.send(topic, key=b"k", value=b"%d" % number, partition=partition).get(30)
+    alter(kafka_server, topic, 4, damage)
+    with Reader(event_log.kafka, topic) as log:
+        assert offsets(log.read_to_end(0, 0, 4)) == [0, 1, 2, 3]
+        for start in (0, 3, 4):
+            reading, read = log.read_to_end(0, start), list[int]()
+            with pytest.raises(Unreadable, match=rf"{topic}/0 cannot be read from offset 4 on: ") as fault:
+                read.extend(record.offset for batch in reading for record in batch)
+            assert read == list(range(start, 4))
+            assert (fault.value.partition, fault.value.offset) == (0, 4)
+        places: dict[int, int] = {}
+        with pytest.raises(Unreadable):
+            list(log.read_on(places))
+        assert places[0] == 4
+        assert offsets(log.read_to_end(1)) == list(range(6))
+        assert offsets(log.read_to_end(0, 5)) == [5]
 
 
-def test_a_header_whose_name_is_no_text_is_refused(event_log: EventLog) -> None:
-    event_log.append_raw(b"k", b"v", [(_Broken("a"), b"1")])
-    with Reader(event_log.kafka, event_log.topic) as log, pytest.raises(BrokerAway, match="CorruptRecordError"):
-        next(log.read_to_end(0))
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (longer_than_its_file, "the broker returns nothing there, though its end is 6"),
+        (at_another_offset, "it has a hole"),
+    ],
+)
+def test_a_batch_whose_place_is_damaged_is_named_and_other_partitions_are_read(
+    event_log: EventLog,
+    kafka_server: Broker,
+    new_topic: Callable[..., str],
+    damage: Callable[[bytearray], None],
+    reason: str,
+) -> None:
+    topic = new_topic("displaced", partitions=2)
+    for number in range(12):
+        event_log.producer.send(topic, key=b"k", value=b"v", partition=number % 2).get(30)
+    alter(kafka_server, topic, 4, damage)
+    with Reader(event_log.kafka, topic) as log:
+        reading, read = log.read({0: 0, 1: 0}), list[tuple[int, int]]()
+        with pytest.raises(Unreadable, match=rf"{topic}/0 cannot be read from offset 4 on: {reason}"):
+            read.extend((r.partition, r.offset) for batches in reading for batch in batches for r in batch)
+        assert [offset for partition, offset in read if partition == 0] == [0, 1, 2, 3]
+        assert offsets(log.read_to_end(1)) == list(range(6))
+
+
+def test_a_topic_made_again_under_its_name_is_another_log(
+    event_log: EventLog, kafka_admin: KafkaAdminClient, new_topic: Callable[..., str]
+) -> None:
+    filled(event_log, 3)
+    with Reader(event_log.kafka, event_log.topic) as log:
+        assert [r.value for r in until(log.read({0: 0}), 3)] == [b"0", b"1", b"2"]
+        make_again(kafka_admin, event_log.topic, new_topic)
+        eventually(lambda: event_log.append_raw(b"k", b"other") >= 9, lambda: "the new topic has too few messages")
+        for start in (0, 3):
+            with pytest.raises(LogDamaged, match="it was deleted and made again, or this is another cluster"):
+                next(log.read({0: start}))
+
+
+def test_nothing_is_sent_to_a_topic_made_again(
+    event_log: EventLog, kafka_admin: KafkaAdminClient, new_topic: Callable[..., str]
+) -> None:
+    with Reader(event_log.kafka, event_log.topic) as log, Producer(event_log.kafka, lambda _: None) as producer:
+        log.confirm()
+        message = Message(b"k", b"v", [])
+        assert producer.send(event_log.topic, [message], log_id=log.log_id) == {0: [0]}
+        make_again(kafka_admin, event_log.topic, new_topic)
+        with pytest.raises(LogDamaged, match="it was deleted and made again"):
+            producer.send(event_log.topic, [message], log_id=log.log_id)
+    with Reader(event_log.kafka, event_log.topic) as log:
+        assert log.ends() == {0: 0}
 
 
 @pytest.mark.parametrize("at_most", [1, 7, 1000])
@@ -287,13 +383,13 @@ def test_every_partition_is_read_on_from_its_place_to_the_end(
         assert [(r.partition, r.offset) for batch in log.read_on(places) for r in batch] == [(2, 10)]
 
 
-@pytest.mark.parametrize("followed", [False, True])
-def test_a_topic_that_need_not_be_whole_is_read_over_what_is_missing(event_log: EventLog, followed: bool) -> None:
+@pytest.mark.parametrize("followed", ["", "text", NoText("odd")], ids=["at the end", "text", "no text"])
+def test_a_topic_that_need_not_be_whole_is_read_over_what_is_missing(event_log: EventLog, followed: str) -> None:
     filled(event_log, 5)
     transact(event_log.bootstrap_servers, event_log.topic)
     transact(event_log.bootstrap_servers, event_log.topic, "abort_transaction")
     if followed:
-        event_log.append_raw(b"k", b"after")
+        event_log.append_raw(b"k", b"after", [(followed, b"a header")])
     delete_records(event_log.bootstrap_servers, event_log.topic, 2)
     places = {0: 1}
     with Reader(event_log.kafka, event_log.topic, whole=False) as log:
@@ -398,6 +494,17 @@ def test_after_a_refused_message_the_fate_of_all_is_known(event_log: EventLog, n
     stored = numbers(event_log.kafka, topic)
     assert stored == sorted(set(stored))
     assert 5 not in stored
+
+
+def test_a_batch_that_unpacks_to_more_than_a_message_may_have_is_refused(event_log: EventLog) -> None:
+    """No client has a bound for it: on the log it would end each reader at each start."""
+    settings = {"compression_type": "gzip", "max_request_size": 2**31 - 1}
+    with closing(KafkaProducer(bootstrap_servers=event_log.bootstrap_servers, **settings)) as producer:
+        producer.send(event_log.topic, bytes(7 << 20)).get(30)
+        with pytest.raises(MessageSizeTooLargeError):
+            producer.send(event_log.topic, bytes(64 << 20)).get(30)
+    with Reader(event_log.kafka, event_log.topic) as reader:
+        assert [len(record.value or b"") for batch in reader.read_to_end(0) for record in batch] == [7 << 20]
 
 
 def test_what_is_larger_than_any_message_is_refused_at_once(event_log: EventLog) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import psycopg
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from aggregator.cli import main
-from aggregator.fold import fold
+from aggregator.fold import totals as folding
 from aggregator.log.reader import Log
 from aggregator.verify.report import SHOWN
 from results.count import NothingCounted
@@ -26,7 +27,7 @@ ALL = ReportingUnitType.PRECINCT
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold, "BLOCK", 2)
+    monkeypatch.setattr(folding, "BLOCK", 2)
 
 
 def a_night(log: EventLog) -> None:
@@ -56,12 +57,12 @@ def test_what_the_aggregator_wrote_is_what_the_log_says(
 
 TAMPERED = {
     "a figure of a row that is no state any more": (
-        "UPDATE aggregate.count_update_history SET counts = jsonb_set(counts, '{votes,a}', '11') WHERE log_offset = 2",
-        ["update_history offset 2, precinct/000001: counts.votes.a is 11, by the log 10"],
+        "UPDATE aggregate.count_update_history SET figures[46] = 11 WHERE log_offset = 2",
+        ["update_history offset 2, precinct/000001: figures.votes.a is 11, by the log 10"],
     ),
     "the provenance of a row, which no sum shows": (
-        "UPDATE aggregate.count_update_history SET source = jsonb_set(source, '{name}', '1') WHERE log_offset = 9",
-        ["update_history offset 9, precinct/000002: source.name is 1, by the log 'ONPE'"],
+        "UPDATE aggregate.count_update_history SET places = '{row 1}' WHERE log_offset = 9",
+        ["update_history offset 9, precinct/000002: places is ['row 1'], by the log ['row 3']"],
     ),
     "a row that is gone": (
         "DELETE FROM aggregate.count_update_history WHERE log_offset = 8",
@@ -72,10 +73,9 @@ TAMPERED = {
         ["update_history offset 7, precinct/000003: the event is on the log, but has no row", "update_history: digest is"],  # noqa: E501
     ),
     "a row of no event": (
-        "INSERT INTO aggregate.count_update_history SELECT partition, 6, recorded_at, event_id, contest_id, unit_type, unit_id, unit_name,"  # noqa: E501
-        " area_path, sequence, previous_event_id, kind, correction, reported_at, observed_at, stated_at, count_status, source_status,"  # noqa: E501
-        " review_reason, result_stage, office_note, counts, sub_units, published_percentages, source, is_test, false, is_current, change, null, false, null"  # noqa: E501
-        " FROM aggregate.count_update_history WHERE log_offset = 5",
+        "INSERT INTO aggregate.count_update_history"
+        " SELECT (jsonb_populate_record(h, '{\"log_offset\": 6, \"accepted\": false}')).*"
+        " FROM aggregate.count_update_history h WHERE log_offset = 5",
         ["update_history offset 6, precinct/000002: the row is of no event on the log"],
     ),
     "a definition": (
@@ -83,7 +83,7 @@ TAMPERED = {
         ["definition_history offset 6: accepted is False, by the log True", "update_history: digest is"],
     ),
     "a total": (
-        "UPDATE aggregate.area_total SET votes = jsonb_set(votes, '{a}', '0') WHERE area_id = '010100'",
+        "UPDATE aggregate.area_total SET figures[46] = 0 WHERE area_id = '010100'",
         ["area_total offset 7: 010100 (of each precinct): votes.a differs by -"],
     ),
     "who last touched a total": (
@@ -103,9 +103,25 @@ TAMPERED = {
         "UPDATE aggregate.contest SET definition = jsonb_set(definition, '{registered_voters}', '1')",
         [f"contest: {CONTEST}: definition.registered_voters is 1, by the log 30000"],
     ),
+    "what the contest never said, though it is null": (
+        "UPDATE aggregate.contest SET definition = definition || '{\"x\": null}'",
+        [f"contest: {CONTEST}: definition.x is None, by the log not there"],
+    ),
+    "a time that no clock shows": (
+        "UPDATE aggregate.count_update_history SET reported_at = 'infinity' WHERE log_offset = 9",
+        ["update_history offset 9, precinct/000002: reported_at is 'unreadable: timestamp too large (after year 10K)', by the log None"],  # noqa: E501
+    ),
+    "the same list, counted from another number": (
+        "UPDATE aggregate.count_update_history SET places = '[0:0]={row 3}' WHERE log_offset = 9",
+        ["update_history offset 9, precinct/000002: the row has the same values in another form"],
+    ),
     "a past total": (
         "UPDATE aggregate.area_total_block SET figures[1] = 7 WHERE area_id = 'xx' AND span = '[0,4)'",
         ["area_total_block offset 3, precinct/000002: figures is [7, "],
+    ),
+    "a unit that no update names": (
+        "INSERT INTO aggregate.unit_state SELECT contest_id, 99, unit_type, '000009', NULL, NULL FROM aggregate.unit_state LIMIT 1",  # noqa: E501
+        ["unit_state: no update names row 99"],
     ),
     "a past total that is gone": (
         "DELETE FROM aggregate.area_total_block WHERE area_id = 'xx' AND span = '[0,4)'",
@@ -117,11 +133,14 @@ TAMPERED = {
         ["log_time offset 70: the row is of no event on the log"],
     ),
     "a state of no unit": (
-        "INSERT INTO aggregate.unit_state SELECT contest_id, unit_type, '000009', 7, 7 FROM aggregate.unit_state LIMIT 1",  # noqa: E501
+        "INSERT INTO aggregate.unit_state SELECT contest_id, 99, unit_type, '000009', 7, 7 FROM aggregate.unit_state LIMIT 1",  # noqa: E501
         ["unit_state, "],
     ),
     "how far the log was read, too far": (
         "UPDATE aggregate.cursor SET next_offset = 11", ["cursor: {topic}/0: next_offset is 11, the log ends at offset 9"]  # noqa: E501
+    ),
+    "a partition that cannot be read on": (
+        "UPDATE aggregate.cursor SET unreadable = 'x'", ["cursor: {topic}/0: unreadable is 'x', the log can be read on"]
     ),
     "how far the log was read, not far enough": (
         "UPDATE aggregate.cursor SET next_offset = 9", ["cursor: {topic}/0: next_offset is 9, the contest's last event is at offset 9"]  # noqa: E501
@@ -202,13 +221,13 @@ def swap(events: list[Event]) -> None:
 
 ALTERED: dict[str, tuple[Callable[[list[Event]], object], list[tuple[int, str, str]]]] = {
     "other figures under the same id": (
-        set_at(2, more_votes), [(2, "precinct/000001", "counts.blank_votes is 1, by the log 5")],
+        set_at(2, more_votes), [(2, "precinct/000001", "figures.blank_votes is 1, by the log 5")],
     ),
     "other figures, and the id that they give": (
         set_at(2, lambda event: named(more_votes(event))), [(2, "precinct/000001", "the row is of event {kept}, precinct/000001, ")],  # noqa: E501
     ),
     "another document": (
-        set_at(2, lambda event: altered(event, source=source(77))), [(2, "precinct/000001", "source.documents is ")],
+        set_at(2, lambda event: altered(event, source=source(77))), [(2, "precinct/000001", "places is ")],
     ),
     "two in the other order": (
         swap,
@@ -267,6 +286,7 @@ ANOTHER = {
     "ARRAY": "array_append({c}, NULL)",
     "int8range": "int8range(lower({c}), upper({c}) + 1000)",
     "bytea": "{c} || '\\x00'",
+    "json": "'[{{\"x\": 1}}]'",
 }
 """Another value of a type."""
 
@@ -304,7 +324,7 @@ def test_every_column_and_every_row_is_compared(event_log: EventLog, totals: Dat
                 change = f"UPDATE aggregate.{table} SET {column} = {ANOTHER[kind].format(c=column)} WHERE {row}"  # noqa: S608
             db.execute(f"CREATE TABLE public.kept AS SELECT * FROM aggregate.{table}")  # noqa: S608
             assert db.execute(change).rowcount == 1, change
-            if not is_named(event_log, totals, table):
+            if not is_named(event_log, totals, f"{table}.{column}"):
                 unnamed.append(f"{table}.{column}")
             db.execute(f"TRUNCATE aggregate.{table}; INSERT INTO aggregate.{table} SELECT * FROM public.kept")  # noqa: S608
             db.execute("DROP TABLE public.kept")
@@ -313,11 +333,19 @@ def test_every_column_and_every_row_is_compared(event_log: EventLog, totals: Dat
     assert verified(event_log, totals).equal
 
 
-VIEW_OF = {"count_update_history": "update_history", "contest_history": "definition_history"}
+VIEW_OF = {
+    "count_update_history": "update_history",
+    "area_path": "update_history",
+    "publication": "update_history",
+    "contest_history": "definition_history",
+    "unit_state.unit": "update_history",
+}
+"""Where a change of a table is named: a number of an area path or a publication is what its update says."""
 
 
-def is_named(log: EventLog, totals: Database, table: str) -> bool:
-    """Whether a changed table is named."""
+def is_named(log: EventLog, totals: Database, column: str) -> bool:
+    """Whether the table of a changed column is named."""
+    table = VIEW_OF.get(column, column.partition(".")[0])
     try:
         return VIEW_OF.get(table, table) in {d.table for d in verified(log, totals).differences}
     except NothingCounted as error:
@@ -345,6 +373,16 @@ def test_many_differences_are_counted_and_the_first_named(event_log: EventLog, t
     totals.change("UPDATE aggregate.count_update_history SET unit_name = 'x'")
     found = verified(event_log, totals)
     assert (found.count, len(found.differences)) == (2 * SHOWN - 1, SHOWN)
+
+
+def test_another_log_is_named_before_the_rows_that_differ_for_it(event_log: EventLog, totals: Database) -> None:
+    event_log.append([contest(), *(sheet(n) for n in range(30))])
+    aggregate(event_log, totals)
+    totals.change("UPDATE aggregate.cursor SET topic_id = gen_random_uuid()")
+    totals.change("UPDATE aggregate.count_update_history SET recorded_at = recorded_at + interval '1 day'")
+    first, second, *_ = map(str, verified(event_log, totals).differences)
+    assert first.endswith("it was deleted and made again")
+    assert re.search(r"recorded_at is \d{4}-\d\d-\d\dT[\d:.]+\+00:00, by the log \d{4}-", second)
 
 
 def test_what_is_not_aggregated_yet_is_not_verified(event_log: EventLog, totals: Database) -> None:

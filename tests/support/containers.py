@@ -8,16 +8,18 @@ start it has the same port and data. A session ended by SIGKILL leaves its conta
 
 from __future__ import annotations
 
+import base64
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from docker.client import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound
+from docker.types.containers import Ulimit
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
@@ -30,7 +32,11 @@ KAFKA_IMAGE = "apache/kafka:4.4.0"
 POSTGRES_IMAGE = "postgres:17"
 LABEL = "escrutinio.tests"
 
-_ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sh"
+_ROLES = (
+    Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sh",
+    *(postgres.ALONE_SQL, postgres.ROLES_SQL, postgres.DATABASE_SQL),
+)
+_KAFKA_DATA = "/var/lib/kafka/data"
 _READY_WITHIN_S = 120.0
 _STOP_WITHIN_S = 30
 _POLL_S = 0.05
@@ -84,6 +90,8 @@ class _Container(ABC):
     """One container, created by the first `start`."""
 
     image: str
+    options: ClassVar[Mapping[str, Any]] = {}
+    """What the engine is given beside the image's own settings."""
 
     def __init__(self) -> None:
         self._port = 0
@@ -146,7 +154,7 @@ class _Container(ABC):
 
     def _create(self) -> None:
         self._port = free_port()
-        container = self._configured().with_kwargs(labels={LABEL: ""})
+        container = self._configured().with_kwargs(labels={LABEL: ""}, **self.options)
         try:
             container.start()
         except APIError:
@@ -177,6 +185,10 @@ def _bound(container: DockerContainer, inner: int, outer: int) -> DockerContaine
     return container
 
 
+def _segment(topic: str, partition: int) -> str:
+    return f"{_KAFKA_DATA}/{topic}-{partition}/{0:020}.log"
+
+
 class ContainerBroker(_Container):
     """A Kafka broker, as the local stack sets one up."""
 
@@ -194,7 +206,7 @@ class ContainerBroker(_Container):
             "listeners": f"PLAINTEXT://:{self._port},CONTROLLER://:9093",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
             "controller.quorum.voters": "1@localhost:9093",
-            "log.dirs": "/var/lib/kafka/data",
+            "log.dirs": _KAFKA_DATA,
         }
         container = DockerContainer(self.image).with_envs(
             **{"KAFKA_" + name.replace(".", "_").upper(): value for name, value in settings.items()},
@@ -202,6 +214,20 @@ class ContainerBroker(_Container):
             KAFKA_JVM_PERFORMANCE_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true",
         )
         return _bound(container, self._port, self._port)
+
+    def segment(self, topic: str, partition: int) -> bytes:
+        """Return a partition's first log segment as the broker keeps it."""
+        return self._run("cat", _segment(topic, partition))
+
+    def overwrite(self, topic: str, partition: int, at: int, written: bytes) -> None:
+        """Write over bytes of that segment, in place."""
+        script = 'printf %s "$1" | base64 -d | dd of="$2" bs=1 seek="$3" conv=notrunc'
+        self._run("sh", "-c", script, "sh", base64.b64encode(written).decode(), _segment(topic, partition), str(at))
+
+    def _run(self, *command: str) -> bytes:
+        code, (said, faults) = self._docker.exec_run(list(command), demux=True)
+        assert code == 0, faults
+        return bytes(said or b"")
 
     def _answers(self) -> bool:
         return kafka.answers(self._port)
@@ -214,6 +240,10 @@ class ContainerPostgres(_Container):
     """A PostgreSQL with the compose file's roles, created by the compose file's own script."""
 
     image = POSTGRES_IMAGE
+    options: ClassVar = {
+        "shm_size": "256m",
+        "ulimits": [Ulimit(name="data", soft=postgres.MEMORY_BYTES, hard=postgres.MEMORY_BYTES)],
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,16 +282,16 @@ class ContainerPostgres(_Container):
             DockerContainer(self.image)
             .with_env("POSTGRES_PASSWORD", self._passwords[SUPERUSER])
             .with_command(["postgres", *settings])
-            .with_copy_into_container(_ROLES, "/roles.sh", 0o755)
-            .with_kwargs(shm_size="256m")
         )
+        for file in _ROLES:
+            container.with_copy_into_container(file, f"/roles/{file.name}", 0o755)
         for name, role in {"admin": SUPERUSER, "owner": OWNER, "writer": WRITER, "reader": READER}.items():
             secret = self._passwords[role].encode()
             container.with_copy_into_container(secret, f"/run/secrets/postgres_{name}_password", 0o444)
         return _bound(container, 5432, self._port)
 
     def _once_created(self) -> None:
-        code, said = self._docker.exec_run(["/roles.sh"], environment={"PGHOST": "127.0.0.1"})
+        code, said = self._docker.exec_run(["/roles/roles.sh"], environment={"PGHOST": "127.0.0.1"})
         assert code == 0, said.decode(errors="replace")
 
     def _answers(self) -> bool:

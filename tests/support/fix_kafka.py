@@ -6,16 +6,20 @@ Whatever a test does to the second, the next one finds it running, on the same p
 
 from __future__ import annotations
 
+import struct
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
+from kafka.record.util import calc_crc32c
 
 from runtime.kafka import librdkafka
 from schemas.topics import EVENTS
+from tests.support.containers import ContainerBroker
 from tests.support.servers import Broker, Servers
 from tests.support.waiting import eventually
 
@@ -105,14 +109,101 @@ def transact(bootstrap_servers: str, topic: str, ending: str = "commit_transacti
     with closing(KafkaProducer(**settings)) as producer:
         producer.init_transactions()
         producer.begin_transaction()
-        producer.send(topic, b"within").get(30)
+        sent = producer.send(topic, b"within").get(30)
         getattr(producer, ending)()
+    at = TopicPartition(topic, sent.partition)
+    with closing(KafkaConsumer(bootstrap_servers=bootstrap_servers, isolation_level="read_committed")) as consumer:
+        # The marker is written after the answer: what is sent meanwhile would stand before it.
+        eventually(lambda: consumer.end_offsets([at])[at] >= sent.offset + 2)
 
 
 def delete_records(bootstrap_servers: str, topic: str, before: int) -> None:
     """Take away the beginning of a topic."""
     with _admin(bootstrap_servers) as admin:
         admin.delete_records({TopicPartition(topic, 0): before})
+
+
+def make_again(admin: KafkaAdminClient, topic: str, new_topic: Callable[..., str]) -> None:
+    """Delete a topic and make another one under its name."""
+    admin.delete_topics([topic])
+    eventually(lambda: topic not in admin.list_topics(), lambda: f"{topic} is not deleted")
+    assert new_topic("results." + topic.rpartition("results.")[2]) == topic
+
+
+def alter(broker: Broker, topic: str, offset: int, change: Callable[[bytearray], None], *, partition: int = 0) -> None:
+    """Alter the batch with an offset where the broker keeps it, without changing its length."""
+    file = Path(getattr(broker, "root", "")) / "kafka" / "data" / f"{topic}-{partition}" / f"{0:020}.log"
+    contained = broker if isinstance(broker, ContainerBroker) else None
+    written, at = contained.segment(topic, partition) if contained else file.read_bytes(), 0
+    while True:
+        base, length = struct.unpack_from(">qi", written, at)
+        end = at + 12 + length
+        if base <= offset <= base + int.from_bytes(written[at + 23 : at + 27], "big"):
+            break
+        at = end
+    batch = bytearray(written[at:end])
+    change(batch)
+    assert len(batch) == end - at
+    if contained:
+        contained.overwrite(topic, partition, at, bytes(batch))
+        return
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(batch)
+
+
+def flip_last_byte(batch: bytearray) -> None:
+    """Damage a batch: its checksum is wrong."""
+    batch[-1] ^= 0xFF
+
+
+def with_codec(codec: int) -> Callable[[bytearray], None]:
+    """Damage a batch whose checksum is right: it says that its records are compressed, and they are not."""
+
+    def change(batch: bytearray) -> None:
+        batch[22] = batch[22] & 0xF8 | codec
+        batch[17:21] = calc_crc32c(bytes(batch[21:])).to_bytes(4, "big")
+
+    return change
+
+
+def negative_key_length(batch: bytearray) -> None:
+    """Damage the first record of a batch whose checksum is right: its key ends behind the batch."""
+    batch[61 + 4] = 0x7E
+    batch[17:21] = calc_crc32c(bytes(batch[21:])).to_bytes(4, "big")
+
+
+def marked_as_control(batch: bytearray) -> None:
+    """Damage a batch whose checksum is right: it says that it has the marker of a transaction, and it has a message."""
+    batch[22] |= 0x30
+    batch[17:21] = calc_crc32c(bytes(batch[21:])).to_bytes(4, "big")
+
+
+def longer_than_its_file(batch: bytearray) -> None:
+    """Damage the length of a batch: the broker finds neither its end nor what stands behind it."""
+    batch[9] = 0x7F
+
+
+def at_another_offset(batch: bytearray) -> None:
+    """Damage the place of a batch, which no checksum covers: it is a hole."""
+    batch[6] = 0x01
+
+
+DAMAGES: dict[str, Callable[[bytearray], None]] = {
+    "checksum": flip_last_byte,
+    "gzip that is none": with_codec(1),
+    "zstd that is none": with_codec(4),
+    "an unknown codec": with_codec(7),
+    "a record longer than its batch": negative_key_length,
+    "a marker that is none": marked_as_control,
+}
+
+
+class NoText(str):
+    """A header's name that is no text."""
+
+    def encode(self, *_: str) -> bytes:
+        return b"a\xff"
 
 
 def _create(admin: KafkaAdminClient, topic: str, partitions: int, settings: dict[str, str]) -> None:

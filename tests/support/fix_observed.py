@@ -1,5 +1,5 @@
-"""Ingest, aggregator and mirror as processes of their own that are asked over HTTP how they are, and a database to take
-from them."""
+"""Ingest, aggregator, mirror and monitor as processes of their own that are asked over HTTP how they are, and a
+database to take from them."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ class Night:
     ingest: Observed
     aggregator: Observed
     mirror: Observed
+    monitor: Observed
 
     def publish_the_48(self) -> None:
         """Puts the 48 official updates of the example into the folder."""
@@ -130,11 +131,12 @@ def night_on(broker: Broker, postgres: Postgres, root: Path) -> Iterator[Night]:
     contest = str(EXAMPLE / "contest.toml")
     ingest = Observed(("ingest", "watch", str(folder), "--contest", contest, "--every", "0.2"), setup)
     mirror = Observed(("backup", "mirror", "--follow", "--every", "0.2", str(root / "mirror")), setup)
-    night = Night(folder, postgres, setup, ingest, Observed(("aggregator", "run"), setup), mirror)
+    monitor = Observed(("grants", "watch", "--every", "0.2"), setup)
+    night = Night(folder, postgres, setup, ingest, Observed(("aggregator", "run"), setup), mirror, monitor)
     try:
         yield night
     finally:
-        for service in (night.ingest, night.aggregator, night.mirror):
+        for service in (night.ingest, night.aggregator, night.mirror, night.monitor):
             service.stop()
 
 

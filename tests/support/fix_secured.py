@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from kafka.admin import KafkaAdminClient
 
 from deploy.local import Broker
-from deploy.local.kafka import SETTINGS
+from deploy.local.kafka import SETTINGS, compose_settings
 from deploy.local.server import HOST, Record
 from deploy.secrets import CHECKOUT, Addresses, Secrets
 from grants.cli import main as grants
@@ -23,7 +23,6 @@ from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import AccessError
 from tests.support.fix_kafka import delete_topics
 
-_FILE = CHECKOUT / "deploy" / "kafka" / "server.properties"
 GRANTS = CHECKOUT / "deploy" / "kafka" / "grants.toml"
 LISTENERS = {"INTERNAL": "broker", "EXTERNAL": "external", "BROKER": "admin", "CONTROLLER": "controller"}
 
@@ -39,10 +38,9 @@ class SecuredBroker(Broker):
         return self.root / "secrets"
 
     def _settings(self, record: Record) -> dict[str, str]:
-        lines = [line for line in _FILE.read_text().splitlines() if line and not line.startswith("#")]
         fast = {key: value for key, value in SETTINGS.items() if "listener" not in key}
         listeners = ",".join(f"{name}://{HOST}:{record.ports[port]}" for name, port in LISTENERS.items())
-        written = dict(line.split("=", 1) for line in lines)
+        written = compose_settings()
         del written["controller.quorum.voters"]  # the local stack's data folder knows its only voter
         return fast | written | {
             "listeners": listeners,

@@ -133,7 +133,7 @@ def in_process(command: Sequence[str], environment: Mapping[str, str]) -> tuple[
         patch.setattr(sys, "argv", [package, *arguments])
         patch.setattr(signal, "signal", lambda *_: None)  # Ctrl-C is for the session
         try:
-            importlib.import_module(f"{package}.cli").main()
+            importlib.import_module(f"{package}.cli").main(arguments)
         except SystemExit as end:
             code = end.code
             if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):

@@ -10,9 +10,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from aggregator.fold import fold
+from aggregator.fold import totals as folding
 from aggregator.live.partition import PartitionFold
-from aggregator.replay.fold_to_moment import RUN
 from aggregator.tables.writer import Writer
 from results.count import NothingCounted
 from results.reader import Reader
@@ -23,8 +22,8 @@ from tests.support.servers import Postgres
 CONTEST = "pe-2021-president-runoff"
 Answer = TypeVar("Answer")
 TABLES = (
-    "cursor, contest_history, count_update_history, unit_state, contest, selection, area, area_total, area_total_block,"
-    " log_time, finding, parked"
+    "cursor, contest_history, count_update_history, unit_state, area_path, publication, contest, selection, area,"
+    " area_total, area_total_block, log_time, finding, parked"
 )
 
 
@@ -39,7 +38,7 @@ def tables(migrated_template: str, postgres_server: Postgres) -> Iterator[Databa
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a short night has many."""
-    monkeypatch.setattr(fold, "BLOCK", 3)
+    monkeypatch.setattr(folding, "BLOCK", 3)
 
 
 def or_none(ask: Callable[..., Answer], *arguments: Any) -> Answer | None:
@@ -52,10 +51,10 @@ def or_none(ask: Callable[..., Answer], *arguments: Any) -> Answer | None:
 
 @contextmanager
 def written(
-    tables: Database, records: Sequence[RawRecord], batch_sizes: Sequence[int], run: int = RUN, one_life: bool = False
+    tables: Database, records: Sequence[RawRecord], batch_sizes: Sequence[int], one_life: bool = False
 ) -> Iterator[Reader]:
     """The tables as the aggregator writes them of these messages, batch by batch; each batch in a life of its own,
-    unless all are in one. `run`: updates from which they are folded as columns."""
+    unless all are in one."""
     with psycopg.connect(tables.owner_url) as db:
         db.execute("TRUNCATE " + ", ".join(f"aggregate.{table}" for table in TABLES.split(", ")))
     begin, number, living = 0, 0, None
@@ -64,7 +63,7 @@ def written(
             end = begin + batch_sizes[number % len(batch_sizes)]
             if living is None or not one_life:
                 cursor = writer.claim("log", UUID(int=1), 0)
-                living = PartitionFold(*writer.load(cursor), run=run)
+                living = PartitionFold(*writer.load(cursor))
             cursor = writer.commit(cursor, living.apply(list(records[begin:end])))
             begin, number = end, number + 1
     with Reader(tables.reader_url) as views:

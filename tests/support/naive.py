@@ -27,7 +27,11 @@ FIGURES = (
 _SHEETS = (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE)
 
 Totals = dict[str, dict[str, int]]
-"""By area id and name of a figure; `under_review.X` for a reason, `votes.X` for a selection."""
+"""By area id and name of a figure; `under_review.X` for a reason, `votes.X` for a selection; `not_stated.X` counts the
+units that do not state it, `units` and `units_counted` all, and those whose votes count."""
+
+_COUNTS = FIGURES[:7]
+_NUMBERS_OF_SHEETS = FIGURES[8:17]
 
 
 class Place(NamedTuple):
@@ -48,13 +52,16 @@ def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime 
     if not definitions:
         return {}
     areas, selections = definitions[-1].areas, [s.selection_id for s in definitions[-1].selections]
-    names = (*FIGURES, *(f"under_review.{reason}" for reason in ReviewReason), *(f"votes.{s}" for s in selections))
+    votes = [f"votes.{s}" for s in selections]
+    lacking = (f"not_stated.{name}" for name in (*_COUNTS, *_NUMBERS_OF_SHEETS, *votes))
+    reasons = (f"under_review.{reason}" for reason in ReviewReason)
+    names = (*FIGURES, *reasons, "units", "units_counted", *lacking, *votes)
     result = {area.area_id: dict.fromkeys(names, 0) for area in areas}
     level = _in_force(definitions, stated_at).counting_level
     for update in _states(updates, stated_at):
         if update.reporting_unit.type is level:
             for area in _areas(update):
-                for name, number in contribution(update).items():
+                for name, number in contribution(update, selections).items():
                     result[area][name] += number
     return result
 
@@ -114,20 +121,21 @@ def _areas(update: CountUpdate) -> tuple[str, ...]:
     return unit.area_path if unit.type in _SHEETS else (*unit.area_path, unit.id)
 
 
-def contribution(update: CountUpdate) -> dict[str, int]:
+def contribution(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
     """What a unit whose state is `update` adds to each of its areas, by the name of the figure."""
     if update.kind is UpdateKind.RETRACTED:
         return {}
     if update.reporting_unit.type in _SHEETS:
-        return _sheet(update)
-    return _area(update)
+        return _sheet(update, selections)
+    return _area(update, selections)
 
 
-def _sheet(update: CountUpdate) -> dict[str, int]:
+def _sheet(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
     """Its figures, its roll, and itself as one sheet."""
     status, counts = update.count_status, update.counts
-    roll = (counts.registered_voters if counts is not None else None) or 0
-    one = {"total": 1, "registered_voters": roll}
+    stated = counts.registered_voters if counts is not None else None
+    roll = stated or 0
+    one = {"units": 1, "total": 1, "registered_voters": roll, "not_stated.registered_voters": int(stated is None)}
     if status is CountStatus.PENDING:
         return one | {"to_be_processed": 1, "pending": 1}
     if status is CountStatus.IN_PROCESS:
@@ -137,23 +145,30 @@ def _sheet(update: CountUpdate) -> dict[str, int]:
         return one | {"under_review": 1, f"under_review.{update.review_reason or ReviewReason.OTHER}": 1}
     if status is CountStatus.LOST:
         return one | {"under_review": 1, f"under_review.{update.review_reason or ReviewReason.LOST}": 1}
-    one["counted"] = 1
+    one |= {
+        "counted": 1,
+        "registered_voters_counted": roll,
+        "not_stated.registered_voters_counted": int(stated is None),
+    }
     if status is CountStatus.COUNTED:
-        return _figures(update) | one | {"counted_normal": 1, "registered_voters_counted": roll}
+        return _figures(update, selections) | one | {"counted_normal": 1}
     if status is CountStatus.ANNULLED:
-        return _ballots(update) | one | {"annulled": 1, "registered_voters_counted": roll}
+        return _ballots(update) | one | {"annulled": 1}
     assert status is CountStatus.NOT_INSTALLED
-    return one | {"not_installed": 1, "registered_voters_counted": roll}
+    return one | {"not_installed": 1}
 
 
-def _area(update: CountUpdate) -> dict[str, int]:
+def _area(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
     """Its figures as it states them, and the numbers of its sheets whatever its status."""
     figures: dict[str, int] = {}
     if update.count_status in (CountStatus.COUNTED, CountStatus.IN_PROCESS):
-        figures = _figures(update)
+        figures = _figures(update, selections)
     elif update.count_status is CountStatus.ANNULLED:
         figures = _ballots(update)
+    figures["units"] = 1
     sheets = update.sub_units
+    for name in _NUMBERS_OF_SHEETS:
+        figures[f"not_stated.{name}"] = int(sheets is None or getattr(sheets, name) is None)
     if sheets is not None:
         for name, number in sheets.model_dump(exclude={"under_review_by_reason"}).items():
             figures[name] = number or 0
@@ -163,19 +178,28 @@ def _area(update: CountUpdate) -> dict[str, int]:
     return figures
 
 
-def _figures(update: CountUpdate) -> dict[str, int]:
-    """Votes, ballots and voters; valid votes that are not stated are the sum of the votes."""
+def _figures(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
+    """Votes, ballots and voters; valid votes that are not stated are the sum of the votes, where all of them are.
+
+    A selection that is not named was not on that ballot. Without any figures it lacks those of every selection.
+    """
     counts = update.counts
     if counts is None:
-        return {}
-    figures = {name: number or 0 for name, number in counts.model_dump(exclude={"votes"}).items()}
-    votes = {f"votes.{selection}": number or 0 for selection, number in counts.votes.items()}
-    if counts.valid_votes is None:
-        figures["valid_votes"] = sum(votes.values())
-    return figures | votes
+        names = (*_COUNTS, *(f"votes.{selection}" for selection in selections))
+        return {"units_counted": 1, **{f"not_stated.{name}": 1 for name in names}}
+    stated = {**counts.model_dump(exclude={"votes"}), **{f"votes.{s}": number for s, number in counts.votes.items()}}
+    if counts.valid_votes is None and counts.votes and None not in counts.votes.values():
+        stated["valid_votes"] = sum(number or 0 for number in counts.votes.values())
+    lacking = {f"not_stated.{name}": int(number is None) for name, number in stated.items()}
+    return {name: number or 0 for name, number in stated.items()} | lacking | {"units_counted": 1}
 
 
 def _ballots(update: CountUpdate) -> dict[str, int]:
     """Of an annulled unit its ballots, as null votes."""
-    cast = (update.counts.ballots_cast if update.counts is not None else None) or 0
-    return {"ballots_cast": cast, "invalid_votes": cast, "annulled_ballots": cast}
+    stated = update.counts.ballots_cast if update.counts is not None else None
+    lacking = dict.fromkeys(("not_stated.ballots_cast", "not_stated.invalid_votes"), int(stated is None))
+    return (
+        dict.fromkeys(("ballots_cast", "invalid_votes", "annulled_ballots"), stated or 0)
+        | lacking
+        | {"units_counted": 1}
+    )

@@ -1,7 +1,7 @@
 """What the tests need of a broker and of a database, whichever kind they run on.
 
-Two kinds keep these promises: the local stack's (deploy/local) and containers (tests/containers.py). A test that asks
-for more than is written here (files, process ids) is about one kind, and makes a server of that kind itself.
+Two kinds keep these promises: the local stack's (deploy/local) and containers (tests/support/containers.py). A test
+that asks for more than is written here (files, process ids) is about one kind, and makes a server of that kind itself.
 """
 
 from __future__ import annotations

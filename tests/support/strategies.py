@@ -32,7 +32,12 @@ from schemas.count_update import (
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
 from schemas.log_record import RawRecord, Recorded
+from schemas.text import first_invisible
 from schemas.types import (
+    COUNT_LIMIT,
+    EARLIEST_MS,
+    LATEST_MS,
+    NUMBER_LIMIT,
     CorrectionBasis,
     CountStatus,
     Frozen,
@@ -570,20 +575,23 @@ def moments(night: Sequence[Recorded]) -> st.SearchStrategy[Moment]:
 
 # Single events, as wide as the contract allows
 
-_counts = st.integers(0, 2**53 - 1)
+_counts = st.integers(0, COUNT_LIMIT - 1)
+_votes = st.none() | st.integers(0, COUNT_LIMIT // 4 - 1)
 _some = st.none() | _counts
-_instants = st.integers(-30_000_000_000_000, 250_000_000_000_000).map(from_milliseconds)  # the years 1019 to 9892
+_instants = st.integers(EARLIEST_MS, LATEST_MS).map(from_milliseconds)
 _hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 _percents = st.decimals(0, 100, places=3).map(str)
 _texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
-_names = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=12)
+_names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1, max_size=12).filter(
+    lambda text: first_invisible(text) is None
+)
 _keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 
 
 @st.composite
 def updates(draw: st.DrawFn) -> CountUpdate:
     """Any update that the models take, whether or not it makes sense."""
-    sequence = draw(st.integers(1, 2**63 - 1))
+    sequence = draw(st.integers(1, NUMBER_LIMIT - 1))
     kind = draw(st.sampled_from(UpdateKind))
     correction = st.builds(Correction, reason=_texts, authority=_texts)
     percentages = st.builds(
@@ -616,7 +624,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         review_reason=draw(st.none() | st.sampled_from(ReviewReason)),
         result_stage=draw(st.sampled_from(ResultStage)),
         office_note=draw(st.none() | _texts),
-        counts=draw(st.none() | st.builds(Counts, votes=st.dictionaries(_keys, _some, max_size=4), **figures)),
+        counts=draw(st.none() | st.builds(Counts, votes=st.dictionaries(_keys, _votes, max_size=4), **figures)),
         sub_units=draw(
             st.none()
             | st.builds(SubUnits, under_review_by_reason=st.dictionaries(_keys, _counts, max_size=4), **sheets)

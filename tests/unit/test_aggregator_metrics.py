@@ -41,7 +41,8 @@ class Told:
         self.metrics.read(records)
         batch = self.fold.apply(list(records))
         self.cursor = Cursor("log", 0, batch.next_offset, 1)
-        self.metrics.committed(self.cursor, records, batch, 0.01)
+        self.metrics.folded(0, batch)
+        self.metrics.committed(self.cursor, batch, 0.01)
         return batch
 
     def value(self, name: str, **labels: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from uuid import UUID
 
@@ -44,6 +45,9 @@ def test_what_is_damaged_and_what_is_missing_is_named(tmp_path: Path) -> None:
     damaged.write_bytes(b"other")
     report = check(archive, [folder], lambda *_: None)
     assert (report.damaged, report.missing, report.is_whole) == ([str(damaged)], [], False)
+    damaged.unlink()
+    os.mkfifo(damaged)  # it is not opened: this would wait
+    assert check(archive, [folder], lambda *_: None).damaged == [str(damaged)]
 
 
 def test_rejected_input_names_its_document_too(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count, NothingCounted, percent
 from results.moment import Moment, MomentError
-from results.vectors import BALLOTS, SHEETS
+from schemas.columns.layout import BALLOTS, SHEETS
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import CountStatus, UpdateKind
-from tests.support.folded import fold, folded
+from tests.support.folded import area_totals, fold, folded
 from tests.support.strategies import (
     MUNICIPALITY,
     NIGHT,
@@ -42,8 +42,8 @@ SHEETS_COUNT = a_contest(counting_level=PRECINCT)
 
 
 def told(*events: Event, area: str | None = None) -> Count:
-    state, _ = fold(*events)
-    return of_state(state, area, state.root())
+    state, _ = fold(*events, area_id=area)
+    return of_state(state, state.root())
 
 
 def only(update: CountUpdate, **changes: Any) -> Count:
@@ -259,19 +259,19 @@ def test_where_the_office_states_nothing_nothing_stands_beside() -> None:
 @given(nights(counting_level=PRECINCT))
 def test_a_difference_is_computed_minus_official(log: list[Recorded]) -> None:
     state, _ = folded(log)
-    if "pe" not in state.totals:
+    if "pe" not in area_totals(state):
         return
-    count = of_state(state, None, "")
+    count = of_state(state, "")
     assert count.basis is Basis.COMPUTED
-    said = [r.event for r in state.official.get("pe", []) if isinstance(r.event, CountUpdate)]
+    said = [r.update for r in state.official]
     taken_back = {u.correction.replaces_event_id for u in said if u.kind is UpdateKind.RETRACTED and u.correction}
     standing = [u for u in said if u.kind is not UpdateKind.RETRACTED and u.event_id not in taken_back]
     assert bool(count.official) == bool(standing)
     if count.official is None:
         return
-    (beside,) = (r.event for r in state.official["pe"] if r.event.event_id == count.official.event_id)
+    (beside,) = (r.event for r in state.official if r.event.event_id == count.official.event_id)
     assert isinstance(beside, CountUpdate)
-    computed = state.layout.named(state.totals["pe"].vector)
+    computed = state.layout.named(area_totals(state)["pe"].vector)
     stated = beside.counts.model_dump() if beside.counts is not None else {}
     for selection, votes in (stated.get("votes") or {}).items():
         name = f"votes.{selection}"
@@ -305,12 +305,12 @@ def test_nothing_is_told_of_what_is_not_known() -> None:
 
 @given(nights())
 def test_every_area_of_a_night_is_told_or_nothing_is_known_of_it(log: list[Recorded]) -> None:
-    state, _ = folded(log)
-    for area in state.contest.areas:
+    for area in log[0].definition.areas:
+        state, _ = folded(log, len(log), area_id=area.area_id)
         try:
-            count = of_state(state, area.area_id, "")
+            count = of_state(state, "")
         except NothingCounted:
-            said = [r.event for r in state.official.get(area.area_id, []) if isinstance(r.event, CountUpdate)]
+            said = [r.update for r in state.official]
             last = max(said, key=lambda u: (u.stated_at, u.sequence), default=None)
             assert last is None or last.kind is UpdateKind.RETRACTED
         else:

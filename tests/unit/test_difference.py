@@ -8,7 +8,7 @@ from typing import Any
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count
 from results.difference import area_difference, changes_of
-from results.vectors import Layout
+from schemas.columns.layout import Layout
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import UpdateKind
@@ -32,7 +32,7 @@ FIRST = a_bulletin(reported_at=minute(0))
 
 
 def counted(*events: Event) -> Count:
-    return of_state(fold(*events)[0], None, None)
+    return of_state(fold(*events)[0], None)
 
 
 def test_every_selection_is_told_and_of_the_other_figures_those_that_differ() -> None:

@@ -96,3 +96,19 @@ def test_a_message_in_the_table_of_faults_is_one_that_the_code_has() -> None:
     from_clients = {"TopicAuthorizationFailedError", "SaslAuthenticationFailed", "certificate verify failed"}
     parts = {part.strip() for text in quoted for part in text.split("…")} - from_clients - {""}
     assert [part for part in sorted(parts) if part not in code] == []
+
+
+def test_every_test_that_the_table_of_attacks_names_is_there() -> None:
+    page = (CHECKOUT / "docs" / "security.md").read_text(encoding="utf-8")
+    assert page.count("\n| attack") == 1, "one table has them all"
+    (table,) = re.findall(r"^\| attack.*\n\|---.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    known = {
+        f"{path.name}::{name}"
+        for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    for row in table.splitlines():
+        attack, happens, tests = (cell.strip() for cell in row.strip("|").split("|"))
+        named = re.findall(r"`([^`]+)`", tests)
+        assert bool(named) == bool(happens), attack
+        assert [name for name in named if name not in known] == []

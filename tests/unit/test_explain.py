@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
-from aggregator.fold.fold import ContestState, evolve
 from results import render
-from results.changes import Change, changes, sentences_of, signed, snapshot_changes
+from results.changes import Change, UnitMoved, changes, sentences_of, signed, snapshot_changes
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import CountStatus, ResultStage, ReviewReason
-from tests.support.folded import fold
+from tests.support.folded import fold, folded
 from tests.support.strategies import (
     NIGHT,
     PRECINCT,
@@ -208,7 +207,7 @@ def test_the_offices_note_is_told_in_one_line_beside_its_update() -> None:
     with console.capture() as shown:
         console.print(*render.statements(told, "America/Lima"), sep="\n")
     notes = [line for line in shown.get().splitlines() if "the office notes" in line]
-    assert notes == ["    the office notes: typed in anew [31m(mesa 1)"]
+    assert notes == ["    the office notes: typed in\\nanew \\x1b[31m(mesa 1)"]
 
 
 def test_a_publication_is_told_with_the_moves_of_its_sheets() -> None:
@@ -222,12 +221,36 @@ def test_a_publication_is_told_with_the_moves_of_its_sheets() -> None:
         "corrected": 3,
         "moves": [{"before": "PENDING", "after": "COUNTED", "units": 670}],
         "change": {"votes.peru-libre": 51_765},
+        "moved": None,
     }
-    (told,) = snapshot_changes(CONTEST, [row])
+    (told,) = snapshot_changes(CONTEST, [row], {})
     assert [(m.before, m.after, m.units) for m in told.moves] == [("PENDING", "COUNTED", 670)]
     assert told.sentences == ("votes: Perú Libre +51,765",)
-    (empty,) = snapshot_changes(CONTEST, [row | {"moves": None, "change": None}])
+    (empty,) = snapshot_changes(CONTEST, [row | {"moves": None, "change": None}], {})
     assert (empty.moves, empty.sentences, empty.change) == ((), (), {})
+
+
+def test_units_that_leave_and_enter_are_added_to_a_publication_and_named() -> None:
+    away = [UnitMoved(f"precinct/{n}", True, "Kings (kings)", {"votes.peru-libre": -1}) for n in range(7)]
+    here = UnitMoved("precinct/9", False, "Queens (queens)", {"votes.peru-libre": 5})
+    row = {
+        **dict.fromkeys(("snapshot_id", "uri"), "x"),
+        "stated_at": NIGHT,
+        "first_offset": 1,
+        "last_offset": 9,
+        "updates": 9,
+        "corrected": 0,
+        "moves": None,
+        "change": {"votes.peru-libre": 3},
+        "moved": list(range(8)),
+    }
+    (told,) = snapshot_changes(CONTEST, [row], dict(enumerate((*away, here))))
+    assert told.sentences == (
+        "moved to Kings (kings): precinct/0, precinct/1, precinct/2, precinct/3, precinct/4 and 2 more",
+        "moved here from Queens (queens): precinct/9",
+        "votes: Perú Libre +1",
+    )
+    assert told.change == {"votes.peru-libre": 1}
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "+0"), (90, "+90"), (-1_234, "−1,234"), (1_000_000, "+1,000,000")])
@@ -237,12 +260,12 @@ def test_numbers_are_told_with_a_true_sign(number: int, words: str) -> None:
 
 @given(nights())
 def test_every_night_can_be_told(log: list[Recorded]) -> None:
-    state = ContestState()
+    state, steps = folded(log)
     rows: dict[object, list[tuple[int, CountUpdate, dict[str, int]]]] = {}
-    for r in log:
-        step = evolve(state, r)
-        if isinstance(r.event, CountUpdate) and step.accepted:
-            rows.setdefault(r.event.unit, []).append((r.offset, r.event, step.change))
+    for step in steps:
+        event = step.recorded.event
+        if isinstance(event, CountUpdate) and step.accepted:
+            rows.setdefault(event.unit, []).append((step.recorded.offset, event, step.change))
     for of_unit in rows.values():
         told = changes(state.contest, of_unit, {})
         assert [(c.offset, c.event_id) for c in told] == [(offset, update.event_id) for offset, update, _ in of_unit]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 PLANTED = {
     "house": ("services/runtime/files.py", "import results.count"),
-    "aggregator": ("services/aggregator/fold/fold.py", "import aggregator.tables.writer"),
+    "aggregator": ("services/aggregator/fold/evolve.py", "import aggregator.tables.writer"),
     "ingest": ("services/ingest/feeds/table.py", "import ingest.pipeline"),
     "backup": ("services/backup/manifest.py", "import backup.folder"),
     "results": ("services/results/count.py", "import results.reader"),

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.cli import main as cli
+from ingest.cli.work import read_contest
+from ingest.errors import IngestError
 from ingest.news import contest_file
+from ingest.news.summary import Defined
 from ingest.report import Report
+from schemas.identity import is_named_right
 from tests.support.ingest_samples import EXAMPLE, contest, unprivileged
 
 TOML = (EXAMPLE / "contest.toml").read_text(encoding="utf-8")
@@ -41,20 +51,30 @@ def test_a_run_that_was_stopped_is_not_done() -> None:
     assert "stopped before every document was loaded" in "\n".join(report.lines())
 
 
+def test_a_load_that_has_defined_its_contest_says_so_first() -> None:
+    report = Report(documents=1, defined=[Defined(contest(), 0, 7)])
+    first, *_, documents, _ = report.lines()
+    assert first.startswith("published: pe-2021-president-runoff, revision 1, offset 7, event ")
+    assert documents.startswith("1 document, 0 statements")
+
+
 # --- the contest's file
 
 BAD_CONTESTS = {
-    "a bad quote": (("", ""), ('state,pe', '"state"x,pe'), "the table of areas, line 3: ',' expected after '\"'"),
-    "an open quote": (("", ""), ("010000,", '"010000,'), "unexpected end of data; it must be well-formed CSV"),
-    "the first year": (('"2021-06-06"', '"0001-01-01"'), ("", ""), "election_date 0001-01-01 is at the edge"),
+    "a bad quote": (("", ""), ('state,pe', '"state"x,pe'),
+        "the table of areas, line 3: ',' expected after '\"'. Allowed: well-formed CSV"),
+    "an open quote": (("", ""), ("010000,", '"010000,'), "unexpected end of data. Allowed: well-formed CSV"),
+    "the first year": (('"2021-06-06"', '"0001-01-01"'), ("", ""), "line 7: election_date 0001-01-01 is at the edge"),
     "the last year": (('"2021-06-06"', "9999-12-31"), ("", ""), "election_date 9999-12-31 is at the edge"),
     "no zone": (("America/Lima", "America/Limon"), ("", ""),
-        "no time zone named America/Limon; use an IANA name as America/Lima"),
+        "line 9: there is no time zone named 'America/Limon'. Allowed: an IANA name of the form Area/City, or UTC"),
     "a folder of zones": (("America/Lima", "America"), ("", ""),
-        "no time zone named America; use an IANA name as America/Lima"),
-    "a path": (("America/Lima", "../Lima"), ("", ""), "no time zone named ../Lima; use"),
-    "an orphan": (("", ""), ("state,pe", "state,xx"), "areas whose parent is not defined: 010000"),
-    "a bad id": (("pe-2021-president-runoff", "pe\\t2021"), ("", ""), "contest_id: String should match pattern"),
+        "there is no time zone named 'America'. Allowed: an IANA"),
+    "a path": (("America/Lima", "../Lima"), ("", ""), "there is no time zone named '../Lima'. Allowed: an IANA"),
+    "an orphan": (("", ""), ("state,pe", "state,xx"),
+        "row 3, column parent_id: parent_id 'xx' is no area_id of the table. Allowed: the area_id of another"),
+    "a bad id": (("pe-2021-president-runoff", "pe\\t2021"), ("", ""),
+        "line 4: contest_id is 'pe\\t2021': an id must not have the invisible character U+0009. Allowed: a short"),
 }  # fmt: skip
 
 
@@ -71,9 +91,150 @@ def test_what_is_wrong_with_a_contests_file_is_said_in_one_line(
 
 
 def test_a_zone_that_is_missing_is_a_missing_key() -> None:
-    with pytest.raises(contest_file.ContestFileError, match="key 'time_zone' is missing"):
+    with pytest.raises(
+        contest_file.ContestFileError,
+        match=r"^the contest's file: time_zone is missing\. Allowed: .* Example: time_zone = \"America/New_York\"$",
+    ):
         contest_file.read(TOML.replace('time_zone = "America/Lima"', ""), AREAS)
     assert contest().time_zone == "America/Lima"
+
+
+UNREADABLE = {
+    "nested": ("x = " + "[" * 5_000, "nested hundreds deep"),
+    "digits": ("expected_units = " + "9" * 5_000, "a number has thousands of digits"),
+    "digits to the base of 16": ("expected_units = 0x" + "F" * 5_000, "expected_units is int too long to show"),
+    "dotted keys": (".".join("a" * 100_000) + " = 1", "line 1 has more than 200 dots"),
+    "a key twice": ('name = "a"\nname = "b"', "Cannot overwrite a value (at line 2, column 11)"),
+    "no number": ("expected_units = nan", "expected_units is 'nan'. Allowed: how many sheets"),
+    "too large": ("expected_units = 1e400", "expected_units is 'inf'. Allowed: how many sheets"),
+    "no text": ("name = 5", "line 1: name is '5'. Allowed: the contest, as people read it."),
+    "no list": ("selections = 5", "selections is '5'. Allowed: a [[selections]] for each choice"),
+    "no table": ("selections = [5]", "selection 1: it is '5', and no [[selections]]"),
+    "no level": ("counting_levels = []", "counting_levels is '[]'. Allowed: a list of one or more of country"),
+    "an unknown level": ('counting_levels = ["city"]', "counting_levels is 'city'. Allowed: a list of one or more of"),
+    "a level that is no word": ("counting_levels = [[]]", "counting_levels is '[]'. Allowed: a list of one or more of"),
+    "another folder": ('areas = "../areas.csv"', "areas is '../areas.csv'. Allowed: the name of a CSV file"),
+    "another key": ("colour = 1", "line 1: the key colour is unknown. Allowed: areas, authority"),
+    "a line that is none": ('name = "a\nb"', "not TOML: Illegal character"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "says"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_contests_file_that_is_too_much_or_of_another_shape_is_told(line: str, says: str) -> None:
+    key = line.partition(" = ")[0]
+    kept = TOML.partition("[[selections]]")[0] if key == "selections" else re.sub(rf"(?m)^{key} = .*\n", "", TOML)
+    with pytest.raises(contest_file.ContestFileError) as fault:
+        contest_file.read(f"{line}\n{kept}", AREAS)
+    assert says in str(fault.value)
+    assert "\n" not in str(fault.value)
+    assert len(str(fault.value)) < 500
+
+
+def test_areas_that_lie_ever_deeper_are_refused_at_once() -> None:
+    rows = [*(f"a{n},x,county,a{n - 1}" for n in range(1, 100_000)), "a0,x,country,"]
+    for order in (rows, rows[::-1]):
+        with pytest.raises(contest_file.ContestFileError, match="is within more than 15 others"):
+            contest_file.read(TOML, "\n".join(["area_id,name,type,parent_id", *order]))
+    with pytest.raises(contest_file.ContestFileError, match="row 3, column type: 'city' is no type of area"):
+        contest_file.read(TOML, "area_id,name,type,parent_id\npe,x,country,\na,x,city,pe")
+
+
+def test_blank_lines_of_a_table_of_areas_take_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        for text in ("\n" * (1 << 18), "area_id,name,type,parent_id\n" + "\n" * (1 << 18)):
+            with pytest.raises(contest_file.ContestFileError, match=r"the header is '': column area_id|and no areas"):
+                contest_file.read(TOML, text)
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20, "a list for each line takes 16 MB"
+    finally:
+        tracemalloc.stop()
+
+
+FILES = {
+    "UTF-16": (TOML.encode("utf-16"), "line 1 is not UTF-8 (byte 0)"),
+    "Latin-1": (TOML.replace("Perú", "Per\xfa").encode("latin-1"), "is not UTF-8"),
+    "too large": (b"#" * (1 << 20) + b"\n", "more than 1,048,576 bytes"),
+    "binary": (bytes(range(256)), "is not UTF-8"),
+    "no areas": (TOML.replace('"areas.csv"', '"none.csv"').encode(), "which the contest's file names: "),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), FILES.values(), ids=FILES.keys())
+def test_a_contests_file_that_is_no_text_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "contest.toml").write_bytes(content)
+    line = said(run("define", tmp_path / "contest.toml", "--bootstrap-servers", "127.0.0.1:1"))
+    assert (
+        f"the contest's file {tmp_path / 'contest.toml'}: " in line or f"areas {tmp_path / 'none.csv'}, which" in line
+    )
+    assert says in line
+
+
+def test_a_contests_file_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
+    (tmp_path / "contest.toml").write_text(TOML, encoding="utf-8-sig")
+    (tmp_path / "areas.csv").write_text(AREAS, encoding="utf-8-sig")
+    assert read_contest(tmp_path / "contest.toml") == contest()
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "named pipe"), (Path("/dev/zero"), "device"), (tmp_path, "folder")):
+        told = said(run("define", path, "--bootstrap-servers", "127.0.0.1:1")).strip()
+        assert told.endswith(f"{path}: it is a {kind}")
+
+
+VALUES = st.sampled_from(
+    [
+        "5",
+        '"x"',
+        "[]",
+        "[[]]",
+        "{}",
+        "nan",
+        "-1",
+        "1e400",
+        "true",
+        "2021-06-06",
+        "99:99",
+        "0x" + "F" * 5_000,
+        '"\\u202e"',
+        "[{}]",
+    ]
+)
+KEYS = st.sampled_from([line.split(" = ")[0] for line in TOML.splitlines() if " = " in line and line[0] not in "#{ "])
+TOMLS = st.one_of(
+    st.binary(max_size=200),
+    st.tuples(st.just(TOML.encode()), st.integers(0, len(TOML)), st.binary(max_size=8)).map(
+        lambda given: given[0][: given[1]] + given[2] + given[0][given[1] + len(given[2]) :]
+    ),
+    st.tuples(KEYS, VALUES).map(
+        lambda given: re.sub(rf"(?m)^{given[0]} = .*$", lambda _: " = ".join(given), TOML).encode()
+    ),
+)
+TABLES = st.one_of(
+    st.just(AREAS.encode()),
+    st.binary(max_size=100),
+    st.lists(st.lists(st.text(max_size=4), max_size=5).map(",".join), max_size=5).map(
+        lambda rows: "\n".join(["area_id,name,type,parent_id", *rows]).encode(errors="replace")
+    ),
+)
+
+
+@given(TOMLS, TABLES)
+def test_any_bytes_are_a_contest_or_one_line_that_names_the_file(
+    tmp_path_factory: pytest.TempPathFactory, toml: bytes, areas: bytes
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "contest.toml").write_bytes(toml)
+    (folder / "areas.csv").write_bytes(areas)
+    checked = run("contest", "check", folder / "contest.toml")
+    assert checked.exception is None or isinstance(checked.exception, SystemExit)
+    with suppress(IngestError):
+        assert is_named_right(read_contest(folder / "contest.toml"))
+        return
+    assert checked.exit_code in (1, 2)
+    with pytest.raises(IngestError, match=re.escape(str(folder))) as fault:
+        read_contest(folder / "contest.toml")
+    assert len(str(fault.value)) < 1_000
 
 
 # --- times, files and folders of the command
@@ -93,9 +254,9 @@ def test_a_time_at_the_edge_of_the_calendar_is_wrong_use(arguments: tuple[str | 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("bootstrap_servers = ", "escrutinio.toml cannot be used: Invalid value (at end of document)"),
+        ("bootstrap_servers = ", "escrutinio.toml cannot be used: not TOML: Invalid value (at end of document)"),
         ("archive = 5", "archive: Input is not a valid path"),
-        ("replication_factor = 'many'", "replication_factor: Input should be a valid integer"),
+        ("replication_factor = 'many'", "replication_factor: not a number in the digits 0 to 9"),
         ("", "Permission denied"),
     ],
 )
@@ -119,4 +280,4 @@ def test_a_settings_file_that_cannot_be_used_is_named(
 
 def test_an_address_that_is_none_is_wrong_use(tmp_path: Path) -> None:
     line = said(run("watch", "--bootstrap-servers", "127.0.0.1:1", "--http", "9464", tmp_path))
-    assert "'9464' is not HOST:PORT such as 127.0.0.1:9464" in line
+    assert "configuration: http: not HOST:PORT such as 127.0.0.1:9464" in line

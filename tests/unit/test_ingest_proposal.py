@@ -123,6 +123,21 @@ def test_the_document_gives_back_what_was_proposed() -> None:
     assert read(proposal.content(), "code") == proposal
 
 
+def test_differences_are_a_table_the_largest_first_behind_those_that_are_no_numbers() -> None:
+    assert FIRST.counts is not None
+    counts = FIRST.counts.model_copy(update={"votes": {"a": 9, "b": 2000}, "blank_votes": None, "invalid_votes": 70})
+    changed = FIRST.model_copy(update={"counts": counts, "source_status": "again"})
+    stated = {f"votes.{name}": str(n) for name, n in FIRST.counts.votes.items()}
+    assert stated == {"votes.a": "10", "votes.b": "20"}
+    lines = list(propose(wish(UpdateKind.CORRECTED), (FIRST,), CONTEST, changed).lines())
+    begin = lines.index("stated figures:") + 1
+    names = [line.split()[0] for line in lines[begin : lines.index("contribution to the count:")]]
+    assert names.index("votes.b") < names.index("votes.a")
+    assert set(names[: names.index("votes.b")]) == {"source_status", "blank_votes"}
+    added = [line.split()[0] for line in lines[lines.index("contribution to the count:") + 1 :]]
+    assert added.index("b") < added.index("a")
+
+
 def test_an_altered_document_is_refused() -> None:
     told = json.loads(propose(wish(UpdateKind.CORRECTED), (FIRST, SECOND), CONTEST, FIRST).content())
     told["event"]["counts"]["votes"]["a"] = 11
@@ -155,4 +170,4 @@ def test_what_was_seen_must_still_be_there() -> None:
     with pytest.raises(Overtaken, match="has a new definition"):
         decided(event, CONTEST.event_id, memory)
     known = decided(event, CONTEST.event_id, remembered(FIRST, SECOND, event))
-    assert (known.events, known.known) == ([], 1)
+    assert (list(known.events), known.known) == ([], 1)

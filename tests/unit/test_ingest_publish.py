@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.news.contest_memory import ContestMemory, UnitMemory
+from ingest.news.contest_memory import ContestMemory
 from ingest.news.definitions import complete, differing
 from runtime.kafka.topics import unsafe
-from schemas.count_update import UnitKey
-from schemas.identity import NIL
 from schemas.topics import EVENTS, TOPICS, Topic
 from schemas.types import ReportingUnitType
 from tests.support.ingest_samples import contest
@@ -70,11 +68,11 @@ def test_the_level_moves_to_the_last_of_which_every_expected_unit_is_stated() ->
     known = contest().model_copy(update={"expected_units": 3})
     states, counties = ([area for area in known.areas if area.type is level] for level in (state, county))
     few = known.model_copy(update={"areas": (known.root, *states[:2], *counties[:4])})
-    said = UnitMemory(1, NIL, ())
 
     def after(**stated: int) -> tuple[str, ...]:
-        units = {UnitKey(level, str(n)): said for level, count in stated.items() for n in range(count)}
-        return complete((state, county, sheet), few, ContestMemory(few, units))
+        memory = ContestMemory(few)
+        memory.stated.update(stated)
+        return complete((state, county, sheet), few, memory)
 
     assert after() == ()
     assert after(state=1, county=3, precinct=2) == ()

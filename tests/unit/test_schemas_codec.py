@@ -16,23 +16,36 @@ from pydantic import ValidationError
 
 from schemas import codec
 from schemas.codec import SCHEMAS, Event, decode, encode
-from schemas.contest import Selection
-from schemas.count_update import Counts, CountUpdate, ReportingUnit
+from schemas.contest import Area, Selection
+from schemas.count_update import Counts, CountUpdate, ReportingUnit, Source
 from schemas.errors import ContractError
-from schemas.types import from_milliseconds, rfc3339, to_milliseconds
+from schemas.identity import NIL
+from schemas.types import ReportingUnitType, from_milliseconds, rfc3339, to_milliseconds
 from tests.support.strategies import (
     NIGHT,
     a_bulletin,
     a_contest,
     a_heartbeat,
     a_sheet,
+    a_unit,
     an_update,
+    counts,
     events,
     fields_of,
     sub_units,
 )
 
 UPDATE = SCHEMAS[4]
+
+
+def a_chain(length: int) -> tuple[Area, ...]:
+    """Areas of which each contains the next."""
+    kind = ReportingUnitType.COUNTRY
+    return tuple(
+        Area(area_id=f"a{n}", name="A", type=kind, parent_id=f"a{n - 1}" if n else None) for n in range(length)
+    )
+
+
 SHEET = a_sheet()
 BULLETIN = a_bulletin()
 
@@ -210,7 +223,17 @@ def test_noise_is_refused_as_a_fault_of_the_contract(noise: bytes) -> None:
         (lambda: ReportingUnit.model_validate(fields_of(SHEET.reporting_unit) | {"type": "precinct"}), "type\n"),
         (lambda: ReportingUnit.model_validate(fields_of(SHEET.reporting_unit) | {"area_path": []}), "area_path\n"),
         (lambda: Counts.model_validate({"votes": {}}), "ballots_cast\n.*required"),
-        (lambda: sub_units(total=2**53), "total\n"),
+        (lambda: sub_units(total=2**40), "total\n.*less than 1099511627776"),
+        (lambda: counts({"a": 2**39, "b": 2**39}, ballots_cast=1), "sum of the votes is not below 1099511627776"),
+        (lambda: an_update(sequence=2**53, previous_event_id=NIL), "sequence\n.*less than 9007199254740992"),
+        (lambda: an_update(observed_at=datetime(9998, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5)))), "years 2"),
+        (lambda: a_unit(area_path=tuple("abcdefghijklmnopq")), "at most 16 items"),
+        (lambda: Source.model_validate(fields_of(SHEET.source) | {"parts": 2**53}), "parts\n"),
+        (lambda: a_contest(revision=2**53, previous_event_id=NIL), "revision\n"),
+        (lambda: a_contest(areas=a_chain(17)), "area a16 is within more than 15 others"),
+        (lambda: a_contest(areas=a_chain(17)[::-1]), "area a16 is within more than 15 others"),
+        (lambda: a_contest(areas=a_chain(20_000)), "is within more than 15 others"),
+        (lambda: a_contest(areas=a_chain(16) * 2_000), "area_id given twice: a0, a1, a10, a11, a12"),
         (lambda: a_contest(election_date="7 June"), "isoformat"),
         (lambda: a_contest(time_zone="Lima"), "'Lima' is not an IANA time zone"),
         (
@@ -251,6 +274,11 @@ def test_a_model_is_frozen() -> None:
         ("counts", SHEET.counts.model_copy(update={"votes": {"peru-libre": 0.5}}) if SHEET.counts else None),
         ("observed_at", "2021-06-07"),
         ("reporting_unit", a_contest()),
+        ("sequence", 2**63 - 1),
+        ("sequence", 0),
+        ("observed_at", datetime(9999, 1, 1, tzinfo=UTC)),
+        ("counts", SHEET.counts.model_copy(update={"ballots_cast": 2**40}) if SHEET.counts else None),
+        ("source_status", "a\0b"),
     ],
 )
 def test_an_event_that_does_not_fit_the_schema_is_not_written(field: str, content: object) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 
 from ingest.news.changes import changes_since
 from ingest.news.contest_memory import ContestMemory, remember
-from ingest.publish.encode import encode as encode_fast
 from schemas import codec
 from schemas.codec import SCHEMAS, Headers, decode, encode
 from schemas.count_update import CountUpdate
@@ -42,7 +41,7 @@ def test_an_event_of_version_1_is_the_same_event(update: CountUpdate) -> None:
     again = decode(message.value, message.headers)
     assert again == update
     assert is_named_right(again)
-    assert encode(again) == encode(update) == encode_fast(update)
+    assert encode(again) == encode(update)
 
 
 @given(updates())
@@ -108,7 +107,7 @@ def test_what_is_on_the_log_in_version_1_is_not_news(document: str) -> None:
         assert isinstance(again, CountUpdate)
         assert remember(after, again)
     found = changes_since(parse(kept(document)), after)
-    assert (found.events, found.rejections, bool(events)) == ([], [], True)
+    assert (list(found.events), list(found.rejections), bool(events)) == ([], [], True)
 
 
 def test_version_1_stands_as_it_was() -> None:

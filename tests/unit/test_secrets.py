@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 
 from deploy import secrets
+from deploy.local.postgres import MEMORY_BYTES, SETTINGS
 from deploy.secrets import main
 
 
@@ -81,7 +83,7 @@ def test_without_the_authoritys_key_nothing_is_issued_and_it_is_said(tmp_path: P
 def test_a_newsroom_has_a_name_that_fits_everywhere(tmp_path: Path) -> None:
     told = make(tmp_path, "newsroom-Demo")
     assert told.exit_code == 2
-    assert "newsroom-Demo is not a newsroom's name: use newsroom- and then small letters" in told.output
+    assert "newsroom-Demo is not the name of a newsroom or a reader: use newsroom- or reader- and" in told.output
 
 
 @pytest.mark.parametrize(("lasting", "says"), [(-0.02, True), (29, True), (31, False)])
@@ -96,3 +98,19 @@ def test_a_certificate_that_is_soon_no_longer_good_is_named(
     line = f"{tmp_path / 'kafka_broker.pem'} expires at {ends:%Y-%m-%d %H:%M} UTC: make a new one"
     assert (told.exit_code, line in told.stderr) == (0, says)
     assert ("expires at" in make(tmp_path).stderr) == says, "each time, also when nothing is made"
+
+
+def test_a_reader_gets_an_address_with_a_password_of_its_own(tmp_path: Path) -> None:
+    assert make(tmp_path, "reader-desk", "reader-other", "newsroom-demo").exit_code == 0
+    urls = {path.name: path.read_text() for path in (tmp_path / "readers").iterdir()}
+    assert urls.keys() == {"reader-desk.url", "reader-other.url"}
+    assert re.fullmatch(r"postgresql://reader-desk:[\w-]{32}@127\.0\.0\.1:25432/escrutinio", urls["reader-desk.url"])
+    assert make(tmp_path, "reader-desk").output == f"every secret exists already in {tmp_path}\n"
+
+
+def test_postgresql_has_the_same_bounds_wherever_it_is_started() -> None:
+    bounds = SETTINGS.keys() - {"shared_buffers", "max_wal_size", "timezone", "log_timezone"}
+    for file in ("docker-compose.yml", "deploy/compose.cluster.yml", "deploy/postgres/replica.sh"):
+        text = (secrets.CHECKOUT / file).read_text()
+        assert [name for name in sorted(bounds) if f"-c {name}={SETTINGS[name]}" not in text.replace("-c,", "-c")] == []
+    assert f"ulimits: {{data: {MEMORY_BYTES}}}\n" in (secrets.CHECKOUT / "docker-compose.yml").read_text()

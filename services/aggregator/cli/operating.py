@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from aggregator.cli.options import progress_bar, settings, shown_on
+from aggregator.cli.options import lock_wait, progress_bar, settings, shown_on
 from runtime import options
-from runtime.commands import Command, json_option, show, stopping
+from runtime.commands import Command, json_option, say, show, stopping
 
 if TYPE_CHECKING:
     from aggregator.cli.settings import AggregatorSettings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @options.owner_url
+@lock_wait
 @click.option(
     "--old-is-gone", is_flag=True, help="No process of an earlier release runs: remove what only they needed."
 )
@@ -33,22 +35,24 @@ def migrate(old_is_gone: bool, **flags: Any) -> None:
     """
     from aggregator.tables.migrate import migrate
 
-    applied, waiting = migrate(settings(flags).need("owner_url"), old_is_gone=old_is_gone)
+    given = settings(flags)
+    applied, waiting = migrate(given.need("owner_url"), old_is_gone=old_is_gone, lock_wait_s=given.lock_wait)
     for migration in applied:
-        click.echo(f"applied {migration.name}")
-    click.echo(f"{len(applied)} migrations applied; the database is up to date")
+        say(f"applied {migration.name}")
+    say(f"{len(applied)} migrations applied; the database is up to date")
     if waiting:
         names = ", ".join(migration.name for migration in waiting)
-        click.echo(f"waiting until no process of an earlier release runs (migrate --old-is-gone): {names}")
+        say(f"waiting until no process of an earlier release runs (migrate --old-is-gone): {names}")
 
 
 @click.command(cls=Command)
 @options.kafka
 @options.writer_url
-@click.option("--batch-size", type=click.IntRange(1, 100_000), default=20_000, help="Events per transaction, at most.")
+@click.option("--batch-size", type=options.Whole(1, 100_000), default=10_000, help="Events per transaction, at most.")
 @click.option("--until-caught-up", is_flag=True, help="Stop when the end of the log is reached. Not with --group.")
 @options.setting("--group", "Share the partitions with all runs that name the same group.")
 @options.setting("--session-timeout", "Seconds after which a silent member loses its partitions. Default: 10.")
+@options.setting("--reader-session", "Seconds after which a reader's session is ended. Default: 3600.")
 @options.http
 @options.log_format
 def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
@@ -62,6 +66,7 @@ def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
     """
     from aggregator.live import run as live
     from aggregator.live.metrics import Metrics
+    from aggregator.live.old_sessions import old_sessions_ended
     from runtime import logs
     from runtime.health import new_registry, serve_health
 
@@ -75,7 +80,11 @@ def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
         )
     stop = stopping()
     metrics = Metrics(registry := new_registry("aggregator"))
-    with serve_health(given.http, registry, metrics.liveness, metrics.not_ready, stop), progress_bar(console) as bar:
+    with (
+        serve_health(given.http, registry, metrics.liveness, metrics.not_ready, stop),
+        old_sessions_ended(given.need("writer_url"), given.reader_session),
+        progress_bar(console) as bar,
+    ):
         tasks: dict[int, Any] = {}
 
         def on_progress(p: Progress) -> None:
@@ -106,7 +115,7 @@ def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
 @options.kafka
 @options.reader_url
 @click.option(
-    "--max-lag", type=click.IntRange(0), help="Exit 1 when more events than this are not aggregated yet. Default: any."
+    "--max-lag", type=options.Whole(0), help="Exit 1 when more events than this are not aggregated yet. Default: any."
 )
 @json_option
 def status(max_lag: int | None, as_json: bool, **flags: Any) -> None:
@@ -132,7 +141,9 @@ def status(max_lag: int | None, as_json: bool, **flags: Any) -> None:
 @click.command(cls=Command)
 @options.kafka
 @options.owner_url
+@lock_wait
 @options.writer_url
+@options.http
 @click.option("--only-build", is_flag=True, help="Build up to the live projection, but do not take over.")
 def rebuild(only_build: bool, **flags: Any) -> None:
     """Build all tables again from the log beside the live ones, and take over.
@@ -148,9 +159,9 @@ def rebuild(only_build: bool, **flags: Any) -> None:
     from aggregator.projections.rebuild import next_projection
 
     given = settings(flags)
-    with Projections(given.need("owner_url")) as projections:
+    with Projections(given.need("owner_url"), given.lock_wait) as projections:
         projection = next_projection(projections)
-        click.echo(f"building {projection}", err=True)
+        say(f"building {projection}", err=True)
         _take_over(given, projections, projection, None, only_build=only_build)
 
 
@@ -158,7 +169,9 @@ def rebuild(only_build: bool, **flags: Any) -> None:
 @click.argument("name")
 @options.kafka
 @options.owner_url
+@lock_wait
 @options.writer_url
+@options.http
 @click.option("--reason", help="Take over though the digests differ. It is recorded.")
 def take_over(name: str, reason: str | None, **flags: Any) -> None:
     """Make projection NAME the live one. Rolling back is the same, with the former one's name.
@@ -173,7 +186,7 @@ def take_over(name: str, reason: str | None, **flags: Any) -> None:
     from results.projection import Projection
 
     given = settings(flags)
-    with Projections(given.need("owner_url")) as projections:
+    with Projections(given.need("owner_url"), given.lock_wait) as projections:
         _take_over(given, projections, Projection(name), reason, only_build=False)
 
 
@@ -181,17 +194,31 @@ def _take_over(
     given: AggregatorSettings, projections: Projections, projection: Projection, reason: str | None, *, only_build: bool
 ) -> None:
     from aggregator.projections import rebuild
+    from aggregator.projections.progress import BuildProgress
+    from runtime.health import new_registry, serve_health
     from schemas.types import rfc3339
 
     projections.of(projection)  # fail early for an unknown name, before the log is opened
-    building = rebuild.Building(given.need("writer_url"), given.kafka, given.names.events, projection)
-    with building, progress_bar() as bar:
+    building = rebuild.Building(
+        given.need("writer_url"), given.kafka, given.names.events, projection, lock_wait_s=given.lock_wait
+    )
+    registry, bar = new_registry("aggregator"), progress_bar()
+    progress = BuildProgress(registry, lambda line: say(line, err=True) if bar.disable else None)
+    show_on_bar = shown_on(bar)
+
+    def on_progress(next_offset: int, end: int) -> None:
+        progress(next_offset, end)
+        show_on_bar(next_offset, end)
+
+    with building, serve_health(given.http, registry, progress.liveness, progress.not_ready, threading.Event()), bar:
         if only_build:
-            rebuild.catch_up(projections, building, shown_on(bar))
-            click.echo(f"{projection} is up to date; `take-over {projection.name}` makes it the live one")
+            rebuild.catch_up(projections, building, on_progress)
+            progress.done()
+            say(f"{projection} is up to date; `take-over {projection.name}` makes it the live one")
             return
-        taken = rebuild.take_over(projections, building, projection, reason, shown_on(bar))
-    click.echo(
+        taken = rebuild.take_over(projections, building, projection, reason, on_progress)
+        progress.done()
+    say(
         f"version {taken.to_version} is live since {rfc3339(taken.taken_at)}; version {taken.from_version} is kept as "
         f"{taken.former.name}: `take-over {taken.former.name}` brings it back. "
         f"The live writer was held for {taken.held_s:.2f} s."
@@ -218,6 +245,7 @@ def projections(as_json: bool, **flags: Any) -> None:
 @click.command(cls=Command)
 @click.argument("name")
 @options.owner_url
+@lock_wait
 def drop(name: str, **flags: Any) -> None:
     """Delete projection NAME; the live one is refused.
 
@@ -229,6 +257,7 @@ def drop(name: str, **flags: Any) -> None:
     from aggregator.projections.catalog import Projections
     from results.projection import Projection
 
-    with Projections(settings(flags).need("owner_url")) as catalog:
+    given = settings(flags)
+    with Projections(given.need("owner_url"), given.lock_wait) as catalog:
         catalog.drop(Projection(name))
-    click.echo(f"projection {name} is deleted")
+    say(f"projection {name} is deleted")

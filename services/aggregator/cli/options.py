@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from runtime.options import setting
+
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress
 
     from aggregator.cli.settings import AggregatorSettings
+    from runtime.terminal import Terminal
+
+
+lock_wait = setting("--lock-wait", "Seconds to wait for sessions that hold what is to be changed. Default: 60.")
 
 
 def settings(flags: dict[str, Any]) -> AggregatorSettings:
@@ -19,18 +24,27 @@ def settings(flags: dict[str, Any]) -> AggregatorSettings:
     return AggregatorSettings.load(**flags)
 
 
-def progress_bar(console: Console | None = None) -> Progress:
+def progress_bar(console: Terminal | None = None) -> Progress:
     """Return a progress bar on standard error (or a console for it), disabled unless that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    console = console or Console(stderr=True)
+    from runtime.terminal import Terminal
+
+    console = console or Terminal(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
         transient=False,

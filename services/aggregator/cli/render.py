@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from aggregator.projections.catalog import ProjectionStatus
 from aggregator.verify.report import Report
 from results.render import ago, utc
+from runtime.terminal import Line
 
 
 def status(answer: dict[str, Any], now: datetime) -> RenderableType:
@@ -19,7 +18,7 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
     table.add_column(min_width=24)
     table.add_column()
     if answer["log_fault"]:
-        table.add_row("LOG", escape(answer["log_fault"]), style="bold red")
+        table.add_row("LOG", answer["log_fault"], style="bold red")
     if not answer["partitions"]:
         table.add_row("nothing aggregated yet", "start it: escrutinio-aggregator run")
     for p in answer["partitions"]:
@@ -31,29 +30,38 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
             + f": {lag}",
         )
         table.add_row("  last commit", ago(p["updated_at"], now))
+        if p["unreadable"]:
+            table.add_row("  UNREADABLE", f"{p['unreadable']}; its contests are blocked", style="bold red")
     for c in answer["contests"]:
-        table.add_row(escape(c["contest_id"]), f"{c['updates']:,} updates, counting level {c['counting_level']}")
+        table.add_row(c["contest_id"], f"{c['updates']:,} updates, counting level {c['counting_level']}")
         table.add_row("  last official time", utc(c["last_reported_at"]) if c["last_reported_at"] else "not stated")
         table.add_row("  last recorded", ago(c["last_recorded_at"], now))
         table.add_row("  findings", ", ".join(f"{code} × {n}" for code, n in c["findings"].items()) or "none")
+        if c["beyond_expected"]:
+            table.add_row(
+                "  MORE THAN EXPECTED",
+                f"{c['beyond_expected']:,} tally sheets above the number that the contest's definition expects",
+                style="bold red",
+            )
         if c["blocked"]:
             table.add_row(
                 "  BLOCKED",
-                escape(f"at offset {c['blocked_offset']}: {c['blocked_reason']}; {c['parked']} messages parked"),
+                f"at offset {c['blocked_offset']}: {c['blocked_reason']}; {c['parked']} messages parked",
                 style="bold red",
             )
     if answer["heartbeat"]:
         h = answer["heartbeat"]
-        table.add_row(
-            "last heartbeat", f"{escape(h['unit'])}: nothing new at {utc(h['reported_at'] or h['observed_at'])}"
-        )
+        table.add_row("last heartbeat", f"{h['unit']}: nothing new at {utc(h['reported_at'] or h['observed_at'])}")
         table.add_row("  observed", ago(h["observed_at"], now))
     for u in answer["unattributed"]:
         table.add_row(
             "UNREADABLE",
-            escape(f"{u['messages']} messages of no contest from offset {u['first_offset']}: {u['reason']}"),
+            f"{u['messages']} messages of no contest from offset {u['first_offset']} of partition {u['partition']}: "
+            f"{u['reason']}",
             style="bold red",
         )
+    if answer["unattributed"] and (more := answer["unattributed"][0]["keys"] - len(answer["unattributed"])):
+        table.add_row("UNREADABLE", f"and messages with {more:,} more keys of no contest", style="bold red")
     return table
 
 
@@ -74,7 +82,7 @@ def projections(found: list[ProjectionStatus]) -> RenderableType:
         until = f", of what was stated by {utc(s.until_stated_at)}" if s.until_stated_at is not None else ""
         table.add_row(
             s.projection.name or "–",
-            Text(s.kind, style="bold" if s.kind == "live" else ""),
+            Line(s.kind, style="bold" if s.kind == "live" else ""),
             str(s.version),
             offsets or "nothing read yet",
             f"{s.bytes / 1e6:,.0f}",
@@ -85,20 +93,20 @@ def projections(found: list[ProjectionStatus]) -> RenderableType:
 
 def report(found: Report) -> RenderableType:
     """Draw whether the tables equal the log, and every mismatch."""
-    lines = [Text(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
+    lines = [Line(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
     if found.is_copy:
-        lines.append(Text("The tables were built from another topic: log times are not compared.", style="yellow"))
+        lines.append(Line("The tables were built from another topic: log times are not compared.", style="yellow"))
     if found.blocked_offset is not None:
         what = (
             f"BLOCKED at offset {found.blocked_offset}, {found.parked_count:,} messages parked: {found.blocked_reason}"
         )
-        lines.append(Text(what, style="bold red"))
+        lines.append(Line(what, style="bold red"))
     if found.equal:
-        return Group(*lines, Text(f"equal; digest {found.log_digest}, from the log and from the tables", style="bold"))
-    lines += [Text(str(difference), style="red") for difference in found.differences]
+        return Group(*lines, Line(f"equal; digest {found.log_digest}, from the log and from the tables", style="bold"))
+    lines += [Line(str(difference), style="red") for difference in found.differences]
     if found.count > len(found.differences):
-        lines.append(Text(f"and {found.count - len(found.differences):,} more", style="red"))
+        lines.append(Line(f"and {found.count - len(found.differences):,} more", style="red"))
     return Group(
         *lines,
-        Text("The tables differ from the log: `escrutinio-aggregator rebuild` builds them again.", style="bold red"),
+        Line("The tables differ from the log: `escrutinio-aggregator rebuild` builds them again.", style="bold red"),
     )

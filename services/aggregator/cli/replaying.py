@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ from aggregator.cli.options import progress_bar, settings, shown_on
 from results.options import at_instant, schema, with_moment
 from results.options import projection as projection_named
 from runtime import options
-from runtime.commands import Command, json_option, show
+from runtime.commands import Command, json_option, say, show
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
 @options.kafka
-@click.option("--to-offset", type=click.IntRange(0), help="Up to this offset of the log, inclusive.")
+@click.option("--to-offset", type=options.Whole(0), help="Up to this offset of the log, inclusive.")
 @click.option(
     "--to-time", callback=at_instant, metavar="TIME", help="Up to what was recorded by then (the broker's time)."
 )
@@ -36,20 +35,6 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Keep the state in a projection of its own, for --schema NAME.",
 )
-@click.option(
-    "--processes",
-    type=click.IntRange(1, 256),
-    help="Processes that fold parts of the log; the answer is the same. Default: one per core, one for a short log.",
-)
-@click.option(
-    "--checkpoints",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Begin with the latest checkpoint kept there, once it is verified against the log, and keep a new one there.",
-)
-@click.option(
-    "--check-checkpoint", is_flag=True, help="Fold the log up to that checkpoint from zero as well, and compare."
-)
 @options.owner_url
 @options.writer_url
 @options.log_format
@@ -61,9 +46,6 @@ def replay(
     to_time: datetime | None,
     to_reported: datetime | None,
     into: Projection,
-    processes: int | None,
-    checkpoints: Path | None,
-    check_checkpoint: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -82,8 +64,6 @@ def replay(
     from results.projection import LIVE
     from runtime import logs
 
-    if check_checkpoint and checkpoints is None:
-        raise click.UsageError("--check-checkpoint needs --checkpoints FOLDER")
     given = settings(flags)
     console = logs.configure(given.log_format)
     log = given.kafka, given.names.events
@@ -91,20 +71,12 @@ def replay(
     with progress_bar(console) as bar:
         on_progress = shown_on(bar)
         if into == LIVE:
-            state = replay(
-                *log,
-                contest_id,
-                moment,
-                on_progress,
-                processes=processes,
-                checkpoints=checkpoints,
-                check_checkpoint=check_checkpoint,
-            )
+            state = replay(*log, contest_id, moment, on_progress, area_id=area_id)
         else:
             databases = given.need("owner_url"), given.need("writer_url")
-            state = replay_into(*databases, *log, contest_id, moment, into, on_progress)
-            click.echo(f"kept: query it with --schema {into.name}", err=True)
-    answer = with_moment(of_state(state, area_id, state.root()), moment)
+            state = replay_into(*databases, *log, contest_id, moment, into, on_progress, area_id=area_id)
+            say(f"kept: query it with --schema {into.name}", err=True)
+    answer = with_moment(of_state(state, state.root()), moment)
     show(as_json, lambda: answer.model_dump(mode="json"), lambda: render.show(answer))
 
 
@@ -113,7 +85,7 @@ def replay(
 @options.kafka
 @options.reader_url
 @click.option(
-    "--to-offset", type=click.IntRange(0), help="Compare up to this offset of the log. Default: all that is aggregated."
+    "--to-offset", type=options.Whole(0), help="Compare up to this offset of the log. Default: all that is aggregated."
 )
 @schema
 @json_option

@@ -30,9 +30,13 @@ def status(reader_url: str, kafka: KafkaAccess, names: TopicNames) -> dict[str, 
             else:
                 ends = log.ends()
         if (raw := last_heartbeat(kafka, names.feed_status)) is not None:
-            heartbeat = decode(raw.value, raw.headers)
-    except (KafkaFault, ContractError) as error:
-        fault = str(error)
+            try:
+                heartbeat = decode(raw.value, raw.headers)
+            except ContractError as error:
+                at = f"{names.feed_status}[{raw.partition}]@{raw.offset}"
+                fault = fault or f"{at} is not a heartbeat, so the last one is not known: {error}"
+    except KafkaFault as error:
+        fault = fault or str(error)
     answer["log_fault"] = fault
     for p in answer["partitions"]:
         p["end_offset"] = ends.get(p["partition"])
@@ -55,4 +59,5 @@ def is_healthy(answer: dict[str, Any], max_lag: int | None) -> bool:
     partitions = answer["partitions"]
     behind = max_lag is not None and (not partitions or any(p["lag"] is None or p["lag"] > max_lag for p in partitions))
     blocked = any(contest["blocked"] for contest in answer["contests"])
-    return not (answer["log_fault"] or behind or answer["unattributed"] or blocked)
+    unreadable = any(p["unreadable"] for p in partitions)
+    return not (answer["log_fault"] or behind or answer["unattributed"] or blocked or unreadable)

@@ -1,78 +1,66 @@
-"""One hash for the whole state of a contest (pure). Specified, with test vectors, in docs/contract.md.
+"""Compute one hash of the whole state of a contest (pure). Specified, with test vectors, in docs/contract.md.
 
 A Merkle tree of two levels: units fall into 256 buckets, by the first byte of the SHA-256 of their name. A change
-re-hashes its own bucket only, so the digest can be kept at every commit; and the parts of a contest can be hashed
-apart and joined, since a bucket does not depend on the order in which its units came.
+re-hashes its own bucket only, so the digest can be kept at every commit.
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import Protocol
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from schemas.columns.layout import Bytes, Numbers
 
 BUCKETS = 256
 _EMPTY = hashlib.sha256(b"").digest()
 
 
-class Others(Protocol):
-    """Units whose entries are kept elsewhere."""
-
-    stale: set[int]
-    """Buckets in which they changed since the digest was last made."""
-
-    def names(self, index: int) -> list[bytes]:
-        """The names in a bucket, in their order."""
-
-    def entries(self, index: int) -> bytes:
-        """The entries of a bucket one after the other, in the order of the names."""
-
-
 class StateDigest:
-    """The digest of a growing set of units."""
-
-    __slots__ = ("_buckets", "_hashes", "_stale", "definition")
+    """The digest of a growing set of units, which are given by number."""
 
     def __init__(self) -> None:
         self.definition = b"\0" * 32
         """SHA-256 of the canonical text of the contest's definition in force."""
-        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+        self._names: dict[int, list[bytes]] = defaultdict(list)  # by bucket: of made-up contests there may be very many
+        self._numbers: dict[int, list[int]] = defaultdict(list)
+        """In the order of the names."""
+        self._bucket: dict[int, int] = {}
         self._hashes = [_EMPTY] * BUCKETS
         self._stale: set[int] = set()
+        self._root: tuple[bytes, str] | None = None
+        """The last root, and its definition's hash: it is asked for at every commit, of every contest."""
 
-    def put(self, unit: bytes, entry: bytes) -> None:
-        """Set a unit's entry: 64 bytes, the leaf of its current statement and that of the last of its chain.
-
-        `unit` is its name, `type/id`, in UTF-8.
-        """
-        bucket = hashlib.sha256(unit).digest()[0]
-        self._buckets[bucket][unit] = entry
+    def add(self, number: int, name: str) -> None:
+        """Add a unit. `name`: `type/id`."""
+        raw = name.encode()
+        bucket = self._bucket[number] = hashlib.sha256(raw).digest()[0]
+        place = bisect_left(self._names[bucket], raw)
+        self._names[bucket].insert(place, raw)
+        self._numbers[bucket].insert(place, number)
         self._stale.add(bucket)
 
-    def remove(self, unit: bytes) -> None:
-        """Take a unit's entry out again."""
-        bucket = hashlib.sha256(unit).digest()[0]
-        del self._buckets[bucket][unit]
-        self._stale.add(bucket)
+    def touch(self, numbers: Iterable[int]) -> None:
+        """Note that the leaves of these units changed."""
+        self._stale.update(map(self._bucket.__getitem__, numbers))
 
-    def root(self, others: Others | None = None) -> str:
-        """SHA-256, in hexadecimal, of the definition's hash followed by the 256 bucket hashes.
+    def root(self, leaf: Bytes, head_leaf: Bytes) -> str:
+        """Return the SHA-256, in hexadecimal, of the definition's hash followed by the 256 bucket hashes.
 
-        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names, of those here and of the
-        others.
+        A bucket's hash is the SHA-256 of its units' entries in the byte order of their names; an entry is the leaf of
+        the unit's current statement and that of the last of its chain. `leaf`, `head_leaf`: by unit number.
         """
-        for index in self._stale | others.stale if others is not None else self._stale:
-            entries, bucket = b"", self._buckets[index]
-            if others is not None:
-                entries = others.entries(index)
-                if bucket and entries:
-                    names = enumerate(others.names(index))
-                    bucket = bucket | {name: entries[64 * i : 64 * i + 64] for i, name in names}
-            if bucket:
-                entries = b"".join([bucket[unit] for unit in sorted(bucket)])
-            self._hashes[index] = hashlib.sha256(entries).digest()
+        if not self._stale and self._root is not None and self._root[0] == self.definition:
+            return self._root[1]
+        for bucket in self._stale:
+            numbers: Numbers = np.array(self._numbers[bucket], np.int64)
+            entries = np.concatenate([leaf[numbers], head_leaf[numbers]], axis=1)
+            self._hashes[bucket] = hashlib.sha256(entries.tobytes()).digest()
         self._stale.clear()
-        if others is not None:
-            others.stale.clear()
-        return hashlib.sha256(self.definition + b"".join(self._hashes)).hexdigest()
+        root = hashlib.sha256(self.definition + b"".join(self._hashes)).hexdigest()
+        self._root = self.definition, root
+        return root
 
 
 def partition_digest(digests: Mapping[str, str]) -> str:

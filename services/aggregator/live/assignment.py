@@ -3,7 +3,9 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Self
 
 from aggregator.live.listener import Listener
 from aggregator.live.partition import PartitionFold
@@ -13,7 +15,7 @@ from aggregator.tables.batch import Batch, Cursor
 from aggregator.tables.errors import Fenced, TablesChanged
 from aggregator.tables.writer import Writer
 from results.rows import CHANGED_OUTSIDE
-from runtime.kafka.errors import LogDamaged
+from runtime.kafka.errors import Unreadable
 from runtime.kafka.reader import Batch as LogBatch
 
 logger = logging.getLogger(__name__)
@@ -28,23 +30,44 @@ class Replaced(Exception):
 
 
 class Assignment:
-    """The partitions of this process. Only their member claims them: no two members keep fencing each other."""
+    """The partitions of this process. Only their member claims them: no two members keep fencing each other.
+
+    The next batch is folded while another thread commits the last one. Use as a context manager: leaving it waits for
+    that commit, which is the only use of the writer's connection while it lasts.
+    """
 
     def __init__(self, writer: Writer, log: Log, group: Group | None, listener: Listener) -> None:
         self.cursors: dict[int, Cursor] = {}
         self._folds: dict[int, PartitionFold] = {}
         self._generations: dict[int, int] = {}
-        self.reading: Iterator[list[LogBatch]] = iter(())
+        self._reading: Iterator[list[LogBatch]] = iter(())
         self._writer, self._log, self._group, self._listener = writer, log, group, listener
         self._topic, self._topic_id = log.topic, log.topic_id()
+        self.unreadable: dict[int, Unreadable] = {}
+        """Partitions that are not read any more, and why."""
+        self.unreadable_since = 0.0
+        """When the last of them was found, by the monotonic clock."""
         self._everything = dict.fromkeys(log.partitions(), 0)
+        self._thread = ThreadPoolExecutor(1, "commit")
+        self._writing: tuple[int, Batch, Future[tuple[Cursor, float]]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown()
+        with suppress(Exception):  # the run ends by another fault; what was committed is counted
+            self.settle()
 
     def refresh(self) -> bool:
         """Claim newly assigned partitions, drop revoked ones. Returns False when none may be worked on now."""
         owned = self._everything if self._group is None else self._group.owned()
-        if owned is not None:
-            self._listener.holds(owned)
-        if owned is None or owned == self._generations:
+        if owned is None:
+            return False
+        if is_new := owned != self._generations:
+            self.settle()  # before the listener forgets a partition whose last batch is being committed
+        self._listener.holds(owned)
+        if not is_new:
             return bool(owned)
         assigned = sorted(p for p, generation in owned.items() if self._generations.get(p) != generation)
         for partition in sorted(self._generations.keys() - owned.keys()):
@@ -64,11 +87,42 @@ class Assignment:
                 self._folds[partition] = self._load(self.cursors[partition])
             parked = self._writer.parked(self.cursors[partition])
             self._listener.loaded(self.cursors[partition], self._folds[partition], parked)
-        self.reading = self._log.read({partition: cursor.next_offset for partition, cursor in self.cursors.items()})
+        self.read_all()
         return bool(owned)
 
+    def read_all(self) -> None:
+        """Read every partition from its cursor, also those that could not be read before."""
+        self.settle()
+        self.unreadable.clear()
+        self._read_on()
+
+    def read(self) -> list[LogBatch]:
+        """Return the next batches. A partition that cannot be read is left out from then on, and noted in the tables.
+
+        Raises what `settle` raises.
+        """
+        try:
+            return next(self._reading)
+        except Unreadable as fault:
+            self.settle()
+            cursor, at = self.cursors[fault.partition], fault.offset
+            assert at == cursor.next_offset, "all before it is committed"
+            about = {"partition": fault.partition, "offset": at}
+            logger.error("%s; its contests are blocked, other partitions are read on", fault, extra=about)
+            with self._explain_fencing(fault.partition):
+                self._writer.put_unreadable(cursor, str(fault))
+            self._listener.unreadable(fault.partition)
+            self.unreadable[fault.partition], self.unreadable_since = fault, time.monotonic()
+            self._read_on()
+            return []
+
+    def _read_on(self) -> None:
+        readable = {p: cursor.next_offset for p, cursor in self.cursors.items() if p not in self.unreadable}
+        self._reading = self._log.read(readable)
+
     def _load(self, cursor: Cursor) -> PartitionFold:
-        states, blocked = self._writer.load(cursor)
+        partitions = len(self._everything)
+        states, blocked = self._writer.load(cursor, partitions)
         if any(s.last is not None and s.last.offset >= cursor.next_offset for s in states.values()):
             raise TablesChanged(
                 f"the cursor of {cursor.topic}/{cursor.partition} is at offset {cursor.next_offset}, "
@@ -77,17 +131,31 @@ class Assignment:
         where = cursor.topic, cursor.partition, cursor.next_offset, cursor.epoch
         about = {"partition": cursor.partition, "offset": cursor.next_offset}
         logger.info("%s/%d: claimed at offset %d, epoch %d", *where, extra=about)
-        return PartitionFold(states, blocked)
+        return PartitionFold(states, blocked, partitions=partitions)
 
     def commit(self, read: LogBatch) -> None:
-        """Fold records and write the batch. Raises Replaced when another member has the partition, else Fenced."""
-        partition = read.partition
-        batch = self._folds[partition].apply(read.records)
+        """Fold records and begin to write the batch, once the one before is written. Raises what `settle` raises."""
+        batch = self._folds[read.partition].apply(read.records)
+        self.settle()
+        self._writing = read.partition, batch, self._thread.submit(self._write, self.cursors[read.partition], batch)
+        self._listener.folded(read.partition, batch)
+
+    def _write(self, cursor: Cursor, batch: Batch) -> tuple[Cursor, float]:
         begun = time.monotonic()
+        return self._writer.commit(cursor, batch), time.monotonic() - begun
+
+    def settle(self) -> None:
+        """Wait until everything folded is committed.
+
+        Raises Replaced when another member has the partition, else Fenced; then nothing of the batch was written.
+        """
+        if self._writing is None:
+            return
+        (partition, batch, written), self._writing = self._writing, None
         with self._explain_fencing(partition):
-            self.cursors[partition] = self._writer.commit(self.cursors[partition], batch)
-        self._listener.committed(self.cursors[partition], read.records, batch, time.monotonic() - begun)
-        log_findings(batch)
+            self.cursors[partition], seconds = written.result()
+        self._listener.committed(self.cursors[partition], batch, seconds)
+        log_findings(partition, batch)
 
     @contextmanager
     def _explain_fencing(self, partition: int) -> Iterator[None]:
@@ -105,24 +173,29 @@ class Assignment:
             raise Replaced(str(error)) from error
 
     def check_log(self) -> None:
-        """Check the topic's id and settings. Raises LogDamaged for another log, TopicUnfit for unsafe settings."""
-        if (found := self._log.topic_id()) != self._topic_id:
-            raise LogDamaged(
-                f"topic {self._topic} is {found} now, {self._topic_id} was read: it was deleted and made again"
-            )
+        """Check the topic's id and settings, and look for new partitions.
+
+        Raises LogDamaged for another log, TopicUnfit for unsafe settings.
+        """
+        self._log.topic_id()
+        self._log.confirm()
+        if (found := dict.fromkeys(self._log.partitions(), 0)) != self._everything:
+            self._log.close()  # its client knows the partitions of when it connected
+            self._everything = found
+            self.read_all()
 
 
-def log_findings(batch: Batch) -> None:
+def log_findings(partition: int, batch: Batch) -> None:
     """Log the findings of a batch as warnings."""
-    found = [(step.recorded, finding) for step in batch.steps for finding in step.findings]
-    for recorded, finding in found[:_SHOWN]:
+    found = [(contest.contest_id, one) for contest in batch.contests for one in contest.found]
+    for contest_id, (offset, event_id, finding) in found[:_SHOWN]:
         about = {
-            "contest_id": recorded.event.contest_id,
-            "event_id": str(recorded.event.event_id),
-            "partition": recorded.partition,
-            "offset": recorded.offset,
+            "contest_id": contest_id,
+            "event_id": str(event_id),
+            "partition": partition,
+            "offset": offset,
             "code": finding.code,
         }
-        logger.warning("offset %d: %s", recorded.offset, finding, extra=about)
+        logger.warning("offset %d: %s", offset, finding, extra=about)
     if len(found) > _SHOWN:
         logger.warning("and %d more findings, all in the tables", len(found) - _SHOWN)

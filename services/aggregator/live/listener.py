@@ -19,8 +19,14 @@ class Listener:
     def read(self, records: Sequence[RawRecord]) -> None:
         """Records were read, at least one; they are committed next."""
 
-    def committed(self, cursor: Cursor, records: Sequence[RawRecord], batch: Batch, seconds: float) -> None:
+    def folded(self, partition: int, batch: Batch) -> None:
+        """A batch was folded, and is being committed: its `states` are as it made them, until the next is folded."""
+
+    def committed(self, cursor: Cursor, batch: Batch, seconds: float) -> None:
         """A batch of one partition was committed. `cursor`: after it; `seconds`: duration of the transaction."""
+
+    def unreadable(self, partition: int) -> None:
+        """A partition cannot be read beyond its cursor, which blocks its contests. The next commit ends that."""
 
     def ends(self, ends: Mapping[int, int]) -> None:
         """The end offsets of the log were read, by partition."""

@@ -19,14 +19,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from aggregator.fold.fold import ContestState
+from aggregator.fold.evolve import ContestState
 from aggregator.live.listener import Listener
 from aggregator.live.partition import PartitionFold
 from aggregator.replay.answer import of_state
 from aggregator.tables.batch import Batch, Cursor
 from results.count import NothingCounted
 from runtime.health import Liveness
-from schemas.count_update import CountUpdate
+from schemas.columns.wire import instant
 from schemas.log_record import RawRecord
 from schemas.rules import RULES
 
@@ -45,18 +45,21 @@ class _Contest:
     distance_s: float | None
     differences: Mapping[str, int]
     """Our sum of the contest minus the office's statement nearest in time, by figure."""
+    beyond_expected: int
 
     @classmethod
     def of(cls, state: ContestState) -> "_Contest":
-        at = state.last_reported_at
+        at = instant(state.last_reported)
         try:
-            official = of_state(state, None, None).official
+            count = of_state(state, None)
         except NothingCounted:
-            official = None
+            count = None
+        official = count.official if count is not None else None
         return cls(
             at.timestamp() if at is not None else None,
             official.seconds_apart if official is not None else None,
             official.differences if official is not None else {},
+            count.beyond_expected if count is not None else 0,
         )
 
 
@@ -67,7 +70,10 @@ class _Place:
     """No uncommitted event is older than this; seconds since 1970, by the broker's clock."""
     end: int | None = None
     contests: dict[str, _Contest] = field(default_factory=dict)
+    folded: dict[str, _Contest] = field(default_factory=dict)
+    """Those of the batch that is being committed."""
     blocked: frozenset[str] = frozenset()
+    is_unreadable: bool = False
     parked: Tally[str] = field(default_factory=Tally)
 
     @property
@@ -129,9 +135,9 @@ class Metrics(Listener, Collector):
 
     def loaded(self, cursor: Cursor, fold: PartitionFold, parked: Mapping[str, int]) -> None:
         """Start counting a partition from the values of its tables."""
-        last = [state.last_recorded_at.timestamp() for state in fold.states.values() if state.last_recorded_at]
+        last = [at.timestamp() for state in fold.states.values() if (at := instant(state.last_recorded))]
         place = _Place(cursor.next_offset, max(last, default=self._now_s()), parked=Tally(parked))
-        self._update_contests(place, fold.states, fold.blocked)
+        place.blocked, place.contests = frozenset(fold.blocked), _contests(fold.states)
         self._places[cursor.partition] = place
         self.liveness.record_progress()
 
@@ -148,28 +154,35 @@ class Metrics(Listener, Collector):
             place.end = max(place.end or 0, record.offset + 1)
         self.liveness.record_progress()
 
-    def committed(self, cursor: Cursor, records: Sequence[RawRecord], batch: Batch, seconds: float) -> None:
+    def folded(self, partition: int, batch: Batch) -> None:
+        """Note what the batch makes of its contests."""
+        touched = {contest.contest_id: batch.states[contest.contest_id] for contest in batch.contests}
+        self._places[partition].folded = _contests(touched)
+
+    def committed(self, cursor: Cursor, batch: Batch, seconds: float) -> None:
         """Count a committed batch."""
         self._commit.observe(seconds)
-        self._batch.observe(len(records))
-        kinds: Tally[tuple[str, str]] = Tally()
-        for step in batch.steps:
-            event = step.recorded.event
-            is_defined = batch.states[event.contest_id].definition is not None
-            kind = event.kind.value if isinstance(event, CountUpdate) else "DEFINED"
-            kinds[event.contest_id if is_defined else UNDEFINED, kind] += 1
-            for finding in step.findings:
-                self._findings.labels(finding.code).inc()
-        for run in filter(len, batch.runs):  # columns hold reported updates of defined contests only
-            kinds[run.contest_id, "REPORTED"] += len(run)
-        for labels, number in kinds.items():
-            self._folded.labels(*labels).inc(number)
+        self._batch.observe(batch.events)
+        for contest in batch.contests:
+            label = contest.contest_id if contest.definition is not None else UNDEFINED
+            for kind, number in contest.kinds.items():
+                self._folded.labels(label, kind).inc(number)
+            for found in contest.found:
+                self._findings.labels(found.finding.code).inc()
         place = self._places[cursor.partition]
         place.parked += Tally(parked.contest_id for parked in batch.parked)
-        self._update_contests(place, batch.states, batch.blocked)
-        place.since_s = records[-1].timestamp_ms / 1000
+        place.blocked = frozenset(batch.blocked)
+        place.contests |= place.folded
+        place.since_s = batch.recorded / 1000
         place.committed = cursor.next_offset
+        if place.end is not None:
+            place.end = max(place.end, place.committed)
+        place.is_unreadable = False
         self.liveness.record_progress()
+
+    def unreadable(self, partition: int) -> None:
+        """Note a partition that cannot be read beyond its cursor."""
+        self._places[partition].is_unreadable = True
 
     def ends(self, ends: Mapping[int, int]) -> None:
         """Note the ends of the log."""
@@ -226,6 +239,11 @@ class Metrics(Listener, Collector):
                 "Age of the oldest event that is not committed; 0 when all are.",
                 [place.lag_s(now_s) for _, place in places],
             ),
+            (
+                "partition_unreadable",
+                "1 when the log cannot be read from the committed offset on, which blocks every contest of it, else 0.",
+                [place.is_unreadable for _, place in places],
+            ),
         ):
             yield _family(name, text, "partition", [str(p) for p, _ in places], values)
         for name, text, of_contests in (
@@ -237,12 +255,17 @@ class Metrics(Listener, Collector):
             (
                 "contest_blocked",
                 "1 when the contest is blocked by an unreadable message, else 0.",
-                [c in place.blocked for c, place, _ in contests],
+                [c in place.blocked or place.is_unreadable for c, place, _ in contests],
             ),
             (
                 "parked_messages",
                 "Messages of a blocked contest that are parked.",
                 [place.parked[c] for c, place, _ in contests],
+            ),
+            (
+                "sheets_beyond_expected",
+                "Tally sheets above the number that the contest's definition expects.",
+                [contest.beyond_expected for _, _, contest in contests],
             ),
             (
                 "reconciliation_apart_seconds",
@@ -268,11 +291,9 @@ class Metrics(Listener, Collector):
                 differences.add_metric([contest_id, figure], abs(difference))
         yield differences
 
-    def _update_contests(
-        self, place: _Place, states: Mapping[str, ContestState], blocked: Mapping[str, tuple[int, str]]
-    ) -> None:
-        place.blocked = frozenset(blocked)
-        place.contests |= {c: _Contest.of(state) for c, state in states.items() if state.definition is not None}
+
+def _contests(states: Mapping[str, ContestState]) -> dict[str, _Contest]:
+    return {c: _Contest.of(state) for c, state in states.items() if state.definition is not None}
 
 
 def _family(

@@ -1,98 +1,107 @@
 """Fold the messages of one partition into batches (pure but for the state it owns)."""
 
 import logging
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 
-from aggregator.columns.columns import Reader
-from aggregator.columns.roll import Roll
-from aggregator.columns.runs import fold_run
-from aggregator.columns.wire import is_update
 from aggregator.fold.digest import partition_digest
-from aggregator.fold.fold import ContestState, evolve
-from aggregator.replay.fold_to_moment import RUN
-from aggregator.tables.batch import Batch, Parked, follows
-from aggregator.tables.rows import printable
-from schemas.errors import ContractError
-from schemas.log_record import RawRecord, Recorded, recorded_of_raw
+from aggregator.fold.evolve import ContestState
+from aggregator.fold.messages import fold_messages
+from aggregator.tables.batch import Batch, Unwritten, follows
+from aggregator.tables.rows import Parked, printable, reason_of
+from runtime.kafka.producer import elsewhere
+from schemas.columns.decoder import Decoder
+from schemas.log_record import RawRecord
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 800
+"""Bytes of the longest id of a contest: of a longer key, so many are kept as its name."""
 
-@dataclass(slots=True)
+
 class PartitionFold:
     """The states of all contests of one partition."""
 
-    states: dict[str, ContestState] = field(default_factory=dict)
-    blocked: dict[str, tuple[int, str]] = field(default_factory=dict)
-    run: int = RUN
-    """Consecutive updates from which they are folded as columns."""
-    _readers: dict[str, Reader] = field(default_factory=dict)
+    def __init__(
+        self,
+        states: Mapping[str, ContestState] | None = None,
+        blocked: Mapping[str, tuple[int, str]] | None = None,
+        *,
+        partitions: int | None = None,
+    ) -> None:
+        """`states`, `blocked`: as the tables have them. `partitions`: of the log; None: every key may stand here."""
+        self.states = dict(states or {})
+        self._partitions = partitions
+        self.blocked = dict(blocked or {})
+        """Contests with an unreadable message, by its offset and the reason."""
+        self._decoders: dict[str, Decoder] = {}
+        self._unwritten = {contest_id: Unwritten(contest_id, state) for contest_id, state in self.states.items()}
 
-    def apply(self, records: list[RawRecord]) -> Batch:
-        """Apply the next messages. An unreadable one blocks its contest: it and all later ones are parked."""
-        batch = Batch(next_offset=records[-1].offset + 1, digest="", blocked=self.blocked)
-        blocked_before = set(self.blocked)
+    def apply(self, records: Sequence[RawRecord], *, whole: bool = True) -> Batch:
+        """Fold the next messages. An unreadable one blocks its contest: it and all later ones are parked.
+
+        One that stands in another partition than its contest is parked and blocks nothing: the two have no order.
+
+        `whole` False: the batch lacks units and totals, and must be written in one transaction with a later one.
+        """
+        parked: list[Parked] = []
         own: dict[str, list[RawRecord]] = {}
+        strays: dict[bytes | None, str | None] = {}
         for raw in records:
-            own.setdefault(_contest_of(raw), []).append(raw)
+            contest_id = _contest_of(raw)
+            if raw.key not in strays:
+                strays[raw.key] = self._elsewhere(raw, contest_id)
+            if (reason := strays[raw.key]) is not None:
+                parked.append(Parked(raw, contest_id, reason))
+            else:
+                own.setdefault(contest_id, []).append(raw)
         for contest_id, messages in own.items():
-            self._apply_contest(contest_id, messages, batch)
-        batch.steps.sort(key=lambda step: step.recorded.offset)
-        batch.parked.sort(key=lambda parked: parked.raw.offset)
-        touched = sorted((own.keys() & self.states.keys()) - blocked_before)
-        batch.states = {contest_id: self.states[contest_id] for contest_id in touched}
-        batch.digests = {contest_id: state.root() for contest_id, state in self.states.items()}
-        batch.digest = partition_digest(batch.digests)
-        return batch
+            parked += self._apply(contest_id, messages)
+        digests = {contest_id: state.root() for contest_id, state in self.states.items()}
+        return Batch(
+            next_offset=records[-1].offset + 1,
+            digest=partition_digest(digests),
+            events=len(records),
+            recorded=records[-1].timestamp_ms,
+            contests=[
+                unwritten.rows(self.states[contest_id], digests[contest_id], whole=whole)
+                for contest_id, unwritten in sorted(self._unwritten.items())
+                if unwritten
+            ],
+            parked=sorted(parked, key=lambda one: one.raw.offset),
+            blocked=dict(self.blocked),
+            states=self.states,
+        )
 
-    def _apply_contest(self, contest_id: str, messages: list[RawRecord], batch: Batch) -> None:
-        """Apply messages of one contest in order: long runs of updates as columns, all others one by one."""
-        for updates, group in groupby(messages, is_update):
-            run = list(group)
-            state = self.states.get(contest_id)
-            if updates and len(run) >= self.run and state is not None and state.definition is not None:
-                run = self._apply_columns(contest_id, state, run, batch)
-            for raw in run:
-                self._apply_one(contest_id, raw, batch)
-
-    def _apply_columns(
-        self, contest_id: str, state: ContestState, run: list[RawRecord], batch: Batch
-    ) -> list[RawRecord]:
-        """Apply updates as columns. Returns those left: from the first unreadable one on, all if blocked."""
-        if contest_id in self.blocked:
-            return run
-        reader = self._readers.setdefault(contest_id, Reader(Roll()))
-        columns = reader.read(run, state.contest)
-        plain: dict[int, Recorded] = {}
-        for row in sorted(set(range(len(run))).difference(columns.rows.tolist())):
-            try:
-                plain[row] = recorded_of_raw(run[row])
-            except ContractError:
-                return [*self._apply_columns(contest_id, state, run[:row], batch), *run[row:]] if row else run
-        done, steps = fold_run(state, run, columns, plain, reader.roll)
-        batch.runs.append(done)
-        batch.steps += steps
-        return []
-
-    def _apply_one(self, contest_id: str, raw: RawRecord, batch: Batch) -> None:
-        if contest_id in self.blocked:
-            offset, _ = self.blocked[contest_id]
-            batch.parked.append(Parked(raw, contest_id, follows(offset)))
-            return
-        try:
-            recorded = recorded_of_raw(raw)
-        except ContractError as error:
-            reason = printable(str(error))
+    def _elsewhere(self, raw: RawRecord, contest_id: str) -> str | None:
+        if (reason := elsewhere(raw.key, raw.partition, self._partitions)) is not None:
             about = {"contest_id": contest_id, "partition": raw.partition, "offset": raw.offset}
-            logger.error(
-                "offset %d: %s; contest %r is blocked from here on", raw.offset, reason, contest_id, extra=about
-            )
-            self.blocked[contest_id] = (raw.offset, reason)
-            batch.parked.append(Parked(raw, contest_id, reason))
-            return
-        batch.steps.append(evolve(self.states.setdefault(contest_id, ContestState()), recorded))
+            logger.error("offset %d: key %r %s; it is parked", raw.offset, contest_id, reason, extra=about)
+        return reason
+
+    def _apply(self, contest_id: str, messages: list[RawRecord]) -> list[Parked]:
+        """Fold messages of one contest. Returns those that are parked."""
+        if contest_id in self.blocked:
+            return [Parked(raw, contest_id, follows(self.blocked[contest_id][0])) for raw in messages]
+        state = self.states.get(contest_id) or ContestState()
+        decoder = self._decoders.setdefault(contest_id, Decoder(contest_id, state.index))
+        unwritten = self._unwritten.get(contest_id)
+        if unwritten is None:
+            unwritten = Unwritten(contest_id, ContestState())
+        stop = fold_messages(state, decoder, messages, lambda step: unwritten.add(step, state), in_blocks=True)
+        if state.last is not None:
+            self.states[contest_id], self._unwritten[contest_id] = state, unwritten
+        if stop is None:
+            return []
+        raw, reason = messages[stop.row], reason_of(stop.reason)
+        about = {"contest_id": contest_id, "partition": raw.partition, "offset": raw.offset}
+        logger.error("offset %d: %s; contest %r is blocked from here on", raw.offset, reason, contest_id, extra=about)
+        self.blocked[contest_id] = raw.offset, reason
+        rest = [Parked(behind, contest_id, follows(raw.offset)) for behind in messages[stop.row + 1 :]]
+        return [Parked(raw, contest_id, reason), *rest]
 
 
 def _contest_of(raw: RawRecord) -> str:
-    return printable((raw.key or b"").decode(errors="replace"))
+    """Return the contest that a key names. One that is no text, or too long, is marked as no id can be."""
+    key = raw.key or b""
+    text = printable(key[:_LONGEST].decode(errors="replace"))
+    return text if text.encode() == key else f"\N{SUBSTITUTE}{text}"

@@ -30,13 +30,20 @@ from runtime.postgres import DatabaseUnreachable
 logger = logging.getLogger(__name__)
 
 _CHECK_S = 60.0
-"""Interval of checking the topic's settings and id: retention may be switched on while we run."""
+"""Interval of checking the topic's settings and id: retention may be switched on while we run. So long after the last
+partition was found unreadable, all are tried again: a fault that comes sooner than that does not starve the others."""
 
 _AGAIN_S = 60.0
 """A group member fenced twice within this by a writer outside the group ends: there is another aggregator."""
 
 _QUERY_S = 5.0
 """Interval at which an idle run queries both servers, so that `alive` is known and not assumed."""
+
+_REPORT_S = 0.2
+"""Interval at which a run that has caught up queries them while updates come: no update waits for it."""
+
+_ANALYSE = 5_000
+"""Events after which a run that has caught up analyses the tables, and again when it has read twice as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ def run(
     topic: str,
     stop: threading.Event,
     *,
-    batch_size: int = 20_000,
+    batch_size: int = 10_000,
     until_caught_up: bool = False,
     group: str | None = None,
     session_timeout_s: float = 10.0,
@@ -82,8 +89,8 @@ def run(
                 if group is not None
                 else nullcontext() as member,
             ):
-                assignment = Assignment(writer, log, member, listener)
-                _session(writer, log, assignment, stop, until_caught_up, on_progress, listener)
+                with Assignment(writer, log, member, listener) as assignment:
+                    _session(writer, log, assignment, stop, batch_size, until_caught_up, on_progress, listener)
                 return
         except Fenced as fenced:
             if (generation := _live_generation(writer_url, stop)) is not None and generation != fenced.generation:
@@ -133,31 +140,47 @@ def _session(
     log: Log,
     assignment: Assignment,
     stop: threading.Event,
+    batch_size: int,
     until_caught_up: bool,
     on_progress: Callable[[Progress], None],
     listener: Listener,
 ) -> None:
-    started, read, queried = time.monotonic(), 0, -_QUERY_S
+    started, read, reported, analysed, queried = time.monotonic(), 0, 0, 0, -_QUERY_S
     checked = started
     while not stop.is_set():
-        batches = next(assignment.reading) if assignment.refresh() else []
+        batches = assignment.read() if assignment.refresh() else []
         if batches:
             listener.read([record for batch in batches for record in batch])
-        for batch in sorted(batches, key=lambda batch: batch.partition):
-            assignment.commit(batch)
-            read += len(batch)
+        events, is_behind = sum(map(len, batches)), any(len(batch) >= batch_size for batch in batches)
+        batches.sort(key=lambda batch: -batch.partition)
+        while batches:
+            assignment.commit(batches.pop())  # nothing keeps the messages while the next are read
+        read += events
         now = time.monotonic()
-        if batches or until_caught_up or now - queried > _QUERY_S:
+        waits_s = _QUERY_S if is_behind or read == reported else _REPORT_S
+        if not is_behind or now - queried > waits_s:
+            assignment.settle()
+        if (until_caught_up and not is_behind) or now - queried > waits_s:
             # Also when no record came: only a query shows that a server no longer answers.
             ends = log.ends(assignment.cursors or None)
             listener.ends(ends)
+            if not is_behind and read >= max(2 * analysed, _ANALYSE):
+                writer.analyse()
+                analysed = read
             writer.ping()
             queried = now
             if now - checked > _CHECK_S:
                 assignment.check_log()
                 checked = now
+            if assignment.unreadable and now - assignment.unreadable_since > _CHECK_S:
+                assignment.read_all()
             listener.alive()
-            for partition, cursor in assignment.cursors.items() if batches else ():
+            for partition, cursor in assignment.cursors.items() if read != reported else ():
                 on_progress(Progress(partition, cursor.next_offset, ends[partition], read / max(now - started, 1e-9)))
-            if until_caught_up and all(c.next_offset >= ends[p] for p, c in assignment.cursors.items()):
+            reported = read
+            waited_for = {p: c for p, c in assignment.cursors.items() if p not in assignment.unreadable}
+            if until_caught_up and all(c.next_offset >= ends[p] for p, c in waited_for.items()):
+                for fault in assignment.unreadable.values():
+                    raise fault
                 return
+    assignment.settle()

@@ -15,7 +15,9 @@ class Log(Reader):
     def topic_id(self) -> UUID:
         """Return the topic's id; created again, it has another. Raises TopicUnfit when it is missing or unsafe."""
         with Topics(self.kafka) as topics:
-            return topics.check(self.topic, EVENTS).topic_id
+            found = topics.check(self.topic, EVENTS).topic_id
+        self.log_id = self.log_id or found
+        return found
 
 
 def last_heartbeat(kafka: KafkaAccess, topic: str) -> RawRecord | None:

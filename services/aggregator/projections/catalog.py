@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -17,7 +18,9 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
+from aggregator.tables.lock_wait import IN_THE_WAY, LOCK_WAIT_S, LockWait
 from aggregator.tables.migrate import migrate
+from aggregator.tables.writer import analyse
 from results.named_sql import named_sql
 from results.projection import LIVE, Projection, ProjectionError
 from results.version import point_at
@@ -27,6 +30,9 @@ _SQL = named_sql(__package__, "catalog")
 _HELD_S = 30
 """Longest time that a take-over may hold the live writer, in seconds."""
 
+_CURSORS_S = 10
+"""Longest wait for the live writer's commit. It needs a few seconds at most, unless it is suspended."""
+
 _WAITS_MS = (10, 20, 40, 80, 160, 320)
 """Lock timeouts of successive attempts: other readers wait this long behind one that holds a view."""
 
@@ -35,10 +41,6 @@ class NotEqual(ProjectionError):
     """The projection that is to take over differs from the live one."""
 
     exit_code = 1
-
-
-class ReadersBusy(ProjectionError):
-    """Readers held the views too long; nothing was changed. Try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,10 @@ class TakeOver:
 class Projections:
     """The owner's connection. Use as a context manager."""
 
-    def __init__(self, owner_url: str) -> None:
+    def __init__(self, owner_url: str, lock_wait_s: float = LOCK_WAIT_S) -> None:
         self._url = owner_url
         self._db = connect(owner_url)
+        self.locks = LockWait(owner_url, self._db, lock_wait_s)
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +142,7 @@ class Projections:
             raise ProjectionError(
                 f"there is a {projection} already; `escrutinio-aggregator drop {projection.name}` deletes it"
             )
-        migrate(self._url, projection, self.next_version())
+        migrate(self._url, projection, self.next_version(), lock_wait_s=self.locks.limit_s)
         if until_stated_at is not None:
             point_at(self._db, projection.tables)
             self._db.execute(_SQL["limit_to"], {"stated_at": until_stated_at})
@@ -150,22 +153,28 @@ class Projections:
         A history is written in half the time without them. `create_indexes` creates them; a crash leaves the note.
         """
         point_at(self._db, projection.tables)
-        with self._db.transaction():
+
+        def defer() -> None:
             self._db.execute(_SQL["make_note_of_indexes"])
             for row in self._db.execute(_SQL["note_indexes"], {"schema": projection.tables}).fetchall():
                 self._db.execute(SQL("DROP INDEX {}").format(Identifier(row["name"])))
+
+        self.locks.run(f"the new {projection}", defer)
 
     def create_indexes(self, projection: Projection) -> bool:
         """Create the deferred indexes one by one. Returns False where there are none."""
         point_at(self._db, projection.tables)
         if self._db.execute(_SQL["has_note_of_indexes"]).fetchone() is None:
             return False
+
+        def create(row: Mapping[str, Any]) -> None:
+            self._db.execute("SET LOCAL maintenance_work_mem = '256MB'")
+            self._db.execute(row["definition"])
+            self._db.execute(_SQL["forget_index"], row)
+
         for row in self._db.execute(_SQL["noted_indexes"]).fetchall():
-            with self._db.transaction():
-                self._db.execute("SET LOCAL maintenance_work_mem = '256MB'")
-                self._db.execute(row["definition"])
-                self._db.execute(_SQL["forget_index"], row)
-        self._db.execute("ANALYZE count_update_history, area_total_block")
+            self.locks.run(f"index {row['name']}", partial(create, row))
+        analyse(self._db)
         self._db.execute(_SQL["drop_note_of_indexes"])
         return True
 
@@ -185,9 +194,12 @@ class Projections:
             raise ProjectionError("the live projection cannot be dropped; let another one take over first")
         self.of(projection)
         self._refuse_third_party_views(projection)
-        with self._db.transaction():
+
+        def drop() -> None:
             for schema in (projection.views, projection.tables):
                 self._db.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
+
+        self.locks.run(f"dropping {projection}", drop)
 
     def take_over(
         self, projection: Projection, advance_to: Callable[[Mapping[int, int]], None], reason: str | None = None
@@ -198,16 +210,17 @@ class Projections:
         bring the other projection there. Nothing is changed when this raises.
 
         Raises NotEqual unless both have then read the same log equally far with equal digests; with a `reason`, which
-        is recorded, they may differ. Raises ReadersBusy when readers held the views too long, ProjectionError when a
-        third party's view depends on the live projection.
+        is recorded, they may differ. Raises LockedOut when the live writer held its cursor or readers the views too
+        long, ProjectionError when a third party's view depends on the live projection.
         """
         live, other = self.of(LIVE), self.of(projection)
         former = Projection(f"v{live.version}")
-        with self._db.transaction():
+        with self.locks.named("the take-over"), self._db.transaction():
             # Suspended in this transaction, this process would hold the live writer and every reader for ever.
             self._db.execute(f"SET LOCAL transaction_timeout = '{_HELD_S}s'")
             self._refuse_third_party_views(LIVE)
             point_at(self._db, LIVE.tables)
+            self._db.execute(f"SET LOCAL lock_timeout = '{_CURSORS_S}s'")
             old = self._places("hold_cursors")
             held = time.monotonic()
             advance_to({p.partition: p.next_offset for p in old})
@@ -284,7 +297,7 @@ class Projections:
         self._db.execute(SQL("CREATE SCHEMA {}").format(Identifier(former.views)))
         self._move_views(former, projection, old, new)
         self._db.execute(SQL("DROP SCHEMA {}").format(Identifier(projection.views)))
-        for role in ("escrutinio_reader", "escrutinio_writer"):
+        for role in ("escrutinio_readers", "escrutinio_writer"):
             self._db.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(former.views), Identifier(role)))
         rename = SQL("ALTER SCHEMA {} RENAME TO {}")
         self._db.execute(rename.format(Identifier(LIVE.tables), Identifier(former.tables)))
@@ -307,9 +320,9 @@ class Projections:
                     self._db.execute(SQL("SET LOCAL lock_timeout = {}").format(wait_ms))
                     self._db.execute(SQL("; ").join((*away, *here)))  # in one message: new readers arrive all the time
                 return
-            except psycopg.errors.LockNotAvailable:
-                continue
-        raise ReadersBusy(f"readers held the views for {sum(_WAITS_MS) / 1000} s; nothing was changed")
+            except IN_THE_WAY:
+                if wait_ms == _WAITS_MS[-1]:
+                    raise
 
     def _views(self, schema: str) -> list[str]:
         return [row["name"] for row in self._db.execute(_SQL["views"], {"schema": schema})]

@@ -6,18 +6,18 @@ The live projection is neither read nor changed. A crash leaves a projection tha
 from collections.abc import Callable
 
 from aggregator.fold.digest import partition_digest
-from aggregator.fold.fold import ContestState, Step
+from aggregator.fold.evolve import ContestState
 from aggregator.log.reader import Log
 from aggregator.projections.catalog import Projections
 from aggregator.replay.fold_to_moment import ContestFold
 from aggregator.replay.replay import fold_log
-from aggregator.tables.batch import Batch
+from aggregator.tables.batch import Batch, Unwritten
 from aggregator.tables.writer import Writer
 from results.moment import Moment
 from results.projection import Projection, ProjectionError
 from runtime.kafka.access import KafkaAccess
 
-_BATCH = 20_000
+_BATCH = 10_000
 
 
 def replay_into(
@@ -29,6 +29,8 @@ def replay_into(
     moment: Moment,
     projection: Projection,
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
+    *,
+    area_id: str | None = None,
 ) -> ContestState:
     """Write the state at `moment` to a new `projection`, dropped on failure. Raises ProjectionError if it exists."""
     if projection.is_rebuilt:
@@ -37,39 +39,42 @@ def replay_into(
         projections.create(projection, moment.stated_at)
         try:
             with Writer(writer_url, projection) as writer, Log(kafka, topic, max_records=_BATCH) as log:
-                return _fold_into(writer, log, ContestFold(contest_id, moment), on_progress)
+                return _fold_into(writer, log, contest_id, moment, area_id, on_progress)
         except BaseException:
             projections.drop(projection)
             raise
 
 
-def _fold_into(writer: Writer, log: Log, fold: ContestFold, on_progress: Callable[[int, int], None]) -> ContestState:
+def _fold_into(
+    writer: Writer,
+    log: Log,
+    contest_id: str,
+    moment: Moment,
+    area_id: str | None,
+    on_progress: Callable[[int, int], None],
+) -> ContestState:
+    unwritten = Unwritten(contest_id, ContestState())
+    fold = ContestFold(contest_id, moment, lambda step: unwritten.add(step, fold.moment_state), area_id=area_id)
     topic_id = log.topic_id()
-    steps: list[Step] = []
-    fold.on_step = steps.append
     claimed = {p: writer.claim(log.topic, topic_id, p) for p in log.partitions()}
 
-    def write(partition: int, state: ContestState, reached: int) -> None:
-        if state.last is None:
+    def write(state: ContestState, reached: int, *, is_final: bool = False) -> None:
+        if state.last is None or not (unwritten or is_final):
             return
-        digest = state.root()
+        cursor, digest = claimed[state.last.partition], state.root()
         batch = Batch(
-            next_offset=max(claimed[partition].next_offset, reached),
-            digest=partition_digest({fold.contest_id: digest}),
-            steps=list(steps),
-            states={fold.contest_id: state},
-            digests={fold.contest_id: digest},
+            next_offset=max(cursor.next_offset, reached),
+            digest=partition_digest({contest_id: digest}),
+            contests=[unwritten.rows(state, digest)],
         )
-        claimed[partition] = writer.commit(claimed[partition], batch)
-        steps.clear()
+        claimed[state.last.partition] = writer.commit(cursor, batch)
 
     def after_batch(done: int, end: int) -> None:
-        if len(steps) >= _BATCH:
-            write(steps[0].recorded.partition, fold.moment_state, done)
+        write(fold.moment_state, done)
         on_progress(done, end)
 
-    partition = fold_log(log, fold, after_batch)
-    state, offset = fold.state, fold.moment.offset
+    fold_log(log, fold, after_batch)
+    state, offset = fold.state, moment.offset
     reached = state.last.offset + 1 if state.last is not None else 0
-    write(partition, state, max(reached, offset + 1 if offset is not None else 0))
+    write(state, max(reached, offset + 1 if offset is not None else 0), is_final=True)
     return state

@@ -4,25 +4,29 @@ The ordinary fold and writer, with another target whose indexes are created afte
 continues from its own cursor. It never passes the live projection, so that both can be compared at the same offset.
 """
 
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain, islice
 from typing import Self
 
 from aggregator.live.partition import PartitionFold
 from aggregator.log.reader import Log
-from aggregator.projections.catalog import NotEqual, Projections, ProjectionStatus, ReadersBusy, TakeOver
+from aggregator.projections.catalog import NotEqual, Projections, ProjectionStatus, TakeOver
 from aggregator.tables.batch import Cursor
+from aggregator.tables.lock_wait import LOCK_WAIT_S
 from aggregator.tables.writer import Writer
 from results.projection import LIVE, Projection, ProjectionError
 from runtime.kafka.access import KafkaAccess
-
-logger = logging.getLogger(__name__)
+from runtime.kafka.reader import Batch as LogBatch
 
 _CLOSE = 1_000
 """Events that may be left to read while the live writer is held for the take-over: a fraction of a second."""
-_TRIES = 60
+_COMMIT_S = 30.0
+"""Seconds after which a transaction ends with the batch in hand: well within the writer's limit."""
+_PER_COMMIT = 20
+"""Batches in one transaction: units and totals are written once for all of them."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -31,7 +35,13 @@ class Building:
     """A projection under construction, with its own connections. Raises ProjectionError for a kept replay."""
 
     def __init__(
-        self, writer_url: str, kafka: KafkaAccess, topic: str, projection: Projection, batch_size: int = 20_000
+        self,
+        writer_url: str,
+        kafka: KafkaAccess,
+        topic: str,
+        projection: Projection,
+        batch_size: int = 10_000,
+        lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
         if not projection.is_rebuilt:
             raise ProjectionError(
@@ -39,14 +49,16 @@ class Building:
             )
         self.projection = projection
         with ExitStack() as opened:
-            self._writer = opened.enter_context(Writer(writer_url, projection))
+            self._writer = opened.enter_context(Writer(writer_url, projection, lock_wait_s))
             self._log = opened.enter_context(Log(kafka, topic, max_records=batch_size))
             topic_id = self._log.topic_id()
             self._cursors: dict[int, Cursor] = {}
             self._folds: dict[int, PartitionFold] = {}
-            for partition in self._log.partitions():
-                self._cursors[partition] = self._writer.claim(topic, topic_id, partition)
-                self._folds[partition] = PartitionFold(*self._writer.load(self._cursors[partition]))
+            partitions = self._log.partitions()
+            for partition in partitions:
+                cursor = self._cursors[partition] = self._writer.claim(topic, topic_id, partition)
+                states, blocked = self._writer.load(cursor, len(partitions))
+                self._folds[partition] = PartitionFold(states, blocked, partitions=len(partitions))
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -64,10 +76,33 @@ class Building:
         """Fold and commit up to the targets (next offset by partition)."""
         for partition, asked in targets.items():
             target = min(asked, self._log.end_offset(partition))  # another log may be shorter than that of the live one
-            for batch in self._log.read_to_end(partition, self._cursors[partition].next_offset, target):
-                cursor = self._writer.commit(self._cursors[partition], self._folds[partition].apply(batch.records))
-                self._cursors[partition] = cursor
-                on_progress(cursor.next_offset, target)
+            batches = self._log.read_to_end(partition, self._cursors[partition].next_offset, target)
+            while first := next(batches, None):
+                self._commit(partition, chain([first], islice(batches, _PER_COMMIT - 1)), target, on_progress)
+
+    def _commit(self, partition: int, batches: Iterator[LogBatch], target: int, on_progress: OnProgress) -> None:
+        """Write batches in one transaction: the next is folded while the last is written, units and totals come once.
+
+        A crash here leaves nothing of them: the rebuild goes on from the cursor.
+        """
+        fold, begun, is_last = self._folds[partition], time.monotonic(), False
+        with self._writer.writing(self._cursors[partition]) as write, ThreadPoolExecutor(1, "copy") as thread:
+            written: Future[Cursor] | None = None
+            for number, batch in enumerate(batches, 1):
+                next_offset = batch.next_offset
+                is_late = time.monotonic() - begun > _COMMIT_S
+                is_last = number == _PER_COMMIT or is_late or next_offset >= target
+                made = fold.apply(batch.records, whole=is_last)
+                if written is not None:
+                    written.result()
+                written = thread.submit(write, made)
+                on_progress(next_offset, target)
+                if is_last:
+                    break
+            assert written is not None
+            assert is_last
+            cursor = written.result()
+        self._cursors[partition] = cursor
 
 
 def next_projection(projections: Projections) -> Projection:
@@ -88,8 +123,12 @@ def take_over(
     reason: str | None = None,
     on_progress: OnProgress = lambda _done, _end: None,
 ) -> TakeOver:
-    """Bring a projection up to the live one, and switch to it. Raises NotEqual if they differ without a reason."""
-    for attempt in range(1, _TRIES + 1):
+    """Bring a projection up to the live one, and switch to it.
+
+    Raises NotEqual if they differ without a reason, LockedOut when somebody was in the way in every attempt.
+    """
+
+    def attempt() -> TakeOver:
         catch_up(projections, building, on_progress)
         try:
             return projections.take_over(projection, building.advance_to, reason)
@@ -99,10 +138,9 @@ def take_over(
                 f"Compare: escrutinio show CONTEST --schema {projection.name}. "
                 f"If the difference is intended: take-over {projection.name} --reason '…'"
             ) from error
-        except ReadersBusy as busy:
-            logger.warning("%s; attempt %d of %d", busy, attempt, _TRIES)
-            time.sleep(1)
-    raise ReadersBusy(f"readers held the views in each of {_TRIES} attempts; nothing was changed. Try again later.")
+
+    catch_up(projections, building, on_progress)  # before the time for locks runs: this may take minutes
+    return projections.locks.retried(attempt)
 
 
 def catch_up(projections: Projections, building: Building, on_progress: OnProgress = lambda _done, _end: None) -> None:

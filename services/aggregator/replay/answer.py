@@ -1,15 +1,19 @@
 """Count a folded state, as the read side counts the tables (pure)."""
 
-from aggregator.fold.fold import ContestState
+from aggregator.fold.evolve import ContestState
 from results.count import AsOf, Count, NothingCounted, count, find_area
+from schemas.columns.wire import instant
+from schemas.types import from_milliseconds
 
 
-def of_state(state: ContestState, area_id: str | None, digest: str | None) -> Count:
-    """Return the count of one area of a folded state. Raises NothingCounted."""
+def of_state(state: ContestState, digest: str | None) -> Count:
+    """Return the count of a folded state's area (`ContestState.area_id`). Raises NothingCounted."""
     if state.definition is None or state.last is None:
         raise NothingCounted("no contest is defined up to this point of the log")
-    area = find_area(state.contest, area_id)
-    as_of = AsOf(offset=state.last.offset, recorded_at=state.last.recorded_at, reported_at=state.last_reported_at)
-    return count(
-        state.contest, area, state.totals.get(area.area_id), state.official.get(area.area_id, ()), as_of, digest
+    area = find_area(state.contest, state.area_id)
+    as_of = AsOf(
+        offset=state.last.offset,
+        recorded_at=from_milliseconds(state.last.recorded),
+        reported_at=instant(state.last_reported),
     )
+    return count(state.contest, area, state.total(area.area_id), state.official, as_of, digest)

@@ -1,25 +1,19 @@
 """Replay the log from its start to a chosen moment, in memory. The live state is neither read nor changed."""
 
-import logging
-from collections.abc import Callable, Iterable
-from itertools import chain
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 
-from aggregator.fold.fold import ContestState
+from aggregator.fold.evolve import ContestState
 from aggregator.log.reader import Log
-from aggregator.replay import checkpoint
-from aggregator.replay.checkpoint import Checkpoint, CheckpointError
 from aggregator.replay.fold_to_moment import ContestFold
-from aggregator.replay.workers import PARALLEL_FROM, cores, fold_here, fold_in_parts
 from results.count import NothingCounted
 from results.moment import Moment
 from runtime.kafka.access import KafkaAccess
-from schemas.log_record import RawRecord
+from runtime.kafka.errors import Unreadable
+from runtime.kafka.producer import elsewhere, partition_of
 
-logger = logging.getLogger(__name__)
-
-_CHECKED = "started from the checkpoint at offset %d: equal to a replay from zero"
-_UNCHECKED = "started from the checkpoint at offset %d: messages verified, completeness not (see --check-checkpoint)"
+Progress = Callable[[int, int], None]
+"""Called with (next offset, end) after each batch."""
 
 
 class NotOnTheLog(NothingCounted):
@@ -31,97 +25,60 @@ def replay(
     topic: str,
     contest_id: str,
     moment: Moment,
-    on_progress: Callable[[int, int], None] = lambda _done, _end: None,
+    on_progress: Progress = lambda _done, _end: None,
     *,
-    processes: int | None = None,
-    checkpoints: Path | None = None,
-    check_checkpoint: bool = False,
+    area_id: str | None = None,
 ) -> ContestState:
-    """Return the state of a contest at `moment`.
-
-    Args:
-        on_progress: called with (next offset, end) after each batch.
-        processes: number of processes that fold; None for one per core where the log is long enough.
-        checkpoints: a folder. The replay starts from the latest fitting checkpoint there, once it is verified, and
-            writes a new one when it went far beyond (see `checkpoint`). Ignored for a moment by the office's time,
-            which no checkpoint holds.
-        check_checkpoint: also fold the log up to the checkpoint from zero, and compare the digests.
+    """Return the state of a contest at `moment`. `area_id`: the area to be counted, the outermost by default.
 
     Raises ContractError for an unreadable message of the contest, NothingCounted for an unknown contest,
-    NotOnTheLog for an offset beyond the end of the log, CheckpointError for an unusable checkpoint.
+    NotOnTheLog for an offset beyond the end of the log.
     """
-    if moment.stated_at is not None:
-        checkpoints = None
-    fold = ContestFold(contest_id, moment)
-    with Log(kafka, topic, max_records=20_000) as log:
-        topic_id = log.topic_id()
-        for partition in log.partitions():
-            end = log.end_offset(partition)
-            kept = checkpoint.find(checkpoints, topic_id, contest_id, partition, moment) if checkpoints else None
-            if kept is not None:
-                if check_checkpoint:
-                    _check(kept, kafka, topic, processes)
-                checkpoint.apply(kept, fold, log)
-                logger.info(_CHECKED if check_checkpoint else _UNCHECKED, kept.offset)
-            begin = kept.offset + 1 if kept is not None else 0
-            _fold(log, partition, begin, end, fold, on_progress, processes)
-            if not fold.found:
-                continue
-            _on_the_log(moment, end)
-            state = fold.state
-            if checkpoints and state.last is not None and state.last.offset - begin >= checkpoint.AHEAD:
-                rest = log.read_to_end(partition, begin, state.last.offset + 1)
-                batches: Iterable[Iterable[RawRecord]] = chain([kept.records] if kept else [], rest)
-                checkpoint.write(checkpoints, topic, topic_id, contest_id, state, batches)
-            return state
-    raise unknown(fold, topic)
+    fold = ContestFold(contest_id, moment, area_id=area_id)
+    with Log(kafka, topic, max_records=10_000) as log:
+        log.topic_id()
+        fold_log(log, fold, on_progress)
+    return fold.state
 
 
-def fold_log(log: Log, fold: ContestFold, on_progress: Callable[[int, int], None]) -> int:
-    """Fold the log up to the moment, event by event. Returns the contest's partition. Raises what `replay` raises."""
-    for partition in log.partitions():
-        end = log.end_offset(partition)
-        fold_here(log, partition, 0, end, fold, on_progress)
-        if fold.found:
-            _on_the_log(fold.moment, end)
-            return partition
-    raise unknown(fold, log.topic)
-
-
-def _on_the_log(moment: Moment, end: int) -> None:
-    if moment.offset is not None and moment.offset >= end:
-        raise NotOnTheLog(f"the log ends at offset {end - 1}; {moment.offset} is not on it yet")
-
-
-def unknown(fold: ContestFold, topic: str) -> NothingCounted:
-    """Return the fault of a contest that is not on the log."""
-    others = ", ".join(sorted(k.decode(errors="replace") for k in fold.others if k)) or "none yet"
-    return NothingCounted(f"contest {fold.contest_id} is not on {topic} (known: {others})")
-
-
-def _fold(
-    log: Log,
-    partition: int,
-    begin: int,
-    end: int,
-    fold: ContestFold,
-    on_progress: Callable[[int, int], None],
-    processes: int | None,
-) -> None:
+def fold_log(log: Log, fold: ContestFold, on_progress: Progress) -> int:
+    """Fold the log up to the moment. Returns the contest's partition. Raises what `replay` raises."""
+    partition = home(log, fold)
+    end = log.end_offset(partition)
     to = end if fold.moment.offset is None else min(end, fold.moment.offset + 1)
-    number = processes or (cores() if to - begin >= PARALLEL_FROM else 1)
-    if number == 1:
-        fold_here(log, partition, begin, to, fold, on_progress)
-    else:
-        fold_in_parts(log, partition, begin, to, fold, on_progress, number)
+    fold_here(log, partition, 0, to, fold, on_progress)
     if not fold.found:  # find a contest that begins after the moment
         fold_here(log, partition, to, end, fold, on_progress)
+    if not fold.found:
+        raise unknown(log, fold)
+    if fold.moment.offset is not None and fold.moment.offset >= end:
+        raise NotOnTheLog(f"the log ends at offset {end - 1}; {fold.moment.offset} is not on it yet")
+    return partition
 
 
-def _check(kept: Checkpoint, kafka: KafkaAccess, topic: str, processes: int | None) -> None:
-    """Compare a checkpoint with a replay from zero. Raises CheckpointError."""
-    state = replay(kafka, topic, kept.contest_id, Moment(kept.offset), processes=processes)
-    if (root := state.root()) != kept.digest:
-        raise CheckpointError(
-            kept.path, f"the log up to there has digest {root[:16]}…, the checkpoint names {kept.digest[:16]}…"
-        )
+def home(log: Log, fold: ContestFold) -> int:
+    """Return the only partition in which messages of the contest are counted."""
+    return partition_of(fold.contest_id.encode(), len(log.partitions()))
+
+
+def fold_here(log: Log, partition: int, begin: int, end: int, fold: ContestFold, on_progress: Progress) -> None:
+    """Fold the offsets from `begin` up to, not including, `end`."""
+    for batch in log.read_to_end(partition, begin, end):
+        if not fold.apply(batch):
+            return
+        on_progress(batch.next_offset, end)
+
+
+def unknown(log: Log, fold: ContestFold) -> NothingCounted:
+    """Return the fault of a contest that is not on the log, whose own partition was read."""
+    numbers, own = log.partitions(), home(log, fold)
+    places = {(key, own) for key in fold.others}
+    for partition in numbers:
+        with suppress(Unreadable):  # then fewer are named
+            for batch in log.read_to_end(partition) if partition != own else ():
+                places |= {(raw.key, partition) for raw in batch}
+    known = [key.decode(errors="replace") for key, p in places if key and elsewhere(key, p, len(numbers)) is None]
+    strays = [partition for key, partition in places if key == fold.contest_id.encode()]
+    beside = f"; partition {min(strays)} has messages with its key, which do not belong there" if strays else ""
+    names = ", ".join(sorted(known)) or "none yet"
+    return NothingCounted(f"contest {fold.contest_id} is not on {log.topic}{beside} (known: {names})")

@@ -8,28 +8,31 @@ What a crash leaves: before the commit, nothing; after it, everything. The next 
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
 import orjson
 import psycopg
 from psycopg.types.json import Jsonb, set_json_dumps
-from psycopg.types.range import Range
 
-from aggregator.columns.runs import Run
-from aggregator.fold.fold import ContestState, Step
-from aggregator.tables import copy_columns, rows
-from aggregator.tables.batch import Batch, Cursor
+from aggregator.fold.evolve import ContestState
+from aggregator.tables import binary, rows
+from aggregator.tables.batch import Batch, ContestRows, Cursor, TotalRows, UnitRows
 from aggregator.tables.errors import Fenced, TablesError
 from aggregator.tables.loader import epoch_of, load_blocked, load_states
+from aggregator.tables.lock_wait import LockWait
 from results.named_sql import named_sql
 from results.projection import LIVE, Projection
-from results.vectors import FIGURES
 from results.version import check
-from runtime.postgres import connect, faults_named
+from runtime.kafka.producer import elsewhere
+from runtime.postgres import COPY_HEADER, COPY_TRAILER, connect, faults_named
+from schemas.columns.unit_index import UnitIndex
+from schemas.columns.wire import instant
 from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
+from schemas.types import from_milliseconds
 
 logger = logging.getLogger(__name__)
 _SQL = named_sql(__package__, "writer")
@@ -37,16 +40,37 @@ _SQL = named_sql(__package__, "writer")
 COMMIT_S = 120
 """Longest duration of a commit, in seconds; the largest need a few. A writer suspended in the middle holds the row of
 the cursor, and the next owner of the partition waits for that row this long at most."""
+_CHUNK = 1 << 20
+"""Bytes sent at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """A parameter bigint[]: a list of Python's numbers takes ten times as long."""
+
+    encoded: bytes
+
+
+class _NumbersDumper(psycopg.adapt.Dumper):
+    format = psycopg.pq.Format.BINARY
+    oid = psycopg.postgres.types["int8"].array_oid
+
+    def dump(self, obj: _Numbers) -> bytes:
+        return obj.encoded
 
 
 class Writer:
-    """A writer's connection to one projection. Use as a context manager."""
+    """A writer's connection to one projection. Use as a context manager.
 
-    def __init__(self, url: str, projection: Projection = LIVE) -> None:
+    `lock_wait_s`: how long to wait for another writer's commit when a partition is claimed; by default until it ends.
+    """
+
+    def __init__(self, url: str, projection: Projection = LIVE, lock_wait_s: float | None = None) -> None:
         self._db = connect(url)
-        self._rows = copy_columns.Rows()
-        # Each row has three JSON documents: the standard library would spend a tenth of a commit on them.
+        self._locks = LockWait(url, self._db, lock_wait_s) if lock_wait_s is not None else None
+        self._projection = projection
         set_json_dumps(orjson.dumps, self._db)
+        self._db.adapters.register_dumper(_Numbers, _NumbersDumper)
         try:
             with faults_named():
                 check(self._db, projection, projection.tables)
@@ -65,8 +89,12 @@ class Writer:
         self._db.close()
 
     def claim(self, topic: str, topic_id: UUID, partition: int) -> Cursor:
-        """Claim a partition from all earlier writers. Raises TablesError for tables of another topic or log."""
-        with faults_named(), self._db.transaction():
+        """Claim a partition from all earlier writers.
+
+        Raises TablesError for tables of another topic or log, LockedOut where another writer's commit does not end.
+        """
+
+        def claim() -> Cursor:
             other = self._db.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
             if other is not None:
                 raise TablesError(
@@ -84,34 +112,78 @@ class Writer:
                     "Point the aggregator at the log it was built from; "
                     "to build from this one instead: `escrutinio-aggregator rebuild`, then `take-over`."
                 )
-        return Cursor(topic, partition, row["next_offset"], row["epoch"])
+            return Cursor(topic, partition, row["next_offset"], row["epoch"])
+
+        with faults_named():
+            if self._locks is not None:
+                return self._locks.run(f"claiming {topic}/{partition} in {self._projection}", claim)
+            with self._db.transaction():
+                return claim()
 
     def ping(self) -> None:
         """Check that the database answers. Raises DatabaseUnreachable."""
         with faults_named():
             self._db.execute("SELECT 1")
 
-    def commit(self, cursor: Cursor, batch: Batch) -> Cursor:
-        """Write a batch. Raises Fenced, having written nothing, when another writer holds the partition."""
-        with faults_named(), self._db.transaction():
-            self._db.execute(f"SET LOCAL transaction_timeout = '{COMMIT_S}s'")
+    def analyse(self) -> None:
+        """Analyse the tables: see `analyse`."""
+        with faults_named():
+            analyse(self._db)
+
+    def commit(self, cursor: Cursor, *batches: Batch) -> Cursor:
+        """Write batches that follow each other. Raises Fenced, having written nothing, when another writer came."""
+        with self.writing(cursor) as write:
+            for batch in batches:
+                moved = write(batch)
+        return moved
+
+    @contextmanager
+    def writing(self, cursor: Cursor) -> Iterator[Callable[[Batch], Cursor]]:
+        """Write batches that follow each other, in one transaction: yields what writes one and returns the new cursor.
+
+        Raises Fenced, having written nothing, when another writer holds the partition.
+        """
+        now = cursor
+
+        def write(batch: Batch) -> Cursor:
+            nonlocal now
             moved = self._db.execute(
                 _SQL["move_cursor"],
                 {
-                    "topic": cursor.topic,
-                    "partition": cursor.partition,
-                    "epoch": cursor.epoch,
-                    "expected_offset": cursor.next_offset,
+                    "topic": now.topic,
+                    "partition": now.partition,
+                    "epoch": now.epoch,
+                    "expected_offset": now.next_offset,
                     "next_offset": batch.next_offset,
                     "digest": batch.digest,
+                    "timeout": f"{COMMIT_S}s",
                 },
             )
             if moved.rowcount != 1:
+                raise self._fenced(now)
+            self._copy("parked", rows.PARKED, map(rows.parked_row, batch.parked))
+            for contest in batch.contests:
+                self._contest(now, batch, contest)  # first: it refuses a contest of another partition
+                self._history(contest)
+            self._block(batch)
+            now = Cursor(now.topic, now.partition, batch.next_offset, now.epoch)
+            return now
+
+        with faults_named(), self._db.transaction():
+            yield write
+
+    def put_unreadable(self, cursor: Cursor, reason: str) -> None:
+        """Note that the log cannot be read from the cursor on, which blocks every contest of the partition.
+
+        The next commit removes the note. Raises Fenced when another writer holds the partition.
+        """
+        where = {"topic": cursor.topic, "partition": cursor.partition, "epoch": cursor.epoch}
+        with faults_named(), self._db.transaction():
+            noted = self._db.execute(
+                _SQL["put_unreadable"], where | {"next_offset": cursor.next_offset, "reason": rows.reason_of(reason)}
+            )
+            if noted.rowcount != 1:
                 raise self._fenced(cursor)
-            self._history(batch)
-            for contest_id, state in batch.states.items():
-                self._contest(cursor, batch, contest_id, state)
-        return Cursor(cursor.topic, cursor.partition, batch.next_offset, cursor.epoch)
 
     def _fenced(self, cursor: Cursor) -> Fenced:
         return Fenced(
@@ -120,27 +192,18 @@ class Writer:
             self.generation,
         )
 
-    def _history(self, batch: Batch) -> None:
-        updates = [s for s in batch.steps if isinstance(s.recorded.event, CountUpdate)]
-        definitions = [s for s in batch.steps if isinstance(s.recorded.event, ContestDefined)]
-        for run in batch.runs:
-            self._copy_bytes("count_update_history", copy_columns.COLUMNS, self._rows.updates(run))
-        self._copy("count_update_history", rows.UPDATE, map(rows.update_row, updates))
-        self._copy("contest_history", rows.DEFINITION, map(rows.definition_row, definitions))
-        self._copy("finding", rows.FINDING, (row for step in batch.steps for row in rows.finding_rows(step)))
-        self._copy("parked", rows.PARKED, map(rows.parked_row, batch.parked))
-        later = [rows.log_time_row(step) for step in batch.steps if step.is_later]
-        later += [row for run in batch.runs for row in rows.log_time_rows(run)]
-        self._copy("log_time", rows.LOG_TIME, later)
-        for run in batch.runs:
-            self._copy_bytes("area_total_block", rows.BLOCK, self._rows.blocks(run))
-        blocks = (r for s in batch.steps for r in rows.block_rows(s.recorded.event.contest_id, s.blocks))
-        self._copy("area_total_block", rows.BLOCK, ((*row[:3], Range(*row[3]), *row[4:]) for row in blocks))
-
-    def _copy_bytes(self, table: str, columns: Mapping[str, str], stream: Iterable[bytes]) -> None:
-        with self._db.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
-            for part in stream:
-                copy.write(part)
+    def _history(self, contest: ContestRows) -> None:
+        contest_id, groups = contest.contest_id, contest.index.groups
+        paths = ((contest_id, number, groups[number][0], list(groups[number][1])) for number in contest.groups)
+        self._copy("area_path", rows.AREA_PATH, paths)
+        for table, columns, encoded in contest.copies:
+            with self._db.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
+                copy.write(COPY_HEADER)
+                for begin in range(0, len(encoded), _CHUNK):
+                    copy.write(encoded[begin : begin + _CHUNK])
+                copy.write(COPY_TRAILER)
+        for table, of_table in contest.few.items():
+            self._copy(table, rows.FEW[table], of_table)
 
     def _copy(self, table: str, columns: Mapping[str, str], values: Iterable[tuple[Any, ...]]) -> None:
         iterator = iter(values)
@@ -153,18 +216,16 @@ class Writer:
             for row in iterator:
                 copy.write_row(row)
 
-    def _contest(self, cursor: Cursor, batch: Batch, contest_id: str, state: ContestState) -> None:
-        steps = [s for s in batch.steps if s.recorded.event.contest_id == contest_id]
-        runs = [run for run in batch.runs if run.contest_id == contest_id]
+    def _block(self, batch: Batch) -> None:
+        for contest_id, (offset, reason) in batch.blocked.items():
+            if contest_id not in batch.states:  # no row: of made-up keys there may be very many
+                continue
+            self._db.execute(_SQL["block_contest"], {"contest_id": contest_id, "offset": offset, "reason": reason})
+
+    def _contest(self, cursor: Cursor, batch: Batch, contest: ContestRows) -> None:
+        contest_id, definition = contest.contest_id, contest.definition
+        content = contest.contest.model_dump(mode="json", exclude={"areas"}) if contest.contest is not None else None
         block = batch.blocked.get(contest_id)
-        if state.last is None:
-            if block is not None:
-                self._db.execute(
-                    _SQL["block_contest"], {"contest_id": contest_id, "offset": block[0], "reason": block[1]}
-                )
-            return
-        defined = any(isinstance(s.recorded.event, ContestDefined) and s.accepted for s in steps)
-        definition = state.definition
         put = self._db.execute(
             _SQL["put_contest"],
             {
@@ -172,11 +233,11 @@ class Writer:
                 "topic": cursor.topic,
                 "partition": cursor.partition,
                 "definition_offset": definition.offset if definition is not None else None,
-                "definition": Jsonb(state.contest.model_dump(mode="json", exclude={"areas"})) if definition else None,
-                "digest": batch.digests[contest_id],
-                "last_offset": state.last.offset,
-                "last_recorded_at": state.last.recorded_at,
-                "last_reported_at": state.last_reported_at,
+                "definition": Jsonb(content) if content is not None else None,
+                "digest": contest.digest,
+                "last_offset": contest.last.offset,
+                "last_recorded_at": from_milliseconds(contest.last.recorded),
+                "last_reported_at": instant(contest.last_reported),
                 "blocked_offset": block[0] if block is not None else None,
                 "blocked_reason": block[1] if block is not None else None,
             },
@@ -185,35 +246,50 @@ class Writer:
             home = self._db.execute(_SQL["home_of_contest"], {"contest_id": contest_id}).fetchone()
             assert home is not None
             raise TablesError(
-                f"an event of {contest_id} is in partition {cursor.partition}, offset {_first_offset(steps, runs)}, "
+                f"an event of {contest_id} is in partition {cursor.partition}, offset {contest.first_offset}, "
                 f"but the contest is in partition {home['partition']}: events of two partitions have no order. "
                 "Nothing was written. "
                 "Find out who wrote it (only ingest may), or who changed the number of partitions."
             )
-        if defined:
-            self._definition(state.contest)
-        updates = [s for s in steps if isinstance(s.recorded.event, CountUpdate)]
-        keys = {s.recorded.update.unit for s in updates if s.accepted}.union(*(run.keys() for run in runs))
-        if keys:
-            ordered = sorted(keys)
-            offsets = [state.offsets(key) for key in ordered]
-            self._db.execute(
-                _SQL["put_units"],
-                {
-                    "contest_id": contest_id,
-                    "types": [key.type for key in ordered],
-                    "ids": [key.id for key in ordered],
-                    "currents": [current for current, _ in offsets],
-                    "heads": [head for _, head in offsets],
-                },
-            )
-        # A new definition may have added a selection to every total.
-        touched = {(kind, area) for kind, totals in state.sums.items() for area in totals} if defined else set()
-        touched = touched.union(*(run.touched for run in runs))
-        touched |= {(s.recorded.update.reporting_unit.type.value, area) for s in updates for area in s.areas}
-        if touched:
-            totals = [_total_row(contest_id, *key, state) for key in sorted(touched)]
-            self._db.execute(_SQL["put_totals"], {"rows": Jsonb(totals)})
+        if contest.is_defined and contest.contest is not None:
+            self._definition(contest.contest)
+        if contest.units is not None:
+            self._units(contest_id, contest.index, contest.units)
+        if contest.totals is not None:
+            self._totals(contest_id, contest.totals)
+
+    def _units(self, contest_id: str, index: UnitIndex, units: UnitRows) -> None:
+        new = units.is_new
+        columns = (column[new].tolist() for column in (units.number, units.current, units.head))
+        self._copy(
+            "unit_state",
+            rows.UNIT,
+            (
+                (contest_id, number, *index.keys[number], *(None if at < 0 else at for at in offsets))
+                for number, *offsets in zip(*columns, strict=True)
+            ),
+        )
+        known = ~new & (units.head >= 0)
+        if known.any():
+            changed = {"units": units.number, "currents": units.current, "heads": units.head}
+            parameters = {name: _Numbers(binary.numbers(column[known])) for name, column in changed.items()}
+            self._db.execute(_SQL["move_units"], {"contest_id": contest_id, **parameters})
+
+    def _totals(self, contest_id: str, totals: TotalRows) -> None:
+        self._db.execute(
+            _SQL["put_totals"],
+            {
+                "contest_id": contest_id,
+                "types": [unit_type for unit_type, _ in totals.places],
+                "areas": [area for _, area in totals.places],
+                "figures": [_array(vector) for vector in totals.vector.tolist()],
+                "stated": [instant(ms) for ms in totals.stated.tolist()],
+                "offsets": totals.last_offset.tolist(),
+                "event_ids": [UUID(bytes=event_id) for event_id in totals.event_id],
+                "since": [_array(since) for since in totals.since],
+                "kept_at": totals.kept_at.tolist(),
+            },
+        )
 
     def _definition(self, contest: ContestDefined) -> None:
         self._db.execute(
@@ -237,17 +313,30 @@ class Writer:
             },
         )
 
-    def load(self, cursor: Cursor) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
+    def load(
+        self, cursor: Cursor, partitions: int | None = None
+    ) -> tuple[dict[str, ContestState], dict[str, tuple[int, str]]]:
         """Read the states of a partition's contests at the cursor back, and which contests are blocked.
 
-        Raises TablesChanged, naming the mismatch, when the tables are not what was committed; Fenced when another
-        writer has claimed the partition in the meantime, so that its commits are not mistaken for such a change.
+        `partitions`: of the log; None: every contest may stand in every partition. Raises TablesError for a contest
+        that was counted in another than its own; TablesChanged, naming the mismatch, when the tables are not what was
+        committed; Fenced when another writer has claimed the partition in the meantime, so that its commits are not
+        mistaken for such a change.
         """
         with faults_named(), self._db.transaction():
             self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # one snapshot for all queries
             if epoch_of(self._db, cursor) != cursor.epoch:
                 raise self._fenced(cursor)
-            return load_states(self._db, cursor), load_blocked(self._db, cursor)
+            states = load_states(self._db, cursor, self._projection)
+            blocked = load_blocked(self._db, cursor, partitions)
+        for contest_id in states:
+            if (what := elsewhere(contest_id.encode(), cursor.partition, partitions)) is not None:
+                raise TablesError(
+                    f"contest {contest_id} {what}, of the {partitions} of {cursor.topic}. Nothing was read. The number "
+                    "of partitions was changed: ingest would write the contest to another, and events of two have no "
+                    "order. Restore the log with the number that it had (docs/backup.md), and rebuild from that."
+                )
+        return states, blocked
 
     def parked(self, cursor: Cursor) -> dict[str, int]:
         """Count the parked messages of a partition, by the contest that their key names."""
@@ -256,29 +345,16 @@ class Writer:
             return {row["contest_id"]: row["messages"] for row in found}
 
 
+def analyse(db: psycopg.Connection[Any]) -> None:
+    """Let PostgreSQL count what a projection's tables hold: until then it plans queries as if they were small."""
+    db.execute(_SQL["analyse"])
+
+
 def _copy_to(table: str, columns: Iterable[str]) -> psycopg.sql.Composed:
     names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
     return psycopg.sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(psycopg.sql.Identifier(table), names)
 
 
-def _total_row(contest_id: str, unit_type: str, area: str, state: ContestState) -> dict[str, Any]:
-    total, layout = state.sums[unit_type][area], state.layout
-    assert total.stated_at is not None
-    return {
-        "contest_id": contest_id,
-        "unit_type": unit_type,
-        "area_id": area,
-        "votes": layout.votes(total.vector),
-        **dict(zip(FIGURES, total.vector, strict=False)),
-        "under_review_by_reason": {r: n for r, n in layout.reasons(total.vector).items() if n},
-        "stated_at": total.stated_at.isoformat(),
-        "last_offset": total.last_offset,
-        "last_event_id": str(total.last_event_id),
-        "since": total.since,
-        "kept_at": total.kept_at,
-    }
-
-
-def _first_offset(steps: list[Step], runs: list[Run]) -> int:
-    offsets = [*(step.recorded.offset for step in steps), *(int(run.offsets[0]) for run in runs if len(run))]
-    return min(offsets)
+def _array(values: list[int]) -> str:
+    """Return an array of bigint as text: parameters have no arrays of different lengths in an array."""
+    return "{" + str(values)[1:-1] + "}"

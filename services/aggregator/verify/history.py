@@ -1,144 +1,174 @@
-"""Compare the rows of a contest's history with the steps of the fold, in the order of the log.
+"""Compare the rows of a contest's history with what the fold makes of the log, in the order of the log.
 
-Place in the flow: `compare.verify` calls it for each step, for the messages behind the last event, and at the end.
+Place in the flow: `compare.verify` calls it for each step, for the messages behind the last event, and at the end. The
+rows of the two large tables are encoded as the writer does, and compared as bytes; only those that differ are decoded.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from math import inf
 from typing import Any
+from uuid import UUID
 
-from psycopg.types.range import Range
+import numpy as np
+import psycopg
+from psycopg.pq import Format
 
 from aggregator.fold.digest import StateDigest
-from aggregator.fold.fold import Step
+from aggregator.fold.evolve import Defined, Folded
+from aggregator.fold.totals import Totals
+from aggregator.fold.unit_table import UnitTable
 from aggregator.tables import rows as table_rows
-from aggregator.tables.batch import Parked, follows
+from aggregator.tables.batch import follows
 from aggregator.verify.report import Mismatch, Report, mismatches
+from results.named_sql import named_sql
 from results.reader import Reader
-from results.rows import RowError, definition_of, recorded_of
-from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
+from results.rows import RowError, definition_of
+from schemas.columns.layout import Layout
+from schemas.columns.unit_index import UnitIndex
+from schemas.columns.wire import instant
+from schemas.count_update import UnitKey
 from schemas.errors import ContractError
 from schemas.identity import leaf, text_of
 from schemas.log_record import RawRecord, recorded_of_raw
 
+_SQL = named_sql(__package__, "verify")
+_RECORDED_AT = slice(14, 26)
+"""Where the broker's time stands in a row of the history."""
 
-class _Rows:
-    """The rows of one table in the order of the log, consumed offset by offset."""
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._rows = iter(rows)
-        self._next = next(self._rows, None)
-
-    def before(self, offset: float) -> Iterator[Mapping[str, Any]]:
-        while (row := self._next) is not None and row["log_offset"] < offset:
-            self._next = next(self._rows, None)
-            yield row
+Row = Mapping[str, Any]
 
 
 class HistoryTables:
     """The rows of a contest's history up to an offset. Mismatches are added to the report."""
 
     def __init__(self, reader: Reader, contest_id: str, report: Report, to_offset: int) -> None:
-        self._report = report
-        self._states: dict[str, tuple[tuple[datetime, int], bytes]] = {}
-        self._heads: dict[str, tuple[int, bytes]] = {}
-        self._definition: tuple[int, bytes] = (0, b"\0" * 32)
-        where = (contest_id, to_offset)
-        self._rows = {
-            "definition_history": _Rows(reader.stream("all_definitions", *where)),
-            "update_history": _Rows(reader.stream("all_updates", *where)),
-            "finding": _Rows(reader.stream("all_findings", *where)),
-            "log_time": _Rows(() if report.is_copy else reader.stream("all_log_times", *where)),
-            "area_total_block": _Rows(reader.stream("all_blocks", *where)),
-            # of a blocked contest; none up to an offset that the tables have counted
-            "parked": _Rows(reader.stream("all_parked", *where)),
-        }
+        self._reader, self._contest_id, self._report, self._to_offset = reader, contest_id, report, to_offset
+        self._histories = table_rows.Histories()
+        self._next_offset = 0
+        self._blocks = reader.stream(_SQL["area_total_block"], contest_id=contest_id, to_offset=to_offset)
+        self._next_block = next(self._blocks, None)
+        self._parked: dict[int, list[Row]] = defaultdict(list)
+        # of a blocked contest; none up to an offset that the tables have counted
+        for row in reader.run(_SQL["parked"], contest_id=contest_id, to_offset=to_offset):
+            self._parked[row["log_offset"]].append(row)
 
-    def compare(self, step: Step) -> None:
-        """Compare one step of the fold with the rows written for it."""
-        offset = step.recorded.offset
-        self._report.events += 1
-        by_table: dict[str, tuple[Mapping[str, str], list[tuple[Any, ...]]]] = {
-            "finding": (table_rows.FINDING, list(table_rows.finding_rows(step))),
-            "log_time": (
-                table_rows.LOG_TIME,
-                [table_rows.log_time_row(step)] if step.is_later and not self._report.is_copy else [],
-            ),
-            "area_total_block": (
-                table_rows.BLOCK,
-                sorted(table_rows.block_rows(step.recorded.event.contest_id, step.blocks), key=lambda row: row[1:3]),
-            ),
-            "definition_history": (table_rows.DEFINITION, []),
-            "update_history": (table_rows.UPDATE, []),
-        }
-        if isinstance(step.recorded.event, ContestDefined):
-            by_table["definition_history"][1].append(table_rows.definition_row(step))
-        else:
-            by_table["update_history"][1].append(table_rows.update_row(step))
-        for table, (columns, expected) in by_table.items():
-            for row in self._rows[table].before(offset):
-                self._extra_row(table, row)
-            own = list(self._rows[table].before(offset + 1))
-            for kept, values in zip_longest(own, expected):
-                if values is None:
-                    self._extra_row(table, kept)
+    def compare(self, step: Folded | Defined, totals: Totals, layout: Layout) -> None:
+        """Compare one step of the fold with the rows written for it. `totals`, `layout`: of the state that it made."""
+        last = step.recorded.offset if isinstance(step, Defined) else int(step.batch.offset[-1])
+        where = {"contest_id": self._contest_id, "first": self._next_offset, "last": last}
+        self._next_offset = last + 1
+        self._report.events += 1 if isinstance(step, Defined) else len(step.batch)
+        about = _about(step)
+        contest_id, partition = self._contest_id, self._report.partition
+        found = table_rows.finding_rows(contest_id, partition, step)
+        self._compare_few("finding", table_rows.FINDING, where, found, about)
+        if not self._report.is_copy:
+            times = table_rows.log_time_rows(contest_id, step)
+            self._compare_few("log_time", table_rows.LOG_TIME, where, times, about)
+        definitions = [table_rows.definition_row(step)] if isinstance(step, Defined) else []
+        self._compare_few("definition_history", table_rows.DEFINITION, where, definitions, about)
+        columns = table_rows.HISTORY | table_rows.RESOLVED
+        updates, blocks = list[bytes](), list[Row]()
+        if isinstance(step, Folded):
+            updates = self._histories.rows(contest_id, step, table_rows.resolved, len(columns))
+            blocks = _blocks(contest_id, step, totals)
+        self._compare_updates(columns, where, updates, about, layout)
+        kept = list(self._blocks_to(last))
+        if kept != blocks:
+            self._compare_rows("area_total_block", kept, blocks, about)
+
+    def _blocks_to(self, offset: float) -> Iterator[Row]:
+        while (row := self._next_block) is not None and row["log_offset"] <= offset:
+            self._next_block = next(self._blocks, None)
+            yield row | {"span": (row["span"].lower, row["span"].upper)}
+
+    def _compare_few(
+        self, table: str, columns: Mapping[str, str], where: Row, expected: Iterable[Sequence[Any]], about: "_About"
+    ) -> None:
+        kept = self._reader.run(_SQL[table], **where)
+        made = [dict(zip(columns, row, strict=True)) for row in expected]
+        if [{name: row[name] for name in columns} for row in kept] != made:
+            self._compare_rows(table, kept, made, about)
+
+    def _compare_updates(
+        self, columns: Mapping[str, str], where: Row, expected: list[bytes], about: "_About", layout: Layout
+    ) -> None:
+        kept = self._reader.copied(_SQL["update_history"], **where)
+        if self._report.is_copy:
+            before, after = _RECORDED_AT.start, _RECORDED_AT.stop
+            kept, expected = ([row[:before] + row[after:] for row in rows] for rows in (kept, expected))
+            columns = {name: kind for name, kind in columns.items() if name != "recorded_at"}
+        if kept == expected:
+            return
+        same, decode = set(kept) & set(expected), _decoder(columns, layout)
+        differing = ([decode(row) for row in rows if row not in same] for rows in (kept, expected))
+        self._compare_rows("update_history", next(differing), next(differing), about)
+
+    def _compare_rows(self, table: str, kept: Sequence[Row], expected: Sequence[Row], about: "_About") -> None:
+        by_offset: dict[int, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+        for side, rows in enumerate((kept, expected)):
+            for row in rows:
+                by_offset[row["log_offset"]][side].append(row)
+        for offset, sides in sorted(by_offset.items()):
+            for row, made in zip_longest(*sides):
+                if made is None:
+                    self._extra_row(table, row)
                 else:
-                    self._row(table, step, kept, dict(zip(columns, values, strict=True)))
+                    self._compare_row(table, offset, row, made, about)
 
-    def _row(self, table: str, step: Step, kept: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> None:
-        event = step.recorded.event
-        unit = str(event.unit) if isinstance(event, CountUpdate) else None
+    def _compare_row(self, table: str, offset: int, row: Row | None, made: Row, about: "_About") -> None:
+        event_id, unit = about(offset)
 
         def differs(what: str) -> None:
-            what += _of_area(expected)
-            self._report.add(Mismatch(table, what, step.recorded.offset, event.event_id, unit))
+            self._report.add(Mismatch(table, what + _of_area(made), offset, event_id, unit))
 
-        if kept is None:
+        if row is None:
             differs("the event is on the log, but has no row")
-            return
-        self._apply(table, kept)
-        if "event_id" in expected and kept["event_id"] != event.event_id:
-            of = f", {kept['unit_type']}/{kept['unit_id']}" if "unit_id" in kept else ""
-            differs(f"the row is of event {kept['event_id']}{of}, which is not at this offset of the log")
-            return
-        for column, value in expected.items():
-            if column == "recorded_at" and self._report.is_copy:
-                continue
-            for what in mismatches(column, _plain(kept[column]), value):
+        elif "event_id" in made and row["event_id"] != event_id:
+            of = f", {row['unit_type']}/{row['unit_id']}" if "unit_id" in row else ""
+            differs(f"the row is of event {row['event_id']}{of}, which is not at this offset of the log")
+        else:
+            compared = [column for column in made if not (column == "recorded_at" and self._report.is_copy)]
+            found = [what for column in compared for what in mismatches(column, row[column], made[column])]
+            if not found and table == "update_history":  # of the others, rows that are equal come here too
+                found = ["the row has the same values in another form"]
+            for what in found:
                 differs(what)
 
     def compare_parked(self, messages: Iterable[RawRecord]) -> None:
         """Compare the messages behind the contest's last event with the rows of parked messages."""
         report = self._report
         for raw in messages:
+            reason: str | None
             if report.blocked_offset is not None:
                 reason = follows(report.blocked_offset)
-            else:
-                try:
-                    recorded_of_raw(raw)
-                except ContractError as error:
-                    report.blocked_offset, report.blocked_reason = raw.offset, table_rows.printable(str(error))
-                    reason = report.blocked_reason
-                else:  # behind the last event that the contest's row names: not aggregated yet
-                    continue
+            elif (reason := self._unreadable(raw)) is not None:
+                report.blocked_offset, report.blocked_reason = raw.offset, reason
+            else:  # behind the last event that the contest's row names: not aggregated yet
+                continue
             report.parked_count += 1
             self._compare_message(raw, reason)
 
+    def _unreadable(self, raw: RawRecord) -> str | None:
+        if self._report.stop is not None and self._report.stop[0] == raw.offset:
+            return table_rows.reason_of(self._report.stop[1])
+        try:
+            recorded_of_raw(raw)
+        except ContractError as error:
+            return table_rows.reason_of(str(error))
+        return None
+
     def _compare_message(self, raw: RawRecord, reason: str) -> None:
-        for row in self._rows["parked"].before(raw.offset):
-            self._extra_row("parked", row)
-        expected = dict(
-            zip(table_rows.PARKED, table_rows.parked_row(Parked(raw, self._report.contest_id, reason)), strict=True)
-        )
+        parked = table_rows.Parked(raw, self._contest_id, reason)
+        expected = dict(zip(table_rows.PARKED, table_rows.parked_row(parked), strict=True))
         expected["value_sha256"] = None if raw.value is None else hashlib.sha256(raw.value).hexdigest()
         del expected["value"]
         if self._report.is_copy:
             del expected["recorded_at"]
-        own = list(self._rows["parked"].before(raw.offset + 1))
+        own = self._parked.pop(raw.offset, [])
         if not own:
             self._report.add(Mismatch("parked", "the message is on the log, but has no row", raw.offset))
         for kept in own:
@@ -147,49 +177,123 @@ class HistoryTables:
                     self._report.add(Mismatch("parked", what, raw.offset))
 
     def finish(self) -> None:
-        """Report the rows left when the log has ended."""
-        for table, rows in self._rows.items():
-            for row in rows.before(inf):
+        """Report the rows left when the log has ended, and those that no update names."""
+        where = {"contest_id": self._contest_id, "first": self._next_offset, "last": self._to_offset}
+        for table in ("definition_history", "finding", *(() if self._report.is_copy else ("log_time",))):
+            for row in self._reader.run(_SQL[table], **where):
                 self._extra_row(table, row)
+        decode = _decoder(table_rows.HISTORY | table_rows.RESOLVED, Layout(()))
+        for encoded in self._reader.copied(_SQL["update_history"], **where):
+            self._extra_row("update_history", decode(encoded))
+        for block in self._blocks_to(inf):
+            self._extra_row("area_total_block", block)
+        for _, rows in sorted(self._parked.items()):
+            for parked in rows:
+                self._extra_row("parked", parked)
+        for name, table in (("area_path", "area_path"), ("publication", "publication"), ("unit", "unit_state")):
+            for row in self._reader.run(_SQL[f"unnamed_{name}"], contest_id=self._contest_id):
+                self._report.add(Mismatch(table, f"no update names row {row['number']}"))
 
     def digest(self) -> str:
-        """Compute the state's digest from the rows alone."""
-        digest = StateDigest()
-        digest.definition = self._definition[1]
-        for unit, (_, of_state) in self._states.items():
-            digest.put(unit.encode(), of_state + self._heads[unit][1])
-        return digest.root()
+        """Compute the state's digest from the leaves of the rows alone."""
+        index, units, digest = UnitIndex(), UnitTable(0), StateDigest()
+        where = {"contest_id": self._contest_id, "last": self._to_offset}
+        for row in self._reader.run(_SQL["leaves"], **where):
+            key = UnitKey(row["unit_type"], row["unit_id"])
+            number = index.number(key)
+            units.grow_to(number + 1)
+            digest.add(number, str(key))
+            for column, name in ((units.state_leaf, "leaf"), (units.head_leaf, "head_leaf")):
+                column[number] = np.frombuffer(row[name][:32].ljust(32, b"\0"), np.uint8)
+        for row in self._reader.run(_SQL["definition_history"], first=0, **where):
+            try:
+                if row["accepted"]:
+                    digest.definition = leaf(text_of(definition_of(row["definition"])))
+            except RowError as error:
+                self._report.add(Mismatch("definition_history", str(error), row["log_offset"], row["event_id"]))
+        return digest.root(units.state_leaf, units.head_leaf)
 
-    def _extra_row(self, table: str, row: Mapping[str, Any]) -> None:
-        self._apply(table, row)
+    def _extra_row(self, table: str, row: Row) -> None:
         unit = f"{row['unit_type']}/{row['unit_id']}" if row.get("unit_id") is not None else None
         what = f"the row is of no event on the log{_of_area(row)}"
         self._report.add(Mismatch(table, what, row["log_offset"], row.get("event_id"), unit))
 
-    def _apply(self, table: str, row: Mapping[str, Any]) -> None:
-        """Apply a row to the state of which `digest` is computed."""
-        if not row.get("accepted"):
-            return
-        try:
-            if table == "definition_history":
-                definition = definition_of(row["definition"])
-                self._definition = max(self._definition, (definition.revision, leaf(text_of(definition))))
-                return
-            event = recorded_of(row).update
-        except RowError as error:
-            self._report.add(Mismatch(table, str(error), row["log_offset"], row["event_id"]))
-            return
-        unit, its_leaf = str(event.unit), leaf(text_of(event))
-        order = (event.stated_at, event.sequence)
-        if unit not in self._states or order > self._states[unit][0]:
-            self._states[unit] = (order, its_leaf)
-        if unit not in self._heads or event.sequence > self._heads[unit][0]:
-            self._heads[unit] = (event.sequence, its_leaf)
+
+_About = Callable[[int], tuple[UUID | None, str | None]]
+"""Id and unit of the event at an offset."""
 
 
-def _of_area(row: Mapping[str, Any]) -> str:
+def _about(step: Folded | Defined) -> _About:
+    if isinstance(step, Defined):
+        return lambda _offset: (step.recorded.event.event_id, None)
+    batch = step.batch
+
+    def of(offset: int) -> tuple[UUID | None, str | None]:
+        entry = int(batch.offset.searchsorted(offset))
+        if entry == len(batch) or batch.offset[entry] != offset:
+            return None, None
+        return UUID(bytes=batch.event_id[entry].tobytes()), str(batch.index.keys[int(batch.unit[entry])])
+
+    return of
+
+
+def _blocks(contest_id: str, folded: Folded, totals: Totals) -> list[Row]:
+    """Return the rows of kept totals, in the order in which they end."""
+    blocks = folded.blocks
+    if blocks is None:
+        return []
+    columns = (blocks.place, blocks.begin, blocks.end, blocks.vector, blocks.stated)
+    rows: list[Row] = [
+        {
+            "contest_id": contest_id,
+            "unit_type": totals.places[place][0],
+            "area_id": totals.places[place][1],
+            "span": (begin, end + 1),
+            "offsets": offsets,
+            "figures": vector,
+            "stated_at": instant(stated),
+            "last_offset": end,
+            "last_event_id": UUID(bytes=event_id.tobytes()),
+            "log_offset": end,
+        }
+        for (place, begin, end, vector, stated), offsets, event_id in zip(
+            zip(*(column.tolist() for column in columns), strict=True), blocks.offsets, blocks.event_id, strict=True
+        )
+    ]
+    return sorted(rows, key=lambda row: (row["log_offset"], row["unit_type"], row["area_id"]))
+
+
+def _decoder(columns: Mapping[str, str], layout: Layout) -> Callable[[bytes], dict[str, Any]]:
+    """Return what decodes a row in the binary format; figures by the names of their slots."""
+    transformer = psycopg.adapt.Transformer()
+    loaders = {}
+    for name, kind in columns.items():
+        found = psycopg.postgres.types[kind.removesuffix("[]")]
+        oid = found.array_oid if kind.endswith("[]") else found.oid
+        loaders[name] = transformer.get_loader(oid, Format.BINARY)
+
+    def decode(row: bytes) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        at = 2
+        for name, loader in loaders.items():
+            length = int.from_bytes(row[at : at + 4], "big", signed=True)
+            at += 4
+            value = None if length < 0 else _loaded(loader, row[at : at + length])
+            at += max(length, 0)
+            if isinstance(value, list) and name in ("figures", "change"):
+                value = dict(zip([*layout.names, *map(str, range(layout.size, len(value)))], value, strict=False))
+            made[name] = value
+        return made
+
+    return decode
+
+
+def _loaded(loader: psycopg.abc.Loader, raw: bytes) -> Any:
+    try:
+        return loader.load(raw)
+    except psycopg.DataError as error:  # a time that PostgreSQL has and Python has not
+        return f"unreadable: {error}"
+
+
+def _of_area(row: Row) -> str:
     return f" ({row['area_id']}, of each {row['unit_type']})" if "area_id" in row else ""
-
-
-def _plain(value: object) -> object:
-    return (value.lower, value.upper) if isinstance(value, Range) else value

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -40,11 +41,15 @@ class Report:
     blocked_offset: int | None = None
     """The first unreadable message of the contest on the log, where the tables were compared to their end."""
     blocked_reason: str | None = None
+    stop: tuple[int, str] | None = None
+    """Offset and reason of the first message that the fold could not count."""
     parked_count: int = 0
     """The unreadable message and all later ones of the contest, as far as the tables have read."""
     count: int = 0
     differences: list[Mismatch] = field(default_factory=list)
     """The first SHOWN."""
+    partition: int = 0
+    """Of the contest."""
 
     @property
     def equal(self) -> bool:
@@ -77,15 +82,19 @@ class Report:
         }
 
 
+_NOTHING = object()
+"""What a map does not have, which is not null."""
+
+
 def mismatches(name: str, kept: object, expected: object) -> Iterator[str]:
     """Yield how a value of the tables differs from that of the log; for a map, each value that differs."""
     if isinstance(kept, dict) and isinstance(expected, dict):
         for key in sorted(kept.keys() | expected.keys()):
-            yield from mismatches(f"{name}.{key}", kept.get(key), expected.get(key))
+            yield from mismatches(f"{name}.{key}", kept.get(key, _NOTHING), expected.get(key, _NOTHING))
     elif kept != expected:
         yield f"{name} is {_short(kept)}, by the log {_short(expected)}"
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = "not there" if value is _NOTHING else value.isoformat() if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 120 else text[:117] + "…"

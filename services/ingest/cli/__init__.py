@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime import options
-from runtime.commands import Group, json_option
+from runtime.commands import Command, Group, json_option, say
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,6 +48,16 @@ def _time(_context: click.Context, parameter: click.Parameter, text: str | None)
         ) from bad
 
 
+def _bounded(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flag, text in (
+        ("--most-rows", "Rows of a document. Default: 100000."),
+        ("--largest-unpacked", "MiB of a document when unpacked. Default: 64."),
+        ("--largest-document", "MiB of a document as it is; a larger one is rejected unread. Default: 32."),
+    ):
+        command = options.setting(flag, text, options.Whole(1))(command)
+    return command
+
+
 def _working(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         options.setting("--archive", "Folder that keeps every document. Default: archive.", click.Path(path_type=Path)),
@@ -65,7 +75,7 @@ def _working(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @main.command()
 @options.kafka
-@options.setting("--replication-factor", "Copies of every message. Default: 1.", click.IntRange(1))
+@options.setting("--replication-factor", "Copies of every message. Default: 1.", options.Whole(1))
 def topics(**flags: Any) -> None:
     """Create the topics that are missing, and check the settings of all.
 
@@ -82,12 +92,13 @@ def topics(**flags: Any) -> None:
     created = create(connection.kafka, connection.topics(), replication_factor=settings.replication_factor)
     inspect(connection.kafka, connection.topics())
     for name, new in created.items():
-        click.echo(f"{name}: {'created' if new else 'there, settings are right'}")
+        say(f"{name}: {'created' if new else 'there, settings are right'}")
 
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_working
+@_bounded
 @click.option(
     "--observed-at",
     callback=_time,
@@ -111,8 +122,9 @@ def load(files: tuple[Path, ...], observed_at: datetime | None, as_json: bool, *
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @_working
+@_bounded
 @click.option(
-    "--every", "every_s", type=click.FloatRange(0.05), default=5.0, help="Seconds between looks at the folder."
+    "--every", "every_s", type=options.Seconds(0.05), default=5.0, help="Seconds between looks at the folder."
 )
 @options.http
 def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
@@ -152,13 +164,14 @@ def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
 def define(
     contest_file_path: Path, effective_at: datetime | None, counting_level: str | None, as_json: bool, **flags: Any
 ) -> None:
-    """Publish a contest's definition, or a changed one as its next revision.
+    """Publish a contest's definition, or a changed one as its next revision, and say what it holds.
 
     \b
     Example:
       escrutinio-ingest define examples/peru-2021-runoff/contest.toml
     """
     from ingest.cli.work import read_contest, run
+    from ingest.report import Report
     from schemas.types import ReportingUnitType
 
     wanted = read_contest(contest_file_path)
@@ -168,8 +181,47 @@ def define(
         lambda pipeline, *_: pipeline.revise(
             wanted, effective_at, counting_level and ReportingUnitType(counting_level)
         ),
+        lines=Report.lines_of_definitions,
         revising=True,
     )
+
+
+class _Commands(click.Group):
+    command_class = Command
+
+
+@main.group(cls=_Commands)
+def contest() -> None:
+    """Check a contest's file and documents before anything is published."""
+
+
+@contest.command()
+@click.argument("contest_file_path", metavar="CONTEST_FILE", type=click.Path(path_type=Path))
+@click.argument("documents", nargs=-1, type=click.Path(path_type=Path))
+@json_option
+@options.log_format
+@_bounded
+@click.option(
+    "--observed-at",
+    callback=_time,
+    metavar="TIME",
+    help="When the documents were fetched, as 2021-07-01T00:00:00Z. Default: now.",
+)
+def check(
+    contest_file_path: Path, documents: tuple[Path, ...], observed_at: datetime | None, as_json: bool, **flags: Any
+) -> None:
+    """Say what is missing or contradictory in a contest's file, and what documents would become.
+
+    Publishes nothing, and needs no broker. Exit code: 0 fine, 1 findings, 2 something cannot be read. The file is
+    described in docs/contest.md.
+
+    \b
+    Example:
+      escrutinio-ingest contest check contest.toml 2020-11-03T2130.csv
+    """
+    from ingest.cli.check_contest import check_contest
+
+    check_contest(contest_file_path, documents, observed_at, as_json, **flags)
 
 
 def _deciding(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,33 +5,40 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import click
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ingest import operator
 from ingest.errors import IngestError
+from ingest.feeds.records import Limits
+from ingest.feeds.registry import DEFAULT_LIMITS
 from ingest.listener import Listener
-from ingest.metrics import Metrics
 from ingest.news import contest_file
+from ingest.news.contest_areas import LARGEST_AREAS
 from ingest.news.proposal import Wish
 from ingest.pipeline import Pipeline
 from ingest.progress import ConsoleProgress
 from ingest.publish.connection import Connection
+from ingest.report import Report
 from ingest.sources import folder
 from ingest.sources.archive import Archive
 from runtime import logs
-from runtime.commands import answer, stopping
-from runtime.health import new_registry, serve_health
+from runtime.commands import answer, say, stopping
+from runtime.files import read_text
 from runtime.settings import Settings
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.faults import first_fault
-from schemas.types import ReportingUnitType, UpdateKind
+from schemas.rules import CLOCK_LIMIT
+from schemas.types import Id, ReportingUnitType, UpdateKind
 
+_DAY_S = CLOCK_LIMIT // timedelta(seconds=1)
+_Ahead = Annotated[int, Field(ge=-_DAY_S, le=_DAY_S)]
 Work = Callable[[Pipeline, ConsoleProgress, threading.Event], object]
 
 
@@ -40,11 +47,34 @@ class IngestSettings(Settings):
 
     archive: Path = Path("archive")
     contest: Path | None = None
-    replication_factor: int = 1
+    replication_factor: int = Field(1, ge=1, lt=2**15)
+    largest_document: int = Field(DEFAULT_LIMITS.document_mib, ge=1, le=1024)
+    largest_unpacked: int = Field(DEFAULT_LIMITS.unpacked_mib, ge=1, le=1024)
+    most_rows: int = Field(DEFAULT_LIMITS.rows, ge=1, lt=2**31)
+    clock_ahead_s: dict[Id, _Ahead] = Field(default_factory=dict)
+    """Seconds by which the clock of a source is known to be ahead of ours, by its name; below 0 behind."""
+
+    @property
+    def clocks(self) -> dict[str, timedelta]:
+        """How far the clock of a source is ahead of ours, by its name."""
+        return {name: timedelta(seconds=ahead) for name, ahead in self.clock_ahead_s.items()}
+
+    @property
+    def limits(self) -> Limits:
+        """What a document may hold."""
+        return Limits(self.largest_document, self.largest_unpacked, self.most_rows)
 
 
-def run(flags: dict[str, Any], as_json: bool, work: Work, *, until_stopped: bool = False, **options: Any) -> None:
-    """Do `work`, report, and end with the report's exit code.
+def run(
+    flags: dict[str, Any],
+    as_json: bool,
+    work: Work,
+    *,
+    lines: Callable[[Report], Iterator[str]] = Report.lines,
+    until_stopped: bool = False,
+    **options: Any,
+) -> None:
+    """Do `work`, report in `lines`, and end with the report's exit code.
 
     `until_stopped`: what is published and rejected is also logged at once, health is served over HTTP, and a stop as
     asked is no fault. `options`: those of `_at_work`.
@@ -54,7 +84,7 @@ def run(flags: dict[str, Any], as_json: bool, work: Work, *, until_stopped: bool
     if as_json:
         answer(pipeline.report.as_json())
     else:
-        click.echo("\n".join(pipeline.report.lines()))
+        say(*lines(pipeline.report))
     raise SystemExit(0 if until_stopped else pipeline.report.exit_code)
 
 
@@ -78,6 +108,9 @@ def _at_work(
     with ExitStack() as stack:
         listener = Listener()
         if until_stopped:
+            from ingest.metrics import Metrics
+            from runtime.health import new_registry, serve_health
+
             registry = new_registry("ingest")
             listener = metrics = Metrics(registry)
             stack.enter_context(serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop))
@@ -92,6 +125,8 @@ def _at_work(
             log_each=until_stopped,
             listener=listener,
             following=following,
+            limits=settings.limits,
+            clocks=settings.clocks,
         )
         with pipeline:
             yield pipeline, progress, stop
@@ -99,12 +134,33 @@ def _at_work(
 
 def read_contest(path: Path) -> ContestDefined:
     """Read a contest's file and the areas that it names. Raises IngestError."""
+    text, beside = contest_text(path)
     try:
-        toml = path.read_text(encoding="utf-8")
-        areas = (path.parent / contest_file.areas_name(toml)).read_text(encoding="utf-8")
-        return contest_file.read(toml, areas)
-    except (OSError, UnicodeDecodeError, contest_file.ContestFileError) as error:
-        raise IngestError(f"the contest's file {path}: {error}") from error
+        areas = read_text(beside, LARGEST_AREAS)
+        return contest_file.read(text, areas, contest_file.Files(str(path), str(beside)))
+    except (OSError, ValueError) as error:
+        raise IngestError(unreadable_areas(beside, error)) from error
+    except contest_file.ContestFileError as error:
+        raise IngestError(str(error)) from error
+
+
+def contest_text(path: Path) -> tuple[str, Path]:
+    """Return the text of a contest's file, and where its table of areas lies. Raises IngestError."""
+    try:
+        text = read_text(path)
+        return text, path.parent / contest_file.areas_name(text)
+    except (OSError, ValueError, contest_file.ContestFileError) as error:
+        raise IngestError(f"the contest's file {path}: {_in_words(error)}") from error
+
+
+def unreadable_areas(beside: Path, error: Exception) -> str:
+    """Say why the table of areas cannot be read."""
+    return f"the table of areas {beside}, which the contest's file names: {_in_words(error)}"
+
+
+def _in_words(error: Exception) -> str:
+    """Say a fault without the number and the path that Python puts around it; the sentence names the file."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def decide(
@@ -149,10 +205,12 @@ def _propose(archive: Archive, wish: Wish, figures: Path | UUID | None, as_json:
     if as_json:
         answer({"code": code, **json.loads(proposal.content())})
         return
-    click.echo("\n".join(proposal.lines()))
     command = "correct" if wish.kind is UpdateKind.CORRECTED else "retract"
-    click.echo("Nothing is published yet. A second person who has checked it publishes exactly this with:")
-    click.echo(f"  escrutinio-ingest {command} --confirm {code} --operator NAME")
+    say(
+        *proposal.lines(),
+        "Nothing is published yet. A second person who has checked it publishes exactly this with:",
+        f"  escrutinio-ingest {command} --confirm {code} --operator NAME",
+    )
 
 
 def _confirm(kind: UpdateKind, archive: Archive, code: str, name: str, as_json: bool, flags: dict[str, Any]) -> None:
@@ -160,7 +218,7 @@ def _confirm(kind: UpdateKind, archive: Archive, code: str, name: str, as_json: 
     if proposal.event.kind is not kind:
         raise click.UsageError(f"the proposal {code} is to be {proposal.event.kind}, not {kind}")
     if not as_json:
-        click.echo("\n".join(proposal.lines()))
+        say(*proposal.lines())
     run(
         flags,
         as_json,

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement
-from ingest.feeds.table import FITTING, BadCell, Form, Refused, Table, instant, percent, whole
+from ingest.feeds.records import Refused
+from ingest.feeds.statement import Kept, Rejection, Rejections, Snapshot, Statement
+from ingest.feeds.table import FITTING, BadCell, Form, Table, instant, share, whole
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, Document, PublishedPercentages, ReportingUnit, SubUnits
 from schemas.faults import first_fault
@@ -91,7 +92,11 @@ class _Row:
     index: int
 
     def text(self, column: str) -> str:
-        return self.table.rows[self.index][self.table.column(column)]
+        return self.table.get(column).text(self.index)
+
+    @property
+    def cells(self) -> dict[str, str]:
+        return dict(zip(self.table.header, self.table.rows[self.index], strict=True))
 
     @property
     def where(self) -> str:
@@ -114,8 +119,10 @@ class _Rows:
     """The rows of the four tables about one unit at one time."""
 
     parts: dict[str, dict[str, _Row]] = field(default_factory=lambda: {part: {} for part in PARTS})
-    clashes: list[Rejection] = field(default_factory=list)
-    contradictory: bool = False
+    repeated: dict[tuple[str, str], list[_Row]] = field(default_factory=dict)
+    """By table and line, all rows of it where one document has it twice, or two differ."""
+    contradicted: set[tuple[str, str]] = field(default_factory=set)
+    """Table and line of the rows that others contradict."""
 
     def all(self) -> Iterator[_Row]:
         for part in self.parts.values():
@@ -128,7 +135,7 @@ class _Rows:
 def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, ...]:
     """Parse a snapshot for each `updated`, in the order of time. Raises Refused for a table of another election."""
     publications: dict[datetime, dict[Place, _Rows]] = defaultdict(dict)
-    stray: list[Rejection] = []
+    stray, clashes = Rejections(), Rejections()
     for table in tables:
         _refuse_other_election(table, contest)
         for index in range(len(table.rows)):
@@ -140,10 +147,13 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
                 continue
             place = tuple(row.text(name) for name in _NAMES) if table.form.family == DISTRICTS else ()
             _put(publications[time].setdefault(place, _Rows()), row)
+    for places in publications.values():
+        for rows in places.values():
+            clashes.extend(_clashes(rows))
     family = tables[0].form.family
     snapshots = [_snapshot(family, time, places, contest) for time, places in sorted(publications.items())]
-    if stray:
-        snapshots.append(Snapshot(f"{family}/unknown-time", contest.authority, (), tuple(stray)))
+    if stray or clashes:
+        snapshots.append(Snapshot(f"{family}/rejected", contest.authority, (), (*stray, *clashes)))
     return tuple(snapshots)
 
 
@@ -168,28 +178,39 @@ def _put(rows: _Rows, row: _Row) -> None:
     if other is None:
         rows.parts[part][line] = row
         return
-    same = dict(zip(row.table.header, row.table.rows[row.index], strict=True)) == dict(
-        zip(other.table.header, other.table.rows[other.index], strict=True)
-    )
+    same = row.cells == other.cells
     if same and other.table is not row.table:
         return
-    if same:
-        rows.clashes.append(row.reject(None, "F203", f"repeats {other.where}", "every line once"))
-    else:
-        for one, two in ((row, other), (other, row)):
+    rows.repeated.setdefault((part, line), [other]).append(row)
+    if not same:
+        rows.contradicted.add((part, line))
+
+
+def _clashes(rows: _Rows) -> Iterator[Rejection]:
+    """Reject repeated rows, and name all their partners: of equal ones all but the first, of differing ones all."""
+    for place, repeated in rows.repeated.items():
+        if place not in rows.contradicted:
+            for row in repeated[1:]:
+                yield row.reject(None, "F203", f"repeats {repeated[0].where}", "every line once")
+            continue
+        for row in repeated:
+            partners = [other.where for other in repeated[: _NAMED + 1] if other is not row][:_NAMED]
+            others = len(repeated) - 1 - len(partners)
+            more = f" and {others:,} more" if others else ""
             expected = "every line once; two captures of one update are loaded one after the other"
-            rows.clashes.append(one.reject(None, "F203", f"contradicts {two.where}", expected))
-        rows.contradictory = True
+            yield row.reject(None, "F203", f"contradicts {', '.join(partners)}{more}", expected)
+
+
+_NAMED = 20
+"""Rows that a message names."""
 
 
 def _snapshot(family: str, time: datetime, places: dict[Place, _Rows], contest: ContestDefined) -> Snapshot:
     statements: list[Statement] = []
-    rejections: list[Rejection] = []
-    incomplete: list[Rejection] = []
+    rejections, incomplete = Rejections(), Rejections()
     awaited: dict[str, None] = {}
     for place, rows in places.items():
-        rejections.extend(rows.clashes)
-        if rows.contradictory:
+        if rows.contradicted:
             continue
         if lacking := rows.lacking():
             awaited.update(dict.fromkeys(f"{part} of {rfc3339(time)}" for part in lacking))
@@ -211,7 +232,12 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
     (summary,) = rows.parts["resumen"].values()
     (turnout,) = rows.parts["participacion"].values()
     votes: dict[str, int | None] = {}
-    shares = {}
+    shares: dict[str, str] = {}
+    left_out: list[Rejection] = []
+
+    def percentage(row: _Row, column: str) -> str | None:
+        return share(row.text(column), column, lambda bad: left_out.extend(row.table.leave_out(row.index, [bad])))
+
     lines = rows.parts["resultados"]
     for selection in contest.selections:
         row = lines.get(selection.external_id or "")
@@ -219,13 +245,15 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
             message = f"no row for {selection.external_id} ({selection.party})"
             raise _Bad(next(iter(lines.values())), "C_CODI_AGRUPOL", "F205", message, "a row for every selection")
         votes[selection.selection_id] = _cell(row, "TOTAL_VOTOS", whole)
-        shares[selection.selection_id] = _cell(row, "POR_VALIDOS", percent)
+        if (stated := percentage(row, "POR_VALIDOS")) is not None:
+            shares[selection.selection_id] = stated
     totals: dict[str, int] = {}
     for line, row in rows.parts["totales"].items():
         if line not in _TOTALS:
             raise _Bad(row, "AGRUPACION", "F205", f"unknown total {line[:60]!r}", f"one of {', '.join(_TOTALS)}")
         totals[_TOTALS[line]] = _cell(row, "TOTAL_VOTOS", whole)
     _agree(summary, turnout, rows.parts["totales"].get("TOTAL DE VOTOS EMITIDOS"))
+    left_out += (odd for row in rows.all() for odd in row.table.leave_out(row.index, ()))
     return Statement(
         unit=_unit(summary, place, contest),
         reported_at=time,
@@ -247,12 +275,13 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
         ),
         published_percentages=PublishedPercentages(
             valid_votes_share=shares,
-            sub_units_processed=_cell(turnout, "POR_ACTAS_PROCESADAS", percent),
-            sub_units_counted=_cell(turnout, "POR_ACTAS_CONTABILIZADAS", percent),
-            turnout=_cell(turnout, "POR_CIUDADANOS_VOTARON", percent),
+            sub_units_processed=percentage(turnout, "POR_ACTAS_PROCESADAS"),
+            sub_units_counted=percentage(turnout, "POR_ACTAS_CONTABILIZADAS"),
+            turnout=percentage(turnout, "POR_CIUDADANOS_VOTARON"),
         ),
         documents=_documents(rows),
         original=b"".join(row.table.original(row.index) for row in rows.all()),
+        left_out=tuple(left_out),
     )
 
 
@@ -261,7 +290,7 @@ def _documents(rows: _Rows) -> tuple[Document, ...]:
     places: dict[str, tuple[Kept, list[int]]] = {}
     for row in rows.all():
         document = row.table.document
-        places.setdefault(document.sha256, (document, []))[1].append(row.index + 2)
+        places.setdefault(document.sha256, (document, []))[1].append(row.table.number(row.index))
     return tuple(
         Document(
             uri=document.uri,

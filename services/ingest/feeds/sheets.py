@@ -3,6 +3,9 @@
 `acta` is the form of the dated captures (mesa numbers without leading zeros, `NA` for what is not stated, time of
 capture in `descargado`); `acta-final` that of the final file (columns `v2_…`, no time). Neither states an official
 time. A sheet that is pending or still being typed in states no votes, although the file prints zeros.
+
+Ordinary rows become columns; every other row is read by itself, by `_reader`, which is the rule for both. A text of a
+column is judged once for all rows that have it.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +14,24 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement
-from ingest.feeds.table import BadCell, Form, Refused, Table, fitting, seen, whole
+import numpy as np
+
+from ingest.feeds.records import Refused
+from ingest.feeds.statement import Rejections, SheetColumns, Sheets, Snapshot, Statement
+from ingest.feeds.table import BadCell, Form, Table, evidence, fitting, seen, whole
+from schemas.columns.layout import NONE, REASONS, STAGES, Layout, Mask, Numbers, sum_of_votes
+from schemas.columns.layout import STATUSES as CODES
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, ReportingUnit
-from schemas.types import CountStatus, ReportingUnitType, ResultStage, ReviewReason
+from schemas.types import (
+    COUNT_LIMIT,
+    TEXT_LIMIT,
+    CountStatus,
+    ReportingUnitType,
+    ResultStage,
+    ReviewReason,
+    to_milliseconds,
+)
 
 FAMILY = "onpe-tally-sheets"
 _RESOLVED = "ACTA ELECTORAL RESUELTA"
@@ -97,16 +113,25 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     _refuse_other_election(table, columns, contest)
     rejections, skip = _twice(table, columns)
     read = _reader(table, columns, contest)
-    statements = []
-    for index, row in enumerate(table.rows):
+    ordinary, sheets = _ordinary(table, columns, contest)
+    ordinary[list(skip)] = False
+    if table.is_open_ended:
+        ordinary[-1] = False
+    others: dict[int, Statement] = {}
+    for index in np.flatnonzero(~ordinary).tolist():
         if index in skip:
             continue
         try:
-            statements.append(fitting(read, index, row))
+            others[index] = fitting(read, index, table.rows[index])
         except BadCell as bad:
             rejections.append(table.reject(index, bad.column or None, bad.code, str(bad), bad.expected))
+    stated = ordinary.copy()
+    stated[list(others)] = True
+    sheets.places = np.cumsum(stated) - 1
+    others = {int(sheets.places[index]): statement for index, statement in others.items()}
+    statements = Sheets(sheets.of(ordinary), others, lambda index: read(index, table.rows[index]))
     snapshot_id = f"{FAMILY}/{table.document.sha256[:16]}"
-    return (Snapshot(snapshot_id, contest.authority, tuple(statements), tuple(rejections)),)
+    return (Snapshot(snapshot_id, contest.authority, statements, tuple(rejections)),)
 
 
 def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefined) -> None:
@@ -127,7 +152,7 @@ def _refuse_other_election(table: Table, columns: _Columns, contest: ContestDefi
         raise Refused(table.document, "F301", f"row 1: {what}: a table of another election?", expected)
 
 
-def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
+def _twice(table: Table, columns: _Columns) -> tuple[Rejections, set[int]]:
     """Reject repeated mesas: of equal rows all but the first, of differing rows all. Returns their indexes too."""
     at = table.column(columns.mesa)
     number = table.header.index("rowid") if "rowid" in table.header else None
@@ -135,25 +160,111 @@ def _twice(table: Table, columns: _Columns) -> tuple[list[Rejection], set[int]]:
     def content(index: int) -> list[str]:
         return [cell for place, cell in enumerate(table.rows[index]) if place not in (at, number)]
 
+    if len({mesa.zfill(6) for mesa in table.get(columns.mesa).texts}) == len(table.rows):
+        return Rejections(), set()
     first: dict[str, int] = {}
     more: dict[str, list[int]] = {}
     for index, row in enumerate(table.rows):
         mesa = row[at].zfill(6)
         if first.setdefault(mesa, index) != index:
             more.setdefault(mesa, [first[mesa]]).append(index)
-    rejections, skip = [], set()
+    rejections, skip = Rejections(), set()
     for mesa, places in more.items():
         differ = any(content(place) != content(places[0]) for place in places[1:])
         for place in places if differ else places[1:]:
-            others = ", ".join(str(other + 2) for other in places if other != place)
-            message = (
-                f"mesa {mesa} stands in rows {others} too, with other figures: none of them is published"
+            said = (
+                f"stands in {table.others(places, place)} too, with other figures: none of them is published"
                 if differ
-                else f"mesa {mesa} is repeated from row {places[0] + 2}"
+                else f"is repeated from row {table.number(places[0])}"
             )
+            message = f"mesa {mesa} {said}"
             rejections.append(table.reject(place, columns.mesa, "F203", message, "one row for each mesa"))
             skip.add(place)
     return rejections, skip
+
+
+_BAD = -3
+"""What stands for a text that only `_reader` can judge."""
+_SILENT = [CODES.index(CountStatus.PENDING), CODES.index(CountStatus.IN_PROCESS)]
+
+
+def _ordinary(table: Table, columns: _Columns, contest: ContestDefined) -> tuple[Mask, SheetColumns]:
+    """Read every row as columns, and say which are ordinary: `_reader` accepts each text, and some figure is stated."""
+    ok = np.ones(len(table.rows), bool)
+
+    def looked_up(column: str, judge: Callable[[str], int]) -> Numbers:
+        of = table.get(column)
+        values = np.array([judge(text) for text in of.texts], np.int64)[of.codes]
+        np.logical_and(ok, values != _BAD, out=ok)
+        return values
+
+    def figure(text: str) -> int:
+        if text == _NOT_STATED:
+            return NONE
+        try:
+            return whole(text, "")
+        except BadCell:
+            return _BAD
+
+    def time(text: str) -> int:
+        try:
+            return to_milliseconds(seen(text, "", table.document))
+        except BadCell:
+            return _BAD
+
+    lowest, highest = columns.digits
+    mesas, ubigeos, names, words = (
+        table.get(column) for column in (columns.mesa, columns.ubigeo, columns.name, columns.status)
+    )
+    looked_up(columns.mesa, lambda text: 0 if _is_number(text) and lowest <= len(text) <= highest else _BAD)
+    looked_up(columns.name, lambda text: 0 if len(text) <= TEXT_LIMIT else _BAD)
+    paths = contest.area_paths
+    areas = [paths.get(text, ()) if _is_number(text) and len(text) == 6 else () for text in ubigeos.texts]
+    ok &= np.array([bool(path) for path in areas], bool)[ubigeos.codes]
+    status = looked_up(columns.status, lambda word: CODES.index(STATUSES[word][0]) if word in STATUSES else _BAD)
+    reasons = [STATUSES[word][1] if word in STATUSES else None for word in words.texts]
+    layout = Layout.of(contest)
+    figures = np.full((len(ok), layout.size), NONE, np.int64)
+    voters = looked_up(columns.voters, figure)
+    stated = {
+        "ballots_cast": columns.cast, "blank_votes": columns.blank, "invalid_votes": columns.invalid,
+        "challenged_votes": columns.challenged, "valid_votes": columns.valid,
+        **{f"votes.{contest.by_external_id[code].selection_id}": column for column, code in columns.votes.items()},
+    }  # fmt: skip
+    for name, column in stated.items():
+        if column is not None:
+            figures[:, layout.slots[name]] = looked_up(column, figure)
+    figures[np.isin(status, _SILENT)] = NONE
+    figures[:, layout.slots["registered_voters"]] = voters
+    ok &= sum_of_votes(figures) < COUNT_LIMIT
+    ok &= (figures != NONE).any(axis=1) & (len(columns.votes) == len(contest.selection_ids))
+    seen_at = np.full(len(ok), to_milliseconds(table.document.observed_at), np.int64)
+    return ok, SheetColumns(
+        document=table.document,
+        places=np.arange(len(ok)),
+        rows=np.arange(len(ok)),
+        numbers=table.spans[:, 0].copy(),
+        ids=[mesas.texts[code].zfill(6) for code in mesas.codes.tolist()],
+        area=ubigeos.codes.astype(np.int64),
+        areas=areas,
+        name=names.codes.astype(np.int64),
+        names=[None if text == _NOT_STATED else text for text in names.texts],
+        word=words.codes.astype(np.int64),
+        words=words.texts,
+        status=status,
+        reason=np.array([NONE if why is None else REASONS.index(why.value) for why in reasons])[words.codes],
+        stage=looked_up(columns.detail, lambda text: STAGES.index(_stage(text))),
+        observed=seen_at if columns.time is None else looked_up(columns.time, time),
+        figures=figures,
+    )
+
+
+def _stage(detail: str) -> ResultStage:
+    return ResultStage.ADJUDICATED if detail == _RESOLVED else ResultStage.PROVISIONAL
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callable[[int, list[str]], Statement]:
@@ -187,14 +298,16 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
         return known[text]
 
     def read(index: int, row: list[str]) -> Statement:
+        left_out: list[BadCell] = []
+
         mesa, ubigeo, place, word, detail = fixed(row)
-        if not (mesa.isascii() and mesa.isdigit() and lowest <= len(mesa) <= highest):
+        if not (_is_number(mesa) and lowest <= len(mesa) <= highest):
             message = f"{mesa[:40]!r} is not the number of a mesa"
             raise BadCell(columns.mesa, "F202", message, "six digits" if lowest == 6 else "up to six digits")
         if word not in STATUSES:
             message = f"{word[:60]!r} is not a known state of a sheet"
             raise BadCell(columns.status, "F204", message, f"one of {', '.join(STATUSES)}")
-        if not (ubigeo.isascii() and ubigeo.isdigit() and len(ubigeo) == 6):
+        if not (_is_number(ubigeo) and len(ubigeo) == 6):
             raise BadCell(columns.ubigeo, "F202", f"{ubigeo[:40]!r} is not a ubigeo", "six digits")
         status, reason = STATUSES[word]
         voters, cast, blank, invalid, challenged = [
@@ -212,7 +325,7 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
             unit=ReportingUnit(
                 id=mesa.zfill(6),
                 type=ReportingUnitType.PRECINCT,
-                name=None if place == _NOT_STATED else place,
+                name=None if place == _NOT_STATED else evidence(place, columns.name, left_out.append),
                 area_path=paths.get(ubigeo) or (root, f"{ubigeo[:2]}0000", f"{ubigeo[:4]}00", ubigeo),
             ),
             reported_at=None,
@@ -220,7 +333,7 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
             count_status=status,
             source_status=word,
             review_reason=reason,
-            result_stage=ResultStage.ADJUDICATED if detail == _RESOLVED else ResultStage.PROVISIONAL,
+            result_stage=_stage(detail),
             office_note=None,
             counts=Counts(
                 votes=votes,
@@ -236,6 +349,7 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
             published_percentages=None,
             documents=(table.at(index),),
             original=table.original(index),
+            left_out=table.leave_out(index, left_out),
         )
 
     return read

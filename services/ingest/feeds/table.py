@@ -1,34 +1,46 @@
-"""Read a CSV document: unpack it, decode it, and check its shape before any figure of it is read. Pure.
+"""Make a table of a document's records, and check its shape before any figure of it is read. Pure.
 
-Every fault of a document as a whole is found here and refuses all of it: a document that is damaged in one place is not
-trusted in any other. `Form` describes the columns of one kind of table.
+Every fault of a document as a whole is found here or in `records`, and refuses all of it: a document that is damaged in
+one place is not trusted in any other. `Form` describes the columns of one kind of table. A table keeps each different
+text of a column once, and a number for each row: what is said of a text is found once.
 """
 
-import csv
 import difflib
-import gzip
-import io
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+import unicodedata
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from functools import cache
+from itertools import islice
+from operator import itemgetter
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Kept, Rejection, Statement
+from ingest.feeds.records import Records, Refused
+from ingest.feeds.statement import Kept, PassedOver, Rejection, Statement, in_words
 from schemas.count_update import Document
 from schemas.faults import first_fault
 from schemas.rules import CLOCK_TOLERANCE, Finding
-from schemas.types import rfc3339
+from schemas.types import COUNT_LIMIT, TEXT_LIMIT, rfc3339
 
-_GZIP = b"\x1f\x8b"
 _THOUSANDTH = Decimal("0.001")
-LARGEST_DOCUMENT = 1 << 30
-"""Bytes of an unpacked document: more than any count needs, and a limit for one that unpacks without end."""
-FITTING = "an id of at most 200 characters without control characters, words of at most 10,000"
+_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,30})?([eE]-[0-9]{1,2})?")
+"""As files hold it, 8e-05 among them. Python would read digits of any script, and 5_0."""
+WHOLE = "a whole number, zero or more, in digits, below 2^40"
+FITTING = "an id of at most 200 visible characters, words of at most 10,000, votes below 2^40 in all"
 
-csv.field_size_limit(1 << 20)
+_BLOCK = 4096
+"""Rows that are held as lists of texts at a time, of a table of ordinary width."""
+_CELLS = _BLOCK * 64
+_LONGEST_HEADER = 1 << 16
+"""Bytes."""
 
 
 def _never(column: str) -> bool:
@@ -53,16 +65,58 @@ class Form:
         return frozenset(self.needed) | frozenset(self.known)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """A column of a table: its different texts, and which of them each row has."""
+
+    texts: list[str]
+    codes: NDArray[np.int32]
+
+    def text(self, index: int) -> str:
+        """Return the text of a row."""
+        return self.texts[int(self.codes[index])]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows(Sequence[list[str]]):
+    """The rows of a table, made of its columns."""
+
+    columns: tuple[Column, ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0].codes)
+
+    def __getitem__(self, index: Any) -> Any:
+        return [column.text(index) for column in self.columns]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for begin in range(0, len(self), _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            yield from map(
+                list, zip(*([c.texts[code] for code in c.codes[part].tolist()] for c in self.columns), strict=True)
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """The rows of a readable document. Row i of `rows` is numbered i + 2: row 1 is the header."""
+    """The rows of a readable document. Row 1 is the header."""
 
     document: Kept
     form: Form
     header: tuple[str, ...]
-    rows: list[list[str]]
-    lines: list[str]
-    ends: list[int]
+    rows: Rows
+    content: bytes
+    """The unpacked document."""
+    spans: NDArray[np.int64]
+    """Of each row its number, and where it begins and ends in `content`. Shape (rows, 3)."""
+    is_open_ended: bool = False
+    """Whether the last row lacks its line end, so that nothing shows whether its last cell is whole."""
+    passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def memory(self) -> int:
+        """Return the bytes of memory that it takes, nearly: however short a text is, it takes 72 beside its own."""
+        return 2 * len(self.content) + sum(72 * len(c.texts) + c.codes.nbytes for c in self.rows.columns)
 
     def column(self, name: str) -> int:
         """Return the position of a column in a row."""
@@ -70,20 +124,28 @@ class Table:
 
     def original(self, index: int) -> bytes:
         """Return the bytes of a row, exactly as in the unpacked document."""
-        return "".join(self.lines[self.ends[index - 1] if index else self.header_end : self.ends[index]]).encode()
+        _, begin, end = self.spans[index].tolist()
+        return self.content[begin:end]
 
-    @property
-    def header_end(self) -> int:
-        """Count the lines of the header: one, since no known form quotes a line break in a column's name."""
-        return 1
+    def number(self, index: int) -> int:
+        """Return the number of a row in the document."""
+        return int(self.spans[index, 0])
+
+    def numbers(self, indexes: Iterable[int]) -> tuple[int, ...]:
+        """Return the numbers of rows."""
+        return tuple(self.spans[list(indexes), 0].tolist())
+
+    def get(self, name: str) -> Column:
+        """Return a column."""
+        return self.rows.columns[self.column(name)]
 
     def place(self, index: int, column: str | None = None) -> str:
         """Describe a place in the table: `row 17, column votos_nulos`."""
-        return f"row {index + 2}" + (f", column {column}" if column else "")
+        return f"row {self.number(index)}" + (f", column {column}" if column else "")
 
     def at(self, index: int) -> Document:
         """Return the row as the source of a statement."""
-        return Document(uri=self.document.uri, sha256=self.document.sha256, place=f"row {index + 2}")
+        return Document(uri=self.document.uri, sha256=self.document.sha256, place=f"row {self.number(index)}")
 
     def reject(self, index: int, column: str | None, code: str, message: str, expected: str) -> Rejection:
         """Reject one row."""
@@ -93,15 +155,32 @@ class Table:
             self.place(index, column), expected, self.original(index),
         )  # fmt: skip
 
+    def leave_out(self, index: int, cells: Sequence["BadCell"]) -> tuple[Rejection, ...]:
+        """Make the report of evidence that is left out of the statement of a row: one, however many cells it is.
 
-class Refused(Exception):
-    """The current document is refused. Never leaves the parsers: they return its rejection."""
+        One more is made of the last row where nothing shows whether it is whole.
+        """
+        found = []
+        if cells:
+            first, *others = cells
+            said = [f"{bad.message} in {bad.column}" for bad in others[:_NAMED]]
+            more = f"{len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+            message = "; ".join(filter(None, (first.message, *said, more)))
+            found.append(self.reject(index, first.column, "F112", f"{message}: left out", first.expected))
+        if self.is_open_ended and index == len(self.rows) - 1:
+            message = "the file does not end with a line end, so its last cell may be cut off"
+            found.append(self.reject(index, None, "F113", message, "a line end; if the cell is cut off, a whole file"))
+        return tuple(found)
 
-    def __init__(self, document: Kept, code: str, message: str, expected: str) -> None:
-        self.rejection = Rejection(
-            Finding(code, message), document.uri, document.sha256, document.observed_at, "", expected, document.content
-        )
-        super().__init__(str(self.rejection))
+    def pass_over(self, what: str, numbers: Sequence[int]) -> PassedOver:
+        """Make the report of rows that state nothing about the contest."""
+        return PassedOver(self.document.uri, self.document.sha256, what, tuple(numbers))
+
+    def others(self, places: Sequence[int], place: int) -> str:
+        """Name the other rows of a unit that stands in several."""
+        some = [other for other in places[: _NAMED + 1] if other != place][:_NAMED]
+        more = len(places) - 1 - len(some)
+        return in_words(self.numbers(some)) + (f" and {more:,} more" if more else "")
 
 
 class BadCell(Exception):
@@ -122,9 +201,9 @@ def fitting(read: Callable[[int, list[str]], Statement], index: int, row: list[s
 
 def whole(text: str, column: str) -> int:
     """Read a count: digits and nothing else."""
-    if text.isascii() and text.isdigit() and len(text) < 19 and (value := int(text)) < 2**53:
+    if text.isascii() and text.isdigit() and len(text) < 19 and (value := int(text)) < COUNT_LIMIT:
         return value
-    raise BadCell(column, "F201", f"{text[:40]!r} is not a count", "a whole number, zero or more, in digits")
+    raise BadCell(column, "F201", f"{text[:40]!r} is not a count", WHOLE)
 
 
 def instant(text: str, column: str) -> datetime:
@@ -153,55 +232,36 @@ def seen(text: str, column: str, document: Kept) -> datetime:
 
 def percent(text: str, column: str) -> str:
     """Read a percentage, rounded to the office's three decimals: files hold 50.269000000000005 for 50.269."""
-    try:
-        value = Decimal(text).quantize(_THOUSANDTH)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value.is_signed() or value >= 1000:
+    if _PERCENT.fullmatch(text) is None or (value := Decimal(text).quantize(_THOUSANDTH)) >= 1000:
         raise BadCell(column, "F201", f"{text[:40]!r} is not a percentage", "a number in percent, as 50.269")
     return f"{value:f}"
 
 
-def unpack(document: Kept) -> str:
-    """Unpack and decode a document. Raises Refused when it is damaged, empty, or not UTF-8."""
-    content = document.content
-    if content.startswith(_GZIP):
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-                content = packed.read(LARGEST_DOCUMENT + 1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise Refused(
-                document, "F207", f"the gzip file is damaged or cut off ({error})", "a whole gzip file; fetch it again"
-            ) from error
-        if len(content) > LARGEST_DOCUMENT:
-            raise Refused(document, "F207", "unpacks to more than 1 GiB", "a table of a count")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = error.object.count(b"\n", 0, error.start) + 1
-        message = f"line {row} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
-        expected = "UTF-8 text; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8"
-        raise Refused(document, "F207", message, expected) from error
-    if (at := text.find("\0")) >= 0:
-        row = text.count("\n", 0, at) + 1
-        raise Refused(document, "F207", f"line {row} holds a NUL character", "text; fetch the file again")
-    start = text[:2000].lstrip()
-    if not start:
-        raise Refused(document, "F207", "the file is empty", "a table with a header and rows")
-    if start[0] == "<":
-        expected = "CSV; the site may have answered with an error page: fetch it again"
-        raise Refused(document, "F207", f"HTML or XML, not CSV: begins {start[:40]!r}", expected)
-    if start[0] in "{[":
-        raise Refused(document, "F207", f"JSON, not CSV: begins {start[:40]!r}", "CSV")
-    return text
+def evidence(text: str | None, column: str, leave_out: Callable[[BadCell], None]) -> str | None:
+    """Read a remark, a name or the source's own word. One that an event cannot hold is left out."""
+    if text is None or (len(text) <= TEXT_LIMIT and "\0" not in text):
+        return text
+    message = f"{text[:40]!r} … has {len(text):,} characters"
+    leave_out(BadCell(column, "F112", message, f"at most {TEXT_LIMIT:,} characters"))
+    return None
 
 
-def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tuple[str, ...]]:
-    """Find the form whose columns fit best, and the header. Raises Refused when none fits or a column is missing."""
+def share(text: str | None, column: str, leave_out: Callable[[BadCell], None]) -> str | None:
+    """Read a percentage of the office. One that cannot be read is left out."""
     try:
-        header = tuple(next(csv.reader([text.split("\n", 1)[0].rstrip("\r")]), []))
-    except csv.Error as error:
-        raise Refused(document, "F207", f"row 1: {error}", "well-formed CSV") from error
+        return None if text is None else percent(text, column)
+    except BadCell as bad:
+        leave_out(bad)
+        return None
+
+
+def form_of(records: Records, header: Sequence[str], rows: Iterator[list[str]], forms: Sequence[Form]) -> Form:
+    """Find the form whose columns fit best. Raises Refused when none fits, or a column is missing or there twice.
+
+    `rows`: those behind the header; some are read when it is no header, to find one.
+    """
+    if records.end > _LONGEST_HEADER:
+        raise records.refused(f"row 1 is longer than {_LONGEST_HEADER:,} bytes", "a header with the columns' names")
     names = set(header)
 
     def likeness(form: Form) -> float:
@@ -210,50 +270,216 @@ def form_of(document: Kept, text: str, forms: Sequence[Form]) -> tuple[Form, tup
 
     form = max(forms, key=likeness)
     if likeness(form) < 0.5:
-        known = "; ".join(sorted({f"{f.family} {f.name}" for f in forms}))
-        raise Refused(
-            document, "F207", f"row 1: no known table has the columns {', '.join(header)[:200]}", f"one of: {known}"
-        )
+        form, alike = _nearest(header, forms)
+        if alike < 0.5:
+            _refuse_title(records, header, rows, forms)
+            lacking = [column for column in form.needed if column not in names]
+            like = (
+                f"; the nearest is {form.family} {form.name}, of which it lacks {', '.join(lacking)}" if alike else ""
+            )
+            known = "; ".join(sorted({f"{f.family} {f.name}" for f in forms}))
+            message = f"row 1: no known table has the columns {', '.join(header)[:200]}{like}"
+            raise records.refused(message, f"one of: {known}; any contest can be written as {_ANY}")
+    if misspelt := [(name, right) for name in header if (right := _spelt(name, form)) not in (None, name)]:
+        said = ", ".join(f"{name!r} is {right}" for name, right in misspelt[:_NAMED])
+        message = f"row 1: columns of {form.family} {form.name} in other letters or with spaces: {said}"
+        raise records.refused(message, "the names of the columns exactly; correct the header")
     if len(names) != len(header):
-        twice = sorted({name for name in header if header.count(name) > 1})
-        raise Refused(document, "F207", f"row 1: column {', '.join(twice)} stands twice", "every column once")
+        twice = sorted(name for name, times in Counter(header).items() if times > 1)
+        if "" in twice:
+            raise records.refused("row 1: a column without a name stands before others", "a name for every column")
+        raise records.refused(f"row 1: column {', '.join(twice)} stands twice", "every column once")
     spare = sorted(name for name in names - form.columns if not form.accepts(name))
     for column in form.needed:
         if column not in names:
             near = difflib.get_close_matches(column, spare, n=1, cutoff=0.5)
             renamed = f"; is {near[0]!r} its new name?" if near else ""
             message = f"row 1: column {column} of {form.family} {form.name} is missing{renamed}"
-            raise Refused(document, "F207", message, f"the columns {', '.join(form.needed)}")
-    return form, header
+            raise records.refused(message, f"the columns {', '.join(form.needed)}")
+    return form
 
 
-def read(document: Kept, text: str, form: Form, header: tuple[str, ...]) -> Table:
-    """Read the rows of an unpacked document and check its whole shape. Raises Refused."""
-    if not text.endswith("\n"):
-        last = text.count("\n") + 1
-        message = f"row {last}: the file does not end with a line end, so its last row may be cut off"
-        raise Refused(document, "F207", message, "a whole file; fetch it again, or if it is whole, add a line end")
-    lines = text.split("\n")
-    lines = [f"{line}\n" for line in lines[:-1]]
-    reader = csv.reader(lines, strict=True)
-    rows: list[list[str]] = []
-    ends: list[int] = []
+_NAMED = 20
+"""Columns, or rows of one unit, that a message names."""
+_ANY = "own-form updates: contest_id,unit_type,unit_id,votes.SELECTION,…"
+_TITLE_LINES = 20
+"""Rows among which a header is looked for."""
+_MOST_NAMES = 1000
+"""Names that are compared with each form."""
+
+
+def folded(name: str) -> str:
+    """Return a column's name without case, outer spaces, and what stands between its words."""
+    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", name).strip().casefold())
+
+
+def _spelt(name: str, form: Form) -> str | None:
+    """Return the name of the form's column that this is but for case and spaces; None if it is none of them."""
+    exact, by_folded = _names_of(form)
+    if name in exact:
+        return name
+    bare = name.strip()
+    lower = bare.casefold()
+    if form.accepts(lower):
+        length = next(n for n in range(len(lower) + 1) if form.accepts(lower[:n]))
+        return lower[:length] + bare[length:]
+    return by_folded.get(folded(name))
+
+
+@cache
+def _names_of(form: Form) -> tuple[frozenset[str], dict[str, str]]:
+    return form.columns, {folded(column): column for column in form.columns}
+
+
+def _nearest(names: Iterable[str], forms: Sequence[Form]) -> tuple[Form, float]:
+    """Find the form that is most like a row of names, however they are spelled, and how much it is, from 0 to 1."""
+    given = set(filter(None, islice(names, _MOST_NAMES)))
+
+    def likeness(form: Form) -> float:
+        known = [column for name in given if (column := _spelt(name, form)) is not None]
+        lacking = len(set(form.needed) - set(known))
+        return len(known) / (len(given) + lacking) if given else 0.0
+
+    found = [(likeness(form), form) for form in forms]
+    alike, form = max(found, key=itemgetter(0))
+    return form, alike
+
+
+def _refuse_title(records: Records, header: Sequence[str], rows: Iterator[list[str]], forms: Sequence[Form]) -> None:
+    """Refuse a table with lines above its header, if there is one below."""
+    for row in islice(rows, _TITLE_LINES):
+        form, alike = _nearest(row, forms)
+        if alike >= 0.5:
+            lines = "the line" if records.number == 2 else f"the {records.number - 1} lines"
+            title, number = ", ".join(filter(None, header))[:100], records.number
+            message = f"row 1 is no header but {title!r}; row {number} has the columns of {form.family} {form.name}"
+            raise records.refused(message, f"the header in row 1: remove {lines} above it")
+
+
+def _refuse_separator(records: Records, forms: Sequence[Form]) -> None:
+    """Refuse a table whose fields are separated by something else than commas, and name the form that it is like."""
+    if (found := records.separator()) is None:
+        return
+    mark, name = found
+    lines = [line.split(mark) for line in records.first_lines(_TITLE_LINES)]
+    form, alike = max((_nearest([cell.strip('\r"') for cell in line], forms) for line in lines), key=itemgetter(1))
+    if alike < 0.5 and any("," in cell for line in lines for cell in line):
+        return  # a mark in a title
+    like = f"; its columns are those of {form.family} {form.name}" if alike >= 0.5 else ""
+    expected = "commas between the fields, and quotes around a field that has one: save it as CSV with commas"
+    if not like:
+        expected += f"; any contest can be written as {_ANY}"
+    raise records.refused(f"row 1: the fields are separated by {name}{like}", expected)
+
+
+def read(records: Records, forms: Sequence[Form]) -> tuple[Form, Table | Rejection, set[str]]:
+    """Read a document: its header, by which its form is found, and behind it the rows.
+
+    Returns the form, the table or why it is refused, and the texts in its column of time, of a refused one as far as it
+    can be read: they say which publication it belongs to. Raises Refused when no form fits the header.
+    """
+    _refuse_separator(records, forms)
+    rows = iter(records)
+    header = tuple(next(rows)[: records.width])
+    form = form_of(records, header, rows, forms)
+    at = header.index(form.time_column) if form.time_column in header else None
+    reader = _Rows(records, header, at, frozenset().union(*(f.columns for f in forms)))
     try:
-        next(reader)
-        for row in reader:
-            rows.append(row)
-            ends.append(reader.line_num)
-    except csv.Error as error:
-        raise Refused(document, "F207", f"row {len(rows) + 2}: {error}", "well-formed CSV") from error
-    while rows and not rows[-1]:  # blank lines at the end say nothing
-        rows.pop()
-        ends.pop()
-    if not rows:
-        raise Refused(document, "F207", "the table has a header and no rows", "at least one row")
-    width = len(header)
-    for index, row in enumerate(rows):
-        if len(row) != width:
-            cut = "; it is the last: the file is cut off" if index == len(rows) - 1 else ""
-            message = f"row {index + 2} has {len(row)} fields, the header {width}{cut}"
-            raise Refused(document, "F207", message, f"{width} fields in every row")
-    return Table(document, form, header, rows, lines, ends)
+        reader.read(rows)
+    except Refused as refused:
+        return form, refused.rejection, reader.times.union(reader.coders[at].codes if at is not None else ())
+    columns = tuple(coder.column() for coder in reader.coders)
+    spans = np.frombuffer(reader.spans, np.int64).reshape(-1, 3)
+    table = Table(records.document, form, header, Rows(columns), records.content, spans)
+    if reader.headers:
+        again = "the header again; were two files put together?"
+        table = replace(table, passed_over=(table.pass_over(again, reader.headers),))
+    if records.is_open_ended and table.number(-1) == records.number:
+        table = replace(table, is_open_ended=True)
+    return form, table, set(columns[at].texts if at is not None else ())
+
+
+class _Rows:
+    """Read the rows behind a header into columns."""
+
+    def __init__(self, records: Records, header: tuple[str, ...], at: int | None, known: frozenset[str]) -> None:
+        """`at`: the place of the column of time. `known`: names of columns of any form."""
+        self.coders = [_Coder() for _ in header]
+        self.spans = array("q")
+        """As `Table.spans`, flat."""
+        self.times: set[str] = set()
+        """Texts in the column of time of rows that are in no column."""
+        self.headers: list[int] = []
+        """Numbers of rows that repeat the header."""
+        self._records, self._header, self._at, self._known = records, list(header), at, known
+
+    def read(self, rows: Iterator[list[str]]) -> None:
+        """Read all rows. Raises Refused."""
+        records, width, block = self._records, len(self._header), list[list[str]]()
+        blank = misfit = fields = last = 0
+        most = max(1, min(_BLOCK, _CELLS // width))
+        try:
+            for row in rows:
+                if not row:  # blank lines at the end say nothing
+                    blank = blank or records.number
+                    continue
+                if not any(row):
+                    continue
+                last = records.number
+                if len(row) > width and not any(row[width:]):
+                    del row[width:]
+                if row[0] in self._known and self._is_header(row):
+                    self.headers.append(records.number)
+                    continue
+                if misfit or blank or len(row) != width:
+                    if not misfit:
+                        misfit, fields = (blank, 0) if blank else (last, len(row))
+                    if self._at is not None and self._at < len(row):
+                        self.times.add(row[self._at])
+                    continue
+                self.spans.extend((records.number, records.begin, records.end))
+                block.append(row)
+                if len(block) == most:
+                    _code(self.coders, block)
+        finally:
+            _code(self.coders, block)
+        if misfit:
+            cut = "; it is the last: the file is cut off" if misfit == last else ""
+            raise records.refused(
+                f"row {misfit} has {fields} fields, the header {width}{cut}", f"{width} fields in every row"
+            )
+        if not self.spans:
+            raise records.refused("the table has a header and no rows", "at least one row")
+
+    def _is_header(self, row: list[str]) -> bool:
+        """Say whether a row is the header again. Raises Refused for another one: what follows has other columns."""
+        if row == self._header:
+            return True
+        if sum(cell in self._known for cell in row) * 2 <= len(row):
+            return False
+        message = f"row {self._records.number} is another header: the file has two tables"
+        raise self._records.refused(message, "one table in a file; load each by itself")
+
+
+class _Coder:
+    def __init__(self) -> None:
+        self.codes: dict[str, int] = {}
+        self._parts: list[NDArray[np.int32]] = []
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Add the cells of further rows."""
+        codes = self.codes
+        self._parts.append(
+            np.array([codes[c] if c in codes else codes.setdefault(c, len(codes)) for c in cells], np.int32)
+        )
+
+    def column(self) -> Column:
+        """Return the whole column."""
+        return Column(list(self.codes), np.concatenate(self._parts or [np.zeros(0, np.int32)]))
+
+
+def _code(coders: Sequence[_Coder], block: list[list[str]]) -> None:
+    """Move a block of rows into the columns."""
+    for coder, cells in zip(coders, zip(*block, strict=True) if block else (), strict=False):
+        coder.add(cells)
+    block.clear()

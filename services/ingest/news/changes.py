@@ -29,26 +29,34 @@ figures, an operator states them again. The operator's own figures are a heartbe
 the office states something else, later statements are compared with that.
 
 News by which the unit adds less to the count is CORRECTED, INFERRED: published, never smoothed.
+
+Sheets that state no official time are compared as columns first, which decides two things only: that a unit was never
+stated and breaks no rule, or that it repeats its state exactly. Everything else is compared here, one by one.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from operator import itemgetter
 from uuid import UUID
 
+import numpy as np
 from pydantic import ValidationError
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement
-from ingest.news.contest_memory import ContestMemory, Said, UnitMemory, extended_by, heartbeat_key, keep_latest
+from ingest.feeds.statement import PassedOver, Rejection, Rejections, Sheets, Snapshot, Statement
+from ingest.news.contest_memory import ContestMemory, Said, UnitMemory, extended_by, heartbeat_key, remember
 from ingest.news.figures import Figures, decrease, figures, repeats
+from ingest.news.new_events import STATED, First, FirstStatements, NewEvent, NewEvents, name_first
+from schemas.columns.layout import Numbers, is_sound
+from schemas.columns.wire import NO_TIME
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Source, UnitKey
 from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
-from schemas.rules import RULES, Finding, check
-from schemas.types import CorrectionBasis, UpdateKind, adding
+from schemas.rules import CONTRADICTIONS, RULES, Finding, check
+from schemas.types import CorrectionBasis, UpdateKind, adding, to_milliseconds
 
 
 class Outcome(Enum):
@@ -63,35 +71,50 @@ class Outcome(Enum):
 class Changes:
     """The news of a batch of snapshots. `units`: the memory after its events, for `adopt` once they are on the log."""
 
-    events: list[CountUpdate] = field(default_factory=list)
+    events: NewEvents = field(default_factory=NewEvents)
     findings: list[tuple[CountUpdate, Finding]] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: Rejections = field(default_factory=Rejections)
+    left_out: Rejections = field(default_factory=Rejections)
+    """Evidence that is left out of statements, and what is odd about documents: it costs no statement."""
+    passed_over: list[PassedOver] = field(default_factory=list)
     heartbeats: list[FeedStatus] = field(default_factory=list)
     units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
-    heard: dict[UnitKey, datetime] = field(default_factory=dict)
+    heard: dict[UnitKey, int] = field(default_factory=dict)
+    """The latest time for which a unit only repeated itself, in milliseconds."""
+    heard_sheets: tuple[Numbers, Numbers] | None = None
+    """The same of sheets that were compared as columns: numbers of units, and times."""
     statements: int = 0
     known: int = 0
     late: set[UUID] = field(default_factory=set)
     """Events that state a time before one for which their unit had already been stated."""
 
 
-def changes_since(snapshots: Iterable[Snapshot], memory: ContestMemory) -> Changes:
+def changes_since(snapshots: Sequence[Snapshot], memory: ContestMemory) -> Changes:
     """Find what the snapshots state that the log does not have. Does not change `memory`: see `adopt`."""
     changes = Changes()
     for snapshot in snapshots:
         changes.rejections.extend(snapshot.rejections)
+        changes.left_out.extend(snapshot.left_out)
+        changes.passed_over.extend(snapshot.passed_over)
         changes.statements += len(snapshot.statements)
-        _compare_snapshot(snapshot, memory, changes)
+        _compare_snapshot(snapshot, memory, changes, by_columns=len(snapshots) == 1)
     return changes
 
 
-def adopt(memory: ContestMemory, changes: Changes) -> None:
-    """Add changes to the memory, once they are on the log."""
-    memory.units.update(changes.units)
+def adopt(memory: ContestMemory, changes: Changes, *, alone: bool = True) -> None:
+    """Add changes to the memory, once they are on the log. Unless `alone`, its events were read from the log."""
+    if alone:
+        remember(memory, *(event for event in changes.events.items if not isinstance(event, First)))
+        for first in {id(item.of): item.of for item in changes.events.items if isinstance(item, First)}.values():
+            ones, observed = np.ones(len(first.units), np.int64), first.columns.observed[first.entries]
+            memory.append(first.units, ones, observed, first.event_id, first.content, {})
     for heartbeat in changes.heartbeats:
         memory.hear(heartbeat)
-    for key, time in changes.heard.items():
-        keep_latest(memory.heard, key, time)
+    if changes.heard:
+        units = np.array([memory.index.number(key) for key in changes.heard])
+        memory.hear_units(units, np.array(list(changes.heard.values())))
+    if changes.heard_sheets is not None:
+        memory.hear_units(*changes.heard_sheets)
 
 
 def published(attempts: Sequence[Changes], memory: ContestMemory) -> Changes:
@@ -99,7 +122,7 @@ def published(attempts: Sequence[Changes], memory: ContestMemory) -> Changes:
     last = attempts[-1]
     if len(attempts) == 1:
         return last
-    events = {event.event_id: event for one in attempts for event in one.events}
+    events = {event.event_id: event for one in attempts for event in one.events.items}
     kept = {
         event_id: event
         for event_id, event in events.items()
@@ -109,7 +132,7 @@ def published(attempts: Sequence[Changes], memory: ContestMemory) -> Changes:
     findings = {(event.event_id, finding): (event, finding) for one in attempts for event, finding in one.findings}
     return replace(
         last,
-        events=list(kept.values()),
+        events=NewEvents(kept.values()),
         findings=[found for (event_id, _), found in findings.items() if event_id in kept],
         heartbeats=[beat for beat in beats.values() if heartbeat_key(beat) in memory.heartbeats],
         known=last.known + len(last.events) - len(kept),
@@ -117,12 +140,66 @@ def published(attempts: Sequence[Changes], memory: ContestMemory) -> Changes:
     )
 
 
-def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes) -> None:
-    contest, repeated = memory.definition, False
-    first: tuple[Statement, Said] | None = None  # what a heartbeat names: the same on every reading of the document
-    brought = False  # news, now or in an earlier run
+@dataclass(slots=True)
+class _BySheet:
+    """What was decided by columns. `undecided`: places in the snapshot that are compared one by one."""
+
+    undecided: Iterable[int]
+    first: FirstStatements | None = None
+    repeated: tuple[int, int] | None = None
+    """The first statement that repeats a published one: its place, and the row of the other in the memory."""
+    known: int = 0
+    stated_again: bool = False
+    """Whether some repeat what was published for their time."""
+
+
+def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes) -> _BySheet:
+    """Find by columns which statements are first or repeat exactly the state of their unit."""
+    assert isinstance(snapshot.statements, Sheets)
+    sheets = snapshot.statements.columns
+    number, group, word = memory.index.number, memory.index.group, memory.word
+    units = np.array([number(UnitKey("precinct", unit_id)) for unit_id in sheets.ids], np.int64)
+    groups = np.array([group("precinct", path) if path else -1 for path in sheets.areas], np.int64)[sheets.area]
+    words = np.array([word(text.encode()) for text in sheets.words], np.int64)[sheets.word]
+    content = memory.content(groups, sheets.status, sheets.reason, words, sheets.figures)
+    states, rows = memory.states(units), memory.statements
+    entries = np.flatnonzero(states >= 0)
+    of = rows[states[entries]]
+    same = ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
+    known = entries[same & (of["stated"] == sheets.observed[entries])]
+    heard = entries[same & (of["stated"] < sheets.observed[entries])]
+    is_first = (states < 0) & is_sound(sheets.status, np.ones(len(units), bool), sheets.figures)
+    is_first &= sheets.observed >= to_milliseconds(memory.definition.starts_at)
+    first = np.flatnonzero(is_first)
+    decided = np.sort(np.concatenate((known, heard, first)))
+    undecided = np.setdiff1d(np.arange(len(snapshot.statements)), sheets.places[decided], assume_unique=True)
+    found = _BySheet(undecided.tolist(), known=len(known) + len(heard), stated_again=bool(len(known)))
+    if len(first):
+        found.first = name_first(memory, snapshot, first, units[first], content[first])
+    if found.known:
+        earliest = min(part[0] for part in (known, heard) if len(part))
+        found.repeated = int(sheets.places[earliest]), int(states[earliest])
+    if len(heard):
+        changes.heard_sheets = units[heard], sheets.observed[heard]
+    return found
+
+
+def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes, *, by_columns: bool) -> None:
+    contest = memory.definition
     parts = len(snapshot.statements)
-    for part, statement in enumerate(snapshot.statements, start=1):
+    if by_columns and isinstance(snapshot.statements, Sheets):
+        sheets = _compare_columns(snapshot, memory, changes)
+    else:
+        sheets = _BySheet(range(parts))
+    changes.known += sheets.known
+    first: tuple[int, Said] | None = None  # what a heartbeat names: the same on every reading of the document
+    if sheets.repeated is not None:
+        first = sheets.repeated[0], memory.said(sheets.repeated[1])
+    repeated = changes.heard_sheets is not None
+    brought = sheets.stated_again or sheets.first is not None  # news, now or in an earlier run
+    events: list[tuple[int, NewEvent]] = []
+    for place in sheets.undecided:
+        statement, part = snapshot.statements[place], place + 1
         key = UnitKey(statement.unit.type.value, statement.unit.id)
         stated_at = statement.stated_at
         before = changes.units.get(key) or memory.units.get(key)
@@ -130,14 +207,16 @@ def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Change
         outcome, predecessor = compare(before, stated_at, now)
         if outcome is Outcome.NEWS and predecessor and _was_heard(memory, key, predecessor, before, stated_at, now):
             outcome = Outcome.KNOWN
-        if predecessor is not None:
-            first = first or (statement, predecessor)
+        if predecessor is not None and (first is None or place < first[0]):
+            first = place, predecessor
         if outcome is Outcome.KNOWN:
+            changes.left_out.extend(statement.left_out)
             changes.known += 1
             brought = brought or (predecessor is not None and predecessor.stated_at == stated_at)
             continue
         if outcome is Outcome.HEARTBEAT and statement.reported_at is None:
-            keep_latest(changes.heard, key, stated_at)
+            changes.left_out.extend(statement.left_out)
+            changes.heard[key] = max(to_milliseconds(stated_at), changes.heard.get(key, NO_TIME))
             repeated = True  # the time is that of observation, the figures are published: there is nothing to check
             changes.known += 1
             continue
@@ -150,24 +229,36 @@ def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Change
         if predecessor is not None and any(repeats(earlier, now) for earlier in predecessor.taken_back):
             held = f"{event.unit} repeats figures that an operator took back, in event {predecessor.event_id}"
             findings = (*findings, Finding("F208", held))
+        if any(odd.finding.code == "F113" for odd in statement.left_out):
+            broken = [finding for finding in findings if finding.code in CONTRADICTIONS]
+            findings = (*findings, *(Finding("F207", _CUT.format(finding)) for finding in broken))
         if fatal := next((finding for finding in findings if finding.rejects), None):
             changes.rejections.append(_reject(statement, fatal))
             continue
+        changes.left_out.extend(statement.left_out)
         if outcome is Outcome.HEARTBEAT:
-            keep_latest(changes.heard, key, stated_at)
+            changes.heard[key] = max(to_milliseconds(stated_at), changes.heard.get(key, NO_TIME))
             repeated = True
             changes.known += 1
             continue
         event = named(event)
-        changes.events.append(event)
+        events.append((place, event))
         changes.findings.extend((event, finding) for finding in findings)
         changes.units[key] = extended_by(before, event, now)
-        heard = max((t for d in (memory.heard, changes.heard) if (t := d.get(key))), default=None)
-        if before is not None and stated_at < max(before.said[-1].stated_at, heard or stated_at):
+        heard = max(memory.heard(key), changes.heard.get(key, NO_TIME))
+        if before is not None and (stated_at < before.said[-1].stated_at or to_milliseconds(stated_at) < heard):
             changes.late.add(event.event_id)
         brought = True
+    if sheets.first is not None:
+        places = sheets.first.columns.places[sheets.first.entries].tolist()
+        events.extend((place, First(sheets.first, i)) for i, place in enumerate(places))
+        events.sort(key=itemgetter(0))
+    changes.events.items.extend(event for _, event in events)
     if repeated and not brought and first is not None:
-        _hear(*first, single=parts == 1, memory=memory, changes=changes)
+        _hear(snapshot.statements[first[0]], first[1], single=parts == 1, memory=memory, changes=changes)
+
+
+_CUT = "the file does not end with a line end, and its last row contradicts itself, so it may be cut off: {}"
 
 
 def compare(unit: UnitMemory | None, stated_at: datetime, now: Figures) -> tuple[Outcome, Said | None]:
@@ -251,16 +342,7 @@ def _event(
         previous_event_id=unit.event_id if unit else None,
         kind=UpdateKind.CORRECTED if reason else UpdateKind.REPORTED,
         correction=correction,
-        reported_at=statement.reported_at,
-        observed_at=statement.observed_at,
-        count_status=statement.count_status,
-        source_status=statement.source_status,
-        review_reason=statement.review_reason,
-        result_stage=statement.result_stage,
-        counts=statement.counts,
-        sub_units=statement.sub_units,
-        published_percentages=statement.published_percentages,
-        office_note=statement.office_note,
+        **{name: getattr(statement, name) for name in STATED},
         source=Source(
             name=snapshot.source,
             snapshot_id=snapshot.snapshot_id,

@@ -1,22 +1,55 @@
 """Remember what the log says of a contest: its definition, the chain of each unit, the heartbeats. Pure.
 
 Place in the flow: filled from the log by `publish.memory`, compared with by `changes`. It is rebuilt from the log at
-each start, so a crash loses nothing of it. It accepts exactly those events that the aggregator accepts
-(`schemas.chain`), so that the next event continues the chain that readers see, also after a gap, a fork or a forgery.
+each start, so a crash loses nothing of it. It accepts exactly those events that the aggregator accepts (those of
+`schemas.columns` that are sound, in the order of their sequences), so that the next event continues the chain that
+readers see, also after a gap, a fork or a forgery.
+
+The statements are rows of one array (`statements`), by unit chained backwards; a row with anything that has no column
+there keeps its `Said` beside it.
 """
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import numpy as np
+
 from ingest.news.figures import Figures, figures
-from schemas.chain import judge
+from schemas.columns.decode_general import statement_batch
+from schemas.columns.growing import grown
+from schemas.columns.layout import (
+    COUNTS,
+    NONE,
+    NOT_ON_BALLOT,
+    REASONS,
+    STATUSES,
+    Bytes,
+    Layout,
+    Numbers,
+    has_all_votes,
+    sum_of_votes,
+)
+from schemas.columns.statement_batch import StatementBatch
+from schemas.columns.unit_index import UnitIndex
+from schemas.columns.wire import NO_TIME
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.feed_status import FeedStatus
-from schemas.identity import statement as statement_text
-from schemas.types import CorrectionBasis, UpdateKind
+from schemas.log_record import Recorded
+from schemas.types import (
+    SHEET_TYPES,
+    CorrectionBasis,
+    ReviewReason,
+    UpdateKind,
+    from_milliseconds,
+    to_milliseconds,
+)
+
+_WORDS = 4
+"""Numbers of a statement's content before its figures: areas, status, review reason, the source's word."""
 
 
 class Said(NamedTuple):
@@ -40,43 +73,253 @@ class UnitMemory(NamedTuple):
     said: tuple[Said, ...]
 
 
-@dataclass(slots=True)
+class Units(Mapping[UnitKey, UnitMemory]):
+    """The units of a contest that were stated, each made of its rows when it is asked for."""
+
+    def __init__(self, memory: "ContestMemory") -> None:
+        self._memory = memory
+
+    def __getitem__(self, key: UnitKey) -> UnitMemory:
+        number = self._memory.index.find(key)
+        if number is None or (head := self._memory.chain("head", number)) < 0:
+            raise KeyError(key)
+        rows = self._memory.statements
+        chain = [head]
+        while (before := int(rows["before"][chain[-1]])) >= 0:
+            chain.append(before)
+        said = sorted(map(self._memory.said, reversed(chain)), key=lambda said: said.stated_at)
+        return UnitMemory(int(rows["sequence"][head]), UUID(bytes=rows["event_id"][head].tobytes()), tuple(said))
+
+    def __iter__(self) -> Iterator[UnitKey]:
+        return (key for number, key in enumerate(self._memory.index.keys) if self._memory.chain("head", number) >= 0)
+
+    def __len__(self) -> int:
+        return self._memory.stated.total()
+
+
 class ContestMemory:
     """A contest on the log: its latest definition, its units, its heartbeats (unit, time, repeated event)."""
 
-    definition: ContestDefined
-    units: dict[UnitKey, UnitMemory] = field(default_factory=dict)
-    heartbeats: set[tuple[UnitKey, datetime, UUID]] = field(default_factory=set)
-    heard: dict[UnitKey, datetime] = field(default_factory=dict)
-    """The latest time for which a unit only repeated itself, as known from this run or its own heartbeats."""
-    unchained: int = 0
-    """Events on the log that readers do not accept, but report: forged, broken, repeated or forked. Ignored here."""
+    def __init__(self, definition: ContestDefined, index: UnitIndex | None = None) -> None:
+        """`index`: of the decoder whose batches are remembered."""
+        self.index = index or UnitIndex()
+        self.units = Units(self)
+        self.heartbeats: set[tuple[UnitKey, datetime, UUID]] = set()
+        self.stated: Counter[str] = Counter()
+        """Numbers of the units that have been stated, by type."""
+        self.unchained = 0
+        """Events on the log that readers do not accept, but report: forged, broken, repeated or forked."""
+        self._words: dict[bytes | None, int] = {}
+        self._texts: list[bytes | None] = []
+        self._odd: dict[int, Said] = {}
+        self._used = 0
+        self._chains = np.zeros(0, _CHAIN)
+        self._define(definition)
+        self._rows = np.zeros(0, _row_of(self.layout))
+
+    @property
+    def definition(self) -> ContestDefined:
+        """The latest definition."""
+        return self._definition
+
+    @definition.setter
+    def definition(self, definition: ContestDefined) -> None:
+        selections = len(self.layout.selections)
+        self._define(definition)
+        if selections != len(self.layout.selections):
+            rows = np.zeros(len(self._rows), _row_of(self.layout))
+            for name in ("unit", "before", "stated", "sequence", "event_id", "is_odd"):
+                rows[name] = self._rows[name]
+            rows["content"] = NOT_ON_BALLOT
+            rows["content"][:, : self._rows["content"].shape[1]] = self._rows["content"]
+            self._rows = rows
+
+    def _define(self, definition: ContestDefined) -> None:
+        self._definition, self.layout = definition, Layout.of(definition)
+
+    # --- reading
+
+    @property
+    def statements(self) -> Any:
+        """The rows of accepted statements, in the order in which they were remembered."""
+        return self._rows[: self._used]
+
+    def chain(self, name: str, number: int) -> int:
+        """Return of a unit its `head` or `state` (rows), or `heard`; below 0 where it has none."""
+        return int(self._chains[name][number]) if number < len(self._chains) else -1
+
+    def states(self, units: Numbers) -> Numbers:
+        """Return the row of each unit's state: of the latest time, then the highest sequence; -1 where it has none."""
+        self._know(units)
+        return self._chains["state"][units].astype(np.int64)
+
+    def content(self, groups: Numbers, status: Numbers, reason: Numbers, words: Numbers, stated: Numbers) -> Numbers:
+        """Return as numbers everything in which two ordinary statements of a sheet can differ: `Figures` as columns.
+
+        `words`: numbers of `word`. `stated`: as `Layout.stated`.
+        """
+        votes = self.layout.votes_of(stated)
+        counts = stated[:, : len(COUNTS)].copy()
+        valid = counts[:, COUNTS.index("valid_votes")]
+        summed = (valid == NONE) & has_all_votes(stated)
+        valid[summed] = sum_of_votes(stated[summed])
+        return np.column_stack((groups, status, reason, words, counts, votes))
+
+    def word(self, text: bytes | None) -> int:
+        """Return the number of a source's word."""
+        number = self._words.setdefault(text, len(self._words))
+        if number == len(self._texts):
+            self._texts.append(text)
+        return number
+
+    def said(self, row: int) -> Said:
+        """Return the statement of a row."""
+        if (odd := self._odd.get(row)) is not None:
+            return odd
+        of = self._rows[row]
+        group, status, reason, word, *stated = of["content"].tolist()
+        figure = dict(zip(COUNTS, (None if n == NONE else n for n in stated), strict=False))
+        votes = zip(self.layout.selections, stated[len(COUNTS) :], strict=True)
+        text = self._texts[word]
+        now = Figures(
+            self.index.groups[group][1],
+            STATUSES[status],
+            None if text is None else text.decode(),
+            None if reason == NONE else ReviewReason(REASONS[reason]),
+            tuple(sorted((name, None if n == NONE else n) for name, n in votes if n != NOT_ON_BALLOT)),
+            figure["ballots_cast"], figure["valid_votes"], figure["blank_votes"], figure["invalid_votes"],
+            figure["challenged_votes"], figure["registered_voters"], figure["registered_voters_counted"], None, None,
+        )  # fmt: skip
+        event_id = UUID(bytes=of["event_id"].tobytes())
+        return Said(from_milliseconds(int(of["stated"])), int(of["sequence"]), event_id, now)
+
+    def count(self, unit_type: str) -> int:
+        """Count the units of a type that have been stated."""
+        return self.stated[unit_type]
+
+    def complete_since(self, unit_type: str) -> datetime:
+        """Return when the last of the units of a type was first stated. The contest must have such a unit."""
+        chosen = [n for n, key in enumerate(self.index.keys) if key.type == unit_type and self.chain("head", n) >= 0]
+        return from_milliseconds(int(self._chains["since"][chosen].max()))
+
+    def heard(self, key: UnitKey) -> int:
+        """Return the latest time for which a unit only repeated itself, as known from this run or its heartbeats."""
+        number = self.index.find(key)
+        return NO_TIME if number is None or number >= len(self._chains) else int(self._chains["heard"][number])
+
+    # --- writing
 
     def hear(self, heartbeat: FeedStatus) -> None:
         """Remember a heartbeat."""
         key = heartbeat_key(heartbeat)
         self.heartbeats.add(key)
-        keep_latest(self.heard, key[0], key[1])
+        self.hear_units(np.array([self.index.number(key[0])]), np.array([to_milliseconds(key[1])]))
 
-    def count(self, unit_type: str) -> int:
-        """Count the units of a type that have been stated."""
-        return sum(1 for key in self.units if key.type == unit_type)
+    def hear_units(self, units: Numbers, times: Numbers) -> None:
+        """Remember that units only repeated themselves. `times`: milliseconds."""
+        self._know(units)
+        np.maximum.at(self._chains["heard"], units, times)
 
-    def complete_since(self, unit_type: str) -> datetime:
-        """Return when the last of the units of a type was first stated. The contest must have such a unit."""
-        return max(unit.said[0].stated_at for key, unit in self.units.items() if key.type == unit_type)
+    def append(
+        self,
+        units: Numbers,
+        sequence: Numbers,
+        stated: Numbers,
+        event_id: Bytes,
+        content: Numbers,
+        odd: Mapping[int, Said],
+    ) -> None:
+        """Remember accepted statements, each of another unit. `odd`: by entry, those that `content` does not say."""
+        self._know(units)
+        begin, end = self._used, self._used + len(units)
+        self._rows = grown(self._rows, end)
+        chains, rows = self._chains, self._rows[begin:end]
+        new = chains["head"][units] < 0
+        self.stated.update(self.index.keys[unit].type for unit in units[new].tolist())
+        rows["unit"], rows["before"], rows["sequence"] = units, chains["head"][units], sequence
+        rows["stated"], rows["event_id"], rows["content"], rows["is_odd"] = stated, event_id, content, False
+        rows["is_odd"][list(odd)] = True
+        self._odd.update((begin + entry, said) for entry, said in odd.items())
+        self._used = end
+        number = np.arange(begin, end)
+        chains["since"][units] = np.where(new, stated, np.minimum(chains["since"][units], stated))
+        moved = new | (stated >= self._rows["stated"][chains["state"][units]])
+        chains["state"][units[moved]] = number[moved]
+        chains["head"][units] = number
+
+    def last_sequences(self, units: Numbers) -> Numbers:
+        """Return the sequence of the last statement of each unit, 0 for one without."""
+        self._know(units)
+        heads = self._chains["head"][units]
+        return np.where(heads < 0, 0, self._rows["sequence"][heads] if self._used else 0)
+
+    def _know(self, units: Numbers) -> None:
+        self._chains = grown(self._chains, int(units.max(initial=-1)) + 1, _NO_CHAIN)
 
 
-def remember(memory: ContestMemory, event: CountUpdate) -> bool:
-    """Add an event of the log to the memory. Returns False, and only counts it, when readers do not accept it."""
-    key = event.unit
-    unit = memory.units.get(key)
-    accepted, _ = judge(event, statement_text(event), memory.definition, unit.sequence if unit else 0)
-    if not accepted:
-        memory.unchained += 1
-        return False
-    memory.units[key] = extended(unit, event)
-    return True
+_CHAIN = np.dtype([("head", np.int64), ("state", np.int64), ("since", np.int64), ("heard", np.int64)])
+"""Of a unit: the rows of its last statement and of its state, its earliest time, the latest when it was repeated."""
+_NO_CHAIN = np.array((-1, -1, 0, NO_TIME), _CHAIN)
+
+
+def _row_of(layout: Layout) -> np.dtype[Any]:
+    figures = _WORDS + len(COUNTS) + len(layout.selections)
+    return np.dtype(
+        [
+            ("unit", np.int32), ("before", np.int32), ("stated", np.int64), ("sequence", np.int64),
+            ("event_id", np.uint8, 16), ("content", np.int64, figures), ("is_odd", np.bool_),
+        ]
+    )  # fmt: skip
+
+
+def remember_batch(memory: ContestMemory, batch: StatementBatch) -> Numbers:
+    """Add statements of the log to the memory. Returns the entries that readers accept; the others are only counted."""
+    rounds = [np.zeros(0, np.int64)]
+    for entries in batch.rounds(np.flatnonzero(batch.is_judged & batch.is_sound)):
+        accepted = entries[batch.sequence[entries] > memory.last_sequences(batch.unit[entries])]
+        _append_batch(memory, batch, accepted)
+        rounds.append(accepted)
+    found = np.sort(np.concatenate(rounds))
+    memory.unchained += len(batch) - len(found)
+    return found
+
+
+def _append_batch(memory: ContestMemory, batch: StatementBatch, entries: Numbers) -> None:
+    odd = {}
+    for i, entry in enumerate(entries.tolist()):
+        if (update := batch.updates.get(entry)) is not None and (said := _odd(memory, update)) is not None:
+            odd[i] = said
+    words = np.array([memory.word(batch.words[entry]) for entry in entries.tolist()], np.int64)
+    content = memory.content(
+        batch.group[entries], batch.status[entries], batch.reason[entries], words, batch.figures[entries]
+    )
+    memory.append(
+        batch.unit[entries], batch.sequence[entries], batch.stated[entries], batch.event_id[entries], content, odd
+    )
+
+
+def _odd(memory: ContestMemory, update: CountUpdate) -> Said | None:
+    """Return what an update says if the columns cannot say it."""
+    correction = update.correction
+    if (
+        update.reporting_unit.type in SHEET_TYPES
+        and update.kind is not UpdateKind.RETRACTED
+        and (correction is None or correction.basis is not CorrectionBasis.OPERATOR)
+        and update.counts is not None
+        and memory.layout.says_all_of(update.counts)
+        and update.sub_units is None
+        and update.office_note is None
+    ):
+        return None
+    after = extended(memory.units.get(update.unit), update)
+    return next(said for said in after.said if said.event_id == update.event_id)
+
+
+def remember(memory: ContestMemory, *events: CountUpdate) -> bool:
+    """Add events of the log to the memory. Returns whether readers accept all; the others are only counted."""
+    recorded = [Recorded(0, offset, event.observed_at, event) for offset, event in enumerate(events)]
+    batch = statement_batch(recorded, memory.definition, memory.layout, memory.index)
+    return len(remember_batch(memory, batch)) == len(events)
 
 
 def extended(unit: UnitMemory | None, event: CountUpdate) -> UnitMemory:
@@ -115,9 +358,3 @@ def heartbeat_key(heartbeat: FeedStatus) -> tuple[UnitKey, datetime, UUID]:
         heartbeat.reported_at or heartbeat.observed_at,
         heartbeat.last_event_id,
     )
-
-
-def keep_latest(times: dict[UnitKey, datetime], key: UnitKey, time: datetime) -> None:
-    """Set the unit's time unless a later one is known."""
-    if key not in times or times[key] < time:
-        times[key] = time

@@ -7,9 +7,12 @@ contest's file alone, so it is the same after a crash.
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from ingest.errors import IngestError
 from ingest.news.contest_memory import ContestMemory
 from schemas.contest import ContestDefined
+from schemas.faults import first_fault
 from schemas.identity import named
 from schemas.types import SHEET_TYPES, ReportingUnitType, rfc3339
 
@@ -114,4 +117,7 @@ def _revision(
         "later_counting_levels": levels[1:],
         "effective_at": effective_at.astimezone(UTC),
     }
-    return named(ContestDefined(**values))
+    try:
+        return named(ContestDefined(**values))
+    except ValidationError as error:
+        raise IngestError(f"{after.contest_id} cannot be revised: {first_fault(error)}") from error

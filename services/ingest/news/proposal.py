@@ -12,6 +12,7 @@ an official time it is valid from when it was proposed. A retraction repeats the
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from ingest.feeds.statement import Kept, Statement
 from ingest.news.changes import Changes
 from ingest.news.contest_memory import ContestMemory, extended
 from ingest.news.figures import adds, figures
+from ingest.news.new_events import NewEvents
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Document, Source, UnitKey
 from schemas.faults import first_fault
@@ -248,7 +250,7 @@ def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Chan
             f"{contest.contest_id} has a new definition since this was proposed; check it, and propose again"
         )
     found: list[tuple[CountUpdate, Finding]] = [(event, finding) for finding in check(event, contest)]
-    return Changes(events=[event], findings=found, units={event.unit: extended(unit, event)}, statements=1)
+    return Changes(events=NewEvents([event]), findings=found, units={event.unit: extended(unit, event)}, statements=1)
 
 
 def _figures(event: CountUpdate) -> dict[str, str | None]:
@@ -280,13 +282,21 @@ def _differences(before: Mapping[str, str | None], after: Mapping[str, str | Non
 
 
 def _table(title: str, rows: Sequence[Difference]) -> Iterator[str]:
+    """Yield differences as a table, the largest first; those that are no numbers stand before them."""
     yield f"{title}:"
+    rows = sorted(rows, key=_size, reverse=True)
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
         change = ""
         if row.before and row.after and row.before.isdecimal() and row.after.isdecimal():
             change = f"  {int(row.after) - int(row.before):+,}".replace("-", "−")
         yield f"  {row.name:{width}}  {_shown(row.before):>14} → {_shown(row.after):>14}{change}"
+
+
+def _size(row: Difference) -> float:
+    """Return how large a difference is. What is not a number of both is as large as can be: it must be seen."""
+    both = [value for value in (row.before, row.after) if value is not None and value.isdecimal()]
+    return abs(int(both[1]) - int(both[0])) if len(both) == 2 else math.inf
 
 
 def _shown(value: str | None) -> str:

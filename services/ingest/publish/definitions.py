@@ -10,6 +10,7 @@ from ingest.errors import IngestError
 from ingest.listener import Listener, Progress
 from ingest.news.contest_memory import ContestMemory
 from ingest.news.definitions import differing, expected, moved_level, next_revision, only_contest
+from ingest.news.summary import Defined
 from ingest.publish.delivery import Delivery
 from ingest.publish.memory import Memory
 from ingest.report import Report
@@ -33,8 +34,13 @@ class Definitions:
 
         Raises IngestError when the log defines the contest differently, unless the caller is `revising` it.
         """
+        only = only_contest(self._memory.contests) if wanted is None else None
+        definition = wanted if only is None else only.definition
+        assert definition is not None
+        self._memory.at_work = definition.contest_id
+        self._memory.refuse_blocked(definition.contest_id)
         if wanted is None:
-            return only_contest(self._memory.contests)
+            return self._memory.contests[definition.contest_id]
         known = self._memory.contests.get(wanted.contest_id)
         if known is None:
             self._define(wanted)
@@ -56,6 +62,9 @@ class Definitions:
         """Publish the contest's next revision; see `next_revision`. Returns False when nothing changes."""
         revision = next_revision(definition, contest, effective_at, counting_level)
         if revision is None:
+            known, said = contest.definition, [defined.definition.event_id for defined in self._report.defined]
+            if known.event_id not in said:
+                self._report.defined.append(Defined(known, *self._memory.defined_at[known.contest_id], is_new=False))
             return False
         self._define(revision)
         return True
@@ -84,5 +93,5 @@ class Definitions:
             return definition
 
         self._delivery.define(missing)
-        self._report.definitions += 1
+        self._report.defined.append(Defined(definition, *self._memory.defined_at[definition.contest_id]))
         self._listener.defined(definition)

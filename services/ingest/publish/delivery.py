@@ -6,7 +6,7 @@ part of them; each follows from the log and the documents alone, so the next run
 
 import random
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -15,14 +15,15 @@ from ingest.feeds.statement import Rejection
 from ingest.listener import Listener, Progress
 from ingest.news.changes import Changes, adopt, published
 from ingest.news.contest_memory import ContestMemory
+from ingest.news.new_events import NewEvents
 from ingest.publish.connection import Connection
-from ingest.publish.encode import encode
+from ingest.publish.encode import encode_all
 from ingest.publish.memory import Memory
 from ingest.publish.publisher import Publisher
 from ingest.report import SHOWN
-from runtime.kafka.errors import BrokerAway, DeliveryFailed
+from runtime.kafka.errors import BrokerAway, DeliveryFailed, KafkaFault
 from runtime.kafka.producer import follow
-from schemas.codec import Message
+from schemas.codec import Message, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 
@@ -49,6 +50,8 @@ class Delivery:
         self._progress, self._listener, self._stop = progress, listener, stop
         self._log_each = log_each
         self._publisher: Publisher | None = None
+        self.undelivered = 0
+        """Rejections of this run that results.rejected does not take."""
 
     def __enter__(self) -> Self:
         return self
@@ -66,13 +69,13 @@ class Delivery:
         """
         attempts: list[Changes] = []
         failed, done = 0, False
-        self._memory.accepted.clear()
+        self._memory.accepted = {}
         while not done:
             try:
                 found = compare()
                 attempts.append(found)
-                self._progress.start(name, found.statements + len(found.rejections))
-                self._progress.advance(found.statements - len(found.events), 0, len(found.rejections))
+                self._progress.start(name, found.statements + found.rejections.rows)
+                self._progress.advance(found.statements - len(found.events), 0, found.rejections.rows)
                 lost, done = self._send_changes(contest, found)
                 if lost:
                     failed += 1
@@ -111,49 +114,83 @@ class Delivery:
         """
         names = self._connection.names
         # A crash here, or anywhere in the sending, leaves a first part of the events; the next run sends the rest.
-        offsets = self._send(names.events, (encode(event) for event in found.events), self._memory.next_offsets)
+        items = found.events.items
+        offsets = self._send(names.events, encode_all(items), self._memory.next_offsets)
         alone = self._alone(offsets)
         if not alone:
             self._progress.say("another writer is using the log; reading it again")
             self._memory.read()
-            sent, whole = sum(map(len, offsets.values())), len(found.events)
+            sent, accepted = sum(map(len, offsets.values())), self._memory.accepted or {}
             ours = {(partition, offset) for partition, given in offsets.items() for offset in given}
-            found.events = [event for event in found.events if self._memory.accepted.get(event.event_id) in ours]
-            if len(found.events) < whole:
+            found.events = NewEvents(event for event in items if accepted.get(event.event_id) in ours)
+            if len(found.events) < len(items):
                 found.heartbeats.clear()
                 return sent - len(found.events), False  # the next comparison says what is still news
         if self._log_each:
             self._log_events(found.events, offsets)
-        adopt(contest, replace(found, units=found.units if alone else {}, heartbeats=[]))
+            for rows in found.passed_over[:SHOWN]:
+                self._progress.say(str(rows), document=rows.uri, sha256=rows.sha256)
+        adopt(contest, replace(found, heartbeats=[]), alone=alone)
         # A crash here leaves the events without the rejections; the next run finds the rejections again and sends them.
-        self._send_rejections(contest.definition.contest_id, found.rejections)
+        self._send_rejections(contest.definition.contest_id, (*found.rejections, *found.left_out))
         # A crash here leaves the heartbeats out; an equal document, or this one again, sends them.
         self._send(names.feed_status, (encode(heartbeat) for heartbeat in found.heartbeats))
         for heartbeat in found.heartbeats:
             contest.hear(heartbeat)
         return 0, True
 
-    def _send_rejections(self, contest_id: str, rejections: Collection[Rejection]) -> None:
-        new = {str(r.id): r for r in rejections if str(r.id) not in self._memory.rejected}
+    def _send_rejections(self, contest_id: str, rejections: Iterable[Rejection]) -> None:
+        """Send the rejections that are not there yet. One that the topic does not take is logged, and stops nothing."""
+        found = {str(r.id).encode(): r for r in rejections}
+        new = {name: r for name, r in found.items() if name not in self._memory.rejected}
         topic = self._connection.names.rejected
-        self._send(topic, (r.message(contest_id) for r in new.values()))
+        try:
+            self._send(topic, (r.message(contest_id) for r in new.values()))
+        except BrokerAway:
+            raise
+        except KafkaFault as fault:
+            new = self._send_one_by_one(contest_id, new, fault)
         self._memory.rejected.update(new)
         self._listener.rejected(new.values())
         if not self._log_each:
             return
         for rejection in list(new.values())[:SHOWN]:
             about = {"code": rejection.finding.code, "document": rejection.uri, "sha256": rejection.sha256}
-            self._progress.warn(
-                f"rejected: {rejection}", contest_id=contest_id, rejection_id=str(rejection.id), **about
-            )
+            what = "rejected" if rejection.finding.rejects else "published with a finding"
+            self._progress.warn(f"{what}: {rejection}", contest_id=contest_id, rejection_id=str(rejection.id), **about)
         if len(new) > SHOWN:
             self._progress.warn(f"and {len(new) - SHOWN:,} more rejected, all in {topic}")
+
+    def _send_one_by_one(
+        self, contest_id: str, new: dict[bytes, Rejection], fault: KafkaFault
+    ) -> dict[bytes, Rejection]:
+        """Send again what did not arrive, each by itself. Returns those that are there now."""
+        topic, refused = self._connection.names.rejected, dict[bytes, Rejection]()
+        self.__exit__(type(fault), fault, None)
+        self.patiently(self._memory.read_rejected)
+        for name, rejection in new.items():
+            if name in self._memory.rejected:
+                continue
+            if isinstance(fault, DeliveryFailed):  # it is of a message; other faults are of all
+                try:
+                    self._send(topic, (rejection.message(contest_id),))
+                    continue
+                except DeliveryFailed as again:
+                    fault = again
+                    self.__exit__(type(fault), fault, None)
+            refused[name] = rejection
+            if len(refused) <= SHOWN:
+                self._progress.warn(f"rejected: {rejection}, but {topic} does not take it: {fault}")
+        self.undelivered += len(refused)
+        self._listener.undelivered(len(refused))
+        return {name: rejection for name, rejection in new.items() if name not in refused}
 
     def _log_events(self, events: Sequence[CountUpdate], offsets: Mapping[int, list[int]]) -> None:
         """Log each event with its offset: as read back from the log, else as acknowledged."""
         given = [(partition, offset) for partition, places in offsets.items() for offset in places]
-        for event, place in list(zip(events, given, strict=False))[:SHOWN]:
-            partition, offset = self._memory.accepted.get(event.event_id, place)
+        accepted = self._memory.accepted or {}
+        for event, place in zip(events[:SHOWN], given, strict=False):
+            partition, offset = accepted.get(event.event_id, place)
             self._progress.say(
                 f"published: offset {offset}, {event.kind} {event.unit} sequence {event.sequence}",
                 contest_id=event.contest_id,
@@ -180,7 +217,13 @@ class Delivery:
             connection = self._connection
             self._publisher = Publisher(connection.kafka, self._say_waiting, self._stop, linger_ms=connection.linger_ms)
         news = 1 if topic == self._connection.names.events else 0
-        return self._publisher.send(topic, messages, lambda n: self._progress.advance(n * news, n * news, 0), places)
+        return self._publisher.send(
+            topic,
+            messages,
+            lambda n: self._progress.advance(n * news, n * news, 0),
+            places,
+            log_id=self._memory.log_id(topic),
+        )
 
     def _recover(self, fault: BrokerAway | DeliveryFailed, failed: int) -> int:
         """Close the producer and read what arrived, however long no broker answers.

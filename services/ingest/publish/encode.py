@@ -1,135 +1,163 @@
-"""Encode events as messages, fast: an encoder written out as Python code from the released schema. Pure.
+"""Encode new events as messages: first statements of sheets column by column, all others by `schemas.codec`. Pure.
 
 Place in the flow: just before `send`. `schemas.codec.encode` is the reference implementation: the bytes are the same,
-and a test compares them. Handing each event to fastavro as a tree of dicts costs as much as all the rest of its making;
-a document repeats most of its strings and small numbers, so here their bytes are looked up.
+and a test compares them. A field of all statements is one column of pieces, joined in the order of the released schema.
 """
 
-from collections.abc import Callable
-from datetime import datetime
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Any
-from uuid import UUID
 
-from schemas.codec import MAGIC, SCHEMAS, Event, Message
-from schemas.codec import encode as encode_plainly
-from schemas.count_update import CountUpdate
-from schemas.types import rfc3339, to_milliseconds
+import numpy as np
+
+from ingest.news.new_events import First, FirstStatements, NewEvent
+from schemas.codec import MAGIC, SCHEMAS, Message, encode
+from schemas.columns.layout import COUNTS, NONE, Bytes, Layout, Numbers
+from schemas.columns.wire import long, string
+from schemas.types import from_milliseconds, rfc3339
 
 _SCHEMA = max((s for s in SCHEMAS.values() if s.record == "CountUpdate"), key=lambda s: s.id)
 _PREFIX = bytes([MAGIC]) + _SCHEMA.id.to_bytes(4, "big")
-_SMALL = 2048
-"""Numbers below this are looked up: nearly every figure of a tally sheet."""
+_AT_ONCE = 4096
+"""First statements that are encoded at a time: their pieces need memory."""
+_Pieces = bytes | list[bytes]
+"""The bytes of a field: the same in all, or of each."""
 
 
-def encode(event: Event) -> Message:
-    """Return bytes and headers of an event, the same as `schemas.codec.encode`."""
-    if type(event) is not CountUpdate:
-        return encode_plainly(event)
-    return Message(
-        key=event.contest_id.encode(),
-        value=_encode(event),
-        headers=[
-            *_SCHEMA.headers,
-            ("ce_id", str(event.event_id).encode()),
-            ("ce_source", _source(event.contest_id)),
-            ("ce_subject", f"{event.reporting_unit.type.value}/{event.reporting_unit.id}".encode()),
-            ("ce_time", rfc3339(event.observed_at).encode()),
+def encode_all(events: Iterable[NewEvent]) -> Iterator[Message]:
+    """Encode new events, in their order. Those of first statements must stand in theirs."""
+    blocks: dict[int, Iterator[tuple[int, Message]]] = {}
+    for event in events:
+        if not isinstance(event, First):
+            yield encode(event)
+            continue
+        if id(event.of) not in blocks:
+            blocks[id(event.of)] = _in_blocks(event.of)
+        yield next(message for i, message in blocks[id(event.of)] if i == event.i)
+
+
+def _in_blocks(of: FirstStatements) -> Iterator[tuple[int, Message]]:
+    for begin in range(0, len(of.entries), _AT_ONCE):
+        chosen = np.arange(begin, min(begin + _AT_ONCE, len(of.entries)))
+        yield from zip(chosen.tolist(), encode_columns(of, chosen), strict=True)
+
+
+def encode_columns(of: FirstStatements, chosen: Numbers) -> list[Message]:
+    """Encode some of first statements, column by column."""
+    sheets, entries, contest = of.columns, of.entries[chosen], of.contest
+    snapshot, document = of.snapshot, sheets.document
+    ids = _uuid_texts(of.event_id[chosen])
+    units = [sheets.ids[entry].encode() for entry in entries.tolist()]
+    observed = sheets.observed[entries].tolist()
+    one = long(1) + _string(document.uri) + _string(document.sha256)
+    given: dict[str, _Pieces] = {
+        "event_id": [b"\x48" + text for text in ids],  # 36 characters
+        "contest_id": _string(contest.contest_id),
+        "reporting_unit.id": [_LONGS[len(unit)] + unit for unit in units],
+        "reporting_unit.type": _string("precinct"),
+        "reporting_unit.name": _by_code([_optional(text) for text in sheets.names], sheets.name[entries]),
+        "reporting_unit.area_path": _by_code(
+            [_array(map(_string, path)) for path in sheets.areas], sheets.area[entries]
+        ),
+        "sequence": long(1),
+        "kind": long(0),
+        "observed_at": _looked_up(long, observed),
+        "count_status": _by_code(_LONGS, sheets.status[entries]),
+        "source_status": _by_code([_optional(text) for text in sheets.words], sheets.word[entries]),
+        "review_reason": _figures(sheets.reason[entries]),
+        "result_stage": _by_code(_LONGS, sheets.stage[entries]),
+        "source.name": _string(snapshot.source),
+        "source.snapshot_id": _string(snapshot.snapshot_id),
+        "source.part": [long(place + 1) for place in sheets.places[entries].tolist()],
+        "source.parts": long(len(snapshot.statements)),
+        "source.documents": [
+            b"".join((one, _LONGS[len(place)], place, _END))
+            for place in [b"row %d" % row for row in sheets.numbers[entries].tolist()]
         ],
-    )
+        "is_test": bytes([contest.is_test]),
+    }
+    slots, votes = Layout.of(contest).slots, list[_Pieces]([long(len(contest.selection_ids))])
+    for name in COUNTS:
+        given[f"counts.{name}"] = _figures(sheets.figures[entries, slots[name]])
+    for selection in contest.selection_ids:
+        votes += [_string(selection), _figures(sheets.figures[entries, slots[f"votes.{selection}"]])]
+    given["counts.votes"] = _join([*votes, long(0)], len(entries))
+    pieces: list[_Pieces] = [_PREFIX]
+    _place(_SCHEMA.avro, "", given, pieces)
+    key, source = contest.contest_id.encode(), ("ce_source", f"urn:escrutinio:contest:{contest.contest_id}".encode())
+    times = {ms: ("ce_time", rfc3339(from_milliseconds(ms)).encode()) for ms in set(observed)}
+    shared = [*_SCHEMA.headers]
+    return [
+        Message(key, value, [*shared, ("ce_id", event_id), source, ("ce_subject", b"precinct/" + unit), times[ms]])
+        for value, event_id, unit, ms in zip(_join(pieces, len(entries)), ids, units, observed, strict=True)
+    ]
 
 
-@lru_cache(maxsize=64)
-def _source(contest_id: str) -> bytes:
-    return f"urn:escrutinio:contest:{contest_id}".encode()
-
-
-def _long(value: int) -> bytes:
-    """Avro's zigzag, variable-length integer."""
-    n = value << 1 ^ value >> 63
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-_LONGS = tuple(_long(n) for n in range(_SMALL))
-
-
-def _number(value: int) -> bytes:
-    return _LONGS[value] if 0 <= value < _SMALL else _long(value)
-
-
-@lru_cache(maxsize=1 << 16)
-def _string(value: str) -> bytes:
-    raw = value.encode()
-    return _number(len(raw)) + raw
-
-
-def _write(schema: Any, value: str, code: list[str], pad: str = "    ") -> None:
-    """Appends the lines of code that give `put` the bytes of the expression `value` under `schema`."""
+def _place(schema: Any, path: str, given: Mapping[str, _Pieces], pieces: list[_Pieces]) -> None:
+    """Append the pieces of a field in the order of the schema. What is not given must be null."""
     kind = schema if isinstance(schema, str | list) else schema["type"]
-    name = f"x{len(code)}"  # no two places in the code have the same
-    if isinstance(kind, dict):
-        _write(kind, value, code, pad)
+    if path in given:
+        pieces.append(given[path])
+    elif isinstance(kind, dict):
+        _place(kind, path, given, pieces)
     elif isinstance(kind, list):
-        branch = kind.index(next(s for s in kind if s != "null"))
-        assert len(kind) == 2, "only unions with null are released"
-        code += [f"{pad}{name} = {value}", f"{pad}if {name} is None: put({_long(1 - branch)!r})"]
-        code += [f"{pad}else:", f"{pad}    put({_long(branch)!r})"]
-        _write(kind[branch], name, code, f"{pad}    ")
-    elif kind == "record":
-        code.append(f"{pad}{name} = {value}")
-        for field in schema["fields"]:
-            _write(field["type"], f"{name}.{field['name']}", code, pad)
-    elif kind in ("array", "map"):
-        code += [f"{pad}{name} = {value}", f"{pad}if {name}: put(number(len({name})))"]
-        if kind == "array":
-            code.append(f"{pad}for {name}_item in {name}:")
-        else:
-            code += [f"{pad}for {name}_key, {name}_item in {name}.items():", f"{pad}    put(string({name}_key))"]
-        _write(schema["items" if kind == "array" else "values"], f"{name}_item", code, f"{pad}    ")
-        code.append(f"{pad}put({_long(0)!r})")
-    elif kind == "enum":
-        symbols = {symbol: _long(n) for n, symbol in enumerate(schema["symbols"])}
-        code.append(f"{pad}put({symbols!r}[{value}])")
+        stated = any(name.startswith(f"{path}.") for name in given)
+        branch = kind.index(next(s for s in kind if (s != "null") is stated))
+        pieces.append(long(branch))
+        if stated:
+            _place(kind[branch], path, given, pieces)
     else:
-        logical = None if isinstance(schema, str) else schema.get("logicalType")
-        writers = {
-            "uuid": "uuid",
-            "timestamp-millis": "instant",
-            "boolean": "flag",
-            "long": "number",
-            "string": "string",
-        }
-        code.append(f"{pad}put({writers[logical or kind]}({value}))")
+        assert kind == "record", f"{path} is not given"
+        for field in schema["fields"]:
+            _place(field["type"], f"{path}.{field['name']}".lstrip("."), given, pieces)
 
 
-@lru_cache(maxsize=4096)
-def _instant(value: datetime) -> bytes:
-    return _number(to_milliseconds(value))
+def _join(pieces: list[_Pieces], count: int) -> list[bytes]:
+    """Join the pieces of each of so many."""
+    columns = [repeat(piece, count) if isinstance(piece, bytes) else piece for piece in pieces]
+    return list(map(b"".join, zip(*columns, strict=True)))
 
 
-def _uuid(value: UUID) -> bytes:
-    return b"\x48" + str(value).encode()  # 36 characters
+def _by_code(texts: list[bytes] | tuple[bytes, ...], codes: Numbers) -> list[bytes]:
+    return [texts[code] for code in codes.tolist()]
 
 
-def _flag(value: bool) -> bytes:
-    return b"\x01" if value else b"\x00"
+def _figures(column: Numbers) -> list[bytes]:
+    """Numbers that may be null, which NONE stands for."""
+    return _looked_up(lambda n: _NULL if n == NONE else _STATED + long(n), column.tolist())
 
 
-def _compile() -> Callable[[CountUpdate], bytes]:
-    code = ["def encode(event):", f"    out = [{_PREFIX!r}]", "    put = out.append"]
-    _write(_SCHEMA.avro, "event", code)
-    code.append("    return b''.join(out)")
-    scope: dict[str, Any] = {
-        "number": _number, "string": _string, "instant": _instant, "uuid": _uuid, "flag": _flag,
-    }  # fmt: skip
-    exec("\n".join(code), scope)  # the text above, from a schema file whose hash was checked
-    made: Callable[[CountUpdate], bytes] = scope["encode"]
-    return made
+def _looked_up(write: Callable[[int], bytes], numbers: list[int]) -> list[bytes]:
+    known = {n: write(n) for n in set(numbers)}
+    return [known[n] for n in numbers]
 
 
-_encode = _compile()
+def _optional(text: str | None) -> bytes:
+    return _NULL if text is None else _STATED + _string(text)
+
+
+def _array(items: Iterable[bytes]) -> bytes:
+    """A list that is not empty: one block, and the end."""
+    found = list(items)
+    return long(len(found)) + b"".join(found) + long(0)
+
+
+def _string(text: str) -> bytes:
+    return string(text.encode())
+
+
+def _uuid_texts(ids: Bytes) -> list[bytes]:
+    """Event ids as texts of 36 characters."""
+    digits = np.frombuffer(ids.tobytes().hex().encode(), np.uint8).reshape(-1, 32)
+    texts = np.full((len(ids), 36), ord("-"), np.uint8)
+    for begin, end in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)):
+        hyphens = sum(begin >= at for at in (8, 12, 16, 20))
+        texts[:, begin + hyphens : end + hyphens] = digits[:, begin:end]
+    joined = texts.tobytes()
+    return [joined[begin : begin + 36] for begin in range(0, len(joined), 36)]
+
+
+_LONGS = tuple(map(long, range(64)))
+_END = long(0)
+_NULL, _STATED = long(0), long(1)
+"""Branches of a union with null, which all released ones begin with."""

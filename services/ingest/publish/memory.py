@@ -1,25 +1,50 @@
 """Remember what the log says: contests, rejections, and when each document was first seen.
 
 Place in the flow: read at the start, after a failed delivery, and when another writer was there. The log is ingest's
-only memory: a crash loses nothing of it, and the next start reads it again.
+only memory: a crash loses nothing of it, and the next start reads it again. It is read as the fold reads it, by
+`schemas.columns`: what the fold does not count is not published for ingest. A message that is no event, or is one of
+another contest than its key, blocks the contest of the key: the fold counts nothing of it from there on, and ingest
+publishes nothing more for it.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from itertools import groupby
 from uuid import UUID
 
+import numpy as np
+import orjson
+
 from ingest.errors import IngestError
-from ingest.listener import Listener, Progress
-from ingest.news.contest_memory import ContestMemory, remember
+from ingest.listener import Latest, Listener, Progress
+from ingest.news.contest_memory import ContestMemory, remember_batch
 from ingest.publish.connection import Connection
 from ingest.publish.log_reader import TopicReader
+from runtime.kafka.errors import BrokerAway, KafkaFault
+from runtime.kafka.producer import elsewhere, partition_of
 from schemas.chain import definition_fault
 from schemas.codec import decode
+from schemas.columns.decoder import Decoder
+from schemas.columns.layout import NONE, Numbers
+from schemas.columns.statement_batch import StatementBatch
+from schemas.columns.unit_index import UnitIndex
+from schemas.columns.wire import NO_TIME, is_update
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.errors import ContractError, NewerSchema
 from schemas.feed_status import FeedStatus
 from schemas.identity import text_of
-from schemas.log_record import RawRecord
+from schemas.log_record import RawRecord, recorded_of_raw
+from schemas.types import from_milliseconds
+
+_ID = 36
+"""Characters of an id."""
+_SHOWN = 20
+"""Messages of no contest that are named."""
+RECENT = 100_000
+"""Rejections at the end of `results.rejected` that are read: an older one that is met again is put there again, with
+the same id."""
 
 
 class Memory:
@@ -30,27 +55,41 @@ class Memory:
     ) -> None:
         """`following`: a unit whose accepted events are kept in `followed`."""
         self.contests: dict[str, ContestMemory] = {}
-        self.rejected: set[str] = set()
-        """Ids of the rejections in `results.rejected`."""
-        self.accepted: dict[UUID, tuple[int, int]] = {}
-        """Partition and offset of the updates that were read while the current batch is sent."""
+        self.rejected: set[bytes] = set()
+        """Ids of the RECENT rejections in `results.rejected`."""
+        self.accepted: dict[UUID, tuple[int, int]] | None = None
+        """Partition and offset of the updates that were read while the current batch is sent; None before the first."""
+        self.blocked: dict[bytes, str] = {}
+        """By key: the first message that is no event of that contest."""
+        self._odd = 0
+        """Messages of no contest."""
+        self.at_work: str | None = None
+        """The contest that is published for: reading raises IngestError once it is blocked."""
         self.first_seen: dict[str, datetime | None] = {}
         """When the log says a document was first seen, by SHA-256; None where its events disagree."""
         self.followed: dict[str, list[CountUpdate]] = {}
         """Accepted events of the unit `following`, by contest."""
+        self._homes: dict[str, int] = {}
+        """The partition of each contest; of one that is defined in another than its own alone, that one."""
+        self.defined_at: dict[str, tuple[int, int]] = {}
+        """Partition and offset of the latest definition, by contest."""
         self._progress, self._listener = progress, listener
         self._following = following
+        self._decoders: dict[bytes, Decoder] = {}
+        """By key, while the log is read: they remember texts."""
         kafka, names = connection.kafka, connection.names
         self._log = TopicReader(kafka, names.events, whole=True, notice=progress.say)
-        self._beside = [
-            TopicReader(kafka, names.rejected, whole=True, notice=progress.say),
-            TopicReader(kafka, names.feed_status, whole=False, notice=progress.say),
-        ]
+        self._rejected = TopicReader(kafka, names.rejected, whole=False, notice=progress.say)
+        self._feed_status = TopicReader(kafka, names.feed_status, whole=False, notice=progress.say)
 
     @property
     def next_offsets(self) -> dict[int, int]:
         """The first offset of the log that was not read yet, by partition."""
         return self._log.next_offsets
+
+    def log_id(self, topic: str) -> UUID | None:
+        """Return the id of a topic as it was read: nothing is sent to another one of its name."""
+        return next(reader.log_id for reader in (self._log, self._rejected, self._feed_status) if reader.topic == topic)
 
     def close(self) -> None:
         """Close the connection."""
@@ -69,51 +108,160 @@ class Memory:
         return True
 
     def read(self) -> None:
-        """Read on to the end: the log, then the rejections, then the heartbeats.
+        """Read on to the end: the log, then the heartbeats, then the last rejections.
 
-        Raises IngestError at an event of a newer release: without it, its unit's next event would follow a wrong one.
+        Raises IngestError at an event of a newer release: without it, its unit's next event would follow a wrong one;
+        and once all is read, when the contest at work is blocked.
         """
-        for record in self._log.to_end():
-            self._read_event(record)
-        for reader in self._beside:
-            for record in reader.to_end():
-                self._read_beside(record)
+        for batch in self._log.batches():
+            by_key: dict[bytes, list[RawRecord]] = {}
+            for record in batch:
+                by_key.setdefault(record.key or b"", []).append(record)
+            for key, records in by_key.items():
+                if (what := elsewhere(key, batch.partition, len(self.next_offsets))) is not None:
+                    self._pass_over(records, what)
+                    continue
+                for updates, run in groupby(records, is_update):
+                    if key not in self.blocked:
+                        (self._read_updates if updates else self._read_definitions)(key, list(run))
+        self._decoders.clear()
+        if self.at_work is not None:
+            self.refuse_blocked(self.at_work)
+        for record in self._feed_status.to_end():
+            self._read_beside(record)
+        self.read_rejected()
 
-    def _read_event(self, record: RawRecord) -> None:
+    def read_rejected(self) -> None:
+        """Read the end of `results.rejected`. Whatever is odd there is passed over. Raises BrokerAway."""
+        reader = self._rejected
         try:
-            event = decode(record.value, record.headers)
-        except NewerSchema as error:
-            raise IngestError(f"{self._log.topic} offset {record.offset}: {error}; start that one") from error
-        except ContractError as error:
-            self._progress.say(f"{self._log.topic}[{record.partition}]@{record.offset} is not an event: {error}")
-            return
-        if isinstance(event, ContestDefined):
-            self._read_definition(event)
-        elif (
-            isinstance(event, CountUpdate)
-            and event.contest_id in self.contests
-            and remember(self.contests[event.contest_id], event)
-        ):
-            self.accepted[event.event_id] = (record.partition, record.offset)
-            self._listener.read_back(event)
-            if event.unit == self._following:
-                self.followed.setdefault(event.contest_id, []).append(event)
-            for document in event.source.documents:
-                self._note_first_seen(document.sha256, event)
+            if not reader.next_offsets:
+                reader.next_offsets |= {partition: max(0, end - RECENT) for partition, end in reader.ends().items()}
+            for record in reader.to_end():
+                self.rejected.update(
+                    value for name, value in record.headers if name == "ce_id" and value and len(value) == _ID
+                )
+        except BrokerAway:
+            raise
+        except KafkaFault as fault:
+            self._progress.warn(f"{fault}; a rejection that is there may be put there again")
 
-    def _read_definition(self, event: ContestDefined) -> None:
+    def refuse_blocked(self, contest_id: str) -> None:
+        """Raise IngestError when the contest is blocked, by a message or with its partition, or would leave its own."""
+        partition = partition_of(contest_id.encode(), len(self.next_offsets))
+        if (home := self._homes.get(contest_id, partition)) != partition:
+            raise IngestError(
+                f"{contest_id} is in partition {home} of {self._log.topic}, and its next events would be in partition "
+                f"{partition}, where the aggregator cannot count them: the number of partitions was changed to "
+                f"{len(self.next_offsets)}, or somebody else defined it there. Nothing more is published for it: "
+                "restore the log with its former number (docs/backup.md)"
+            )
+        if (fault := self._log.unreadable.get(partition)) is not None:
+            raise IngestError(
+                f"{fault}. What the log says of {contest_id} behind it is not known, so nothing more is published for "
+                "it: see UNREADABLE in docs/operate.md"
+            )
+        if (why := self.blocked.get(contest_id.encode())) is not None:
+            raise IngestError(
+                f"{why}. The aggregator counts nothing of {contest_id} from there on, so nothing more is published for "
+                "it: find who wrote that message (only ingest may); see BLOCKED in docs/operate.md"
+            )
+
+    def _pass_over(self, records: Sequence[RawRecord], what: str) -> None:
+        """Pass over messages that stand in another partition than their key's, as the fold does."""
+        place = f"{self._log.topic}[{records[0].partition}]@{records[0].offset}"
+        self._warn(f"{place} {what}: it is passed over, as the aggregator does")
+        for record in records:
+            with suppress(ContractError):
+                if isinstance(event := recorded_of_raw(record).event, ContestDefined):
+                    self._homes.setdefault(event.contest_id, record.partition)
+
+    def _block(self, record: RawRecord, error: ContractError) -> None:
+        if isinstance(error, NewerSchema):
+            raise IngestError(f"{self._log.topic} offset {record.offset}: {error}; start that one") from error
+        place = f"{self._log.topic}[{record.partition}]@{record.offset}"
+        self.blocked[record.key or b""] = f"{place} is not an event of the contest of its key: {error}"
+        ours = (record.key or b"").decode(errors="replace") in self.contests
+        what = "nothing behind it is read" if ours else "it and what follows under that key are passed over"
+        self._warn(f"{place} is not an event of the contest of its key: {error}; {what}", always=ours)
+
+    def _warn(self, line: str, *, always: bool = False) -> None:
+        """Warn of a message. Of those of no contest the first _SHOWN are named: made-up keys may be very many."""
+        self._odd += not always
+        if always or self._odd <= _SHOWN:
+            self._progress.warn(line)
+        elif self._odd == _SHOWN + 1:
+            self._progress.warn("and messages with more keys, which are passed over: `escrutinio-aggregator status`")
+
+    def _read_updates(self, key: bytes, run: Sequence[RawRecord]) -> None:
+        contest_id = key.decode(errors="replace")
+        contest, decoder = self.contests.get(contest_id), self._decoder(key, contest_id)
+        batch, unreadable = decoder.decode(run, None if contest is None else contest.definition)
+        if contest is not None and len(batch):
+            self._remember(contest, run, batch)
+        if unreadable is not None:
+            self._block(run[unreadable.row], unreadable.error)
+
+    def _decoder(self, key: bytes, contest_id: str) -> Decoder:
+        if key not in self._decoders:
+            contest = self.contests.get(contest_id)
+            self._decoders[key] = Decoder(contest_id, UnitIndex() if contest is None else contest.index)
+        return self._decoders[key]
+
+    def _remember(self, contest: ContestMemory, run: Sequence[RawRecord], batch: StatementBatch) -> None:
+        for silent in np.flatnonzero((batch.figures == NONE).all(axis=1)).tolist():
+            if silent not in batch.updates:  # columns do not say whether its figures are null or not there
+                batch.updates[silent] = recorded_of_raw(run[silent]).update
+        entries = remember_batch(contest, batch)
+        if not len(entries):
+            return
+        if self.accepted is not None:
+            for entry in entries.tolist():
+                event_id = UUID(bytes=batch.event_id[entry].tobytes())
+                self.accepted[event_id] = run[entry].partition, run[entry].offset
+        reported = int(batch.reported[entries].max())
+        self._listener.read_back(
+            Latest(
+                contest.definition.contest_id,
+                from_milliseconds(int(batch.observed[entries].max())),
+                None if reported == NO_TIME else from_milliseconds(reported),
+            )
+        )
+        followed = None if self._following is None else contest.index.find(self._following)
+        if followed is not None:
+            of = self.followed.setdefault(contest.definition.contest_id, [])
+            of += [recorded_of_raw(run[e]).update for e in entries[batch.unit[entries] == followed].tolist()]
+        self._note_documents(batch, entries)
+
+    def _note_documents(self, batch: StatementBatch, entries: Numbers) -> None:
+        undated = entries[batch.reported[entries] == NO_TIME].tolist()
+        times = batch.observed.tolist()
+        for publication, observed in dict.fromkeys((batch.publications[entry], times[entry]) for entry in undated):
+            for document in orjson.loads(publication)["documents"]:
+                self._note_first_seen(document["sha256"], from_milliseconds(observed))
+
+    def _read_definitions(self, key: bytes, run: Sequence[RawRecord]) -> None:
+        for record in run:
+            try:
+                event = recorded_of_raw(record).definition
+            except ContractError as error:
+                self._block(record, error)
+                return
+            self._read_definition(key, event, (record.partition, record.offset))
+
+    def _read_definition(self, key: bytes, event: ContestDefined, place: tuple[int, int]) -> None:
         known = self.contests.get(event.contest_id)
         if definition_fault(event, text_of(event), known.definition if known else None):
             return  # the aggregator does not accept it either, and reports it
         if known is None:
-            self.contests[event.contest_id] = ContestMemory(event)
+            self._homes[event.contest_id] = place[0]
+            self.contests[event.contest_id] = ContestMemory(event, self._decoder(key, event.contest_id).index)
         else:
             known.definition = event
+        self.defined_at[event.contest_id] = place
 
     def _read_beside(self, record: RawRecord) -> None:
-        headers = dict(record.headers)
-        if headers.get("ce_type") == b"escrutinio.Rejected" and (rejection_id := headers.get("ce_id")):
-            self.rejected.add(rejection_id.decode())
+        if record.fault is not None:
             return
         try:
             event = decode(record.value, record.headers)
@@ -122,9 +270,10 @@ class Memory:
         if isinstance(event, FeedStatus) and event.contest_id in self.contests:
             self.contests[event.contest_id].hear(event)
             self._listener.read_back(event)
-            self._note_first_seen(event.document_sha256, event)
+            if event.reported_at is None:
+                self._note_first_seen(event.document_sha256, event.observed_at)
 
-    def _note_first_seen(self, sha256: str, event: CountUpdate | FeedStatus) -> None:
+    def _note_first_seen(self, sha256: str, observed_at: datetime) -> None:
         """Note when an undated document was first seen; where its events disagree, its rows state the time."""
-        if event.reported_at is None and self.first_seen.setdefault(sha256, event.observed_at) != event.observed_at:
+        if self.first_seen.setdefault(sha256, observed_at) != observed_at:
             self.first_seen[sha256] = None

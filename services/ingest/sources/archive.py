@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from ingest.errors import ArchiveError
 from ingest.feeds.statement import Capture, Kept
-from runtime.files import FolderLock, sweep, write_whole
+from runtime.files import FolderLock, read_regular, sweep, write_whole
 from schemas.types import rfc3339
 
 _NOTHING: Mapping[str, datetime | None] = {}
@@ -90,22 +90,26 @@ class Archive:
                 "check the code, or propose again"
             )
         (path,) = found
-        if not _holds(path, path.name):
+        try:
+            content = read_regular(path)
+        except OSError as error:
+            raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != path.name:
             raise ArchiveError(f"{path} is damaged: its bytes have another SHA-256; restore it")
-        return path.read_bytes(), path.name
+        return content, path.name
 
 
 def _holds(path: Path, sha256: str) -> bool:
     """Say whether the document is there and undamaged; a damaged one is written again."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+        return hashlib.sha256(read_regular(path)).hexdigest() == sha256
     except FileNotFoundError:
         return False
 
 
 def _first_seen(note: Path, sha256: str) -> datetime | None:
     try:
-        about = json.loads(note.read_bytes())
+        about = json.loads(read_regular(note))
         return datetime.fromisoformat(about["first_observed_at"])
     except FileNotFoundError:
         return None

@@ -5,7 +5,7 @@ SELECT contest_id FROM contest ORDER BY contest_id
 SELECT * FROM contest WHERE contest_id = %(contest_id)s
 
 -- area_total --
-SELECT * FROM area_total
+SELECT * FROM total_row
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND area_id = %(area_id)s
 
 -- unit_history --
@@ -18,81 +18,78 @@ SELECT log_offset, code, message FROM finding
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = %(unit_id)s
 ORDER BY log_offset, ordinal
 
+-- moved_units --
+SELECT DISTINCT unit_id FROM update_row
+WHERE contest_id = %(contest_id)s AND is_moved AND is_current AND unit_type = %(unit_type)s
+
 -- snapshots_of_area --
+-- What a unit did that left or entered the area is not its recorded change: `results.explain` adds that.
 WITH current AS (
-    SELECT h.*, lag(count_status) OVER (PARTITION BY unit_id ORDER BY stated_at, sequence) AS before
-    FROM update_history h
-    WHERE contest_id = %(contest_id)s AND unit_type = %(level)s AND is_current
+    SELECT h.log_offset, h.change, h.count_status, h.kind, h.stated_at, p.snapshot_id, p.documents -> 0 ->> 'uri' AS uri,
+           h.areas, lag(h.count_status) OVER (PARTITION BY h.unit ORDER BY h.stated_at, h.sequence) AS before
+    FROM update_row h
+    JOIN publication p USING (contest_id, publication)
+    WHERE h.contest_id = %(contest_id)s AND h.unit_type = %(level)s AND h.is_current
 ), beneath AS (
-    SELECT * FROM current WHERE %(area_id)s = ANY (area_path)
+    SELECT *, log_offset = ANY (%(left)s::bigint[]) AS has_left, log_offset = ANY (%(entered)s::bigint[]) AS has_entered
+    FROM current WHERE %(area_id)s = ANY (areas) OR log_offset = ANY (%(left)s::bigint[])
 ), moves AS (
-    SELECT source ->> 'snapshot_id' AS snapshot_id, coalesce(before, 'not stated') AS before, count_status AS after,
-           count(*) AS units
+    SELECT snapshot_id, CASE WHEN has_entered THEN 'moved here' ELSE coalesce(before, 'not stated') END AS before,
+           CASE WHEN has_left THEN 'moved away' ELSE count_status END AS after, count(*) AS units
     FROM beneath
     GROUP BY 1, 2, 3
 ), changes AS (
-    SELECT source ->> 'snapshot_id' AS snapshot_id, c.key AS figure, sum(c.value::bigint) AS change
-    FROM beneath, jsonb_each_text(change) c
+    SELECT snapshot_id, c.slot, sum(c.value) AS change
+    FROM beneath, unnest(change) WITH ORDINALITY AS c (value, slot)
+    WHERE NOT has_left AND NOT has_entered
     GROUP BY 1, 2
 ), snapshots AS (
-    SELECT source ->> 'snapshot_id' AS snapshot_id, min(source -> 'documents' -> 0 ->> 'uri') AS uri,
-           min(stated_at) AS stated_at, min(log_offset) AS first_offset, max(log_offset) AS last_offset,
-           count(*) AS updates, count(*) FILTER (WHERE kind = 'CORRECTED') AS corrected
+    SELECT snapshot_id, min(uri) AS uri, min(stated_at) AS stated_at, min(log_offset) AS first_offset,
+           max(log_offset) AS last_offset, count(*) AS updates, count(*) FILTER (WHERE kind = 'CORRECTED') AS corrected,
+           array_agg(log_offset ORDER BY log_offset) FILTER (WHERE has_left OR has_entered) AS moved
     FROM beneath
     GROUP BY 1
 )
 SELECT s.*,
        (SELECT jsonb_agg(jsonb_build_object('before', before, 'after', after, 'units', units) ORDER BY units DESC, before, after)
         FROM moves m WHERE m.snapshot_id = s.snapshot_id) AS moves,
-       (SELECT jsonb_object_agg(figure, change) FROM changes c
-        WHERE c.snapshot_id = s.snapshot_id AND change <> 0) AS change
+       (SELECT array_agg(change ORDER BY slot) FROM changes c WHERE c.snapshot_id = s.snapshot_id)::bigint[] AS change
 FROM snapshots s
 ORDER BY first_offset
 
 -- cursors --
-SELECT topic, partition, topic_id, next_offset, epoch, digest, updated_at FROM cursor ORDER BY topic, partition
+SELECT topic, partition, topic_id, next_offset, epoch, digest, updated_at, unreadable FROM cursor ORDER BY topic, partition
 
 -- contest_status --
 SELECT c.contest_id, c.name, c.counting_level, c.last_offset, c.last_recorded_at, c.last_reported_at, c.digest,
        c.blocked, c.blocked_offset, c.blocked_reason,
-       (SELECT count(*) FROM update_history h WHERE h.contest_id = c.contest_id) AS updates,
+       (SELECT coalesce(max(greatest(t.total - c.expected_units, 0)), 0)
+        FROM area_total t JOIN area a USING (contest_id, area_id)
+        WHERE t.contest_id = c.contest_id AND t.unit_type = c.counting_level AND a.parent_id IS NULL) AS beyond_expected,
+       (SELECT count(*) FROM update_row h WHERE h.contest_id = c.contest_id) AS updates,
        (SELECT coalesce(jsonb_object_agg(code, n), '{}') FROM (
             SELECT code, count(*) AS n FROM finding f WHERE f.contest_id = c.contest_id GROUP BY code) g) AS findings,
-       (SELECT count(*) FROM parked p WHERE p.contest_id = c.contest_id) AS parked
+       (SELECT count(*) FROM parked p WHERE p.contest_id = c.contest_id AND p.partition = c.partition) AS parked
 FROM contest c
 ORDER BY c.contest_id
 
 -- unattributed --
-SELECT p.contest_id, count(*) AS messages, min(p.log_offset) AS first_offset, min(p.reason) AS reason
+-- The first keys, also of those that stand in another partition than their contest, and how many there are.
+SELECT p.contest_id, p.partition, count(*) OVER () AS keys, count(*) AS messages, min(p.log_offset) AS first_offset,
+       min(p.reason) AS reason
 FROM parked p
-WHERE NOT EXISTS (SELECT FROM contest c WHERE c.contest_id = p.contest_id)
-GROUP BY p.contest_id
-
--- all_updates --
-SELECT * FROM update_history WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
-
--- all_definitions --
-SELECT * FROM definition_history
-WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
-
--- all_findings --
-SELECT * FROM finding
-WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset, ordinal
-
--- all_units --
-SELECT unit_type, unit_id, current_offset AS log_offset, head_offset FROM unit_state WHERE contest_id = %(contest_id)s
-
--- all_parked --
-SELECT * FROM parked WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset, partition
+WHERE NOT EXISTS (SELECT FROM contest c WHERE c.contest_id = p.contest_id AND c.partition = p.partition)
+GROUP BY p.contest_id, p.partition
+ORDER BY first_offset, p.partition
+LIMIT 20
 
 -- last_parked --
-SELECT coalesce(max(log_offset), -1) AS log_offset FROM parked WHERE contest_id = %(contest_id)s
+SELECT coalesce(max(log_offset), -1) AS log_offset
+FROM parked p JOIN contest c USING (contest_id, partition)
+WHERE contest_id = %(contest_id)s
 
 -- digests --
 SELECT contest_id, digest FROM contest WHERE topic = %(topic)s AND partition = %(partition)s
-
--- all_totals --
-SELECT * FROM area_total WHERE contest_id = %(contest_id)s
 
 -- next_offset --
 SELECT c.next_offset
@@ -114,23 +111,23 @@ WHERE contest_id = %(contest_id)s AND log_offset = %(log_offset)s
 
 -- last_event --
 SELECT log_offset, recorded_at, last_reported_at FROM (
-    (SELECT log_offset, recorded_at, last_reported_at FROM update_history
+    (SELECT log_offset, recorded_at, last_reported_at FROM update_row
      WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset DESC LIMIT 1)
     UNION ALL
     (SELECT d.log_offset, d.recorded_at, u.last_reported_at
      FROM definition_history d
      LEFT JOIN LATERAL (
-        SELECT last_reported_at FROM update_history h
+        SELECT last_reported_at FROM update_row h
         WHERE h.contest_id = d.contest_id AND h.log_offset < d.log_offset ORDER BY h.log_offset DESC LIMIT 1) u ON true
      WHERE d.contest_id = %(contest_id)s AND d.log_offset <= %(to_offset)s ORDER BY d.log_offset DESC LIMIT 1)
 ) e
 ORDER BY log_offset DESC LIMIT 1
 
 -- last_reported --
-SELECT reported_at FROM update_history
+SELECT reported_at FROM update_row
 WHERE contest_id = %(contest_id)s AND accepted AND reported_at IS NOT NULL AND log_offset <= %(to_offset)s
   AND reported_at <= least(%(stated_at)s, (
-      SELECT last_reported_at FROM update_history
+      SELECT last_reported_at FROM update_row
       WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset DESC LIMIT 1))
 ORDER BY reported_at DESC LIMIT 1
 
@@ -145,18 +142,16 @@ ORDER BY h.unit_type, h.unit_id, h.sequence
 
 -- statements_of_units --
 -- With the areas that each statement counts in, as `CountUpdate.counting_areas` has them.
-SELECT h.unit_id, h.log_offset, h.event_id, h.stated_at,
-       h.area_path || CASE WHEN h.unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[h.unit_id] END AS areas
-FROM unnest(%(ids)s::text[]) AS u (unit_id)
-JOIN update_history h USING (unit_id)
-WHERE h.contest_id = %(contest_id)s AND h.unit_type = %(unit_type)s AND h.accepted AND h.log_offset <= %(to_offset)s
-ORDER BY h.unit_id, h.sequence
+SELECT unit_id, log_offset, event_id, stated_at, areas FROM update_row
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = ANY (%(ids)s) AND accepted
+  AND log_offset <= %(to_offset)s
+ORDER BY unit_id, sequence
 
 -- updates_at --
 SELECT * FROM update_history WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
 
 -- changes_at --
-SELECT log_offset, event_id, stated_at, change FROM update_history
+SELECT log_offset, event_id, stated_at, change FROM update_row
 WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
 
 -- totals_since --
@@ -187,81 +182,95 @@ CROSS JOIN LATERAL (
 ORDER BY b.area_id, b.span DESC
 
 -- irregular_units --
-SELECT unit_id FROM update_history
-WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND log_offset <= %(to_offset)s
-  AND superseded_at > %(stated_at)s AND stated_at <= %(stated_at)s
-UNION
-SELECT unit_id FROM update_history
-WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND log_offset <= %(to_offset)s AND is_moved
+-- Few updates first, of indexes that have no others: the planner does not know that before a table is analysed. `+ 0`
+-- hides the offset from the index of all.
+WITH irregular AS MATERIALIZED (
+    SELECT unit FROM update_row
+    WHERE contest_id = %(contest_id)s AND superseded_at > %(stated_at)s AND stated_at <= %(stated_at)s
+      AND log_offset + 0 <= %(to_offset)s
+    UNION
+    SELECT unit FROM update_row WHERE contest_id = %(contest_id)s AND is_moved AND log_offset + 0 <= %(to_offset)s
+)
+SELECT unit, unit_id FROM irregular JOIN unit_row USING (unit)
+WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s
 
 -- late_changes --
--- `|| ''` and `+ 0`: see Reader._late_rows.
-WITH wanted AS (
-    SELECT * FROM unnest(%(areas)s::text[], %(after)s::bigint[]) AS w (area_id, after)
+-- Summed first by path of areas, and by how many of these areas' totals end before the update: some thousand sums. {sums}
+-- is the array of the sums of each slot. An accepted statement that did not become its unit's state changed nothing, and
+-- counts for `last_accepted` alone. No change is beyond the last one of the outermost area: else a type of few statements
+-- would read all those of the others. `|| ''` and `+ 0`: see Reader._late_rows.
+WITH path AS MATERIALIZED (
+    SELECT p.area_path, array_agg(w.area_id ORDER BY w.after) AS areas, array_agg(w.after ORDER BY w.after) AS ends
+    FROM area_path p CROSS JOIN LATERAL unnest(p.areas) AS a (area_id)
+    JOIN unnest(%(areas)s::text[], %(after)s::bigint[]) AS w (area_id, after) USING (area_id)
+    WHERE p.contest_id = %(contest_id)s AND p.unit_type = %(unit_type)s
+    GROUP BY p.area_path
 ), late AS MATERIALIZED (
-    SELECT log_offset, event_id, stated_at, change,
-           area_path || CASE WHEN unit_type = ANY (%(sheet_types)s) THEN '{}' ELSE ARRAY[unit_id] END AS areas
-    FROM update_history
-    WHERE contest_id || '' = %(contest_id)s AND unit_type = %(unit_type)s AND is_current
-      AND stated_at <= %(stated_at)s AND log_offset + 0 <= %(to_offset)s AND log_offset + 0 > %(first)s
-      AND unit_id <> ALL (%(irregular)s)
-), of_area AS MATERIALIZED (
-    SELECT area_id, l.log_offset, l.event_id, l.stated_at, l.change
-    FROM late l CROSS JOIN LATERAL unnest(l.areas) AS a (area_id) JOIN wanted w USING (area_id)
-    WHERE l.log_offset > w.after
-), sums AS (
-    SELECT area_id, jsonb_object_agg(figure, change) AS change
-    FROM (SELECT l.area_id, c.key AS figure, sum(c.value::bigint) AS change
-          FROM of_area l, jsonb_each_text(l.change) c GROUP BY 1, 2) s
-    GROUP BY area_id
+    SELECT h.area_path, width_bucket(h.log_offset - 1, p.ends) AS reached, max(h.log_offset) AS log_offset,
+           max(h.stated_at) AS stated_at, {sums} AS change
+    FROM update_row h JOIN path p ON p.area_path = h.area_path
+    WHERE h.contest_id || '' = %(contest_id)s AND h.is_current AND h.stated_at <= %(stated_at)s
+      AND h.log_offset + 0 > %(first)s AND h.log_offset + 0 <= least(%(to_offset)s, (
+          SELECT last_offset FROM total_row
+          WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND area_id = %(root)s))
+      AND h.unit <> ALL (%(irregular)s::int[])
+    GROUP BY 1, 2
+), by_area AS (
+    SELECT w.area_id, max(log_offset) AS log_offset, max(stated_at) AS stated_at, {sums} AS change
+    FROM late JOIN path p USING (area_path) CROSS JOIN LATERAL unnest(p.areas, p.ends) AS w (area_id, after)
+    WHERE w.after <= p.ends[reached]
+    GROUP BY w.area_id
+), superseded AS (
+    SELECT max(h.log_offset) AS log_offset FROM update_row h
+    WHERE h.contest_id = %(contest_id)s AND h.superseded_at IS NOT NULL AND h.stated_at <= %(stated_at)s
+      AND h.log_offset + 0 <= %(to_offset)s AND h.log_offset + 0 > %(first)s
+      AND h.area_path IN (SELECT area_path FROM path)
 )
-SELECT area_id, l.log_offset, l.event_id, l.stated_at, s.change
-FROM (SELECT area_id, max(log_offset) AS log_offset, max(stated_at) AS stated_at,
-             (array_agg(event_id ORDER BY log_offset DESC))[1] AS event_id
-      FROM of_area GROUP BY area_id) l
-LEFT JOIN sums s USING (area_id)
+SELECT coalesce(greatest((SELECT max(log_offset) FROM late), s.log_offset), -1) AS last_accepted,
+       a.area_id, a.log_offset, a.stated_at, a.change,
+       (SELECT event_id FROM update_row h WHERE h.contest_id = %(contest_id)s AND h.log_offset = a.log_offset) AS event_id
+FROM superseded s
+LEFT JOIN by_area a ON true
 
--- last_late --
-SELECT coalesce(max(log_offset), -1) AS log_offset FROM update_history
-WHERE contest_id || '' = %(contest_id)s AND unit_type = %(unit_type)s AND accepted
-  AND stated_at <= %(stated_at)s AND log_offset + 0 <= %(to_offset)s AND log_offset + 0 > %(after)s
+-- plan_late_changes --
+-- Workers would take longer to start than the rows to be read; so would machine code (2 s), of which PostgreSQL 17 thinks
+-- that it pays as soon as anything is done that is off.
+SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off; SET LOCAL jit = off;
+SET LOCAL max_parallel_workers_per_gather = 0
+
+-- plan_as_usual --
+SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_nestloop TO DEFAULT; SET LOCAL jit TO DEFAULT;
+SET LOCAL max_parallel_workers_per_gather TO DEFAULT
 
 -- updates_between --
 -- An update belongs to one of two moments only if its offset is beyond one of them, or its official time is: two ranges
 -- that share no update, each with an index of its own.
-WITH differing AS (
-    SELECT contest_id, log_offset, unit_type, unit_id, area_path, sequence, %(offset_back)s::bool AS taken_back
-    FROM update_history
-    WHERE contest_id = %(contest_id)s AND accepted AND unit_type = ANY (%(unit_types)s)
+WITH paths AS MATERIALIZED (
+    SELECT area_path, %(area_id)s = ANY (areas) AS is_within FROM area_path
+    WHERE contest_id = %(contest_id)s AND unit_type = ANY (%(unit_types)s)
+), differing AS (
+    SELECT log_offset, unit, area_path, sequence, %(offset_back)s::bool AS taken_back
+    FROM update_row
+    WHERE contest_id = %(contest_id)s AND accepted
       AND log_offset > %(offset_low)s AND log_offset <= %(offset_high)s AND stated_at <= %(stated_by)s
     UNION ALL
-    SELECT contest_id, log_offset, unit_type, unit_id, area_path, sequence, %(stated_back)s::bool
-    FROM update_history
-    WHERE contest_id = %(contest_id)s AND accepted AND unit_type = ANY (%(unit_types)s)
+    SELECT log_offset, unit, area_path, sequence, %(stated_back)s::bool
+    FROM update_row
+    WHERE contest_id = %(contest_id)s AND accepted
       AND log_offset <= %(offset_low)s AND stated_at > %(stated_low)s AND stated_at <= %(stated_high)s
 ), affected AS (
-    SELECT log_offset, taken_back FROM differing d
-    WHERE %(area_id)s = ANY (area_path) OR (unit_id = %(area_id)s AND unit_type = ANY (%(area_types)s))
+    SELECT log_offset, taken_back FROM differing d JOIN paths p USING (area_path)
+    WHERE p.is_within
        -- a unit that has moved out of the area: by the log, or among what came late by the office's time
        OR (sequence > 1 AND EXISTS (
-           SELECT FROM update_history p
-           WHERE p.contest_id = d.contest_id AND p.unit_type = d.unit_type AND p.unit_id = d.unit_id AND p.accepted
-             AND p.sequence < d.sequence AND %(area_id)s = ANY (p.area_path)))
-       OR (unit_type, unit_id) IN (
-           SELECT unit_type, unit_id FROM update_history
-           WHERE contest_id = %(contest_id)s AND unit_type = ANY (%(unit_types)s) AND is_moved)
+           SELECT FROM update_row o JOIN paths q USING (area_path)
+           WHERE o.contest_id = %(contest_id)s AND o.unit = d.unit AND o.accepted AND o.sequence < d.sequence AND q.is_within))
+       OR unit IN (SELECT unit FROM update_row WHERE contest_id = %(contest_id)s AND is_moved)
 )
 SELECT h.*, t.taken_back, (SELECT count(*) FROM affected) AS updates_total
 FROM (SELECT * FROM affected ORDER BY log_offset LIMIT %(limit)s) t
 JOIN update_history h ON h.contest_id = %(contest_id)s AND h.log_offset = t.log_offset
 ORDER BY h.log_offset
-
--- all_log_times --
-SELECT * FROM log_time WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset
-
--- all_blocks --
-SELECT *, upper(span) - 1 AS log_offset FROM area_total_block
-WHERE contest_id = %(contest_id)s AND upper(span) - 1 <= %(to_offset)s ORDER BY upper(span), unit_type, area_id
 
 -- made_until --
 SELECT until_stated_at FROM projection

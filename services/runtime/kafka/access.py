@@ -19,10 +19,13 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
+from runtime.files import read_text
 from runtime.kafka.errors import AccessError, AccessRefused, BrokerAway, RequestRefused
+from schemas.text import first_invisible
 
 _PATHS = {"ssl.ca.location", "ssl.certificate.location", "ssl.key.location"}
 _OURS = {
@@ -35,6 +38,9 @@ _OURS = {
     "ssl.key.location": "ssl_keyfile",
 }
 """kafka-python's name for each."""
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_LABEL = "[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _CLIENT = logging.getLogger("kafka.net")
 _REFUSALS = re.compile("SaslAuthenticationFailed|UnsupportedSaslMechanism|certificate", re.IGNORECASE)
 
@@ -54,6 +60,18 @@ class KafkaAccess:
     hint: str = field(default="", compare=False)
     """Advice appended to the message that no broker answers, with its separator."""
 
+    def __post_init__(self) -> None:
+        """Check the addresses: a client would end with a traceback, or wait. Raises AccessError, without a value."""
+        servers = self.bootstrap_servers.split(",")
+        for number, server in enumerate(servers, 1):
+            host, _, port = server.strip().rpartition(":")
+            if not (is_port(port) and _is_host(host.removeprefix("[").removesuffix("]"))):
+                where = "the brokers' address" if len(servers) == 1 else f"number {number} of the brokers' addresses"
+                raise AccessError(
+                    f"{where} is not HOST:PORT such as 127.0.0.1:9092; user and password are in the file that "
+                    "--kafka-config names"
+                )
+
     def __str__(self) -> str:
         return self.bootstrap_servers
 
@@ -66,12 +84,10 @@ class KafkaAccess:
         return {"bootstrap.servers": self.bootstrap_servers, **dict(self.settings)}
 
     def reach(self) -> None:
-        """Return once a broker accepts a connection. Raises BrokerAway with each fault, else AccessError."""
+        """Return once a broker accepts a connection. Raises BrokerAway with each fault."""
         faults = []
         for server in self.bootstrap_servers.split(","):
-            host, colon, port = server.strip().rpartition(":")
-            if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
-                raise AccessError(f"{server!r} is not HOST:PORT such as 127.0.0.1:9092")
+            host, _, port = server.strip().rpartition(":")
             try:
                 socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
             except OSError as error:
@@ -174,11 +190,25 @@ class _ConnectionLog(logging.Handler):
             self.failures.append(reason)
 
 
+def is_port(text: str) -> bool:
+    """Say whether a text is the number of a port."""
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536
+
+
+def _is_host(text: str) -> bool:
+    if _NAME.fullmatch(text):
+        return True
+    try:
+        return ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
 def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
     """Read an access file; its paths are relative to it. `bootstrap_servers`: where it has none. Raises AccessError."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).split("\n")
+    except (OSError, ValueError) as error:
         raise AccessError(f"{file} cannot be read: {error}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
@@ -187,7 +217,9 @@ def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
         name, equals, value = (part.strip() for part in line.partition("="))
         if not equals or (name not in _OURS and name != "bootstrap.servers"):
             known = ", ".join(sorted({"bootstrap.servers", *_OURS}))
-            raise AccessError(f"{file}, line {number}: {name!r} is not one of {known}")
+            raise AccessError(f"{file}, line {number}: not NAME=VALUE, NAME being one of {known}")
+        if (hidden := first_invisible(value)) is not None:
+            raise AccessError(f"{file}, line {number}: {name} has the invisible character {hidden}; remove it")
         found[name] = str(file.parent / value) if name in _PATHS else value
     _check(file, found)
     servers = found.pop("bootstrap.servers", bootstrap_servers)
@@ -197,15 +229,19 @@ def read(file: Path, bootstrap_servers: str | None = None) -> KafkaAccess:
 
 
 def _check(file: Path, found: Mapping[str, str]) -> None:
-    """Refuse settings that the client would ignore, or report in a traceback only. Raises AccessError."""
+    """Refuse settings that the client would ignore, or report in a traceback only. Raises AccessError.
+
+    Its message quotes no value but that of a path: a password may stand in the wrong line.
+    """
     for name in sorted(_PATHS & found.keys()):
         if not Path(found[name]).is_file():
             raise AccessError(f"{file}: {name}: file {found[name]} does not exist")
     protocol = found.get("security.protocol", "PLAINTEXT")
     if protocol not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
-        raise AccessError(
-            f"{file}: security.protocol: {protocol} is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"
-        )
+        raise AccessError(f"{file}: security.protocol is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL")
+    mechanism = found.get("sasl.mechanism")
+    if mechanism is not None and mechanism not in _MECHANISMS:
+        raise AccessError(f"{file}: sasl.mechanism is not one of {', '.join(_MECHANISMS)}")
     wanted = {"sasl.mechanism", "sasl.username", "sasl.password"} if protocol.startswith("SASL") else set()
     if missing := sorted(wanted - found.keys()):
         raise AccessError(f"{file}: {', '.join(missing)} missing, which {protocol} needs")

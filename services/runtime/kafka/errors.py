@@ -8,6 +8,7 @@ EscrutinioError
     ├── RequestRefused      the brokers refuse a request for another reason: trying again does not help
     ├── TopicUnfit          a topic is missing, or its settings could lose or change events
     ├── LogDamaged          a log has a hole, lost its first or last messages, or is not the log read before
+    │   └── Unreadable      a batch of one partition cannot be read, or is missing: what it has is not known
     └── DeliveryFailed      the broker refused a message: others sent with it may be stored; read the log to know
 """
 
@@ -40,6 +41,17 @@ class TopicUnfit(KafkaFault):
 
 class LogDamaged(KafkaFault):
     """The log is incomplete, or not the one read before. Nothing is read or published beyond the damage."""
+
+
+class Unreadable(LogDamaged):
+    """A batch of a partition cannot be read, so the keys of its messages are not known. Other partitions can be read.
+
+    `offset`: of the first message that could not be read. What stands before it can be.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        super().__init__(f"{topic}/{partition} cannot be read from offset {offset} on: {reason}")
+        self.partition, self.offset, self.reason = partition, offset, reason
 
 
 class DeliveryFailed(KafkaFault):

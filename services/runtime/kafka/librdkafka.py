@@ -4,13 +4,14 @@ Place in the flow: below `reader` and `producer`, the only users. Its faults are
 """
 
 import logging
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from kafka.errors import CorruptRecordError, KafkaConnectionError, KafkaError, OffsetOutOfRangeError, for_code
+from kafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError, for_code
 
 from runtime.kafka.access import KafkaAccess
 from schemas.codec import Message
@@ -28,6 +29,9 @@ _NO_GROUP = "escrutinio-by-hand"
 """The client requires a group's name though it joins none. It looks up the coordinator, which needs no grant."""
 _AT_ONCE = 1000
 """Messages converted to records at a time: a batch of 20,000 does not fit the processor's cache."""
+
+_CLOSE_S = 5.0
+"""Time for a client to end."""
 
 
 def translated(error: Any) -> KafkaError:
@@ -93,19 +97,25 @@ class Polling:
         if first is None:
             return {}
         found: dict[int, list[RawRecord]] = defaultdict(list)
-        try:
-            room = self._max_records - self._sort((first,), found)
-            while room and (more := self._consumer.consume(min(room, _AT_ONCE), 0)):
-                room -= self._sort(more, found)
-        except SystemError as error:
-            raise CorruptRecordError("a header's name is not UTF-8") from error
+        room = self._max_records - self._sort((first,), found)
+        while room and (more := self._consumer.consume(min(room, _AT_ONCE), 0)):
+            room -= self._sort(more, found)
         return found
 
     def position(self, partition: int) -> int:
         return self._next[partition]
 
     def close(self) -> None:
-        self._consumer.close()
+        """Close the client; leave it behind where it does not end within `_CLOSE_S`.
+
+        A fault of a partition that comes just then makes librdkafka 2.16 wait for a lock that it holds
+        (`rd_kafka_offset_reset` within itself), for ever.
+        """
+        closing = threading.Thread(target=self._consumer.close, name="close-librdkafka", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+        if closing.is_alive():
+            LOGGER.warning("a client of topic %s does not end: it is left behind", self._topic)
 
     def _sort(self, messages: Iterable[Any], found: dict[int, list[RawRecord]]) -> int:
         """Add messages to their partition in `found`. Returns their number."""
@@ -126,7 +136,8 @@ class Polling:
         error, partition = message.error(), message.partition()
         if error.code() == client.KafkaError._PARTITION_EOF:
             self._next[partition] = message.offset()
-        elif message.topic() is not None:  # else it concerns the group, which is not used
+        elif message.topic() is not None and partition in self._next:
+            # else it concerns the group, which is not used, or what was read before
             raise translated(error)
 
     def _on_error(self, error: Any) -> None:
@@ -192,11 +203,12 @@ class _Reports:
         return self._unacknowledged
 
     def oldest(self, patience_s: float) -> tuple[int, int] | None:
-        until = time.monotonic() + patience_s
-        while not self._outcomes:
-            if (left := until - time.monotonic()) <= 0:
-                return None
-            self._by.producer.poll(min(left, 0.5))  # no signal is handled meanwhile
+        if not self._outcomes:
+            until = time.monotonic() + patience_s
+            while not self._outcomes:
+                if (left := until - time.monotonic()) <= 0:
+                    return None
+                self._by.producer.poll(min(left, 0.5))  # no signal is handled meanwhile
         self._unacknowledged -= 1
         outcome = self._outcomes.popleft()
         if isinstance(outcome, KafkaError):

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
+from uuid import UUID
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.partitioner import murmur2
 from kafka.serializer.abstract import Serializer
 
-from runtime.kafka import librdkafka
+from runtime.kafka import librdkafka, topics
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import DeliveryFailed
 from schemas.codec import Message
@@ -34,6 +35,8 @@ CLOSE_S = 10.0
 _DROP_S = 1.0
 """Time limit for kafka-python's thread to drop messages in flight."""
 _LARGEST_MESSAGE = 8 << 20
+_AT_ONCE = 250
+"""Messages between two looks at how many are unacknowledged."""
 _BATCH = 131_072
 
 
@@ -89,26 +92,38 @@ class Producer:
         messages: Iterable[Message | RawRecord],
         sent: Callable[[int], None] = lambda _: None,
         places: Mapping[int, int] | None = None,
+        *,
+        log_id: UUID | None = None,
     ) -> dict[int, list[int]]:
         """Send in order and wait for every acknowledgement. Returns the offsets by partition, in the order of sending.
 
         A Message goes to its key's partition; a RawRecord to its own, with its own time. `sent` is called with the
         number of messages given to the client. `places`: the next offset of each partition; sending ends as soon as a
-        message gets another offset, because another producer writes there too.
+        message gets another offset, because another producer writes there too. `log_id`: the id that the topic must
+        have, before the first message is sent and after the last one was acknowledged.
 
-        Raises DeliveryFailed when the broker refuses a message, AccessRefused when a grant is missing, both after the
+        Raises LogDamaged when the topic has another id; before the first message, nothing was sent. Raises
+        DeliveryFailed when the broker refuses a message, AccessRefused when a grant is missing, both after the
         outcome of all messages is known.
         """
         offsets: dict[int, list[int]] = {}
         flight = self._client.flight()
         try:
-            for message in messages:
+            given = 0
+            for first, message in enumerate(messages):
+                if log_id is not None and not first:
+                    self._confirm(topic, log_id)
                 self._hand_over(flight, topic, message)
-                sent(1)
+                given += 1
+                if given < _AT_ONCE:
+                    continue
+                sent(given)
+                given = 0
                 if flight.unacknowledged() >= IN_FLIGHT:
                     self._settle(flight, IN_FLIGHT // 2, offsets)
                     if places is not None and not follow(places, offsets):
                         break
+            sent(given)
             self._settle(flight, 0, offsets)
         except KafkaError as error:
             while flight.unacknowledged():  # no message may arrive after the caller has read the log again
@@ -117,16 +132,23 @@ class Producer:
             raise self._kafka.refusal(error, f"topic {topic}") or DeliveryFailed(
                 f"{self._kafka} refuses a message on {topic}: {type(error).__name__}: {error}"
             ) from error
+        if log_id is not None and offsets:
+            self._confirm(topic, log_id)
         return offsets
 
+    def _confirm(self, topic: str, log_id: UUID) -> None:
+        with self._kafka.faults(f"topic {topic}"):
+            topics.confirm(self._metadata, topic, log_id, str(self._kafka))
+
     def _hand_over(self, flight: "_Flight", topic: str, message: Message | RawRecord) -> None:
-        since = time.monotonic()
+        since = 0.0
         while True:
             try:
                 if isinstance(message, RawRecord):
                     return flight.hand_over(topic, message, message.partition, message.timestamp_ms)
                 return flight.hand_over(topic, message, self._partition(topic, message.key), None)
             except KafkaTimeoutError:  # the client knows no leader for the topic, and did not accept the message
+                since = since or time.monotonic() - PATIENCE_S
                 self._waiting(time.monotonic() - since)
 
     def _settle(self, flight: "_Flight", down_to: int, offsets: dict[int, list[int]]) -> None:
@@ -136,7 +158,10 @@ class Producer:
 
     def _outcome(self, flight: "_Flight") -> tuple[int, int]:
         """Wait for the oldest message in flight. Returns its partition and offset; raises KafkaError when refused."""
-        since = time.monotonic()
+        if (place := flight.oldest(PATIENCE_S)) is not None:
+            return place
+        since = time.monotonic() - PATIENCE_S
+        self._waiting(PATIENCE_S)
         while (place := flight.oldest(PATIENCE_S)) is None:
             self._waiting(time.monotonic() - since)
         return place
@@ -145,8 +170,26 @@ class Producer:
         """Return the key's partition by Kafka's default hash. Cached: hashing takes a tenth of the time of sending."""
         if (topic, key) not in self._partitions:
             numbers = sorted(self._metadata.partitions_for(topic))
-            self._partitions[topic, key] = numbers[(murmur2(key) & 0x7FFFFFFF) % len(numbers)]
+            self._partitions[topic, key] = numbers[partition_of(key, len(numbers))]
         return self._partitions[topic, key]
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of a key, of so many, by Kafka's default hash."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+def elsewhere(key: bytes | None, partition: int, partitions: int | None) -> str | None:
+    """Say that a message stands in another partition than its key's, of so many; None where it is in its own.
+
+    `partitions`: None where every key may stand everywhere.
+
+    The rule needs the key alone: so the fold, a rebuild, a replay, a verification and ingest decide alike, in whatever
+    order they read the partitions.
+    """
+    if not key or partitions is None or (own := partition_of(key, partitions)) == partition:
+        return None
+    return f"stands in partition {partition}, but messages with its key belong in partition {own}"
 
 
 def follow(places: Mapping[int, int], offsets: Mapping[int, list[int]]) -> bool:

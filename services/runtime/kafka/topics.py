@@ -4,24 +4,32 @@ Place in the flow: before a topic is read or written, and periodically meanwhile
 crash leaves it complete or absent.
 """
 
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
+from kafka import KafkaProducer
 from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType
 from kafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
     NoError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
+from kafka.protocol.metadata import MetadataRequest
 
 from runtime.kafka.access import KafkaAccess
-from runtime.kafka.errors import TopicUnfit
+from runtime.kafka.errors import BrokerAway, LogDamaged, TopicUnfit
 from schemas.topics import Topic
+
+_ANSWER_S = 10.0
+"""Time limit for an answer about a topic's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +107,64 @@ class Topics:
         if fault := unsafe(contract, found.settings, found.copies if to_write else 1):
             setting, value, wanted = fault
             raise TopicUnfit(
-                f"topic {topic} has {setting}={value}, and must have {wanted}: it could lose or change events. "
+                f"topic {topic} has {setting}={value}, and must have {wanted}: it could lose or change events, or "
+                "hold a batch that no reader has the memory for. "
                 f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
                 f"--add-config {setting}={wanted}"
             )
         return found
+
+
+def confirm(client: Any, topic: str, log_id: UUID | None, place: str) -> UUID:
+    """Ask the brokers for a topic's id, and compare it. `client`: as of `metadata_of`. Returns the id.
+
+    An id is never given twice, so what was read or sent between two calls was of that topic. Raises LogDamaged for
+    another id than `log_id`, BrokerAway when the brokers know no such topic.
+    """
+    if (about := metadata_of(client, topic)) is None:
+        raise BrokerAway(f"topic {topic} is not there at {place}")
+    found = UUID(str(about.topic_id))
+    if log_id is not None and found != log_id:
+        raise LogDamaged(
+            f"topic {topic} is {found} now, {log_id} was read: it was deleted and made again, or this is another "
+            "cluster. Nothing of it was used"
+        )
+    return found
+
+
+def metadata_of(client: Any, topic: str) -> Any | None:
+    """Ask the brokers for a topic's id and leaders; nothing is cached. None when they know no such topic.
+
+    `client`: kafka-python's consumer or producer.
+    """
+    try:
+        about = _answer(client, topic)
+    except KafkaConnectionError:  # idle, it was closed meanwhile: a new one is opened
+        about = _answer(client, topic)
+    if (fault := for_code(about.error_code)) is UnknownTopicOrPartitionError:
+        return None
+    if about.topic_id is None or fault is TopicAuthorizationFailedError:
+        raise fault(f"topic {topic}")
+    return about
+
+
+def _answer(client: Any, topic: str) -> Any:
+    has_own_thread = isinstance(client, KafkaProducer)
+    manager = client._metadata._manager if has_own_thread else client._manager
+
+    async def answered() -> Any:
+        asked = [MetadataRequest.MetadataRequestTopic(name=topic)]
+        return await manager.send(MetadataRequest(topics=asked, allow_auto_topic_creation=False))
+
+    if not has_own_thread:
+        return manager.run(answered).topics[0]
+    done = threading.Event()
+    future = manager.call_soon(answered).add_both(lambda _: done.set())
+    if not done.wait(_ANSWER_S):
+        raise KafkaTimeoutError(f"no answer about topic {topic} in {_ANSWER_S:.0f} s")
+    if future.failed():
+        raise future.exception
+    return future.value.topics[0]
 
 
 def missing(kafka: KafkaAccess, topic: str) -> TopicUnfit:

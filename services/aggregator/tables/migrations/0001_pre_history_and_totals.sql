@@ -1,4 +1,5 @@
 -- History, state, totals and the cursor. All of it can be deleted and rebuilt from the log.
+-- Keys of all tables have one collation: an index answers a join only in its own.
 -- :aggregate and :results are the schemas of one projection (psql -v aggregate=aggregate -v results=results).
 
 COMMENT ON SCHEMA :aggregate IS 'What the aggregator writes. Readers use the views.';
@@ -30,6 +31,7 @@ CREATE TABLE :aggregate.cursor (
     epoch       bigint NOT NULL,             -- of the writer that holds the partition; a replaced writer has a lower one
     digest      text   NOT NULL,
     updated_at  timestamptz NOT NULL DEFAULT now(),
+    unreadable  text,                        -- why the messages from next_offset on cannot be read; null while they can
     PRIMARY KEY (topic, partition)
 );
 
@@ -38,80 +40,105 @@ CREATE TABLE :aggregate.contest_history (
     log_offset  bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
     event_id    uuid   NOT NULL,
-    contest_id  text   NOT NULL,
+    contest_id  text COLLATE "C" NOT NULL,
     accepted    boolean NOT NULL,
     definition  jsonb  NOT NULL,
     PRIMARY KEY (contest_id, log_offset)
 );
 
+-- The units of a contest, by a number within the contest that only tables use.
+CREATE TABLE :aggregate.unit_state (
+    contest_id     text   COLLATE "C" NOT NULL,
+    unit           int    NOT NULL,
+    unit_type      text   COLLATE "C" NOT NULL,
+    unit_id        text   COLLATE "C" NOT NULL,
+    current_offset bigint,                   -- the statement that is the unit's state; null while none is accepted
+    head_offset    bigint,                   -- the last of its chain; another where a statement came late
+    PRIMARY KEY (contest_id, unit),
+    UNIQUE (contest_id, unit_id, unit_type)
+) WITH (fillfactor = 60);
+
+-- Unit type and areas of a statement, by a number within the contest: few of them stand behind many statements.
+CREATE TABLE :aggregate.area_path (
+    contest_id text   COLLATE "C" NOT NULL,
+    area_path  int    NOT NULL,
+    unit_type  text   COLLATE "C" NOT NULL,
+    areas      text[] NOT NULL,              -- those that a statement counts in, outermost first; of an area itself the last
+    PRIMARY KEY (contest_id, area_path)
+);
+
+-- The documents of a publication. The same content may stand under two numbers: a restart gives a new one.
+CREATE TABLE :aggregate.publication (
+    contest_id  text   COLLATE "C" NOT NULL,
+    publication bigint NOT NULL,             -- offset of the first statement that names it
+    name        text   NOT NULL,
+    snapshot_id text   NOT NULL,
+    parts       bigint NOT NULL,
+    documents   json   NOT NULL,             -- [{"uri": …, "sha256": …}, …]
+    PRIMARY KEY (contest_id, publication)
+);
+
+-- Every official update. Figures stand in the order of the contest's layout (schemas.columns.layout): 18 figures, 9 reasons of
+-- review, 2 numbers of units, the units that lack each of 16 figures, then for each selection in ballot order its votes and the
+-- units that lack them. A later definition may add selections at the end: older rows are shorter.
 CREATE TABLE :aggregate.count_update_history (
-    partition         int    NOT NULL,
+    contest_id        text   COLLATE "C" NOT NULL,
     log_offset        bigint NOT NULL,
     recorded_at       timestamptz NOT NULL,  -- the broker's time
     event_id          uuid   NOT NULL,
-    contest_id        text   NOT NULL,
-    unit_type         text   NOT NULL,
-    unit_id           text   NOT NULL,
-    unit_name         text,
-    area_path         text[] NOT NULL,
+    leaf              bytea  NOT NULL,       -- SHA-256 of the event's canonical text
+    unit              int    NOT NULL,       -- of unit_state
+    area_path         int    NOT NULL,       -- of area_path
     sequence          bigint NOT NULL,
     previous_event_id uuid,
-    kind              text   NOT NULL,
-    correction        jsonb,
+    kind              text   COLLATE "C" NOT NULL,
     reported_at       timestamptz,           -- the office's time; null where it states none
     observed_at       timestamptz NOT NULL,
     stated_at         timestamptz NOT NULL,  -- reported_at, else observed_at
-    count_status      text   NOT NULL,
+    count_status      text   COLLATE "C" NOT NULL,
     source_status     text,
-    review_reason     text,
-    result_stage      text   NOT NULL,
-    office_note       text,                  -- null where the office makes none, and in events of version 1
-    counts            jsonb,
-    sub_units         jsonb,
-    published_percentages jsonb,
-    source            jsonb  NOT NULL,
+    review_reason     text   COLLATE "C",
+    result_stage      text   COLLATE "C" NOT NULL,
+    unit_name         text,
     is_test           boolean NOT NULL,
+    figures           bigint[] NOT NULL,     -- as stated; null: not stated, which is not zero; votes of -2: not on that ballot
+    change            bigint[],              -- what the count gained or lost by it; a null is unchanged, null: nothing changed
+    -- What few statements have, each key only where needed: correction, published_percentages, office_note; and counts or
+    -- sub_units in full where `figures` cannot say them exactly: other votes than the contest's selections, other reasons
+    -- than the nine, or a group without any figure. Without them a group is null exactly when none of its figures is stated.
+    details           json,
+    publication       bigint NOT NULL,
+    part              bigint NOT NULL,
+    places            text[] NOT NULL,       -- where in each of the publication's documents, in their order
     accepted          boolean NOT NULL,      -- false: a duplicate, a fork, or against a rule; it changed nothing
     is_current        boolean NOT NULL,      -- whether it became its unit's state; false too for one that came late
-    change            jsonb  NOT NULL,       -- what the count gained or lost by it; {} when it changed nothing
-    superseded_at     timestamptz,           -- came late: the official time of the one that stayed its unit's state
     is_moved          boolean NOT NULL,      -- of other areas than its unit's state was
+    superseded_at     timestamptz,           -- came late: the official time of the one that stayed its unit's state
     last_reported_at  timestamptz,           -- the latest time that the office had stated by then
     PRIMARY KEY (contest_id, log_offset)     -- a contest lives in one partition
 );
-CREATE INDEX count_update_history_unit
-    ON :aggregate.count_update_history (contest_id, unit_type, unit_id, sequence);
-CREATE INDEX count_update_history_stated
-    ON :aggregate.count_update_history (contest_id, unit_type, stated_at) WHERE accepted;
+CREATE INDEX count_update_history_unit ON :aggregate.count_update_history (contest_id, unit, sequence);
 CREATE INDEX count_update_history_reported
     ON :aggregate.count_update_history (contest_id, reported_at) WHERE accepted AND reported_at IS NOT NULL;
 CREATE INDEX count_update_history_superseded
-    ON :aggregate.count_update_history (contest_id, unit_type, superseded_at) WHERE superseded_at IS NOT NULL;
-CREATE INDEX count_update_history_moved ON :aggregate.count_update_history (contest_id, unit_type) WHERE is_moved;
+    ON :aggregate.count_update_history (contest_id, superseded_at) WHERE superseded_at IS NOT NULL;
+CREATE INDEX count_update_history_moved ON :aggregate.count_update_history (contest_id) WHERE is_moved;
 -- What was stated by a time and came after an offset: few rows, close together, since the table is in the log's order.
+-- What was stated between two times is as soon found by it as by a tree of its own.
 -- `+ 0`: with the plain column the planner would use this index for a list of offsets too, and scan it once for each of them.
 CREATE INDEX count_update_history_late ON :aggregate.count_update_history
     USING brin (stated_at, (log_offset + 0)) WITH (pages_per_range = 16, autosummarize = on);
 
 -- Log time to offset. The broker's clock may be set back; an offset belongs to a time when none before it was later.
 CREATE TABLE :aggregate.log_time (
-    contest_id  text        NOT NULL,
+    contest_id  text COLLATE "C" NOT NULL,
     recorded_at timestamptz NOT NULL,
     log_offset  bigint      NOT NULL,
     PRIMARY KEY (contest_id, recorded_at)
 );
 
-CREATE TABLE :aggregate.unit_state (
-    contest_id     text   NOT NULL,
-    unit_type      text   NOT NULL,
-    unit_id        text   NOT NULL,
-    current_offset bigint NOT NULL,          -- the statement that is the unit's state
-    head_offset    bigint NOT NULL,          -- the last of its chain; another where a statement came late
-    PRIMARY KEY (contest_id, unit_type, unit_id)
-) WITH (fillfactor = 60);
-
 CREATE TABLE :aggregate.contest (
-    contest_id        text PRIMARY KEY,
+    contest_id        text COLLATE "C" PRIMARY KEY,
     topic             text   NOT NULL,
     partition         int    NOT NULL,
     definition_offset bigint,
@@ -125,8 +152,8 @@ CREATE TABLE :aggregate.contest (
 );
 
 CREATE TABLE :aggregate.selection (
-    contest_id   text NOT NULL,
-    selection_id text NOT NULL,
+    contest_id   text COLLATE "C" NOT NULL,
+    selection_id text COLLATE "C" NOT NULL,
     candidate    text NOT NULL,
     party        text NOT NULL,
     ballot_order int  NOT NULL,
@@ -134,55 +161,37 @@ CREATE TABLE :aggregate.selection (
 );
 
 CREATE TABLE :aggregate.area (
-    contest_id text NOT NULL,
-    area_id    text NOT NULL,
+    contest_id text COLLATE "C" NOT NULL,
+    area_id    text COLLATE "C" NOT NULL,
     name       text NOT NULL,
     type       text NOT NULL,
-    parent_id  text,
+    parent_id  text COLLATE "C",
     PRIMARY KEY (contest_id, area_id)
 );
 
 CREATE TABLE :aggregate.area_total (
-    contest_id                text   NOT NULL,
-    unit_type                 text   NOT NULL,  -- of the units that are added up
-    area_id                   text   NOT NULL,
-    votes                     jsonb  NOT NULL,
-    registered_voters         bigint NOT NULL,
-    registered_voters_counted bigint NOT NULL,
-    ballots_cast              bigint NOT NULL,
-    valid_votes               bigint NOT NULL,
-    blank_votes               bigint NOT NULL,
-    invalid_votes             bigint NOT NULL,  -- the ballots of annulled sheets included
-    challenged_votes          bigint NOT NULL,
-    annulled_ballots          bigint NOT NULL,
-    total                     bigint NOT NULL,
-    processed                 bigint NOT NULL,
-    counted                   bigint NOT NULL,
-    counted_normal            bigint NOT NULL,
-    annulled                  bigint NOT NULL,
-    not_installed             bigint NOT NULL,
-    under_review              bigint NOT NULL,
-    to_be_processed           bigint NOT NULL,
-    pending                   bigint NOT NULL,
-    in_process                bigint NOT NULL,
-    under_review_by_reason    jsonb  NOT NULL,
-    stated_at                 timestamptz NOT NULL,
-    last_offset               bigint NOT NULL,
-    last_event_id             uuid   NOT NULL,
-    since                     bigint[] NOT NULL,  -- offsets of the updates since its last block
-    kept_at                   bigint   NOT NULL,  -- where its last block ends
+    contest_id    text COLLATE "C" NOT NULL,
+    unit_type     text COLLATE "C" NOT NULL, -- of the units that are added up
+    area_id       text COLLATE "C" NOT NULL,
+    figures       bigint[] NOT NULL,         -- in the order of the contest's layout, as in the history
+    stated_at     timestamptz NOT NULL,
+    last_offset   bigint   NOT NULL,
+    last_event_id uuid     NOT NULL,
+    since         bigint[] NOT NULL,         -- offsets of the updates since its last block
+    kept_at       bigint   NOT NULL,         -- where its last block ends
     PRIMARY KEY (contest_id, unit_type, area_id)
 ) WITH (fillfactor = 50);
 
 -- A total as it was at the end of `span`, and the updates in it. A past total is that of the block before, and the recorded
 -- changes of the few updates of its own block up to there.
 CREATE TABLE :aggregate.area_total_block (
-    contest_id    text      NOT NULL,
-    unit_type     text      NOT NULL,
-    area_id       text      NOT NULL,
-    span          int8range NOT NULL,        -- offsets; the spans of an area's blocks follow each other without a gap
+    contest_id    text COLLATE "C" NOT NULL,
+    unit_type     text COLLATE "C" NOT NULL,
+    area_id       text COLLATE "C" NOT NULL,
+    span          int8range NOT NULL         -- offsets; the spans of an area's blocks follow each other without a gap
+        CHECK (lower(span) IS NOT NULL AND upper(span) IS NOT NULL),
     offsets       bigint[]  NOT NULL,
-    figures       bigint[]  NOT NULL,        -- in the order of results.vectors: figures, reasons, selections
+    figures       bigint[]  NOT NULL,        -- in the order of the contest's layout, as in the history
     stated_at     timestamptz NOT NULL,
     last_offset   bigint    NOT NULL,
     last_event_id uuid      NOT NULL,
@@ -194,9 +203,9 @@ CREATE TABLE :aggregate.finding (
     partition  int    NOT NULL,
     log_offset bigint NOT NULL,
     ordinal    int    NOT NULL,
-    contest_id text   NOT NULL,
-    unit_type  text,
-    unit_id    text,
+    contest_id text COLLATE "C" NOT NULL,
+    unit_type  text COLLATE "C",
+    unit_id    text COLLATE "C",
     code       text   NOT NULL,
     rule       text   NOT NULL,
     message    text   NOT NULL,
@@ -207,7 +216,7 @@ CREATE TABLE :aggregate.parked (
     partition   int    NOT NULL,
     log_offset  bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
-    contest_id  text   NOT NULL,
+    contest_id  text COLLATE "C" NOT NULL,
     key         bytea,
     value       bytea,
     headers     jsonb  NOT NULL,
@@ -219,10 +228,15 @@ COMMENT ON TABLE :aggregate.parked IS 'Messages of a blocked contest: the one th
 -- Append-only is a grant, not a promise: the writer cannot change or delete history.
 GRANT USAGE ON SCHEMA :aggregate TO escrutinio_writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA :aggregate TO escrutinio_writer;
-GRANT INSERT ON :aggregate.count_update_history, :aggregate.contest_history, :aggregate.finding, :aggregate.parked,
-    :aggregate.log_time, :aggregate.area_total_block TO escrutinio_writer;
+GRANT INSERT ON :aggregate.count_update_history, :aggregate.area_path, :aggregate.publication, :aggregate.contest_history,
+    :aggregate.finding, :aggregate.parked, :aggregate.log_time, :aggregate.area_total_block TO escrutinio_writer;
 GRANT INSERT, UPDATE ON :aggregate.cursor, :aggregate.unit_state, :aggregate.contest, :aggregate.selection,
     :aggregate.area, :aggregate.area_total TO escrutinio_writer;
+
+-- For ANALYZE: without statistics of a table that was just filled, a reader's query may take minutes. It goes with a right
+-- to lock these tables, which who changes totals and units has of those anyway.
+GRANT MAINTAIN ON :aggregate.count_update_history, :aggregate.unit_state, :aggregate.area_path, :aggregate.publication,
+    :aggregate.area_total, :aggregate.area_total_block TO escrutinio_writer;
 
 -- Nobody but the owner makes tables here, temporary ones included.
 DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$;

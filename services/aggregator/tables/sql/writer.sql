@@ -8,10 +8,18 @@ ON CONFLICT (topic, partition) DO UPDATE SET epoch = cursor.epoch + 1
 RETURNING topic_id, next_offset, epoch
 
 -- move_cursor --
+-- Sets the limit on this transaction as well, without a query of its own.
 UPDATE cursor
-SET next_offset = %(next_offset)s, digest = %(digest)s, updated_at = now()
+SET next_offset = %(next_offset)s, digest = %(digest)s, updated_at = now(), unreadable = NULL
+FROM (SELECT set_config('transaction_timeout', %(timeout)s, true)) AS limits
 WHERE topic = %(topic)s AND partition = %(partition)s
   AND epoch = %(epoch)s AND next_offset = %(expected_offset)s
+
+-- put_unreadable --
+UPDATE cursor
+SET unreadable = %(reason)s
+WHERE topic = %(topic)s AND partition = %(partition)s
+  AND epoch = %(epoch)s AND next_offset = %(next_offset)s
 
 -- put_contest --
 INSERT INTO contest (contest_id, topic, partition, definition_offset, definition, digest,
@@ -44,46 +52,28 @@ SELECT %(contest_id)s, * FROM unnest(%(ids)s::text[], %(names)s::text[], %(types
 ON CONFLICT (contest_id, area_id) DO UPDATE
 SET name = excluded.name, type = excluded.type, parent_id = excluded.parent_id
 
--- put_units --
-INSERT INTO unit_state (contest_id, unit_type, unit_id, current_offset, head_offset)
-SELECT %(contest_id)s, types, ids, currents, heads
-FROM unnest(%(types)s::text[], %(ids)s::text[], %(currents)s::bigint[], %(heads)s::bigint[])
-     AS u (types, ids, currents, heads)
-ON CONFLICT (contest_id, unit_type, unit_id) DO UPDATE
-SET current_offset = excluded.current_offset, head_offset = excluded.head_offset
+-- move_units --
+UPDATE unit_state s SET current_offset = u.current, head_offset = u.head
+FROM unnest(%(units)s::bigint[], %(currents)s::bigint[], %(heads)s::bigint[]) AS u (unit, current, head)
+WHERE s.contest_id = %(contest_id)s AND s.unit = u.unit
 
 -- put_totals --
-INSERT INTO area_total
-SELECT * FROM jsonb_populate_recordset(NULL::area_total, %(rows)s)
+INSERT INTO area_total (contest_id, unit_type, area_id, figures, stated_at, last_offset, last_event_id, since, kept_at)
+SELECT %(contest_id)s, unit_type, area_id, figures::bigint[], stated_at, last_offset, last_event_id, since::bigint[],
+       kept_at
+FROM unnest(%(types)s::text[], %(areas)s::text[], %(figures)s::text[], %(stated)s::timestamptz[], %(offsets)s::bigint[],
+            %(event_ids)s::uuid[], %(since)s::text[], %(kept_at)s::bigint[])
+     AS t (unit_type, area_id, figures, stated_at, last_offset, last_event_id, since, kept_at)
 ON CONFLICT (contest_id, unit_type, area_id) DO UPDATE
-SET votes = excluded.votes,
-    registered_voters = excluded.registered_voters,
-    registered_voters_counted = excluded.registered_voters_counted,
-    ballots_cast = excluded.ballots_cast,
-    valid_votes = excluded.valid_votes,
-    blank_votes = excluded.blank_votes,
-    invalid_votes = excluded.invalid_votes,
-    challenged_votes = excluded.challenged_votes,
-    annulled_ballots = excluded.annulled_ballots,
-    total = excluded.total,
-    processed = excluded.processed,
-    counted = excluded.counted,
-    counted_normal = excluded.counted_normal,
-    annulled = excluded.annulled,
-    not_installed = excluded.not_installed,
-    under_review = excluded.under_review,
-    to_be_processed = excluded.to_be_processed,
-    pending = excluded.pending,
-    in_process = excluded.in_process,
-    under_review_by_reason = excluded.under_review_by_reason,
-    stated_at = excluded.stated_at,
-    last_offset = excluded.last_offset,
-    last_event_id = excluded.last_event_id,
-    since = excluded.since,
-    kept_at = excluded.kept_at
+SET figures = excluded.figures, stated_at = excluded.stated_at, last_offset = excluded.last_offset,
+    last_event_id = excluded.last_event_id, since = excluded.since, kept_at = excluded.kept_at
 
 -- parked_of_partition --
 SELECT contest_id, count(*) AS messages FROM parked WHERE partition = %(partition)s GROUP BY contest_id
 
 -- generation --
 SELECT version, (SELECT count(*) FROM take_over) AS take_overs FROM projection
+
+-- analyse --
+-- What autovacuum is at work on is left to it.
+ANALYZE (SKIP_LOCKED) count_update_history, unit_state, area_path, publication, area_total, area_total_block

@@ -1,0 +1,1 @@
+"""Read statements off the log as columns, under one judgement, for ingest's memory and the fold alike (pure)."""

@@ -1,1 +1,0 @@
-"""The fold of ordinary tally sheets as numpy columns (pure)."""

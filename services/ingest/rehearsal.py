@@ -1,0 +1,159 @@
+"""Rehearse a load: say what documents would become, and publish nothing. No broker is needed.
+
+Place in the flow: the work of `contest check`, before everything. It reads and compares as `pipeline` does, with a
+memory that begins with the contest's file alone and ends with the process. Documents are archived in a temporary folder
+meanwhile; a crash leaves it behind.
+"""
+
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ingest.feeds.records import Limits
+from ingest.listener import Listener
+from ingest.news.changes import Changes, adopt
+from ingest.news.contest_fault import listed
+from ingest.news.contest_memory import ContestMemory
+from ingest.news.definitions import expected, moved_level
+from ingest.pipeline import Loader
+from ingest.report import SHOWN
+from ingest.sources.archive import Archive
+from ingest.sources.documents import Documents
+from schemas.contest import ContestDefined
+from schemas.rules import RULES
+
+_BECOMES = ("published", "passed over", "rejected")
+
+
+class _PassedOver:
+    """Progress that keeps the warnings: of what is not read."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str, **about: object) -> None: ...
+
+    def warn(self, line: str, **about: object) -> None:  # noqa: ARG002
+        self.lines.append(line)
+
+    def start(self, what: str, rows: int) -> None: ...
+
+    def advance(self, rows: int, news: int, rejected: int) -> None: ...
+
+    def done(self) -> None: ...
+
+
+def rehearse(
+    definition: ContestDefined, paths: Sequence[Path], observed_at: datetime | None, limits: Limits
+) -> "Rehearsal":
+    """Load documents for a contest that nobody has stated yet, and publish nothing. Raises SourceError."""
+    with tempfile.TemporaryDirectory(prefix="escrutinio-check-") as folder, Archive(Path(folder)) as archive:
+        rehearsal = Rehearsal(definition, Documents(archive, {}, limits))
+        rehearsal.load(paths, observed_at)
+    return rehearsal
+
+
+class Rehearsal(Loader):
+    """What documents would become."""
+
+    def __init__(self, definition: ContestDefined, documents: Documents) -> None:
+        self._passed_over = _PassedOver()
+        super().__init__(documents, self._passed_over, threading.Event(), Listener())
+        self.contest = ContestMemory(definition)
+        self._defined = definition
+        self._became: dict[str, Counter[str]] = {}
+        """By document, or the tables of one publication."""
+
+    def publish(self, compare: Callable[[], Changes], name: str, *, again: bool = False) -> None:
+        """Remember what would be published, and count it."""
+        changes = compare()
+        adopt(self.contest, changes)
+        self.report.add(changes, again=again)
+        became = self._became.setdefault(name, Counter())
+        became["published"] += len(changes.events)
+        if not again:
+            became["passed over"] += changes.known
+            became["rejected"] += changes.rejections.rows
+
+    def _move_level(self) -> None:
+        if (moved := moved_level(self.contest)) is not None:
+            self.contest.definition = moved
+
+    @property
+    def units(self) -> Counter[str]:
+        """Count the units that would be stated, by type."""
+        return +self.contest.stated
+
+    @property
+    def doubts(self) -> list[str]:
+        """List where the documents do not fit what the contest's file says of the count."""
+        levels = (self._defined.counting_level, *self._defined.later_counting_levels)
+        found = []
+        if self.units and not any(self.units[level] for level in levels):
+            found.append(
+                f"no statement is about a {' or a '.join(levels)}, which is what is added up: nothing would "
+                f"be counted; the documents state {self._stated()}; see counting_levels"
+            )
+        for level in levels:
+            most = expected(level, self._defined)
+            if self.units[level] > most:
+                found.append(
+                    f"{self.units[level]:,} units of type {level} are stated, but {most:,} are expected; "
+                    "see expected_units, and whether one unit stands under two ids"
+                )
+        return found
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 when all would be loaded, 1 when something is rejected or in doubt, 2 when it cannot be read."""
+        return self.report.exit_code or int(bool(self.doubts))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what documents would become, for machines: the report of `load`, of what it would have done."""
+        report = self.report.as_json()
+        kept = ("documents", "statements", "news", "known", "rejected", "refused_documents", "findings", "rejections")
+        return {
+            **{name: report[name] for name in kept},
+            "passed_over": self._passed_over.lines,
+            "by_document": {name: {what: became[what] for what in _BECOMES} for name, became in self._became.items()},
+            "units": dict(sorted(self.units.items())),
+            "doubts": self.doubts,
+            "counting_level": self.contest.definition.counting_level.value,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield what documents would become, line by line."""
+        report = self.report
+        news = "".join(f", {n:,} {kind}" for kind, n in sorted(report.news.items()))
+        level = self.contest.definition.counting_level
+        yield f"{_number(report.documents, 'document')}, {_number(report.statements, 'statement')}"
+        yield f"would be published: {_number(report.news.total(), 'statement')}{news}; about {self._stated()}"
+        yield f"would be added up: {self.units[level]:,} {level}"
+        yield f"would be passed over, because they repeat others: {report.known:,}"
+        if len(self._became) > 1:
+            for name, became in list(self._became.items())[:SHOWN]:
+                yield f"  {name}: {', '.join(f'{became[what]:,} {what}' for what in _BECOMES)}"
+            if len(self._became) > SHOWN:
+                yield f"  … and {len(self._became) - SHOWN:,} more"
+        for code, number in sorted(report.findings.items()):
+            yield f"would be published with a finding: {number:,} × {code} ({RULES[code]})"
+        for code, number in sorted(report.rejected.items()):
+            yield f"would be rejected: {number:,} × {code} ({RULES[code]})"
+        yield from (f"  {rejection}" for rejection in report.rejections)
+        if report.rejected.total() > (shown := sum(rejection.rows for rejection in report.rejections)):
+            yield f"  … and {report.rejected.total() - shown:,} more; the first {SHOWN} are shown"
+        yield from self._passed_over.lines
+        yield from (f"in doubt: {doubt}" for doubt in self.doubts)
+        if level is not self._defined.counting_level:
+            yield f"the counting level would move on to {level}: every one that is expected is stated"
+
+    def _stated(self) -> str:
+        return listed([f"{n:,} {kind}" for kind, n in self.units.items()]) if self.units else "no unit"
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,185 @@
+"""`contest check` says what is wrong with a contest's files and what documents would become.
+
+Nothing is asked of a broker: this lane has no network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ingest.cli import main as cli
+from schemas.rules import RULES
+from tests.support.ingest_samples import ACTA, EXAMPLE
+from tests.support.small_contest import AREAS, HEADER, TOML, row, written
+
+REPEATED = HEADER + row("1", "broome") + row("2", "broome", 40, 60) + row("1", "broome", hour=22)
+
+
+@pytest.fixture(autouse=True)
+def _without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ESCRUTINIO_BOOTSTRAP_SERVERS", raising=False)
+
+
+def check(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(cli, ["contest", "check", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def checked(toml: str = TOML, areas: str = AREAS, **documents: str) -> tuple[int, str]:
+    """The exit code and the words for files in this folder."""
+    file = written(Path.cwd(), toml, areas, **documents)
+    result = check(file, *(f"{name}.csv" for name in documents))
+    return result.exit_code, result.output
+
+
+def test_a_whole_file_is_fine() -> None:
+    code, said = checked()
+    assert code == 0
+    assert said.splitlines()[0] == "would be defined: ny-2020-president"
+    assert said.splitlines()[-1] == "nothing is missing or contradictory"
+
+
+def test_a_file_with_faults_is_a_negative_answer_and_its_documents_wait() -> None:
+    code, said = checked(
+        TOML.replace("America/New_York", "EST"), AREAS.replace("ny,New York,state,us\n", ""), t1=REPEATED
+    )
+    assert code == 1
+    assert "would be defined" not in said
+    assert "must be mended (3):\n  contest.toml, line 6: time_zone 'EST' is an abbreviation" in said
+    assert "  areas.csv, row 3, column parent_id: parent_id 'ny' is no area_id of the table. Allowed:" in said
+    assert "  areas.csv, row 4, column parent_id" in said
+    assert said.splitlines()[-1] == "the documents are read when this is mended"
+
+
+def test_what_is_odd_is_a_finding_and_documents_are_read_all_the_same() -> None:
+    code, said = checked(areas=AREAS + "7,A,county,ny\n07,B,county,ny\n", t1=HEADER + row("1", "07"))
+    assert code == 1
+    assert "is odd, and may be meant (1):\n  areas.csv, row 7, column area_id: area_id '07' differs from '7'" in said
+    assert "would be published: 1 statement, 1 REPORTED; about 1 precinct" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("contest.toml", b"name = ", "the contest's file contest.toml: not TOML: Invalid value"),
+        ("contest.toml", TOML.encode("utf-16"), "the contest's file contest.toml: line 1 is not UTF-8"),
+        ("areas.csv", AREAS.replace("New", "N\u00e9w").encode("latin-1"), "the table of areas areas.csv, which"),
+        ("areas.csv", None, "the table of areas areas.csv, which the contest's file names: No such file"),
+    ],
+)
+def test_what_cannot_be_read_is_named(name: str, content: bytes | None, says: str) -> None:
+    written(Path.cwd())
+    if content is None:
+        Path(name).unlink()
+    else:
+        Path(name).write_bytes(content)
+    result = check("contest.toml")
+    assert result.exit_code == 2
+    assert says in result.output
+    assert "nothing is missing" not in result.output
+
+
+def test_a_table_that_cannot_be_read_hides_no_fault_of_the_file() -> None:
+    written(Path.cwd(), TOML.replace("2020-11-03", "3.11.2020"))
+    Path("areas.csv").unlink()
+    result = check("contest.toml")
+    assert result.exit_code == 2
+    assert "must be mended (1):\n  contest.toml, line 4: election_date '3.11.2020' is not a day" in result.output
+    assert "the table of areas areas.csv, which" in result.output
+
+
+def test_documents_are_told_as_published_rejected_and_passed_over() -> None:
+    later = HEADER + row("1", "broome", 99, hour=23) + row("2", "kngs") + row("3", "kings", "many")
+    code, said = checked(t1=REPEATED, t2=later)
+    assert code == 1
+    assert said[said.index("2 documents") :].splitlines()[:8] == [
+        "2 documents, 4 statements",
+        "would be published: 3 statements, 1 CORRECTED, 2 REPORTED; about 2 precinct",
+        "would be added up: 2 precinct",
+        "would be passed over, because they repeat others: 1",
+        "  t1.csv: 2 published, 1 passed over, 0 rejected",
+        "  t2.csv: 1 published, 0 passed over, 2 rejected",
+        "would be rejected: 1 × F201 (a count is a non-negative whole number)",
+        f"would be rejected: 1 × F302 ({RULES['F302']})",
+    ]
+    assert "  t2.csv, row 3, column area_path: F302 the contest has no area 'kngs'" in said
+    assert "  t2.csv, row 4, column votes.lee: F201 'many' is not a count" in said
+
+
+def test_a_finding_is_said_with_its_rule_and_is_published() -> None:
+    code, said = checked(t1=HEADER + row("1", "kings").replace(",150\n", ",10\n"))
+    assert code == 0
+    assert "would be published with a finding: 2 × F107 (no figure of votes exceeds ballots cast)" in said
+
+
+def test_what_is_never_added_up_and_what_is_too_much_are_doubts() -> None:
+    code, said = checked(
+        TOML.replace('["precinct"]', '["municipality"]'), AREAS + "x,X,municipality,kings\n", t1=REPEATED
+    )
+    assert code == 1
+    assert "in doubt: no statement is about a municipality, which is what is added up: nothing would be counted" in said
+    code, said = checked(TOML.replace("= 3", "= 1"), t1=REPEATED)
+    assert code == 1
+    assert "in doubt: 2 units of type precinct are stated, but 1 are expected; see expected_units" in said
+
+
+def test_whole_documents_that_are_refused_or_not_read_are_unreadable(tmp_path: Path) -> None:
+    written(tmp_path, bad=HEADER.replace("votes.roe", "votes.doe") + row("1", "kings"))
+    os.mkfifo(tmp_path / "pipe.csv")
+    result = check("contest.toml", "bad.csv", "pipe.csv")
+    assert result.exit_code == 2
+    assert "would be rejected: 1 × F301 (every selection is one of the contest's)" in result.output
+    assert "pipe.csv cannot be read: it is a named pipe" in result.output
+    assert "none.csv does not exist" in check("contest.toml", "none.csv").output
+
+
+def test_the_level_moves_as_it_would_and_nothing_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    toml = TOML.replace('["precinct"]', '["county", "precinct"]').replace("= 3", "= 2")
+    code, said = checked(toml, t1=REPEATED)
+    assert code == 0
+    assert said.splitlines()[-1].startswith("the counting level would move on to precinct: every one that is expected")
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not (tmp_path / "archive").exists()
+
+
+def test_the_answer_as_json_has_every_fault_with_its_place() -> None:
+    file = written(Path.cwd(), TOML.replace('party = "Independent"\n', ""), t1=REPEATED)
+    broken = json.loads(check("--json", file, "t1.csv").output)
+    assert (broken["definition"], broken["documents"], broken["unreadable"]) == (None, None, None)
+    assert broken["faults"] == [
+        {
+            "file": "contest.toml",
+            "place": "selection 2, line 18",
+            "message": "party is missing",
+            "allowed": 'the name in tables and answers; "Independent" for one without a party',
+            "example": 'party = "Green Party"',
+            "refuses": True,
+        }
+    ]
+    whole = json.loads(check("--json", written(Path.cwd()), "t1.csv").output)
+    assert whole["definition"]["areas"] == {"country": 1, "state": 1, "county": 2}
+    assert whole["documents"]["news"] == {"REPORTED": 2}
+    assert (whole["documents"]["known"], whole["documents"]["units"]) == (1, {"precinct": 2})
+    assert whole["faults"] == whole["documents"]["doubts"] == []
+
+
+def test_the_offices_own_forms_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "actas.csv").write_text(ACTA, encoding="utf-8")
+    result = check(EXAMPLE / "contest.toml", EXAMPLE / "updates.csv", "actas.csv")
+    assert result.exit_code == 0
+    assert (
+        "would be published: 50 statements, 2 CORRECTED, 48 REPORTED; about 1 country and 6 precinct" in result.output
+    )
+    assert "would be passed over, because they repeat others: 4" in result.output

@@ -1,0 +1,332 @@
+"""A contest's file and its areas: every fault is named at once, with its place, what is allowed, and an example."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.news.contest_areas import read_areas
+from ingest.news.contest_fault import Fault
+from ingest.news.contest_file import ContestFileError, Files, examine, read
+from tests.support.small_contest import AREAS, TOML, small
+
+FILES = Files("contest.toml", "areas.csv")
+
+
+def faults(toml: str = TOML, areas: str = AREAS) -> list[str]:
+    """What is wrong, as a journalist reads it."""
+    found = examine(toml, areas, FILES)
+    assert (found.definition is None) is any(fault.refuses for fault in found.faults)
+    return list(map(str, found.faults))
+
+
+def one(toml: str = TOML, areas: str = AREAS) -> str:
+    (fault,) = faults(toml, areas)
+    return fault
+
+
+def test_a_whole_file_has_no_fault() -> None:
+    assert faults() == []
+    assert small().areas_by_id["broome"].parent_id == "ny"
+
+
+IN_THE_FILE = {
+    "a date as Americans write it": (
+        ('"2020-11-03"', '"11/03/2020"'),
+        "contest.toml, line 4: election_date '11/03/2020' is not a day in this form; is 2020-11-03 or "
+        "2020-03-11 meant? Allowed: the day of the election as year-month-day, with all digits. Example: "
+        'election_date = "2020-11-03"',
+    ),
+    "a date as Germans write it": (
+        ('"2020-11-03"', '"13.11.2020"'),
+        "line 4: election_date '13.11.2020' is not a day in this form; is 2020-11-13 meant?",
+    ),
+    "a date without dashes": (
+        ('"2020-11-03"', '"20201103"'),
+        "line 4: election_date '20201103' is not a day",
+    ),
+    "a day that there is not": (
+        ('"2020-11-03"', '"2020-11-31"'),
+        "line 4: election_date '2020-11-31' is not a day",
+    ),
+    "no date": (
+        ('"2020-11-03"', "5"),
+        "line 4: election_date is '5'. Allowed: the day",
+    ),
+    "an abbreviation that IANA has": (
+        ('"America/New_York"', '"EST"'),
+        "contest.toml, line 6: time_zone 'EST' is an abbreviation: it does not say when clocks change; is "
+        "'America/New_York' meant? Allowed: an IANA name of the form Area/City, or UTC; no abbreviation. "
+        'Example: time_zone = "America/New_York"',
+    ),
+    "an abbreviation that it has not": (
+        ('"America/New_York"', '"pdt"'),
+        'Example: time_zone = "America/Los_Angeles"',
+    ),
+    "a zone of a country": (
+        ('"America/New_York"', '"Japan"'),
+        "there is no time zone named 'Japan'. Allowed: an IANA name",
+    ),
+    "a level with a slip": (
+        ('"precinct"', '"precincts"'),
+        "contest.toml, line 8: counting_levels is 'precincts'; is 'precinct' meant? Allowed: a list of one or"
+        " more of country, state",
+    ),
+    "a level twice": (
+        ('["precinct"]', '["precinct", "precinct"]'),
+        "line 8: counting_levels names a type twice: precinct and precinct. Allowed: each type once",
+    ),
+    "a level without areas": (
+        ('["precinct"]', '["municipality", "precinct"]'),
+        "contest.toml, line 8: counting_levels has municipality, but no area is a municipality: nothing would"
+        " ever be added up. Allowed: types that areas.csv has, and sheets: country, state, county, "
+        'polling-place, precinct. Example: counting_levels = ["precinct"]',
+    ),
+    "no number of sheets": (
+        ("expected_units = 3\n", ""),
+        "contest.toml: expected_units is missing. Allowed: how many sheets there will be in all, in digits, "
+        "without quotes. Example: expected_units = 3",
+    ),
+    "a number in quotes": (
+        ("= 3\n", '= "3"\n'),
+        "line 7: expected_units is '3'. Allowed: how many sheets there will be in all, in digits, without quotes",
+    ),
+    "a key with a slip": (
+        ("authority", "authorithy"),
+        "contest.toml, line 5: the key authorithy is unknown; is 'authority' meant? Allowed: areas, authority,",
+    ),
+    "a key of a selection with a slip": (
+        ("ballot_order = 2", "ballot-order = 2"),
+        "contest.toml, selection 2, line 18: the key ballot-order is unknown; is 'ballot_order' meant?",
+    ),
+    "no party": (
+        ('party = "Independent"\n', ""),
+        "contest.toml, selection 2, line 18: party is missing. Allowed: the name in tables and answers; "
+        '"Independent" for one without a party. Example: party = "Green Party"',
+    ),
+    "an empty party": (
+        ('"Independent"', '""'),
+        "selection 2, line 21: party is ''. Allowed: the name in tables",
+    ),
+    "an id with a space": (
+        ('"roe"', '"ben roe"'),
+        "selection 2, line 19: selection_id is 'ben roe'. Allowed: a short name",
+    ),
+    "an id that is invisible": (
+        ('"lee"', '"\\u200b"'),
+        "selection 1, line 12: selection_id is '\\u200b'. Allowed: a short",
+    ),
+    "no selection": (
+        (TOML[TOML.index("[[") :], ""),
+        "contest.toml: selections is missing. Allowed: a [[selections]] for each choice of a voter. Example: "
+        "[[selections]]",
+    ),
+    "a time without zone": (
+        ("expected", "effective_at = 2020-11-03T05:00:00\nexpected"),
+        "line 7: effective_at is '2020-11-03 05:00:00'. Allowed: a time with its zone, without quotes. "
+        "Example: effective_at = 2020-11-03T05:00:00Z",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), IN_THE_FILE.values(), ids=IN_THE_FILE.keys())
+def test_what_is_wrong_in_the_file_is_said_with_its_line_what_is_allowed_and_an_example(
+    change: tuple[str, str], says: str
+) -> None:
+    assert change[0] in TOML
+    said = faults(TOML.replace(*change, 1))
+    assert [says in text for text in said].count(True) == 1
+    assert len(said) == (2 if "the key" in says else 1), "the right key is missing, too"
+
+
+def test_two_selections_with_one_code_or_place_are_refused_and_both_named() -> None:
+    alike = TOML.replace('"0007"', '"0014"').replace("ballot_order = 2", "ballot_order = 1")
+    assert faults(alike) == [
+        "contest.toml, selection 2, line 23: Ana Lee (selection 1, line 16) and Ben Roe (selection 2, line 23) have "
+        "the same "
+        "external_id '0014'. Allowed: each external_id once. Example: external_id = \"00000014\"",
+        "contest.toml, selection 2, line 22: Ana Lee (selection 1, line 15) and Ben Roe (selection 2, line 22) have "
+        "the same "
+        "ballot_order '1'. Allowed: each ballot_order once. Example: ballot_order = 2",
+    ]
+    with pytest.raises(
+        ContestFileError, match=r"Ana Lee .* and Ben Roe .*And 1 more: `escrutinio-ingest contest check`"
+    ):
+        read(alike, AREAS, FILES)
+    endless = re.sub("ballot_order = .", "ballot_order = 0x" + "F" * 5_000, TOML)
+    assert "have the same ballot_order int too long" in faults(endless)[-1]
+    assert "have the same selection_id 'lee'" in one(TOML.replace('"roe"', '"lee"'))
+
+
+def test_a_key_of_the_file_below_the_selections_is_named_as_such() -> None:
+    said = faults(TOML.replace("expected_units = 3\n", "") + "expected_units = 3\n")
+    assert (
+        "contest.toml, selection 2, line 23: expected_units is a key of the file, and stands below [[selections]]. "
+        "Allowed: keys of the file above the first [[selections]]. Example: expected_units = 3"
+    ) in said
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    toml = (
+        TOML.replace("2020-11-03", "3.11.2020")
+        .replace("America/New_York", "EST")
+        .replace('party = "Green Party"\n', "")
+    )
+    said = faults(toml, AREAS.replace("county", "County"))
+    assert [text.partition(": ")[0] for text in said] == [
+        "contest.toml, selection 1, line 11",
+        "contest.toml, line 4",
+        "contest.toml, line 6",
+        "areas.csv, row 4, column type",
+        "areas.csv, row 5, column type",
+    ]
+
+
+IN_THE_TABLE = {
+    "semicolons": (
+        AREAS.replace(",", ";"),
+        "areas.csv, row 1: the columns are separated by semicolons, as spreadsheets of some countries do. "
+        "Allowed: commas: save it as CSV UTF-8, comma delimited. Example: area_id,name,type,parent_id",
+    ),
+    "tabs": (
+        AREAS.replace(",", "\t"),
+        "row 1: the columns are separated by tabs",
+    ),
+    "a title": (
+        "Areas of New York\n\n" + AREAS,
+        "row 1: 'Areas of New York' is no header; the header stands in row 3. Allowed: the header first: "
+        "delete the rows above it",
+    ),
+    "another header": (
+        AREAS.replace("parent_id", "Parent ID"),
+        "column parent_id is missing; is 'Parent ID' meant? Allowed: the columns area_id,name,type,parent_id,"
+        " spelled so, in any order, and no others",
+    ),
+    "a column more": (
+        AREAS.replace("\n", ",x\n"),
+        "row 1: column 'x' is unknown",
+    ),
+    "nothing": (
+        "",
+        "row 1: the header is '': column area_id is missing",
+    ),
+    "no areas": (
+        AREAS.splitlines()[0] + "\n,,,\n",
+        "areas.csv: it has a header and no areas. Allowed: at least the outermost",
+    ),
+    "a comma in a name": (
+        AREAS.replace("Broome", "Broome, N.Y."),
+        "row 4: it has 5 fields, the header 4. Allowed: 4 fields in every row; a name with a comma stands in "
+        "quotes. Example: broome,Broome,county,ny",
+    ),
+    "a type with a slip": (
+        AREAS.replace("Broome,county", "Broome,County"),
+        "row 4, column type: 'County' is no type of area; is 'county' meant? Allowed: one of country, state, county",
+    ),
+    "a parent that is missing": (
+        AREAS.replace("Broome,county,ny", "Broome,county,nj"),
+        "areas.csv, row 4, column parent_id: parent_id 'nj' is no area_id of the table. Allowed: the area_id "
+        "of another row, or nothing for the outermost area",
+    ),
+    "a parent without zeros": (
+        AREAS.replace("kings", "0kings").replace("Broome,county,ny", "Broome,county,KINGS"),
+        "row 4, column parent_id: parent_id 'KINGS' is no area_id of the table; is '0kings' meant?",
+    ),
+    "an area twice": (
+        AREAS.replace("kings", "broome"),
+        "row 5, column area_id: area_id 'broome' also stands in row 4",
+    ),
+    "two outermost": (
+        AREAS.replace("Kings,county,ny", "Kings,county,"),
+        "row 5, column parent_id: exactly one area has no parent_id, the outermost; found 2: us (row 2) and "
+        "kings (row 5)",
+    ),
+    "a circle": (
+        AREAS + "a,A,county,b\nb,B,county,a\n",
+        "row 6, column parent_id: these areas contain each other: a (row 6) and b (row 7). Allowed: a "
+        "parent_id that leads to the outermost area",
+    ),
+    "itself": (
+        AREAS + "a,A,county,a\n",
+        "row 6, column parent_id: these areas contain each other: a (row 6)",
+    ),
+    "no name": (
+        AREAS.replace("Broome,", ","),
+        "row 4, column name: it is empty",
+    ),
+    "an invisible id": (
+        AREAS.replace("broome,", "br\u200boome,"),
+        "row 4, column area_id: area_id: an id must not have the invisible character U+200B",
+    ),
+    "no id": (
+        AREAS.replace("broome,", ","),
+        "row 4, column area_id: area_id: String should have at least 1 character",
+    ),
+}
+
+
+@pytest.mark.parametrize(("areas", "says"), IN_THE_TABLE.values(), ids=IN_THE_TABLE.keys())
+def test_what_is_wrong_in_the_table_is_said_with_its_row_what_is_allowed_and_an_example(areas: str, says: str) -> None:
+    assert says in one(areas=areas)
+    with pytest.raises(ContestFileError):
+        read(TOML, areas)
+
+
+def test_units_of_a_counting_level_that_contain_each_other_are_refused() -> None:
+    areas = AREAS + "city,City of Kings,county,kings\n"
+    assert faults(areas=areas) == []
+    said = one(TOML.replace('["precinct"]', '["county"]'), areas)
+    assert "counting_levels has county, but county kings contains county city: counted twice" in said
+
+
+def test_what_is_odd_is_said_and_refuses_nothing() -> None:
+    odd = {
+        "expected_units is 0": (TOML.replace("= 3", "= 0"), AREAS),
+        "area_id '07' differs from '7' of row 6 by leading zeros alone": (
+            TOML,
+            AREAS + "7,A,county,ny\n07,B,county,ny\n",
+        ),
+        "p1 is a precinct, which is counted as a sheet": (TOML, AREAS + "p1,First,precinct,kings\n"),
+    }
+    for says, (toml, areas) in odd.items():
+        assert says in one(toml, areas)
+        assert read(toml, areas).contest_id == "ny-2020-president"
+
+
+@pytest.mark.parametrize(
+    "areas",
+    [
+        "\ufeff" + AREAS,
+        AREAS.replace("\n", "\r\n"),
+        AREAS.rstrip("\n"),
+        AREAS.replace("\n", ",,\n"),
+        AREAS.replace("\n", "\n,,,\n"),
+        "\n".join(",".join(reversed(line.split(","))) for line in AREAS.splitlines()),
+        AREAS.replace("broome", " broome\u00a0").replace(",ny", ", ny "),
+    ],
+    ids=["mark of the encoding", "CRLF", "no last line end", "empty columns", "empty rows", "another order", "spaces"],
+)
+def test_what_spreadsheets_make_of_a_table_is_read(areas: str) -> None:
+    assert small(areas=areas).areas == small().areas
+
+
+def test_a_table_of_another_kind_has_an_end() -> None:
+    _, found = read_areas(AREAS + "x,X,city,ny\n" * 10_000, "areas.csv")
+    assert len(found) == 100
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["", *"abcdefg"])), max_size=8))
+def test_areas_are_one_tree_or_the_reason_is_said(edges: list[tuple[str, str]]) -> None:
+    table = "".join(f"{child},{child},county,{parent}\n" for child, parent in edges)
+    found = examine(TOML, f"area_id,name,type,parent_id\n{table}", FILES)
+    parents = dict(edges)
+    whole = len(parents) == len(edges) and list(parents.values()).count("") == 1
+    for child in parents:
+        for _ in range(len(parents)):
+            child = parents.get(child, "") or child
+        whole = whole and parents.get(child) == ""
+    assert (found.definition is not None) is whole
+    assert all(isinstance(fault, Fault) and fault.file == "areas.csv" for fault in found.faults)
