@@ -33,8 +33,12 @@ _HELD_S = 30
 _CURSORS_S = 10
 """Longest wait for the live writer's commit. It needs a few seconds at most, unless it is suspended."""
 
-_WAITS_MS = (10, 20, 40, 80, 160, 320)
-"""Lock timeouts of successive attempts: other readers wait this long behind one that holds a view."""
+_WAITS_MS = tuple(wait for longest in (10, 20, 40, 80, 160, 320) for wait in (*20 * (2,), longest))
+"""Lock timeouts of successive attempts: other readers wait this long behind one that holds a view. The long ones outwait
+a slow reader. Where many quick readers each hold a view that another waits for, only a moment between their statements
+helps: the short ones look for it."""
+_PAUSE_S = 0.01
+"""Longest pause after an attempt: those who waited behind it go on, and are not all met again."""
 
 
 class NotEqual(ProjectionError):
@@ -313,6 +317,7 @@ class Projections:
         move = SQL("ALTER VIEW {} SET SCHEMA {}")
         away = [move.format(Identifier(LIVE.views, name), Identifier(former.views)) for name in old]
         here = [move.format(Identifier(projection.views, name), Identifier(LIVE.views)) for name in new]
+        in_the_way: Exception
         for wait_ms in _WAITS_MS:
             random.shuffle(away)
             try:
@@ -320,9 +325,10 @@ class Projections:
                     self._db.execute(SQL("SET LOCAL lock_timeout = {}").format(wait_ms))
                     self._db.execute(SQL("; ").join((*away, *here)))  # in one message: new readers arrive all the time
                 return
-            except IN_THE_WAY:
-                if wait_ms == _WAITS_MS[-1]:
-                    raise
+            except IN_THE_WAY as error:
+                in_the_way = error
+            time.sleep(random.uniform(0, _PAUSE_S))
+        raise in_the_way
 
     def _views(self, schema: str) -> list[str]:
         return [row["name"] for row in self._db.execute(_SQL["views"], {"schema": schema})]
