@@ -5,6 +5,7 @@ that of every update of its unit accepted before. A definition is accepted when 
 removes nothing that updates depend on.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -13,6 +14,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.identity import name_text
 from schemas.rules import Finding, check
+from schemas.unit_roll import UnitRoll
 
 
 def broken_rules(update: CountUpdate, text: bytes, contest: ContestDefined | None) -> list[Finding]:
@@ -42,8 +44,34 @@ def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined
         return Finding("F301", "a revision must keep the contest's selections, in their order")
     for area_id, path in current.area_paths.items():
         area = event.areas_by_id.get(area_id)
-        if area is None or event.area_paths[area_id] != path or area.type is not current.areas_by_id[area_id].type:
+        if area is None or event.area_paths[area_id] != path or area.type != current.areas_by_id[area_id].type:
             return Finding("F302", f"a revision must keep the contest's areas, where they are; {area_id} is not")
+    for name in ("sheet_types", "partial_sheets_count", "votes_allowed"):
+        if getattr(event, name) != getattr(current, name):
+            return Finding("F302", f"a revision must keep {name}: what was counted was counted by it")
+    return None
+
+
+def roll_fault(event: UnitRoll, text: bytes, contest: ContestDefined | None, last: UnitRoll | None) -> Finding | None:
+    """Say why a part of a roll is not accepted after `last`, the part accepted before; None when it is accepted."""
+    if event.event_id != name_text(text):
+        return Finding("F404", f"{event.event_id} is not the id of its content")
+    if contest is None:
+        return Finding("F405", f"a roll stated before contest {event.contest_id} is defined")
+    revision, part = (1, 1) if last is None else (last.revision, last.part + 1)
+    if last is not None and last.part == last.parts:
+        revision, part = last.revision + 1, 1
+    if (event.revision, event.part) != (revision, part):
+        return Finding("F401", f"roll revision {event.revision} part {event.part}, expected {revision} part {part}")
+    if last is not None and (event.previous_event_id != last.event_id or (part > 1 and event.parts != last.parts)):
+        return Finding("F403", f"part of a roll follows {event.previous_event_id}, not {last.event_id}")
+    for unit in event.units:
+        if unit.area_id not in contest.areas_by_id:
+            return Finding("F302", f"area {unit.area_id} of {unit.key} is unknown to the contest")
+        if not contest.is_sheet(unit.type):
+            return Finding("F303", f"{unit.key} is no tally sheet of the contest: those are {contest.sheet_types}")
+    if twice := [str(key) for key, times in Counter(unit.key for unit in event.units).items() if times > 1]:
+        return Finding("F402", f"{', '.join(twice[:5])} stands twice on the roll")
     return None
 
 

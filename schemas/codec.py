@@ -5,7 +5,10 @@ a message can be read in twenty years with this folder alone. Headers carry the 
 of the schema file, so a reader needs no registry.
 
 An event is always written with the newest version of its record. Every released version is read, each with its own
-schema. A field that an older version does not have gets the model's default, which is the schema's default too.
+schema. A field that an older version does not have gets the model's default, which is the schema's default too. A
+version of a later release is read once its schema is there (`learn`): a field that is not known here is passed over,
+and a symbol that is not known is the enumeration's default. Both stay in the event's canonical text, so its id is
+checked as any other. A symbol that decides whether a statement counts leaves the total open (F116).
 
 The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro receives the schemas
 without them and this module converts, because fastavro would read a naive time as local time, and is slower.
@@ -30,16 +33,20 @@ from schemas.errors import ContractError, NewerSchema
 from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
 from schemas.types import Frozen, from_milliseconds, rfc3339, to_milliseconds
+from schemas.unit_roll import UnitRoll
 
-Event = CountUpdate | ContestDefined | FeedStatus
+Event = CountUpdate | ContestDefined | FeedStatus | UnitRoll
 Headers = list[tuple[str, bytes]]
 
 MAGIC = 0
 _PREFIX = struct.Struct(">BI")
-_MODELS: dict[str, type[CountUpdate] | type[ContestDefined] | type[FeedStatus]] = {
+UNKNOWN = "UNKNOWN"
+"""A symbol that stands for those of later versions, and is never written."""
+_MODELS: dict[str, type[CountUpdate] | type[ContestDefined] | type[FeedStatus] | type[UnitRoll]] = {
     "CountUpdate": CountUpdate,
     "ContestDefined": ContestDefined,
     "FeedStatus": FeedStatus,
+    "UnitRoll": UnitRoll,
 }
 
 
@@ -84,6 +91,8 @@ def encode(event: Event) -> Message:
         subject, time = str(event.unit), event.observed_at
     elif isinstance(event, ContestDefined):
         subject, time = f"contest/{event.contest_id}", event.effective_at
+    elif isinstance(event, UnitRoll):
+        subject, time = f"roll/{event.revision}/{event.part}", event.observed_at
     else:
         subject, time = f"{event.unit_type}/{event.unit_id}", event.observed_at
     return Message(
@@ -140,7 +149,11 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
         raise ContractError(f"{len(value) - body.tell()} bytes left over after a {schema.record}")
     try:
         # Avro has already fixed the types; strict mode would refuse the strings that stand for UUIDs and enums.
-        return _MODELS[schema.record].model_validate(schema.from_wire(plain), strict=False)
+        content = schema.from_wire(plain)
+        beyond = {} if schema.id in _RELEASED else _beyond(content, schema.avro, _BY_RECORD[schema.record].avro)
+        event = _MODELS[schema.record].model_validate(content, strict=False)
+        event._beyond.update(beyond)
+        return event
     except ValidationError as error:
         raise ContractError(f"not a {schema.record}: {first_fault(error)}") from error
     except ValueError as error:
@@ -213,7 +226,7 @@ def _to_wire(schema: Any) -> Callable[[Any], Any]:
         case "timestamp-millis":
             return to_milliseconds
         case "enum":
-            symbols = {symbol: index for index, symbol in enumerate(schema["symbols"])}
+            symbols = {symbol: index for index, symbol in enumerate(schema["symbols"]) if symbol != UNKNOWN}
             return lambda value: symbols[value]
         case "record":
             fields = [(f["name"], _to_wire(_branch(f["type"])), isinstance(f["type"], list)) for f in schema["fields"]]
@@ -298,7 +311,54 @@ def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
     return None
 
 
-SCHEMAS = _load(Path(__file__).parent)
-"""Every released schema by its id on the wire."""
+def _beyond(value: dict[str, Any], writer: Any, reader: Any) -> dict[str, Any]:
+    """Take out of a decoded record what the reader's schema does not know, and return it.
 
+    What a later version adds to a group that is no part of the canonical text is passed over.
+    """
+    found: dict[str, Any] = {}
+    known = {field["name"]: field["type"] for field in reader["fields"]}
+    for written in writer["fields"]:
+        name, kind = written["name"], _branch(written["type"])
+        if name not in known:
+            if (later := value.pop(name)) is not None:
+                found[name] = later
+            continue
+        here, of = _branch(known[name]), value[name]
+        if of is None or isinstance(here, str):
+            continue
+        if here["type"] == "enum":
+            if of not in here["symbols"]:
+                found[name], value[name] = of, here["default"]
+        elif here["type"] == "record":
+            if inner := _beyond(of, kind, here):
+                found[name] = inner
+        elif here["type"] == "array" and not isinstance(here["items"], str):
+            rows = (_beyond(one, kind["items"], here["items"]) for one in of)
+            if some := {str(place): inner for place, inner in enumerate(rows) if inner}:
+                found[name] = some
+    for name in _NO_STATEMENT if reader["name"] == "CountUpdate" else ():
+        found.pop(name, None)
+    return found
+
+
+_NO_STATEMENT = ("reporting_unit", "published_percentages", "source")
+"""Groups of a CountUpdate that `identity.statement` leaves out, or takes single fields of."""
+
+SCHEMAS = _load(Path(__file__).parent)
+"""Every schema that can be read, by its id on the wire: those of this release, and those that were learnt."""
+_RELEASED = frozenset(SCHEMAS)
 _BY_RECORD = {schema.record: schema for schema in SCHEMAS.values()}  # the newest of each record: ids only grow
+
+
+def learn(directory: Path) -> None:
+    """Read the schemas of a later release, so that its events can be read: a folder as this one, with its manifest.
+
+    Raises ContractError where it changes a released schema, or holds a record that is not known here.
+    """
+    for schema_id, schema in _load(directory).items():
+        if schema_id in _RELEASED and schema.sha256 != SCHEMAS[schema_id].sha256:
+            raise ContractError(f"{schema.path} is not the schema that this release has as id {schema_id}")
+        if schema.record not in _MODELS:
+            raise ContractError(f"{schema.path} is of {schema.record}, a record that needs a newer release")
+        SCHEMAS.setdefault(schema_id, schema)

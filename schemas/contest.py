@@ -7,20 +7,44 @@ from typing import Annotated, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from schemas.types import DEPTH_LIMIT, Count, Frozen, Id, Instant, Key, Ordinal, ReportingUnitType, Text
+from schemas.count_update import Code, ReportingUnit
+from schemas.types import (
+    DEPTH_LIMIT,
+    Count,
+    CountStatus,
+    Event,
+    Frozen,
+    Id,
+    Instant,
+    Key,
+    Label,
+    Ordinal,
+    ReportingUnitType,
+    SelectionKind,
+    Text,
+    UnitType,
+)
+
+Level = tuple[UnitType, ...]
+"""The types of the reporting units that are added up."""
+SHEETS = (ReportingUnitType.POLLING_PLACE.value, ReportingUnitType.PRECINCT.value)
+"""The usual types of units with one tally sheet each."""
 
 
 class Selection(Frozen):
     """One choice of a voter (NIST ContestSelection)."""
 
     selection_id: Key
+    kind: SelectionKind = SelectionKind.CANDIDATE
     candidate: Text
     party: Text
+    list_id: Key | None = None
     ballot_order: Annotated[int, Field(ge=1, lt=2**31)]
-    external_id: Id | None
+    external_id: Label | None
     """The authority's own code: ONPE's C_CODI_AGRUPOL."""
+    withdrawn_at: Instant | None = None
 
 
 class Area(Frozen):
@@ -28,34 +52,47 @@ class Area(Frozen):
 
     area_id: Id
     name: Text
-    type: ReportingUnitType
+    type: UnitType
     parent_id: Id | None
+    expected_units: Count | None = None
+    codes: tuple[Code, ...] = ()
+    ends_at: Instant | None = None
+    replaced_by: tuple[Id, ...] = ()
 
 
-class ContestDefined(Frozen):
+class ContestDefined(Event):
     """The first event of a contest; a later revision replaces it from its offset on.
 
-    `counting_level` names the reporting unit type whose updates are added up; statements about larger areas are kept
-    and compared. A revision may change it, but must not remove a selection or an area.
+    `counting_level` names the reporting unit types whose updates are added up; statements about larger areas are kept
+    and compared. A revision may change it, but must not remove a selection or an area, nor say otherwise which units
+    are sheets. An area does not move: it ends, and others replace it.
     """
 
     event_id: UUID
     contest_id: Id
     revision: Ordinal
     previous_event_id: UUID | None
-    name: Id
-    election_name: Id
-    election_date: Id
-    authority: Id
-    time_zone: Id
+    name: Label
+    election_name: Label
+    election_date: Label
+    authority: Label
+    time_zone: Label
     effective_at: Instant
+    count_starts_at: Instant
+    votes_allowed: Annotated[int, Field(ge=1, le=1000)] = 1
+    number_elected: Annotated[int, Field(ge=1, le=1000)] = 1
     selections: tuple[Selection, ...]
     areas: tuple[Area, ...]
-    counting_level: ReportingUnitType
-    later_counting_levels: tuple[ReportingUnitType, ...]
-    """A revision moves the level to the next of these once every expected unit of that type has been stated."""
-    expected_units: Count
+    counting_level: Level
+    later_counting_levels: tuple[Level, ...]
+    """A revision moves the level to the next of these once every expected unit of those types has been stated."""
+    sheet_types: tuple[UnitType, ...] = SHEETS
+    partial_sheets_count: bool = False
+    expected_units: Count | None
     registered_voters: Count | None
+    confirmed_units: tuple[Label, ...] = ()
+    leader_from_percent: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,30})?$")] | None = None
+    rules_version: Text | None = None
     is_test: bool
 
     @model_validator(mode="after")
@@ -66,16 +103,18 @@ class ContestDefined(Frozen):
             self.zone  # noqa: B018
         except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"{self.time_zone!r} is not an IANA time zone") from error
-        try:
-            self.starts_at  # noqa: B018
-        except OverflowError as error:
-            raise ValueError(f"{self.election_date} does not begin in every time zone") from error
         for what, ids in (
             ("selection_id", [s.selection_id for s in self.selections]),
             ("area_id", [a.area_id for a in self.areas]),
         ):
             if twice := sorted(i for i, times in Counter(ids).items() if times > 1):
                 raise ValueError(f"{what} given twice: {', '.join(twice[:5])}")
+        for level in (self.counting_level, *self.later_counting_levels):
+            if not level or len(set(level)) != len(level):
+                raise ValueError("a counting level names at least one type, and each once")
+        lists = {s.selection_id for s in self.selections}
+        if unknown := [s.selection_id for s in self.selections if s.list_id is not None and s.list_id not in lists]:
+            raise ValueError(f"selections below a list that is no selection: {', '.join(unknown[:5])}")
         roots = [a.area_id for a in self.areas if a.parent_id is None]
         if len(roots) != 1:
             raise ValueError(f"exactly one area has no parent; found {len(roots)}: {', '.join(roots[:5])}")
@@ -106,11 +145,26 @@ class ContestDefined(Frozen):
         """Time zone of the office, in which times are shown to people."""
         return ZoneInfo(self.time_zone)
 
-    @cached_property
-    def starts_at(self) -> datetime:
-        """Midnight of election day in the contest's own time zone: nothing is counted before it."""
-        day = date.fromisoformat(self.election_date)
-        return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC)
+    def is_sheet(self, unit_type: str) -> bool:
+        """Say whether units of a type have one tally sheet each. Others state the numbers of theirs, or only add."""
+        return unit_type in self.sheet_types
+
+    def is_area(self, unit: ReportingUnit) -> bool:
+        """Say whether a unit is one of the contest's areas, so that its figures belong to itself, too."""
+        area = self.areas_by_id.get(unit.id)
+        return area is not None and area.type == unit.type
+
+    def areas_of(self, unit: ReportingUnit) -> tuple[str, ...]:
+        """Return the ids of the areas that a unit's figures belong to, outermost first; an area contains itself."""
+        return (*unit.area_path, unit.id) if self.is_area(unit) else unit.area_path
+
+    def adding(self, unit_type: str) -> frozenset[CountStatus]:
+        """Return the statuses in which the votes of units of a type count.
+
+        A unit that sums others states, while it is in process, the votes of those that are counted.
+        """
+        partly = self.partial_sheets_count or not self.is_sheet(unit_type)
+        return frozenset({CountStatus.COUNTED, CountStatus.IN_PROCESS} if partly else {CountStatus.COUNTED})
 
     @cached_property
     def selection_ids(self) -> tuple[str, ...]:
@@ -126,6 +180,16 @@ class ContestDefined(Frozen):
     def areas_by_id(self) -> dict[str, Area]:
         """Areas by id."""
         return {a.area_id: a for a in self.areas}
+
+    @cached_property
+    def area_types(self) -> frozenset[str]:
+        """The types of the areas."""
+        return frozenset(area.type for area in self.areas)
+
+    @cached_property
+    def ended_areas(self) -> dict[str, datetime]:
+        """When areas end, by id."""
+        return {area.area_id: area.ends_at for area in self.areas if area.ends_at is not None}
 
     @cached_property
     def root(self) -> Area:
@@ -146,3 +210,9 @@ class ContestDefined(Frozen):
             for area_id in reversed(way[:-1]):
                 above = paths[area_id] = (*above, area_id)
         return paths
+
+
+def midnight(election_date: str, time_zone: str) -> datetime:
+    """Return when election day begins. Raises ValueError or OverflowError for what is no day, or no zone."""
+    day = date.fromisoformat(election_date)
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone)).astimezone(UTC)

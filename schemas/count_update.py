@@ -1,6 +1,6 @@
-"""`CountUpdate`: one official statement about one reporting unit. `count_update.v2.avsc` documents the fields.
+"""`CountUpdate`: one official statement about one reporting unit. `count_update.v1.avsc` documents the fields.
 
-A field added after version 1 has the same default here as in its schema: an older event has that value.
+A field that is None unless somebody states it has that default here, so that few need to name it.
 """
 
 from datetime import datetime
@@ -12,20 +12,22 @@ from pydantic import Field, StringConstraints, model_validator
 from schemas.types import (
     COUNT_LIMIT,
     DEPTH_LIMIT,
-    SHEET_TYPES,
     CorrectionBasis,
     Count,
     CountStatus,
+    Event,
     Frozen,
     Id,
     Instant,
     Key,
+    Label,
     Ordinal,
-    ReportingUnitType,
     ResultStage,
     ReviewReason,
     Text,
+    UnitType,
     UpdateKind,
+    VoteType,
 )
 
 Percent = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,30})?$")]
@@ -41,13 +43,23 @@ class UnitKey(NamedTuple):
         return f"{self.type}/{self.id}"
 
 
+class Code(Frozen):
+    """The id of an area or unit in another register (NIST ExternalIdentifier)."""
+
+    registry: Label
+    value: Label
+
+
 class ReportingUnit(Frozen):
     """The unit that a statement is about."""
 
     id: Id
-    type: ReportingUnitType
+    type: UnitType
     name: Text | None
     area_path: Annotated[tuple[Id, ...], Field(max_length=DEPTH_LIMIT)]
+    office_id: Text | None = None
+    codes: tuple[Code, ...] | None = None
+    counted_with: Id | None = None
 
 
 class Correction(Frozen):
@@ -57,6 +69,19 @@ class Correction(Frozen):
     basis: CorrectionBasis
     authority: Text
     replaces_event_id: UUID
+
+
+class VoteTypeCounts(Frozen):
+    """The part of a statement's figures that was cast in one way."""
+
+    vote_type: VoteType
+    name: Label
+    votes: dict[Key, Count | None]
+    ballots_cast: Count | None = None
+    blank_votes: Count | None = None
+    invalid_votes: Count | None = None
+    undervotes: Count | None = None
+    overvotes: Count | None = None
 
 
 class Counts(Frozen):
@@ -70,12 +95,25 @@ class Counts(Frozen):
     challenged_votes: Count | None  # votos impugnados
     registered_voters: Count | None  # electores hábiles of a sheet: the roll
     registered_voters_counted: Count | None  # electores hábiles of a bulletin: the roll of counted sheets only
+    undervotes: Count | None = None
+    overvotes: Count | None = None
+    suppressed: tuple[Key, ...] | None = None
+    by_vote_type: tuple[VoteTypeCounts, ...] | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if sum(filter(None, self.votes.values())) >= COUNT_LIMIT:  # it is counted where no valid votes are stated
             raise ValueError(f"the sum of the votes is not below {COUNT_LIMIT}")
+        for name in self.suppressed or ():
+            of = name.removeprefix("votes.")
+            stated = self.votes.get(of) if of != name else getattr(self, of, None) if of in FIGURES else 0
+            if stated is not None or (of != name and of not in self.votes):
+                raise ValueError(f"{name} is suppressed, and must be a figure that is null")
         return self
+
+
+FIGURES = tuple(name for name in Counts.model_fields if name not in ("votes", "suppressed", "by_vote_type"))
+"""The figures of `Counts` that are one number each."""
 
 
 class SubUnits(Frozen):
@@ -118,9 +156,12 @@ class Source(Frozen):
     part: Ordinal
     parts: Ordinal
     documents: tuple[Document, ...]
+    authority: Text | None = None
+    channel: Text | None = None
+    is_complete: bool = False
 
 
-class CountUpdate(Frozen):
+class CountUpdate(Event):
     """One official statement about one reporting unit."""
 
     event_id: UUID
@@ -131,6 +172,8 @@ class CountUpdate(Frozen):
     kind: UpdateKind
     correction: Correction | None
     reported_at: Instant | None
+    signed_at: Instant | None = None
+    registered_at: Instant | None = None
     observed_at: Instant
     count_status: CountStatus
     source_status: Text | None
@@ -141,7 +184,10 @@ class CountUpdate(Frozen):
     published_percentages: PublishedPercentages | None
     source: Source
     is_test: bool
-    office_note: Text | None = None  # since version 2
+    office_note: Text | None = None
+    recount: Ordinal | None = None
+    replaced_by: tuple[Id, ...] | None = None
+    rules_version: Text | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -149,22 +195,16 @@ class CountUpdate(Frozen):
             raise ValueError("correction is given for CORRECTED and RETRACTED, and only then")
         if (self.sequence == 1) != (self.previous_event_id is None):
             raise ValueError("previous_event_id is given from sequence 2 on, and only then")
+        if self.replaced_by is not None and self.kind is not UpdateKind.RETRACTED:
+            raise ValueError("replaced_by is given for RETRACTED only")
         return self
 
     @property
     def unit(self) -> UnitKey:
         """The unit's key within its contest."""
-        return UnitKey(self.reporting_unit.type.value, self.reporting_unit.id)
+        return UnitKey(self.reporting_unit.type, self.reporting_unit.id)
 
     @property
     def stated_at(self) -> datetime:
         """The official time, which orders a unit's statements: the office's own, else when we observed it."""
         return self.reported_at or self.observed_at
-
-    @property
-    def counting_areas(self) -> tuple[str, ...]:
-        """Ids of the areas that this unit's figures belong to, outermost first; an area contains itself."""
-        unit = self.reporting_unit
-        if unit.type in SHEET_TYPES:
-            return unit.area_path
-        return (*unit.area_path, unit.id)

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from pydantic import StringConstraints
 
-from schemas.types import Frozen, Id, Instant
+from schemas.types import Event, Id, Instant
 
 
-class FeedStatus(Frozen):
+class FeedStatus(Event):
     """The office repeated a unit's figures, under a new time or in a new document."""
 
     event_id: UUID

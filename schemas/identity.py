@@ -5,13 +5,15 @@ only), UTF-8. It contains everything that can change a count or its order, and t
 event's id commits to the unit's whole history. It omits provenance (`observed_at` where the office states a time,
 `source`, `published_percentages`, the unit's display name): a second copy of the document gives the same id.
 
-A field added after version 1 (`office_note`) is in the text only where it is stated, so older ids do not change.
+A field of `_IF_STATED`, and every field that a later version adds, is in the text only where it is stated. So an id
+does not change with the version, and a reader of this one computes the ids of later ones, too (`codec.learn`).
 
 `event_id` is the UUIDv5 of that text, `leaf` its SHA-256. A contest's state digest is built from leaves
 (docs/contract.md).
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,11 +21,13 @@ from uuid import UUID
 import orjson
 
 from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
+from schemas.count_update import Counts, CountUpdate
 from schemas.feed_status import FeedStatus
 from schemas.types import rfc3339
+from schemas.unit_roll import UnitRoll
 
-E = TypeVar("E", CountUpdate, ContestDefined, FeedStatus)
+Event = CountUpdate | ContestDefined | FeedStatus | UnitRoll
+E = TypeVar("E", CountUpdate, ContestDefined, FeedStatus, UnitRoll)
 
 NAMESPACE = UUID("6f1c43a2-97d0-5e0b-8c1e-2b6f0c9d3a51")
 """UUIDv5 namespace of this project's events. Never changes."""
@@ -51,14 +55,8 @@ def canonical(value: Any) -> bytes:
 
 def statement(update: CountUpdate) -> bytes:
     """Return the canonical text of an update; see the module's docstring."""
-    unit, counts, sub, correction = (
-        update.reporting_unit,
-        update.counts,
-        update.sub_units,
-        update.correction,
-    )
-    later = {} if update.office_note is None else {"office_note": update.office_note}
-    return canonical(
+    unit, sub, correction = update.reporting_unit, update.sub_units, update.correction
+    text = (
         {
             "area_path": unit.area_path,
             "contest_id": update.contest_id,
@@ -71,7 +69,7 @@ def statement(update: CountUpdate) -> bytes:
                 "replaces_event_id": str(correction.replaces_event_id),
             },
             "count_status": update.count_status,
-            "counts": None if counts is None else counts.__dict__,
+            "counts": _counts(update.counts),
             "is_test": update.is_test,
             "kind": update.kind,
             "previous_event_id": None if update.previous_event_id is None else str(update.previous_event_id),
@@ -84,23 +82,43 @@ def statement(update: CountUpdate) -> bytes:
             "sub_units": None if sub is None else sub.__dict__,
             "unit_id": unit.id,
             "unit_type": unit.type,
-            **later,
         }
+        | {name: value for name in _IF_STATED if (value := getattr(update, name)) is not None}
+        | ({} if unit.counted_with is None else {"counted_with": unit.counted_with})
     )
+    return canonical(_with(text, update._beyond))
 
 
-def definition_text(definition: ContestDefined) -> bytes:
-    """Return the canonical text of a definition: every field but its own id."""
-    return canonical(definition.model_dump(exclude={"event_id"}))
+_IF_STATED = ("office_note", "recount", "registered_at", "replaced_by", "rules_version", "signed_at")
 
 
-def text_of(event: CountUpdate | ContestDefined | FeedStatus) -> bytes:
-    """Return the canonical text that gives an event its id."""
+def _counts(counts: Counts | None) -> dict[str, Any] | None:
+    if counts is None:
+        return None
+    text = counts.__dict__.copy()
+    if text["suppressed"] is None:
+        del text["suppressed"]
+    if (parts := text.pop("by_vote_type")) is not None:
+        text["by_vote_type"] = [part.__dict__ for part in parts]
+    return text
+
+
+def _with(text: Any, beyond: Mapping[str, Any]) -> Any:
+    """Add what a later version says, where it stands."""
+    if not beyond:
+        return text
+    merged = dict(text) if isinstance(text, dict) else {str(place): one for place, one in enumerate(text)}
+    for name, value in beyond.items():
+        had = merged.get(name)
+        merged[name] = _with(had, value) if isinstance(value, Mapping) and had is not None else value
+    return merged if isinstance(text, dict) else list(merged.values())
+
+
+def text_of(event: Event) -> bytes:
+    """Return the canonical text that gives an event its id: of all but statements, every field but the id itself."""
     if isinstance(event, CountUpdate):
         return statement(event)
-    if isinstance(event, ContestDefined):
-        return definition_text(event)
-    return canonical(event.model_dump(exclude={"event_id"}))
+    return canonical(_with(event.model_dump(exclude={"event_id"}), event._beyond))
 
 
 def name_text(text: bytes) -> UUID:
@@ -118,6 +136,6 @@ def named(event: E) -> E:
     return event.model_copy(update={"event_id": name_text(text_of(event))})
 
 
-def is_named_right(event: CountUpdate | ContestDefined | FeedStatus) -> bool:
+def is_named_right(event: Event) -> bool:
     """Say whether an event's id matches its content: false for a forged or altered event."""
     return event.event_id == name_text(text_of(event))

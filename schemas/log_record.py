@@ -9,6 +9,7 @@ from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
 from schemas.feed_status import FeedStatus
 from schemas.types import EARLIEST_MS, LATEST_MS, from_milliseconds
+from schemas.unit_roll import UnitRoll
 
 
 class RawRecord(NamedTuple):
@@ -39,7 +40,7 @@ class Recorded:
     partition: int
     offset: int
     recorded_at: datetime
-    event: CountUpdate | ContestDefined
+    event: CountUpdate | ContestDefined | UnitRoll
 
     @property
     def update(self) -> CountUpdate:
@@ -56,6 +57,12 @@ class Recorded:
     def definition(self) -> ContestDefined:
         """The event, which must be a definition."""
         assert isinstance(self.event, ContestDefined)
+        return self.event
+
+    @property
+    def roll(self) -> UnitRoll:
+        """The event, which must be a part of a roll."""
+        assert isinstance(self.event, UnitRoll)
         return self.event
 
 

@@ -9,28 +9,34 @@ An observed sheet is under review *because* its figures contradict each other, a
 not checked on it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
 from schemas.contest import ContestDefined
-from schemas.count_update import Counts, CountUpdate, SubUnits
-from schemas.types import SHEET_TYPES, CountStatus, rfc3339
+from schemas.count_update import FIGURES, Counts, CountUpdate, SubUnits
+from schemas.types import CountStatus, rfc3339
 
 RULES = {
     "F101": "processed = counted + under review",
     "F102": "processed + to be processed = total",
     "F103": "counted = normal + annulled + not installed",
     "F104": "under review = the sum of its reasons",
-    "F105": "ballots cast = valid + blank + invalid + challenged votes",
-    "F106": "valid votes = the sum of the selections' votes",
-    "F107": "no figure of votes exceeds ballots cast",
+    "F105": "ballots cast = valid + blank + invalid + challenged votes + undervotes + overvotes; "
+    "where several votes are allowed, these are no more than the ballots allow",
+    "F106": "valid votes = the sum of the selections' votes; where several are allowed, these are no more than allowed",
+    "F107": "no figure of votes exceeds ballots cast, or the votes that are allowed on them",
     "F108": "ballots cast do not exceed the registered voters they were cast by",
     "F109": "a counted unit states its votes and its ballots cast",
     "F110": "an annulled unit has no votes for a selection, and as many invalid votes as ballots cast",
     "F111": "the office's clock is not ahead of ours",
     "F112": "a percentage, a remark and a name are such as their column holds",
     "F113": "a document ends with the end of a line",
+    "F114": "a sheet is signed, then registered by the office, then published",
+    "F115": "what all vote types state adds up to the whole",
+    "F116": "every symbol is one that this release knows",
+    "F117": "a complete publication names every unit that an earlier one named",
     "F201": "a count is a non-negative whole number",
     "F202": "an identifier has the form its kind has",
     "F203": "a unit is stated once in a document",
@@ -39,12 +45,16 @@ RULES = {
     "F206": "a time is stated with its zone, in a known form",
     "F207": "a document has the columns, the encoding and the length of its kind",
     "F208": "figures that an operator took back come back only by an operator",
+    "F209": "a row that is the sum of others is a total, and no unit",
+    "F210": "two ids do not differ by leading zeros alone",
     "F301": "every selection is one of the contest's",
     "F302": "a unit's area path leads from the contest's outermost area through defined areas",
     "F303": "a unit that is an area is defined in the contest, with that type",
-    "F304": "nothing is counted before election day begins, but in a test",
+    "F304": "nothing is counted before the count begins, but in a test",
     "F305": "nothing is stated by the office for a time of more than a day after it was observed",
     "F306": "an update says whether it is a test as its contest does",
+    "F307": "with a roll, every tally sheet is on it",
+    "F308": "nothing is stated in an area for a time after its end",
     "F401": "a unit's first update has sequence 1, and each later one the next",
     "F402": "an update stands on the log once",
     "F403": "an update names the event it follows",
@@ -98,21 +108,57 @@ def check(update: CountUpdate, contest: ContestDefined) -> tuple[Finding, ...]:
         findings.extend(_sub_units(update.sub_units))
     if update.count_status is not CountStatus.UNDER_REVIEW:
         if update.counts is not None:
-            findings.extend(_counts(update.counts))
+            findings.extend(_counts(update.counts, contest.votes_allowed))
         findings.extend(_settled(update))
     if CLOCK_TOLERANCE < _ahead(update) <= CLOCK_LIMIT:
         findings.append(Finding("F111", _of_two_clocks(update)))
+    findings.extend(_times(update))
+    if update.counts is not None and update.counts.by_vote_type:
+        findings.extend(_vote_types(update.counts))
+    if unknown := [name for name in _DECIDING if getattr(update, name).value == "UNKNOWN"]:
+        findings.append(Finding("F116", f"{', '.join(unknown)} of {update.unit} has a symbol of a later release"))
     findings.extend(_belongs(update, contest))
     return tuple(findings)
 
 
 def unstated(update: CountUpdate) -> tuple[str, ...]:
-    """List the figures that a counted unit states and this update does not (F109)."""
+    """List the figures that a counted unit states and this update does not (F109). What is held back is stated."""
     counts = update.counts
+    if update.reporting_unit.counted_with is not None:  # another unit states them
+        return ()
     if counts is None:
         return "votes", "ballots_cast"
     votes = [f"votes.{name}" for name, n in counts.votes.items() if n is None] if counts.votes else ["votes"]
-    return *votes, *(["ballots_cast"] if counts.ballots_cast is None else [])
+    lacking = (*votes, *(["ballots_cast"] if counts.ballots_cast is None else []))
+    return tuple(name for name in lacking if name not in (counts.suppressed or ()))
+
+
+_DECIDING = ("kind", "count_status", "result_stage")
+"""Fields whose symbol decides whether, and as whose word, a statement counts."""
+
+
+def _times(update: CountUpdate) -> Iterator[Finding]:
+    stated = [("signed", update.signed_at), ("registered", update.registered_at), ("published", update.stated_at)]
+    known = [(name, at) for name, at in stated if at is not None]
+    for (name, at), (later, then) in pairwise(known):
+        if at > then + CLOCK_TOLERANCE:
+            message = f"{update.unit} was {name} at {rfc3339(at)}, and {later} before, at {rfc3339(then)}"
+            yield Finding("F114", message)
+
+
+def _vote_types(counts: Counts) -> Iterator[Finding]:
+    parts = counts.by_vote_type or ()
+    for name in ("ballots_cast", "blank_votes", "invalid_votes", "undervotes", "overvotes"):
+        yield from _whole(name, getattr(counts, name), [getattr(part, name) for part in parts])
+    for selection, whole in counts.votes.items():
+        yield from _whole(f"votes.{selection}", whole, [part.votes.get(selection) for part in parts])
+
+
+def _whole(name: str, whole: int | None, parts: Sequence[int | None]) -> Iterator[Finding]:
+    stated = [part for part in parts if part is not None]
+    if whole is not None and len(stated) == len(parts) and sum(stated) != whole:
+        total = f"{' + '.join(map(str, stated))} = {sum(stated)}"
+        yield Finding("F115", f"{name} is {whole}, and by vote types {total}")
 
 
 def _ahead(update: CountUpdate) -> timedelta:
@@ -142,27 +188,36 @@ def _sub_units(s: SubUnits) -> Iterator[Finding]:
         yield from equation("F104", s.under_review, *s.under_review_by_reason.values())
 
 
-def _counts(c: Counts) -> Iterator[Finding]:
+def _counts(c: Counts, allowed: int) -> Iterator[Finding]:
     cast, stated = c.ballots_cast, [v for v in c.votes.values() if v is not None]
     whole = len(stated) == len(c.votes) and bool(stated)
-    if c.valid_votes is not None and whole and c.valid_votes != sum(stated):
-        yield Finding("F106", f"{RULES['F106']}: {c.valid_votes} ≠ {sum(stated)}")
+    summed = sum(stated)
+    if c.valid_votes is not None and whole:
+        if allowed == 1 and c.valid_votes != summed:
+            yield Finding("F106", f"valid votes {c.valid_votes} ≠ the sum of the selections' votes {summed}")
+        elif summed > c.valid_votes * allowed:  # they may be ballots, or votes
+            yield Finding("F106", f"the selections' votes {summed} exceed {allowed} for each of {c.valid_votes} valid")
     if cast is None:
         return
-    valid = c.valid_votes if c.valid_votes is not None else sum(stated) if whole else None
-    if valid is not None and c.blank_votes is not None and c.invalid_votes is not None:
-        total = valid + c.blank_votes + c.invalid_votes + (c.challenged_votes or 0)
-        if cast != total:
-            yield Finding("F105", f"{RULES['F105']}: {cast} ≠ {total}")
-    for name, value in (
-        *c.votes.items(),
-        ("valid votes", c.valid_votes),
-        ("blank votes", c.blank_votes),
-        ("invalid votes", c.invalid_votes),
-        ("challenged votes", c.challenged_votes),
-    ):
-        if value is not None and value > cast:
-            yield Finding("F107", f"{name} {value} exceed ballots cast {cast}")
+    valid = summed if whole and (allowed > 1 or c.valid_votes is None) else c.valid_votes
+    others = (c.blank_votes, c.invalid_votes, c.challenged_votes, c.undervotes, c.overvotes)
+    marks = (c.undervotes, c.overvotes)
+    if valid is not None and (None not in (c.blank_votes, c.invalid_votes) or None not in marks):
+        if allowed == 1:
+            total = valid + sum(n or 0 for n in others)
+            if cast != total:
+                yield Finding("F105", f"ballots cast {cast} ≠ valid, blank, invalid and all other votes {total}")
+        elif (total := valid + sum(n or 0 for n in marks)) > cast * allowed:
+            yield Finding(
+                "F105", f"votes, undervotes and overvotes {total} exceed {allowed} for each of {cast} ballots"
+            )
+    limits = {"undervotes": cast * allowed, "overvotes": cast * allowed, "valid_votes": cast * allowed}
+    for name, value in (*c.votes.items(), *((name, getattr(c, name)) for name in FIGURES)):
+        if name in ("ballots_cast", "registered_voters", "registered_voters_counted"):
+            continue
+        if value is not None and value > (limit := limits.get(name, cast)):
+            of = "ballots cast" if limit == cast else f"the {allowed} votes allowed on each of {cast} ballots:"
+            yield Finding("F107", f"{name.replace('_', ' ')} {value} exceed {of} {limit}")
     voters = c.registered_voters_counted if c.registered_voters_counted is not None else c.registered_voters
     if voters is not None and cast > voters:
         yield Finding("F108", f"ballots cast {cast} exceed registered voters {voters}")
@@ -195,22 +250,22 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
             f"unknown selection {', '.join(unknown)}; the contest has {', '.join(contest.selection_ids)}",
         )
     unit = update.reporting_unit
-    if unit.type not in SHEET_TYPES:
-        area = contest.areas_by_id.get(unit.id)
-        if area is None or area.type is not unit.type:
-            yield Finding("F303", f"the contest defines no {unit.type} {unit.id}")
-        elif contest.area_paths[unit.id][:-1] != unit.area_path:
+    if contest.is_area(unit):
+        if contest.area_paths[unit.id][:-1] != unit.area_path:
             expected = "/".join(contest.area_paths[unit.id][:-1])
             yield Finding(
                 "F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is not the contest's {expected}"
             )
+    elif unit.type in contest.area_types and not contest.is_sheet(unit.type):
+        yield Finding("F303", f"the contest defines no {unit.type} {unit.id}")
     elif not unit.area_path or contest.area_paths.get(unit.area_path[-1]) != unit.area_path:
         yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is unknown to the contest")
-    if update.stated_at < contest.starts_at and not contest.is_test:
-        yield Finding(
-            "F304",
-            f"stated at {rfc3339(update.stated_at)}, before {contest.election_date} begins in {contest.time_zone}",
-        )
+    for area in contest.areas_of(unit) if contest.ended_areas else ():
+        if (end := contest.ended_areas.get(area)) is not None and update.stated_at >= end:
+            yield Finding("F308", f"area {area} of {update.unit} ended at {rfc3339(end)}")
+    if update.stated_at < contest.count_starts_at and not contest.is_test:
+        starts = rfc3339(contest.count_starts_at)
+        yield Finding("F304", f"stated at {rfc3339(update.stated_at)}, before the count begins at {starts}")
     if _ahead(update) > CLOCK_LIMIT:
         yield Finding("F305", _of_two_clocks(update))
     if update.is_test != contest.is_test:

@@ -8,9 +8,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 
-from schemas.text import first_invisible
+from schemas.text import first_invisible, normal_id
 
 
 class Frozen(BaseModel):
@@ -19,15 +19,56 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class ReportingUnitType(StrEnum):
-    """Kinds of area and of reporting unit, outermost first."""
+class Event(Frozen):
+    """Root of every record of the log."""
 
+    _beyond: dict[str, Any] = PrivateAttr(default_factory=dict)
+    """Of an event of a later version: what this one has no field or symbol for, by name, as its canonical text has it;
+    within a list by place."""
+
+
+class ReportingUnitType(StrEnum):
+    """NIST SP 1500-100's kinds of area and of reporting unit. ONPE's own word is in the comment."""
+
+    BALLOT_BATCH = "ballot-batch"
+    BALLOT_STYLE_AREA = "ballot-style-area"
+    BOROUGH = "borough"
+    CITY = "city"
+    CITY_COUNCIL = "city-council"
+    COMBINED_PRECINCT = "combined-precinct"
+    CONGRESSIONAL = "congressional"
     COUNTRY = "country"
-    STATE = "state"  # departamento; a continent for votes from abroad
     COUNTY = "county"  # provincia; a country for votes from abroad
+    COUNTY_COUNCIL = "county-council"
+    DROP_BOX = "drop-box"
+    JUDICIAL = "judicial"
     MUNICIPALITY = "municipality"  # distrito; a city for votes from abroad
     POLLING_PLACE = "polling-place"  # local
     PRECINCT = "precinct"  # mesa, whose tally sheet is the acta
+    SCHOOL = "school"
+    SPECIAL = "special"
+    SPLIT_PRECINCT = "split-precinct"
+    STATE = "state"  # departamento; a continent for votes from abroad
+    STATE_HOUSE = "state-house"
+    STATE_SENATE = "state-senate"
+    TOWN = "town"
+    TOWNSHIP = "township"
+    UTILITY = "utility"
+    VILLAGE = "village"
+    VOTE_CENTER = "vote-center"
+    WARD = "ward"
+    WATER = "water"
+
+
+OTHER_TYPE = "other:"
+"""Begins a type that NIST has no word for, before the office's own: its `other` and its `OtherType` in one text."""
+_NIST_TYPES = frozenset(map(str, ReportingUnitType))
+
+
+def _known_type(text: str) -> str:
+    if text in _NIST_TYPES or (text.startswith(OTHER_TYPE) and len(text) > len(OTHER_TYPE) and "/" not in text):
+        return str(text)
+    raise ValueError(f"{text[:60]!r} is none of {', '.join(ReportingUnitType)}, nor {OTHER_TYPE} and a name")
 
 
 class UpdateKind(StrEnum):
@@ -36,6 +77,7 @@ class UpdateKind(StrEnum):
     REPORTED = "REPORTED"
     CORRECTED = "CORRECTED"
     RETRACTED = "RETRACTED"
+    UNKNOWN = "UNKNOWN"  # read: a symbol of a later version; never written. So in every enumeration that has it
 
 
 class CorrectionBasis(StrEnum):
@@ -44,6 +86,7 @@ class CorrectionBasis(StrEnum):
     SOURCE_DECLARED = "SOURCE_DECLARED"
     INFERRED = "INFERRED"  # a figure fell that only grows in a count
     OPERATOR = "OPERATOR"
+    UNKNOWN = "UNKNOWN"
 
 
 class CountStatus(StrEnum):
@@ -56,6 +99,7 @@ class CountStatus(StrEnum):
     ANNULLED = "ANNULLED"  # anulada
     NOT_INSTALLED = "NOT_INSTALLED"  # mesa no instalada
     LOST = "LOST"  # extraviada, siniestrada
+    UNKNOWN = "UNKNOWN"
 
 
 class ReviewReason(StrEnum):
@@ -78,22 +122,32 @@ class ResultStage(StrEnum):
     PROVISIONAL = "PROVISIONAL"  # ONPE, the office that counts
     ADJUDICATED = "ADJUDICATED"  # JEE, the electoral juries
     PROCLAIMED = "PROCLAIMED"  # JNE, the court that proclaims
+    UNKNOWN = "UNKNOWN"
 
 
-AREA_TYPES = frozenset({"country", "state", "county", "municipality"})
-"""Reporting unit types that are areas, so that an official statement can exist besides a computed total."""
+class SelectionKind(StrEnum):
+    """What a voter chooses by a selection."""
 
-SHEET_TYPES = frozenset({ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE})
-"""Types of units with one tally sheet each; the others are areas that contain sheets."""
+    CANDIDATE = "CANDIDATE"
+    PARTY_LIST = "PARTY_LIST"
+    BALLOT_MEASURE_OPTION = "BALLOT_MEASURE_OPTION"
+    WRITE_IN = "WRITE_IN"
+    BLANK = "BLANK"  # a blank vote that counts as valid
+    OTHER = "OTHER"
 
 
-def adding(unit_type: ReportingUnitType) -> frozenset[CountStatus]:
-    """Return the statuses in which a unit's votes count. An area in process states the votes of its counted sheets."""
-    return _ADDING_OF_SHEETS if unit_type in SHEET_TYPES else _ADDING_OF_AREAS
+class VoteType(StrEnum):
+    """The way in which votes were cast (NIST CountItemType)."""
 
-
-_ADDING_OF_SHEETS = frozenset({CountStatus.COUNTED})
-_ADDING_OF_AREAS = frozenset({CountStatus.COUNTED, CountStatus.IN_PROCESS})
+    ELECTION_DAY = "ELECTION_DAY"
+    EARLY = "EARLY"
+    ABSENTEE = "ABSENTEE"
+    ABSENTEE_IN_PERSON = "ABSENTEE_IN_PERSON"
+    ABSENTEE_MAIL = "ABSENTEE_MAIL"
+    ABSENTEE_UOCAVA = "ABSENTEE_UOCAVA"
+    PROVISIONAL = "PROVISIONAL"
+    WRITE_IN = "WRITE_IN"
+    OTHER = "OTHER"
 
 
 def _utc_milliseconds(value: datetime) -> datetime:
@@ -142,8 +196,20 @@ def _all_visible(text: str) -> str:
     return text
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_all_visible)]
-"""An id as the authority writes it: a string, never empty, of visible characters (`schemas.text`) and spaces."""
+def _normal(text: str) -> str:
+    if (normal := normal_id(text)) != text:
+        raise ValueError(f"the normal form of id {text[:60]!r} is {normal[:60]!r}")
+    return text
+
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_all_visible)]
+"""A short text, never empty, of visible characters (`schemas.text`) and spaces."""
+
+Id = Annotated[Label, AfterValidator(_normal)]
+"""An id in its one normal form (`schemas.text.normal_id`): a string, since leading zeros matter."""
+
+UnitType = Annotated[Label, AfterValidator(_known_type)]
+"""The kind of an area or reporting unit: a ReportingUnitType, or OTHER_TYPE and the office's own word."""
 
 Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=200)]
 """An id that is a key in a map: printable ASCII, which sorts the same everywhere."""

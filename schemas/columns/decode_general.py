@@ -13,7 +13,6 @@ from schemas.columns.layout import (
     STATUSES,
     Bytes,
     Layout,
-    contributions,
     says_all_of_sub_units,
 )
 from schemas.columns.statement_batch import StatementBatch
@@ -23,7 +22,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, Source
 from schemas.identity import canonical, leaf, statement
 from schemas.log_record import Recorded
-from schemas.types import SHEET_TYPES, to_milliseconds
+from schemas.types import to_milliseconds
 
 _NO_ID = bytes(16)
 
@@ -35,10 +34,10 @@ def statement_batch(
     updates = [r.update for r in recorded]
     texts = [statement(update) for update in updates]
     found = [tuple(broken_rules(update, text, contest)) for update, text in zip(updates, texts, strict=True)]
-    codes = np.array([_codes(update, index) for update in updates], np.int64).reshape(-1, 11)
+    codes = np.array([_codes(update, index, contest) for update in updates], np.int64).reshape(-1, 11)
     unit, group, sequence, kind, reported, observed, stated, status, reason, stage, part = codes.T
     figures = np.array([layout.stated(update) for update in updates], np.int64).reshape(-1, layout.size)
-    is_sheet = np.array([update.reporting_unit.type in SHEET_TYPES for update in updates], bool)
+    deciding = np.array([layout.codes(update) for update in updates], np.int64)
     details = [_details(update, layout) for update in updates]
     return StatementBatch(
         index=index,
@@ -59,7 +58,7 @@ def statement_batch(
         stage=stage,
         is_test=np.array([update.is_test for update in updates], bool),
         figures=figures,
-        contribution=contributions(kind, is_sheet, status, reason, figures),
+        contribution=layout.contributions(deciding, figures),
         is_judged=np.array([not any(f.code in ("F404", "F405") for f in findings) for findings in found], bool),
         is_sound=np.array([not any(f.refuses for f in findings) for findings in found], bool),
         names=[None if (name := u.reporting_unit.name) is None else name.encode() for u in updates],
@@ -73,11 +72,12 @@ def statement_batch(
     )
 
 
-def _codes(update: CountUpdate, index: UnitIndex) -> tuple[int, ...]:
-    reason = update.review_reason
+def _codes(update: CountUpdate, index: UnitIndex, contest: ContestDefined | None) -> tuple[int, ...]:
+    reason, path = update.review_reason, update.reporting_unit.area_path
+    areas = path if contest is None else contest.areas_of(update.reporting_unit)
     return (
         index.number(update.unit),
-        index.group(update.unit.type, update.counting_areas),
+        index.group(update.unit.type, areas),
         update.sequence,
         KINDS.index(update.kind),
         NO_TIME if update.reported_at is None else to_milliseconds(update.reported_at),
@@ -94,15 +94,18 @@ def _bytes(ids: Sequence[bytes], length: int) -> Bytes:
     return np.frombuffer(b"".join(ids), np.uint8).reshape(-1, length)
 
 
-def publication_text(name: str, snapshot_id: str, parts: int, documents: Sequence[tuple[str, str]]) -> bytes:
+def publication_text(
+    name: str, snapshot_id: str, parts: int, is_complete: bool, documents: Sequence[tuple[str, str]]
+) -> bytes:
     """Return what a statement shares with all others of its publication, as JSON. `documents`: address, SHA-256."""
     found = [{"sha256": sha256, "uri": uri} for uri, sha256 in documents]
-    return canonical({"documents": found, "name": name, "parts": parts, "snapshot_id": snapshot_id})
+    said = {"documents": found, "name": name, "parts": parts, "snapshot_id": snapshot_id}
+    return canonical(said | ({"is_complete": True} if is_complete else {}))
 
 
 def _publication(source: Source) -> bytes:
     documents = [(document.uri, document.sha256) for document in source.documents]
-    return publication_text(source.name, source.snapshot_id, source.parts, documents)
+    return publication_text(source.name, source.snapshot_id, source.parts, source.is_complete, documents)
 
 
 def _details(update: CountUpdate, layout: Layout) -> dict[str, object]:
@@ -115,6 +118,14 @@ def _details(update: CountUpdate, layout: Layout) -> dict[str, object]:
         "sub_units": None if says_all_of_sub_units(sub) else sub,
     }
     details: dict[str, object] = {n: group.model_dump(mode="json") for n, group in groups.items() if group is not None}
-    if update.office_note is not None:
-        details["office_note"] = update.office_note
+    for of, names in ((update, RARE), (update.reporting_unit, RARE_OF_UNIT), (update.source, RARE_OF_SOURCE)):
+        details |= {name: value for name, value in of.model_dump(include=set(names)).items() if value is not None}
+    if update._beyond:
+        details["beyond"] = update._beyond
     return details
+
+
+RARE = ("office_note", "recount", "registered_at", "replaced_by", "rules_version", "signed_at")
+RARE_OF_UNIT = ("codes", "counted_with", "office_id")
+RARE_OF_SOURCE = ("authority", "channel")
+"""Fields that few statements state, of the statement itself, its unit and its source."""

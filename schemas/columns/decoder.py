@@ -18,7 +18,7 @@ import numpy as np
 
 from schemas.columns.canonical_texts import REPORTED, CanonicalTexts, event_ids, leaves
 from schemas.columns.decode_general import publication_text, statement_batch
-from schemas.columns.layout import NONE, SHEET_TYPE_NAMES, Layout, Numbers, contributions, is_sound, sum_of_votes
+from schemas.columns.layout import NONE, Layout, Numbers, contributions, is_sound, sum_of_votes
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import NO_TIME, Wire, read, schema_of, strings
@@ -28,7 +28,7 @@ from schemas.errors import ContractError
 from schemas.identity import canonical
 from schemas.log_record import RawRecord, Recorded, recorded_of_raw
 from schemas.rules import CLOCK_TOLERANCE
-from schemas.text import first_invisible
+from schemas.text import first_invisible, normal_id
 from schemas.types import COUNT_LIMIT, EARLIEST_MS, LATEST_MS, NUMBER_LIMIT, TEXT_LIMIT, to_milliseconds
 
 _REMEMBERED = 1 << 17
@@ -67,6 +67,7 @@ class Decoder:
         if contest is not self._contest and contest is not None:
             self._contest, self._layout, self._canonical_texts = contest, Layout.of(contest), CanonicalTexts(contest)
             self._known.pop(self._path, None)
+            self._known.pop(self._unit, None)
         parts, ordinary = [], np.zeros(len(records), bool)
         if contest is not None and len(records) > _FEW:
             for part, rows in self._by_columns(records, contest):
@@ -108,6 +109,8 @@ class Decoder:
         """Check what was read, and make the batch of the ordinary. Also returns their places."""
         at, ok = wire.columns, wire.ok
         reported, observed, sequence = at["reported_at"], at["observed_at"], at["sequence"]
+        if contest.ended_areas:  # whether a statement comes too late for its area is asked one by one
+            ok[:] = False
         stated = np.asarray(np.where(reported == NO_TIME, observed, reported))
         ok &= (at["kind"] == REPORTED) & ((sequence == 1) == ~at["has previous_event_id"])
         for ordinal in (sequence, at["source.part"], at["source.parts"]):
@@ -115,13 +118,13 @@ class Decoder:
         recorded = np.fromiter((raw.timestamp_ms for raw in records), np.int64, len(records))
         for time in (observed, stated, recorded):
             ok &= (time >= EARLIEST_MS) & (time <= LATEST_MS)
-        ok &= stated >= to_milliseconds(contest.starts_at)
+        ok &= stated >= to_milliseconds(contest.count_starts_at)
         ok &= (reported == NO_TIME) | (reported - observed <= CLOCK_TOLERANCE.total_seconds() * 1000)
         ok &= at["is_test"] == contest.is_test
         figures = self._figures(wire)
         ok &= sum_of_votes(figures) < COUNT_LIMIT
         ok &= ~at["has counts"] | (figures != NONE).any(axis=1)  # else the figures do not say that there are counts
-        ok &= is_sound(at["count_status"], at["has counts"], figures)
+        ok &= is_sound(at["count_status"], at["has counts"], figures, contest.votes_allowed)
         rows = np.flatnonzero(ok)
         texts = self._texts_of(wire, rows)
         kept = np.array([None not in row for row in zip(*texts, strict=True)], bool)
@@ -153,7 +156,9 @@ class Decoder:
             stage=at["result_stage"][rows],
             is_test=at["is_test"][rows],
             figures=figures,
-            contribution=contributions(kind, np.ones(n, bool), status, reason, figures),
+            contribution=contributions(
+                kind, np.ones(n, bool), status, reason, figures, partial_sheets_count=contest.partial_sheets_count
+            ),
             is_judged=np.ones(n, bool),
             is_sound=np.ones(n, bool),
             names=[text for text, _ in names],
@@ -212,6 +217,7 @@ class Decoder:
         shared = [
             slices((at["source.name"][0], at["source.snapshot_id"][1]), rows),
             at["source.parts"][rows].tolist(),
+            at["source.is_complete"][rows].tolist(),
             *(slices(address, rows) for address, _ in wire.documents),
         ]
         publications = self._look_up(_publication, list(zip(*shared, strict=True)))
@@ -236,9 +242,12 @@ class Decoder:
                 unit_id, unit_type = (text.decode() for text in strings(wire, 2))
         except UnicodeDecodeError:
             return None
-        if unit_type not in SHEET_TYPE_NAMES or not 1 <= len(unit_id) <= 200:
+        contest = self._contest
+        assert contest is not None
+        if not contest.is_sheet(unit_type) or unit_id in contest.areas_by_id or not 1 <= len(unit_id) <= 200:
             return None
-        if not (unit_id.isascii() and unit_id.isalnum()) and first_invisible(unit_id) is not None:
+        plain = unit_id.isascii() and unit_id.isalnum()
+        if not plain and (first_invisible(unit_id) is not None or normal_id(unit_id) != unit_id):
             return None
         return self.index.number(UnitKey(unit_type, unit_id)), unit_type
 
@@ -271,8 +280,8 @@ def _is_text(text: bytes) -> bool:
         return False
 
 
-def _publication(of: tuple[bytes, int, *tuple[bytes, ...]]) -> bytes | None:
-    shared, parts, *addresses = of
+def _publication(of: tuple[bytes, int, bool, *tuple[bytes, ...]]) -> bytes | None:
+    shared, parts, is_complete, *addresses = of
     name, snapshot_id = strings(shared, 2)
     documents = [strings(address, 2) for address in addresses if address]
     if not all(map(_is_text, (name, snapshot_id, *(uri for uri, _ in documents)))):
@@ -280,7 +289,11 @@ def _publication(of: tuple[bytes, int, *tuple[bytes, ...]]) -> bytes | None:
     if not all(_SHA256.fullmatch(sha256) for _, sha256 in documents):
         return None
     return publication_text(
-        name.decode(), snapshot_id.decode(), parts, [(uri.decode(), sha256.decode()) for uri, sha256 in documents]
+        name.decode(),
+        snapshot_id.decode(),
+        parts,
+        is_complete,
+        [(uri.decode(), sha256.decode()) for uri, sha256 in documents],
     )
 
 

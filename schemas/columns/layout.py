@@ -15,9 +15,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.contest import SHEETS as SHEET_TYPES
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, CountUpdate, SubUnits
-from schemas.types import SHEET_TYPES, CountStatus, ReportingUnitType, ResultStage, ReviewReason, UpdateKind
+from schemas.types import CountStatus, ResultStage, ReviewReason, UpdateKind
 
 Numbers = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -29,7 +30,15 @@ NOT_ON_BALLOT = -2
 """The votes of a selection that a statement does not name: it stood on none of these ballots, and lacks nothing."""
 
 VOTERS = ("registered_voters", "registered_voters_counted")
-BALLOTS = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes")
+BALLOTS = (
+    "ballots_cast",
+    "valid_votes",
+    "blank_votes",
+    "invalid_votes",
+    "challenged_votes",
+    "undervotes",
+    "overvotes",
+)
 COUNTS = (*VOTERS, *BALLOTS)
 SHEETS = (
     "total",
@@ -47,8 +56,11 @@ REASONS = tuple(reason.value for reason in ReviewReason)
 FIGURES = (*COUNTS, "annulled_ballots", *SHEETS)
 OF_SHEETS = tuple(name for name in SHEETS if name in SubUnits.model_fields)
 """The numbers of its sheets that an area may state."""
-UNITS = ("units", "units_counted")
-"""Units with a statement that stands, and those of them whose votes and ballots are added up."""
+UNITS = ("units", "units_counted", "units_partial", "units_suppressed", "units_unknown")
+"""Units with a statement that stands, and those of them: whose votes and ballots are added up; that are in process and
+state votes; that hold figures back; that state something which this release does not know."""
+NOT_COUNTED = "not_counted."
+"""Begins the name of the slot with the votes that units state and that do not count (yet), as under review."""
 NOT_STATED = "not_stated."
 """Begins the name of the slot that counts the units which lack a figure."""
 
@@ -61,8 +73,9 @@ _UNITS_FROM = _REASONS_FROM + len(REASONS)
 _LACKING_FROM = _UNITS_FROM + len(UNITS)
 _LACKING = [_SLOT[name] for name in (*COUNTS, *OF_SHEETS)]
 _VOTES_FROM = _LACKING_FROM + len(_LACKING)
-_VOTES = slice(_VOTES_FROM, None, 2)
-_LACKING_VOTES = slice(_VOTES_FROM + 1, None, 2)
+_VOTES = slice(_VOTES_FROM, None, 3)
+_LACKING_VOTES = slice(_VOTES_FROM + 1, None, 3)
+_NOT_COUNTED_VOTES = slice(_VOTES_FROM + 2, None, 3)
 _OF_SUB_UNITS = [(name, _SLOT[name]) for name in OF_SHEETS]
 _BALLOTS_OF_ANNULLED = [_SLOT[name] for name in ("ballots_cast", "invalid_votes", "annulled_ballots")]
 _LACKING_OF_ANNULLED = [_LACKING_FROM + _SLOT[name] for name in ("ballots_cast", "invalid_votes")]
@@ -70,25 +83,31 @@ _CAST, _VALID = _SLOT["ballots_cast"], _SLOT["valid_votes"]
 
 Vector = list[int]
 """FIGURES, a slot for each review reason, UNITS, the units that lack each of COUNTS and OF_SHEETS; then for each
-selection, in ballot order, its votes and the units that lack them."""
+selection, in ballot order, its votes, the units that lack them, and the votes that do not count."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a contest's vectors: each selection's slot."""
+    """The layout of a contest's vectors: each selection's slot; and what the contest says of what a unit adds."""
 
     selections: tuple[str, ...]
+    sheet_types: tuple[str, ...] = SHEET_TYPES
+    partial_sheets_count: bool = False
 
     @classmethod
     def of(cls, contest: ContestDefined) -> "Layout":
         """Return the layout of a contest."""
-        return cls(contest.selection_ids)
+        return cls(contest.selection_ids, contest.sheet_types, contest.partial_sheets_count)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of all slots: `votes.peru-libre`, `ballots_cast`, `under_review.ILLEGIBLE`, …"""
         lacking = (NOT_STATED + FIGURES[slot] for slot in _LACKING)
-        votes = (name for s in self.selections for name in (f"votes.{s}", f"{NOT_STATED}votes.{s}"))
+        votes = (
+            name
+            for s in self.selections
+            for name in (f"votes.{s}", f"{NOT_STATED}votes.{s}", f"{NOT_COUNTED}votes.{s}")
+        )
         return (*FIGURES, *(f"under_review.{r}" for r in REASONS), *UNITS, *lacking, *votes)
 
     @cached_property
@@ -99,7 +118,7 @@ class Layout:
     @cached_property
     def size(self) -> int:
         """The number of slots in a vector."""
-        return _VOTES_FROM + 2 * len(self.selections)
+        return _VOTES_FROM + 3 * len(self.selections)
 
     def zero(self) -> Vector:
         """Return a vector with nothing counted."""
@@ -126,6 +145,8 @@ class Layout:
         """Say whether `stated` has all of `counts`: a vote for each selection and for no other, and some figure."""
         if counts is None:
             return True
+        if counts.suppressed is not None or counts.by_vote_type is not None:
+            return False
         figures = (*counts.votes.values(), *(getattr(counts, name) for name in COUNTS))
         return counts.votes.keys() == set(self.selections) and any(v is not None for v in figures)
 
@@ -135,15 +156,35 @@ class Layout:
 
     def contribution(self, update: CountUpdate) -> Vector:
         """Compute the contribution of an update: `contributions` of one."""
-        reason = update.review_reason
-        made: Vector = contributions(
-            np.array([KINDS.index(update.kind)]),
-            np.array([update.reporting_unit.type in SHEET_TYPES]),
-            np.array([STATUSES.index(update.count_status)]),
-            np.array([NONE if reason is None else REASONS.index(reason.value)]),
-            np.array([self.stated(update)], np.int64),
-        )[0].tolist()
+        codes, stated = np.array([self.codes(update)]), np.array([self.stated(update)], np.int64)
+        made: Vector = self.contributions(codes, stated)[0].tolist()
         return made
+
+    def codes(self, update: CountUpdate) -> tuple[int, ...]:
+        """Return what decides, beside its figures, what a statement adds: the arguments of `contributions`."""
+        reason, counts = update.review_reason, update.counts
+        return (
+            KINDS.index(update.kind),
+            update.reporting_unit.type in self.sheet_types,
+            STATUSES.index(update.count_status),
+            NONE if reason is None else REASONS.index(reason.value),
+            counts is not None and counts.suppressed is not None,
+            update.reporting_unit.counted_with is not None,
+        )
+
+    def contributions(self, codes: Numbers, stated: Numbers) -> Numbers:
+        """Compute what statements add to the count, as the function does. `codes`: of each."""
+        kind, is_sheet, status, reason, suppresses, is_elsewhere = codes.reshape(-1, 6).T
+        return contributions(
+            kind,
+            is_sheet.astype(bool),
+            status,
+            reason,
+            stated,
+            partial_sheets_count=self.partial_sheets_count,
+            suppresses=suppresses.astype(bool),
+            is_elsewhere=is_elsewhere.astype(bool),
+        )
 
     def named(self, vector: Sequence[int]) -> dict[str, int]:
         """Return all figures of a vector by name."""
@@ -210,16 +251,30 @@ _COUNTED, _IN_PROCESS, _ANNULLED, _UNDER_REVIEW, _LOST = (
 )
 # As in ONPE's bulletins: electores hábiles is the roll of the contabilizadas, with the annulled sheets.
 _ON_COUNTED_ROLL = np.isin(np.arange(len(STATUSES)), [_COUNTED, _ANNULLED, STATUSES.index(CountStatus.NOT_INSTALLED)])
-_RETRACTED = KINDS.index(UpdateKind.RETRACTED)
+_RETRACTED, _UNKNOWN_KIND = KINDS.index(UpdateKind.RETRACTED), KINDS.index(UpdateKind.UNKNOWN)
+_UNKNOWN = STATUSES.index(CountStatus.UNKNOWN)
 
 
-def contributions(kind: Numbers, is_sheet: Mask, status: Numbers, reason: Numbers, stated: Numbers) -> Numbers:
+def contributions(
+    kind: Numbers,
+    is_sheet: Mask,
+    status: Numbers,
+    reason: Numbers,
+    stated: Numbers,
+    *,
+    partial_sheets_count: bool,
+    suppresses: Mask | None = None,
+    is_elsewhere: Mask | None = None,
+) -> Numbers:
     """Compute what statements add to the count; a figure that is not stated adds nothing.
 
     Args:
         kind, status, reason: Codes of KINDS, STATUSES and REASONS (NONE where no reason is given).
         is_sheet: Whether the unit has one tally sheet; else it is an area that states the numbers of its sheets.
         stated: As `Layout.stated`. Shape (statements, layout.size).
+        partial_sheets_count: Whether the votes of a sheet in process are added up.
+        suppresses: Whether figures are held back. Default: by none.
+        is_elsewhere: Whether the votes stand in another unit's statement. Default: of none.
 
     Returns:
         Shape (statements, layout.size).
@@ -229,16 +284,22 @@ def contributions(kind: Numbers, is_sheet: Mask, status: Numbers, reason: Number
     made[:, len(COUNTS)] = 0  # annulled ballots: nobody states them
     made[:, _LACKING_FROM:_VOTES_FROM] = stated[:, _LACKING] == NONE
     made[:, _LACKING_VOTES] = stated[:, _VOTES] == NONE
-    adds = (status == _COUNTED) | ((status == _IN_PROCESS) & ~is_sheet)  # an area in process: of its counted sheets
+    made[:, _NOT_COUNTED_VOTES] = 0
+    in_process = status == _IN_PROCESS
+    adds = (status == _COUNTED) | (in_process if partial_sheets_count else in_process & ~is_sheet)
     summed = np.flatnonzero(adds & (stated[:, _VALID] == NONE) & has_all_votes(stated))
     made[summed, _VALID], made[summed, _LACKING_FROM + _VALID] = sum_of_votes(stated[summed]), 0
     silent = np.flatnonzero(~adds)
     made[silent, : len(COUNTS)] = made[silent, _LACKING_FROM : _LACKING_FROM + len(COUNTS)] = 0
     made[silent, _VOTES_FROM:] = 0
+    waiting = np.flatnonzero(~adds & (status != _ANNULLED))
+    made[waiting, _NOT_COUNTED_VOTES] = figures[waiting, _VOTES]
     annulled = np.flatnonzero(status == _ANNULLED)
     made[annulled[:, None], _BALLOTS_OF_ANNULLED] = figures[annulled, _CAST, None]
     made[annulled[:, None], _LACKING_OF_ANNULLED] = stated[annulled, _CAST, None] == NONE
+    made[:, _UNITS_FROM:_LACKING_FROM] = 0
     made[:, _UNITS_FROM], made[:, _UNITS_FROM + 1] = 1, adds | (status == _ANNULLED)
+    made[:, _UNITS_FROM + 2] = in_process & is_sheet & (stated[:, _VOTES] >= 0).any(axis=1)
     sheets = np.flatnonzero(is_sheet)
     state = status[sheets]
     on_roll = _ON_COUNTED_ROLL[state]
@@ -254,6 +315,14 @@ def contributions(kind: Numbers, is_sheet: Mask, status: Numbers, reason: Number
     default = np.where(lost, REASONS.index(ReviewReason.LOST), REASONS.index(ReviewReason.OTHER))
     why = np.where(reason[sheets] == NONE, default, reason[sheets])
     made[sheets[review], _REASONS_FROM + why[review]] = 1
+    if suppresses is not None:
+        made[:, _UNITS_FROM + 3] = suppresses
+    if is_elsewhere is not None:
+        made[is_elsewhere, _LACKING_FROM:_VOTES_FROM] = 0
+        made[is_elsewhere, _VOTES_FROM + 1 :: 3] = 0
+    unknown = np.flatnonzero((status == _UNKNOWN) | (kind == _UNKNOWN_KIND))
+    made[unknown] = 0
+    made[unknown, _UNITS_FROM] = made[unknown, _UNITS_FROM + 4] = 1
     made[kind == _RETRACTED] = 0
     return made
 
@@ -269,25 +338,30 @@ def has_all_votes(stated: Numbers) -> Mask:
     return np.asarray((votes != NONE).all(axis=1) & (votes >= 0).any(axis=1))
 
 
-def is_sound(status: Numbers, has_counts: Mask, stated: Numbers) -> Mask:
+def is_sound(status: Numbers, has_counts: Mask, stated: Numbers, votes_allowed: int) -> Mask:
     """Say which statements about sheets break no rule of their figures (F105 to F110 of `schemas.rules`)."""
-    voters, voters_counted, cast, valid, blank, invalid, challenged = (stated[:, i] for i in range(len(COUNTS)))
+    cast, valid, blank, invalid, challenged, under, over = (stated[:, _SLOT[name]] for name in BALLOTS)
+    voters, voters_counted = (stated[:, _SLOT[name]] for name in VOTERS)
     votes, whole = stated[:, _VOTES], has_all_votes(stated)
     summed = sum_of_votes(stated)
-    known = np.where(valid != NONE, valid, np.where(whole, summed, NONE))
+    known = np.where(whole & ((valid == NONE) | (votes_allowed > 1)), summed, valid)
     roll = np.where(voters_counted != NONE, voters_counted, voters)
-    balanced = cast == known + blank + invalid + np.maximum(challenged, 0)
+    marks = np.maximum(under, 0) + np.maximum(over, 0)
+    if votes_allowed == 1:
+        others = np.maximum(blank, 0) + np.maximum(invalid, 0) + np.maximum(challenged, 0)
+        balanced, agrees = cast == known + others + marks, valid == summed
+    else:
+        balanced, agrees = known + marks <= cast * votes_allowed, summed <= valid * votes_allowed
+    can_balance = (known != NONE) & (((blank != NONE) & (invalid != NONE)) | ((under != NONE) & (over != NONE)))
     fits = (
-        ((known == NONE) | (blank == NONE) | (invalid == NONE) | balanced)  # F105
-        & (stated[:, _VALID : len(COUNTS)] <= cast[:, None]).all(axis=1)  # F107
+        (~can_balance | balanced)  # F105
+        & (np.maximum(np.maximum(blank, invalid), challenged) <= cast)  # F107
+        & (np.maximum(np.maximum(valid, under), over) <= cast * votes_allowed)
         & (votes <= cast[:, None]).all(axis=1)
         & ((roll == NONE) | (cast <= roll))  # F108
     )
-    sound = ((valid == NONE) | ~whole | (valid == summed)) & ((cast == NONE) | fits)  # F106
+    sound = ((valid == NONE) | ~whole | agrees) & ((cast == NONE) | fits)  # F106
     sound &= (status != _COUNTED) | (has_counts & (cast != NONE) & whole)  # F109
     empty = (votes <= 0).all(axis=1) & ((invalid == NONE) | (cast == NONE) | (invalid == cast))
     sound &= (status != _ANNULLED) | ~has_counts | empty  # F110
-    return np.asarray(sound | (status == _UNDER_REVIEW))
-
-
-SHEET_TYPE_NAMES = frozenset(ReportingUnitType(kind).value for kind in SHEET_TYPES)
+    return np.asarray((sound | (status == _UNDER_REVIEW)) & (status != _UNKNOWN))

@@ -31,9 +31,10 @@ FIELDS = frozenset(
         "reporting_unit.area_path", "sequence", "previous_event_id", "kind", "reported_at", "observed_at",
         "count_status", "source_status", "review_reason", "result_stage", "counts", "counts.votes",
         "counts.ballots_cast", "counts.valid_votes", "counts.blank_votes", "counts.invalid_votes",
-        "counts.challenged_votes", "counts.registered_voters", "counts.registered_voters_counted", "source.name",
-        "source.snapshot_id", "source.part", "source.parts", "source.documents", "source.documents.uri",
-        "source.documents.sha256", "source.documents.place", "is_test",
+        "counts.challenged_votes", "counts.undervotes", "counts.overvotes", "counts.registered_voters",
+        "counts.registered_voters_counted", "source.name", "source.snapshot_id", "source.part", "source.parts",
+        "source.is_complete", "source.documents", "source.documents.uri", "source.documents.sha256",
+        "source.documents.place", "is_test",
     }
 )  # fmt: skip
 """The fields of a CountUpdate that are read; every other one must be null."""

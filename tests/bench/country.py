@@ -44,6 +44,7 @@ def definition(night: Night, number: int) -> ContestDefined:
                 for i, x in enumerate(letters, start=1)
             ),
             areas=tuple(Area(area_id=i, name=f"{kind.value} {i}", type=kind, parent_id=up) for i, kind, up in rows),
+            count_starts_at=datetime(2021, 6, 6, 5, tzinfo=UTC),
             counting_level=night.levels[0],
             later_counting_levels=night.levels[1:],
             expected_units=night.units,

@@ -74,7 +74,7 @@ def test_the_tables_as_of_any_moment_are_the_replay_to_it(tables: Database, data
 
 
 def test_a_contest_that_stands_still_says_so_at_every_moment_after(tables: Database) -> None:
-    definition, one, two = a_contest(counting_level=PRECINCT), a_sheet(), a_sheet(reporting_unit=a_unit("000009"))
+    definition, one, two = a_contest(counting_level=(PRECINCT,)), a_sheet(), a_sheet(reporting_unit=a_unit("000009"))
     records = [raw(r) for r in recorded([definition, one, two])]
     unreadable = records[1]._replace(offset=20, value=b"\x07")
     with written(tables, [*records, unreadable, records[2]._replace(offset=21)], [9]) as views:
@@ -93,7 +93,7 @@ def test_a_statement_that_came_late_counts_in_its_own_area_as_that_one_was_read(
     late = after(later, counts=a_sheet(110, 70).counts, reported_at=NIGHT + timedelta(hours=1))
     second = ("pe", "010000", "010100", "010102")
     elsewhere = a_sheet(7, 6, reporting_unit=a_unit("000003", area_path=second))
-    log = recorded([a_contest(counting_level=PRECINCT), one, other, later, late, elsewhere])
+    log = recorded([a_contest(counting_level=(PRECINCT,)), one, other, later, late, elsewhere])
     with written(tables, [raw(r) for r in log], [9]) as views:
         found = totals(views, Moment(stated_at=NIGHT + timedelta(hours=1)), ["pe", "010101", "010102"])
     votes = {area: Layout.of(log[0].definition).votes(total.vector) for area, total in found.items()}

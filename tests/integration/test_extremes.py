@@ -20,7 +20,7 @@ from schemas.types import AREA_TYPES, COUNT_LIMIT, EARLIEST_MS, LATEST_MS, NUMBE
 from tests.support.fix_postgres import Database
 from tests.support.strategies import NIGHT, PRECINCT, a_contest, raw, recorded, updates
 
-DEFINED = a_contest(counting_level=PRECINCT)
+DEFINED = a_contest(counting_level=(PRECINCT,))
 PATHS = list(DEFINED.area_paths.values())
 _LARGE = COUNT_LIMIT // 2 - 1
 

@@ -229,7 +229,7 @@ def published(records: Sequence[RawRecord], area_id: str) -> list[Count]:
     return [*counts, *([kept] if kept is not None else [])]
 
 
-CONTEST_OF_SHEETS = a_contest(counting_level=PRECINCT)
+CONTEST_OF_SHEETS = a_contest(counting_level=(PRECINCT,))
 FIRST = a_sheet(100, 80, reported_at=minute(0))
 SECOND = a_sheet(50, 90, reporting_unit=a_unit("000002"), reported_at=minute(10))
 
@@ -250,9 +250,9 @@ def test_a_correction_that_came_late_is_behind_a_difference_of_official_times(ta
 
 
 def test_the_figures_are_said_to_be_of_two_kinds_when_the_level_moves(tables: Database) -> None:
-    contest = a_contest(counting_level=COUNTRY)
+    contest = a_contest(counting_level=(COUNTRY,))
     bulletin = a_bulletin(reported_at=minute(1))
-    revision = a_revision(contest, counting_level=PRECINCT)
+    revision = a_revision(contest, counting_level=(PRECINCT,))
     with written(tables, [raw(r) for r in recorded([contest, bulletin, FIRST, revision, SECOND])], [9]) as views:
         answer = between(views, CONTEST, Moment(7), NOW, None, 1)
         course = over_time(views, CONTEST, None, None, 20)

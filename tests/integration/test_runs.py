@@ -90,7 +90,7 @@ def test_a_rough_night_of_two_contests_is_written_alike(tables: Database, sizes:
 def many_sheets(first: int, number: int) -> list[RawRecord]:
     """A definition and so many sheets, each of one statement."""
     sheets = [a_sheet(reporting_unit=a_unit(f"{n:06}")) for n in range(first, first + number)]
-    return [raw(r) for r in recorded([a_contest(counting_level=PRECINCT), *sheets])]
+    return [raw(r) for r in recorded([a_contest(counting_level=(PRECINCT,)), *sheets])]
 
 
 def test_a_contest_blocked_in_the_middle_of_a_batch_is_read_back(tables: Database) -> None:
@@ -136,7 +136,7 @@ def test_refused_areas_cost_no_place() -> None:
 def test_a_predecessor_of_zeros_is_kept(tables: Database) -> None:
     first = a_sheet()
     odd = named(after(first).model_copy(update={"previous_event_id": UUID(int=0)}))
-    night = [raw(r) for r in recorded([a_contest(counting_level=PRECINCT), first, odd])]
+    night = [raw(r) for r in recorded([a_contest(counting_level=(PRECINCT,)), first, odd])]
     with written(tables, night, [3]) as views:
         rows = views.history(CONTEST, first.unit)
         assert [row["previous_event_id"] for row in rows] == [None, UUID(int=0)]

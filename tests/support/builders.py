@@ -22,8 +22,8 @@ STARTS = datetime(2021, 6, 6, 5, tzinfo=UTC)
 AREA_PATH = ("xx", "010000", "010100", "010101")
 
 
-def contest(contest_id: str = CONTEST, level: ReportingUnitType = ReportingUnitType.PRECINCT) -> ContestDefined:
-    """Two selections, one area of each type."""
+def contest(contest_id: str = CONTEST, *level: str) -> ContestDefined:
+    """Two selections, one area of each type. `level`: by default the precincts."""
     types = (
         ReportingUnitType.COUNTRY,
         ReportingUnitType.STATE,
@@ -50,7 +50,8 @@ def contest(contest_id: str = CONTEST, level: ReportingUnitType = ReportingUnitT
                 Area(area_id=area, name=area.upper(), type=kind, parent_id=parent)
                 for area, kind, parent in zip(AREA_PATH, types, (None, *AREA_PATH[:-1]), strict=True)
             ),
-            counting_level=level,
+            count_starts_at=STARTS,
+            counting_level=level or (ReportingUnitType.PRECINCT,),
             later_counting_levels=(),
             expected_units=100,
             registered_voters=30_000,
@@ -181,7 +182,7 @@ def bulletin(
     )
 
 
-def revised(definition: ContestDefined, level: ReportingUnitType, hours: float = 13) -> ContestDefined:
+def revised(definition: ContestDefined, level: str, hours: float = 13) -> ContestDefined:
     """The definition with its counting level moved."""
     return named(
         definition.model_copy(
@@ -189,7 +190,7 @@ def revised(definition: ContestDefined, level: ReportingUnitType, hours: float =
                 "event_id": NIL,
                 "revision": definition.revision + 1,
                 "previous_event_id": definition.event_id,
-                "counting_level": level,
+                "counting_level": (level,),
                 "effective_at": STARTS + timedelta(hours=hours),
             }
         )

@@ -15,23 +15,22 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import is_named_right
 from schemas.rules import check
-from schemas.types import CountStatus, ReportingUnitType, ReviewReason, UpdateKind
+from schemas.types import CountStatus, ReviewReason, UpdateKind
 
 FIGURES = (
     "registered_voters", "registered_voters_counted",
-    "ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes", "annulled_ballots",
-    "total", "processed", "counted", "counted_normal", "annulled", "not_installed", "under_review", "to_be_processed",
+    "ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes", "undervotes",
+    "overvotes", "annulled_ballots", "total", "processed", "counted", "counted_normal", "annulled", "not_installed", "under_review", "to_be_processed",
     "pending", "in_process",
 )  # fmt: skip
 
-_SHEETS = (ReportingUnitType.PRECINCT, ReportingUnitType.POLLING_PLACE)
-
 Totals = dict[str, dict[str, int]]
 """By area id and name of a figure; `under_review.X` for a reason, `votes.X` for a selection; `not_stated.X` counts the
-units that do not state it, `units` and `units_counted` all, and those whose votes count."""
+units that do not state it, `not_counted.votes.X` the votes that do not count; `units…` count units."""
 
-_COUNTS = FIGURES[:7]
-_NUMBERS_OF_SHEETS = FIGURES[8:17]
+_COUNTS = FIGURES[:9]
+_NUMBERS_OF_SHEETS = FIGURES[10:19]
+_UNITS = ("units", "units_counted", "units_partial", "units_suppressed", "units_unknown")
 
 
 class Place(NamedTuple):
@@ -55,13 +54,14 @@ def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime 
     votes = [f"votes.{s}" for s in selections]
     lacking = (f"not_stated.{name}" for name in (*_COUNTS, *_NUMBERS_OF_SHEETS, *votes))
     reasons = (f"under_review.{reason}" for reason in ReviewReason)
-    names = (*FIGURES, *reasons, "units", "units_counted", *lacking, *votes)
+    waiting = (f"not_counted.{name}" for name in votes)
+    names = (*FIGURES, *reasons, *_UNITS, *lacking, *votes, *waiting)
     result = {area.area_id: dict.fromkeys(names, 0) for area in areas}
     level = _in_force(definitions, stated_at).counting_level
     for update in _states(updates, stated_at):
-        if update.reporting_unit.type is level:
-            for area in _areas(update):
-                for name, number in contribution(update, selections).items():
+        if update.reporting_unit.type in level:
+            for area in _areas(update, definitions[-1]):
+                for name, number in contribution(update, definitions[-1]).items():
                     result[area][name] += number
     return result
 
@@ -115,22 +115,40 @@ def _states(updates: list[CountUpdate], stated_at: datetime | None) -> list[Coun
     return [max(chain, key=lambda update: (update.stated_at, update.sequence)) for chain in said.values()]
 
 
-def _areas(update: CountUpdate) -> tuple[str, ...]:
-    """The areas a unit belongs to: a sheet to those of its path, an area to itself too."""
+def _areas(update: CountUpdate, contest: ContestDefined) -> tuple[str, ...]:
+    """The areas a unit belongs to: those of its path, and itself where it is one of the contest's."""
     unit = update.reporting_unit
-    return unit.area_path if unit.type in _SHEETS else (*unit.area_path, unit.id)
+    is_area = any((area.area_id, area.type) == (unit.id, unit.type) for area in contest.areas)
+    return (*unit.area_path, unit.id) if is_area else unit.area_path
 
 
-def contribution(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
+def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]:
     """What a unit whose state is `update` adds to each of its areas, by the name of the figure."""
     if update.kind is UpdateKind.RETRACTED:
         return {}
-    if update.reporting_unit.type in _SHEETS:
-        return _sheet(update, selections)
-    return _area(update, selections)
+    if "UNKNOWN" in (update.kind, update.count_status):
+        return {"units": 1, "units_unknown": 1}
+    selections, counts = [s.selection_id for s in contest.selections], update.counts
+    is_sheet = update.reporting_unit.type in contest.sheet_types
+    adds = _sheet(update, selections, contest) if is_sheet else _area(update, selections)
+    adds["units_suppressed"] = int(counts is not None and counts.suppressed is not None)
+    partial = is_sheet and update.count_status is CountStatus.IN_PROCESS
+    votes = {} if counts is None else {s: n for s, n in counts.votes.items() if n is not None}
+    adds["units_partial"] = int(partial and bool(votes))
+    if update.count_status is not CountStatus.ANNULLED and not _adds(update, contest):
+        adds |= {f"not_counted.votes.{selection}": number for selection, number in votes.items()}
+    if update.reporting_unit.counted_with is not None:
+        adds = {name: number for name, number in adds.items() if not name.startswith("not_stated.")}
+    return adds
 
 
-def _sheet(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
+def _adds(update: CountUpdate, contest: ContestDefined) -> bool:
+    """Whether its votes count."""
+    partly = contest.partial_sheets_count or update.reporting_unit.type not in contest.sheet_types
+    return update.count_status is CountStatus.COUNTED or (partly and update.count_status is CountStatus.IN_PROCESS)
+
+
+def _sheet(update: CountUpdate, selections: Sequence[str], contest: ContestDefined) -> dict[str, int]:
     """Its figures, its roll, and itself as one sheet."""
     status, counts = update.count_status, update.counts
     stated = counts.registered_voters if counts is not None else None
@@ -139,7 +157,9 @@ def _sheet(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
     if status is CountStatus.PENDING:
         return one | {"to_be_processed": 1, "pending": 1}
     if status is CountStatus.IN_PROCESS:
-        return one | {"to_be_processed": 1, "in_process": 1}
+        partly = _figures(update, selections) if contest.partial_sheets_count else {}
+        return partly | one | {"registered_voters_counted": 0, "not_stated.registered_voters_counted": 0,
+                               "to_be_processed": 1, "in_process": 1}  # fmt: skip
     one["processed"] = 1
     if status is CountStatus.UNDER_REVIEW:
         return one | {"under_review": 1, f"under_review.{update.review_reason or ReviewReason.OTHER}": 1}
@@ -187,7 +207,7 @@ def _figures(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
     if counts is None:
         names = (*_COUNTS, *(f"votes.{selection}" for selection in selections))
         return {"units_counted": 1, **{f"not_stated.{name}": 1 for name in names}}
-    stated = {**counts.model_dump(exclude={"votes"}), **{f"votes.{s}": number for s, number in counts.votes.items()}}
+    stated = {**counts.model_dump(include=set(_COUNTS)), **{f"votes.{s}": number for s, number in counts.votes.items()}}
     if counts.valid_votes is None and counts.votes and None not in counts.votes.values():
         stated["valid_votes"] = sum(number or 0 for number in counts.votes.values())
     lacking = {f"not_stated.{name}": int(number is None) for name, number in stated.items()}

@@ -63,7 +63,7 @@ class Night:
     states: int = 26
     counties: int = 196
     municipalities: int = 1_874
-    levels: tuple[ReportingUnitType, ...] = (COUNTRY, PRECINCT)
+    levels: tuple[tuple[str, ...], ...] = ((COUNTRY,), (PRECINCT,))
     """Counting levels: the first counts at first, the next as soon as every sheet has been stated."""
     bulletins: int = 48
     """National bulletins of each contest, about."""

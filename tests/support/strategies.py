@@ -20,6 +20,7 @@ from results.moment import Moment
 from schemas.codec import encode
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.count_update import (
+    FIGURES,
     Correction,
     Counts,
     CountUpdate,
@@ -32,7 +33,7 @@ from schemas.count_update import (
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
 from schemas.log_record import RawRecord, Recorded
-from schemas.text import first_invisible
+from schemas.text import first_invisible, normal_id
 from schemas.types import (
     COUNT_LIMIT,
     EARLIEST_MS,
@@ -107,8 +108,9 @@ def a_contest(**changes: Any) -> ContestDefined:
             Area(area_id="010101", name="CHACHAPOYAS", type=MUNICIPALITY, parent_id="010100"),
             Area(area_id="010102", name="ASUNCIÓN", type=MUNICIPALITY, parent_id="010100"),
         ),
-        "counting_level": COUNTRY,
-        "later_counting_levels": (PRECINCT,),
+        "count_starts_at": datetime(2021, 6, 6, 5, tzinfo=UTC),
+        "counting_level": (COUNTRY,),
+        "later_counting_levels": ((PRECINCT,),),
         "expected_units": 4,
         "registered_voters": 1_000,
         "is_test": False,
@@ -136,8 +138,7 @@ def a_source(**changes: Any) -> Source:
 
 def counts(votes: dict[str, int | None], **figures: int | None) -> Counts:
     """Figures of a statement; what is not given is not stated."""
-    unstated = {name: None for name in Counts.model_fields if name != "votes"}
-    return Counts(votes=votes, **(unstated | figures))
+    return Counts(votes=votes, **(dict.fromkeys(FIGURES) | figures))
 
 
 def sub_units(**figures: Any) -> SubUnits:
@@ -148,7 +149,7 @@ def sub_units(**figures: Any) -> SubUnits:
 
 def a_unit(
     id: str = "000001",
-    type: ReportingUnitType = PRECINCT,
+    type: str = PRECINCT,
     area_path: tuple[str, ...] = ("pe", "010000", "010100", "010101"),
     name: str | None = None,
 ) -> ReportingUnit:
@@ -482,7 +483,7 @@ def played(
         if i == revised_after:
             late = Selection(selection_id="late", candidate="L", party="L", ballot_order=99, external_id=None)
             selections = (*contest.selections, late) if new_selection else contest.selections
-            night.log.append(a_revision(contest, counting_level=PRECINCT, selections=selections))
+            night.log.append(a_revision(contest, counting_level=(PRECINCT,), selections=selections))
         night.play(move)
     return night.log
 
@@ -499,7 +500,7 @@ def units_of(contest: ContestDefined) -> list[ReportingUnit]:
     return [*sheets, *areas]
 
 
-def _type(contest: ContestDefined, area_id: str) -> ReportingUnitType:
+def _type(contest: ContestDefined, area_id: str) -> str:
     return contest.areas_by_id[area_id].type
 
 
@@ -523,7 +524,7 @@ def contests(draw: st.DrawFn, counting_level: ReportingUnitType | None = None) -
                 for m in range(1, 1 + draw(few))
             )
     level = counting_level or draw(st.sampled_from([COUNTRY, MUNICIPALITY, PRECINCT]))
-    return a_contest(selections=selections, areas=tuple(areas), counting_level=level)
+    return a_contest(selections=selections, areas=tuple(areas), counting_level=(level,))
 
 
 _ORDINARY = (Deed.NEXT, Deed.NEXT, Deed.NEXT, Deed.NEXT, Deed.LATE, Deed.MOVED, Deed.RETRACTED)
@@ -583,7 +584,7 @@ _hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 _percents = st.decimals(0, 100, places=3).map(str)
 _texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
 _names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1, max_size=12).filter(
-    lambda text: first_invisible(text) is None
+    lambda text: first_invisible(text) is None and normal_id(text) == text
 )
 _keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 
@@ -592,7 +593,7 @@ _keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 def updates(draw: st.DrawFn) -> CountUpdate:
     """Any update that the models take, whether or not it makes sense."""
     sequence = draw(st.integers(1, NUMBER_LIMIT - 1))
-    kind = draw(st.sampled_from(UpdateKind))
+    kind = draw(st.sampled_from([kind for kind in UpdateKind if kind != "UNKNOWN"]))
     correction = st.builds(Correction, reason=_texts, authority=_texts)
     percentages = st.builds(
         PublishedPercentages,
@@ -600,7 +601,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         **dict.fromkeys(("sub_units_processed", "sub_units_counted", "turnout"), st.none() | _percents),
     )
     sheets = {name: _some for name in SubUnits.model_fields if name != "under_review_by_reason"}
-    figures = {name: _some for name in Counts.model_fields if name != "votes"}
+    figures = {name: _some for name in FIGURES}
     documents = st.builds(Document, uri=_texts, sha256=_hashes, place=_texts)
     return an_update(
         contest_id=draw(_names),
@@ -608,7 +609,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
             st.builds(
                 ReportingUnit,
                 id=_names,
-                type=st.sampled_from(ReportingUnitType),
+                type=st.sampled_from([*ReportingUnitType, "other:Regionalwahlkreis"]),
                 name=st.none() | _texts,
                 area_path=st.lists(_names, max_size=4).map(tuple),
             )
@@ -619,10 +620,10 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         correction=None if kind is UpdateKind.REPORTED else draw(correction),
         reported_at=draw(st.none() | _instants),
         observed_at=draw(_instants),
-        count_status=draw(st.sampled_from(CountStatus)),
+        count_status=draw(st.sampled_from([status for status in CountStatus if status != "UNKNOWN"])),
         source_status=draw(st.none() | _texts),
         review_reason=draw(st.none() | st.sampled_from(ReviewReason)),
-        result_stage=draw(st.sampled_from(ResultStage)),
+        result_stage=draw(st.sampled_from([stage for stage in ResultStage if stage != "UNKNOWN"])),
         office_note=draw(st.none() | _texts),
         counts=draw(st.none() | st.builds(Counts, votes=st.dictionaries(_keys, _votes, max_size=4), **figures)),
         sub_units=draw(

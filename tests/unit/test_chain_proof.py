@@ -6,7 +6,7 @@ from schemas.count_update import CountUpdate
 from tests.support.folded import area_totals, fold
 from tests.support.strategies import PRECINCT, Event, a_contest, a_sheet, a_unit, after, fields_of, minute
 
-CONTEST = a_contest(counting_level=PRECINCT)
+CONTEST = a_contest(counting_level=(PRECINCT,))
 FIRST = a_sheet(100, 80)
 SECOND = after(FIRST, reported_at=minute(9), counts=a_sheet(101, 80).counts)
 THIRD = after(SECOND, reported_at=minute(12), counts=a_sheet(102, 80).counts)

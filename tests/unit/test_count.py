@@ -38,7 +38,7 @@ from tests.support.strategies import (
     sub_units,
 )
 
-SHEETS_COUNT = a_contest(counting_level=PRECINCT)
+SHEETS_COUNT = a_contest(counting_level=(PRECINCT,))
 
 
 def told(*events: Event, area: str | None = None) -> Count:
@@ -152,7 +152,7 @@ def test_a_retracted_bulletin_tells_no_figures() -> None:
 
 
 def test_the_counting_level_itself_is_told_by_the_office_and_what_contains_it_is_computed() -> None:
-    contest = a_contest(counting_level=MUNICIPALITY)
+    contest = a_contest(counting_level=(MUNICIPALITY,))
     bulletin = a_bulletin(reporting_unit=a_unit("010101", MUNICIPALITY, ("pe", "010000", "010100")))
     assert told(contest, bulletin, area="010101").basis is Basis.OFFICIAL
     for area in ("010100", "010000", "pe", None):
@@ -163,7 +163,7 @@ def test_the_counting_level_itself_is_told_by_the_office_and_what_contains_it_is
 def test_from_the_revision_on_the_count_is_computed_from_the_sheets() -> None:
     contest, bulletin, sheet = a_contest(), a_bulletin(first=1_000), a_sheet(first=100)
     assert told(contest, bulletin, sheet).basis is Basis.OFFICIAL
-    count = told(contest, bulletin, sheet, a_revision(contest, counting_level=PRECINCT))
+    count = told(contest, bulletin, sheet, a_revision(contest, counting_level=(PRECINCT,)))
     assert (count.basis, count.counting_level, count.selections[0].votes) == (Basis.COMPUTED, "precinct", 100)
     assert count.official is not None
     assert count.official.event_id == bulletin.event_id
@@ -256,7 +256,7 @@ def test_where_the_office_states_nothing_nothing_stands_beside() -> None:
     assert told(SHEETS_COUNT, a_sheet(), a_bulletin(), area="010101").official is None
 
 
-@given(nights(counting_level=PRECINCT))
+@given(nights(counting_level=(PRECINCT,)))
 def test_a_difference_is_computed_minus_official(log: list[Recorded]) -> None:
     state, _ = folded(log)
     if "pe" not in area_totals(state):

@@ -170,7 +170,7 @@ def test_the_life_of_a_sheet_is_told() -> None:
         result_stage=ResultStage.ADJUDICATED,
         counts=a_sheet(first=0, second=0).counts,
     )
-    told = explained(a_contest(counting_level=PRECINCT), pending, counted, observed, reworded, resolved)
+    told = explained(a_contest(counting_level=(PRECINCT,)), pending, counted, observed, reworded, resolved)
     assert told[0].sentences == ("first stated: PENDING", "sheets: to be processed +1")
     assert told[1].sentences[0] == "PENDING → COUNTED"
     assert "votes: Perú Libre +100, Fuerza Popular +80" in told[1].sentences
@@ -184,7 +184,7 @@ def test_the_life_of_a_sheet_is_told() -> None:
 def test_a_late_statement_is_not_told_as_a_move() -> None:
     counted = a_sheet(reported_at=minute(10))
     late = after(counted, reported_at=minute(5), count_status=CountStatus.PENDING, counts=None)
-    _, change = explained(a_contest(counting_level=PRECINCT), counted, late)
+    _, change = explained(a_contest(counting_level=(PRECINCT,)), counted, late)
     assert "COUNTED → PENDING" not in change.sentences
 
 
@@ -192,7 +192,7 @@ def test_an_update_is_told_with_its_source_and_its_findings() -> None:
     broken = a_sheet(
         counts=counts({"peru-libre": 1, "fuerza-popular": 1}, ballots_cast=9, blank_votes=0, invalid_votes=0)
     )
-    (change,) = explained(a_contest(counting_level=PRECINCT), broken)
+    (change,) = explained(a_contest(counting_level=(PRECINCT,)), broken)
     assert change.source == "https://example.org/actas.csv row 2 (sha256 abababababab…)"
     assert change.findings == ("F105 ballots cast = valid + blank + invalid + challenged votes: 9 ≠ 2",)
     assert change.source_status == "CONTABILIZADAS NORMALES"
@@ -201,7 +201,7 @@ def test_an_update_is_told_with_its_source_and_its_findings() -> None:
 def test_the_offices_note_is_told_in_one_line_beside_its_update() -> None:
     noted = a_sheet(office_note="typed in\nanew \x1b[31m(mesa 1)")
     plain = after(noted, reported_at=minute(1), office_note=None)
-    told = explained(a_contest(counting_level=PRECINCT), noted, plain)
+    told = explained(a_contest(counting_level=(PRECINCT,)), noted, plain)
     assert [c.office_note for c in told] == [noted.office_note, None]
     console = Console(width=160)
     with console.capture() as shown:

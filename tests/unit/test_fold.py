@@ -50,7 +50,7 @@ from tests.support.strategies import (
     sub_units,
 )
 
-SHEETS_COUNT = a_contest(counting_level=PRECINCT)
+SHEETS_COUNT = a_contest(counting_level=(PRECINCT,))
 PATH = ("pe", "010000", "010100", "010101")
 ELSEWHERE = ("pe", "010000", "010100", "010102")
 
@@ -157,7 +157,7 @@ def test_an_event_under_a_forged_id_changes_nothing(log: list[Recorded], data: s
 # Sums
 
 
-@given(nights(counting_level=PRECINCT))
+@given(nights(counting_level=(PRECINCT,)))
 def test_an_area_is_the_sum_of_its_parts(log: list[Recorded]) -> None:
     state, _ = folded(log)
     sums = totals(state)
@@ -499,7 +499,7 @@ def test_a_vector_and_its_named_parts_are_one_to_one(contest: ContestDefined, da
 
 @pytest.mark.parametrize(("contest_id", "key"), [("pe\ufffd", b"pe\xff"), ("pe\u2400", b"pe\0")])
 def test_a_key_that_only_looks_like_a_contests_does_not_block_it(contest_id: str, key: bytes) -> None:
-    contest = a_contest(contest_id=contest_id, counting_level=PRECINCT)
+    contest = a_contest(contest_id=contest_id, counting_level=(PRECINCT,))
     stray, sheet = (a_sheet(contest_id=contest_id, reporting_unit=a_unit(unit)) for unit in ("000001", "000002"))
     records = [raw(r) for r in recorded([contest, stray, sheet])]
     records[1] = records[1]._replace(key=key)
@@ -523,7 +523,7 @@ def large(number: int, votes: int, **changes: Any) -> CountUpdate:
 
 def blocked_at(log: list[Recorded], size: int) -> tuple[int, str]:
     """Where a contest is blocked, and why. Another contest on the same log goes on."""
-    other = recorded([a_contest(contest_id="other", counting_level=PRECINCT), a_sheet(contest_id="other")])
+    other = recorded([a_contest(contest_id="other", counting_level=(PRECINCT,)), a_sheet(contest_id="other")])
     behind = [raw(r)._replace(offset=log[-1].offset + n) for n, r in enumerate(other, 1)]
     records = [*(raw(r) for r in log), *behind]
     live, parked = PartitionFold(), []

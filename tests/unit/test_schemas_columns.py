@@ -50,7 +50,7 @@ from tests.support.strategies import (
     updates,
 )
 
-DEFINED = a_contest(counting_level=PRECINCT)
+DEFINED = a_contest(counting_level=(PRECINCT,))
 LAYOUT = Layout.of(DEFINED)
 
 Statement = dict[str, Any]
@@ -368,7 +368,7 @@ def test_the_key_is_the_contests(key: bytes | None) -> None:
 
 
 def test_a_key_that_is_no_utf8_is_not_the_contest_that_it_looks_like() -> None:
-    contest = a_contest(counting_level=PRECINCT, contest_id="pe\ufffd")
+    contest = a_contest(counting_level=(PRECINCT,), contest_id="pe\ufffd")
     records = [
         raw(r)
         for r in recorded(a_sheet(contest_id=contest.contest_id, reporting_unit=a_unit(f"{n:06d}")) for n in range(2))
@@ -414,7 +414,7 @@ def test_what_is_remembered_may_be_forgotten(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("contest_id", ["€" * 90, "😀" * 200])
 def test_an_id_may_be_long(contest_id: str) -> None:
-    contest = a_contest(counting_level=PRECINCT, contest_id=contest_id)
+    contest = a_contest(counting_level=(PRECINCT,), contest_id=contest_id)
     sheets = [a_sheet(contest_id=contest_id), a_sheet(contest_id=contest_id, reporting_unit=a_unit("x" * 200))]
     assert agree([raw(r) for r in recorded(sheets)], contest) == [0, 1]
 
@@ -426,13 +426,13 @@ def test_the_order_of_many_selections_is_that_of_the_messages() -> None:
     )
     votes: dict[str, int | None] = {s.selection_id: 1 for s in reversed(chosen)}
     sheet = a_sheet(counts=counts(votes, ballots_cast=70, blank_votes=0, invalid_votes=0))
-    contest = a_contest(counting_level=PRECINCT, selections=chosen)
+    contest = a_contest(counting_level=(PRECINCT,), selections=chosen)
     assert agree([raw(recorded([sheet])[0])], contest) == [0]
 
 
 def test_a_revision_with_more_selections_and_areas_is_followed() -> None:
     third = Selection(selection_id="third", candidate="C", party="C", ballot_order=3, external_id=None)
-    wider = a_contest(counting_level=PRECINCT, selections=(*DEFINED.selections, third))
+    wider = a_contest(counting_level=(PRECINCT,), selections=(*DEFINED.selections, third))
     votes: dict[str, int | None] = {"peru-libre": 1, "fuerza-popular": 2, "third": 3}
     sheet = a_sheet(counts=counts(votes, ballots_cast=6, blank_votes=0, invalid_votes=0))
     records = [raw(r) for r in recorded([sheet, a_sheet()])]
