@@ -32,7 +32,7 @@ def measure(site: Site, place: Place, samples: int) -> list[float]:
             site.started(place, command, site.checkout) as (process, output),
             psycopg.connect(site.urls(place)["reader_url"], autocommit=True) as db,
         ):
-            definition = contest(ReportingUnitType.COUNTRY)
+            definition = contest(level=(ReportingUnitType.COUNTRY,))
             _send(producer, topic, definition)
             update: CountUpdate | None = None
             for sample in range(samples + _WARM_UP):

@@ -42,7 +42,7 @@ from tests.support.waiting import eventually
 def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: EventLog, totals: Database) -> None:
     first = bulletin(100, 50, counted=10)
     second = bulletin(200, 150, counted=20, after=first, hours=13)
-    event_log.append([contest(ReportingUnitType.COUNTRY), first, second])
+    event_log.append([contest(level=(ReportingUnitType.COUNTRY,)), first, second])
     aggregate(event_log, totals)
 
     def at(until: Moment) -> object:
@@ -60,7 +60,7 @@ def test_replay_gives_what_the_tables_hold_and_any_earlier_state(event_log: Even
 
 
 def test_replay_to_a_recorded_time_takes_what_the_broker_had_then(event_log: EventLog) -> None:
-    event_log.append([contest(ReportingUnitType.COUNTRY), first := bulletin(1, 2, counted=1)])
+    event_log.append([contest(level=(ReportingUnitType.COUNTRY,)), first := bulletin(1, 2, counted=1)])
     time.sleep(0.05)
     event_log.append([bulletin(3, 4, counted=2, after=first, hours=13)])
     with Log(event_log.kafka, event_log.topic) as log:

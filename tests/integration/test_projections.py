@@ -422,7 +422,7 @@ def test_a_replay_that_fails_leaves_no_projection(event_log: EventLog, totals: D
 
 
 def test_a_kept_replay_is_counted_on_the_level_that_held_then(event_log: EventLog, totals: Database) -> None:
-    definition = contest(ReportingUnitType.COUNTRY)
+    definition = contest(level=(ReportingUnitType.COUNTRY,))
     event_log.append([definition, bulletin(50, 40, counted=2, hours=12), sheet(1, hours=12)])
     event_log.append([revised(definition, ReportingUnitType.PRECINCT, hours=13), sheet(2, hours=12.25)])
     kept, moment = Projection("kept"), Moment(stated_at=STARTS + timedelta(hours=12, minutes=30))
@@ -466,7 +466,7 @@ def test_the_names_of_rebuilds_are_not_for_replays(event_log: EventLog, totals: 
 
 def test_the_commands(event_log: EventLog, totals: Database) -> None:
     update: CountUpdate = bulletin(10, 5, counted=1)
-    event_log.append([contest(ReportingUnitType.COUNTRY), update])
+    event_log.append([contest(level=(ReportingUnitType.COUNTRY,)), update])
     aggregate(event_log, totals)
     settings = {
         "ESCRUTINIO_BOOTSTRAP_SERVERS": event_log.bootstrap_servers,

@@ -32,7 +32,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def a_night(log: EventLog) -> None:
     """A moved level, a correction, a late statement, a fork and a duplicate: offsets 0 to 9."""
-    definition = contest(ReportingUnitType.COUNTRY)
+    definition = contest(level=(ReportingUnitType.COUNTRY,))
     first, second = sheet(1, hours=12), sheet(2, hours=12)
     late = sheet(2, {"a": 7, "b": 7}, after=second, hours=11)
     log.append([definition, bulletin(50, 40, counted=2), first, second])

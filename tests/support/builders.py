@@ -12,7 +12,7 @@ from typing import Any
 import fastavro
 
 from schemas import codec
-from schemas.contest import Area, ContestDefined, Selection
+from schemas.contest import Area, ContestDefined, Level, Selection
 from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, Source, SubUnits
 from schemas.identity import NIL, named
 from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ResultStage, ReviewReason, UpdateKind
@@ -22,8 +22,8 @@ STARTS = datetime(2021, 6, 6, 5, tzinfo=UTC)
 AREA_PATH = ("xx", "010000", "010100", "010101")
 
 
-def contest(contest_id: str = CONTEST, *level: str) -> ContestDefined:
-    """Two selections, one area of each type. `level`: by default the precincts."""
+def contest(contest_id: str = CONTEST, level: Level = (ReportingUnitType.PRECINCT,)) -> ContestDefined:
+    """Two selections, one area of each type."""
     types = (
         ReportingUnitType.COUNTRY,
         ReportingUnitType.STATE,
@@ -51,7 +51,7 @@ def contest(contest_id: str = CONTEST, *level: str) -> ContestDefined:
                 for area, kind, parent in zip(AREA_PATH, types, (None, *AREA_PATH[:-1]), strict=True)
             ),
             count_starts_at=STARTS,
-            counting_level=level or (ReportingUnitType.PRECINCT,),
+            counting_level=level,
             later_counting_levels=(),
             expected_units=100,
             registered_voters=30_000,

@@ -18,10 +18,9 @@ from schemas.rules import check
 from schemas.types import CountStatus, ReviewReason, UpdateKind
 
 FIGURES = (
-    "registered_voters", "registered_voters_counted",
-    "ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes", "undervotes",
-    "overvotes", "annulled_ballots", "total", "processed", "counted", "counted_normal", "annulled", "not_installed", "under_review", "to_be_processed",
-    "pending", "in_process",
+    "registered_voters", "registered_voters_counted", "ballots_cast", "valid_votes", "blank_votes", "invalid_votes",
+    "challenged_votes", "undervotes", "overvotes", "annulled_ballots", "total", "processed", "counted",
+    "counted_normal", "annulled", "not_installed", "under_review", "to_be_processed", "pending", "in_process",
 )  # fmt: skip
 
 Totals = dict[str, dict[str, int]]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from results.moment import Moment
 from schemas.codec import encode
-from schemas.contest import Area, ContestDefined, Selection
+from schemas.contest import Area, ContestDefined, Level, Selection
 from schemas.count_update import (
     FIGURES,
     Correction,
@@ -505,7 +505,7 @@ def _type(contest: ContestDefined, area_id: str) -> str:
 
 
 @st.composite
-def contests(draw: st.DrawFn, counting_level: ReportingUnitType | None = None) -> ContestDefined:
+def contests(draw: st.DrawFn, counting_level: Level | None = None) -> ContestDefined:
     """Small contests: 2–4 selections, 1–2 states of 1–2 counties of 1–2 municipalities."""
     selections = tuple(
         Selection(
@@ -523,8 +523,8 @@ def contests(draw: st.DrawFn, counting_level: ReportingUnitType | None = None) -
                 Area(area_id=f"{s:02d}{c:02d}{m:02d}", name="Place", type=MUNICIPALITY, parent_id=f"{s:02d}{c:02d}00")
                 for m in range(1, 1 + draw(few))
             )
-    level = counting_level or draw(st.sampled_from([COUNTRY, MUNICIPALITY, PRECINCT]))
-    return a_contest(selections=selections, areas=tuple(areas), counting_level=(level,))
+    level = counting_level or draw(st.sampled_from([(COUNTRY,), (MUNICIPALITY,), (PRECINCT,)]))
+    return a_contest(selections=selections, areas=tuple(areas), counting_level=level)
 
 
 _ORDINARY = (Deed.NEXT, Deed.NEXT, Deed.NEXT, Deed.NEXT, Deed.LATE, Deed.MOVED, Deed.RETRACTED)
@@ -532,7 +532,7 @@ _FAULTS = (Deed.AGAIN, Deed.FORK, Deed.LOST, Deed.FORGED, Deed.STRAY)
 
 
 @st.composite
-def nights(draw: st.DrawFn, faults: bool = True, counting_level: ReportingUnitType | None = None) -> list[Recorded]:
+def nights(draw: st.DrawFn, faults: bool = True, counting_level: Level | None = None) -> list[Recorded]:
     """The log of a contest's night, its definition first. With `faults`, also what no log should hold."""
     contest = draw(contests(counting_level))
     move = st.builds(
@@ -601,7 +601,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         **dict.fromkeys(("sub_units_processed", "sub_units_counted", "turnout"), st.none() | _percents),
     )
     sheets = {name: _some for name in SubUnits.model_fields if name != "under_review_by_reason"}
-    figures = {name: _some for name in FIGURES}
+    figures = dict.fromkeys(FIGURES, _some)
     documents = st.builds(Document, uri=_texts, sha256=_hashes, place=_texts)
     return an_update(
         contest_id=draw(_names),

@@ -143,7 +143,7 @@ def test_what_was_parked_before_this_process_is_told_too() -> None:
 
 def test_our_sum_is_held_against_the_offices_without_its_sign() -> None:
     told = Told()
-    told.take(raw(0, contest(ReportingUnitType.PRECINCT)), raw(1, sheet(0, {"a": 10, "b": 20})))
+    told.take(raw(0, contest(level=(ReportingUnitType.PRECINCT,))), raw(1, sheet(0, {"a": 10, "b": 20})))
     assert told.value("reconciliation_apart_seconds", contest=CONTEST) is None
     told.take(raw(2, bulletin(17, 20, counted=1, hours=13)))
     assert told.value("reconciliation_difference", contest=CONTEST, figure="votes.a") == 7
