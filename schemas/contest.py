@@ -33,6 +33,11 @@ SHEETS = (ReportingUnitType.POLLING_PLACE.value, ReportingUnitType.PRECINCT.valu
 """The usual types of units with one tally sheet each."""
 
 
+def in_words(level: Level) -> str:
+    """Return a counting level as people and the views name it: `precinct`, or `precinct + county`."""
+    return " + ".join(level)
+
+
 class Selection(Frozen):
     """One choice of a voter (NIST ContestSelection)."""
 
@@ -149,6 +154,12 @@ class ContestDefined(Event):
         """Say whether units of a type have one tally sheet each. Others state the numbers of theirs, or only add."""
         return unit_type in self.sheet_types
 
+    @cached_property
+    def sheets_counted(self) -> Level:
+        """The types of sheets that are added up now or later, in that order."""
+        levels = (self.counting_level, *self.later_counting_levels)
+        return tuple(dict.fromkeys(name for level in levels for name in level if self.is_sheet(name)))
+
     def is_area(self, unit: ReportingUnit) -> bool:
         """Say whether a unit is one of the contest's areas, so that its figures belong to itself, too."""
         area = self.areas_by_id.get(unit.id)
@@ -185,6 +196,15 @@ class ContestDefined(Event):
     def area_types(self) -> frozenset[str]:
         """The types of the areas."""
         return frozenset(area.type for area in self.areas)
+
+    @cached_property
+    def areas_within(self) -> dict[str, dict[str, int]]:
+        """How many areas of each type are within each area, itself included, by its id. Ended ones are none."""
+        found: dict[str, dict[str, int]] = {area.area_id: {} for area in self.areas}
+        for area in self.areas:
+            for around in self.area_paths[area.area_id] if area.ends_at is None else ():
+                found[around][area.type] = found[around].get(area.type, 0) + 1
+        return found
 
     @cached_property
     def ended_areas(self) -> dict[str, datetime]:

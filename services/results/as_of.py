@@ -16,17 +16,17 @@ from operator import add, sub
 from typing import Any
 from uuid import UUID
 
-from results.count import AsOf, Count, NothingCounted, count, find_area
+from results.count import Around, AsOf, Count, NothingCounted, OnRoll, count, find_area
 from results.moment import Moment
 from results.reader import Reader, area_key
 from results.rows import recorded_of
-from results.vectors import AreaTotal
+from results.vectors import AreaTotal, LevelTotal
 from schemas.chain import states_of
 from schemas.columns.layout import Layout, Vector
-from schemas.contest import Area
+from schemas.contest import Area, Level
 from schemas.count_update import UnitKey
 from schemas.log_record import Recorded
-from schemas.types import AREA_TYPES, rfc3339
+from schemas.types import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,9 @@ class ContestAsOf:
         """The reason why the contest is blocked before the moment, if it is."""
 
     @property
-    def level(self) -> str:
-        """The type of the units that are added up."""
-        return self.contest.counting_level.value
+    def level(self) -> Level:
+        """The types of the units that are added up."""
+        return self.contest.counting_level
 
     def includes(self, recorded: Recorded) -> bool:
         """Say whether an accepted event belongs to the moment."""
@@ -118,26 +118,36 @@ class ContestAsOf:
     def count(self, area_id: str | None) -> Count:
         """Return the count of an area. Raises NothingCounted when nothing is known about it."""
         area = find_area(self.contest, area_id)
-        total = self.totals([area.area_id]).get(area.area_id)
-        answer = count(self.contest, area, total, self.official(area), self.as_of, None)
+        totals = self.level_totals([area.area_id, self.contest.root.area_id])
+        around = self._around([area.area_id], totals)[area.area_id]
+        answer = count(self.contest, area, totals.get(area.area_id), self.official(area), self.as_of, None, around)
         return answer.model_copy(update={"blocked": self.blocked})
 
     def counts(self, areas: Sequence[str]) -> dict[str, Count]:
         """Return the counts of many areas by their ids, without the areas about which nothing is known."""
         known = [self.contest.areas_by_id[a] for a in areas if a in self.contest.areas_by_id]
-        totals = self.totals([area.area_id for area in known])
-        official = self.statements([area_key(area) for area in known if area.type in AREA_TYPES])
-        found = {}
+        totals = self.level_totals([*(area.area_id for area in known), self.contest.root.area_id])
+        official = self.statements([area_key(area) for area in known])
+        around, found = self._around(areas, totals), {}
         for area in known:
             stated = [r for r in official.get(area_key(area), ()) if self.moment.includes(r)]
             with suppress(NothingCounted):
-                found[area.area_id] = count(self.contest, area, totals.get(area.area_id), stated, self.as_of, None)
+                found[area.area_id] = count(
+                    self.contest, area, totals.get(area.area_id), stated, self.as_of, None, around[area.area_id]
+                )
         return found
+
+    def roll(self, area: Area) -> OnRoll | None:
+        """Return what the contest's roll has of an area, None without a roll."""
+        return self._reader.rolls(self._contest_id, [area.area_id], self.to_offset).get(area.area_id)
+
+    def _around(self, areas: Sequence[str], totals: Mapping[str, LevelTotal]) -> dict[str, Around]:
+        rolls = self._reader.rolls(self._contest_id, areas, self.to_offset)
+        whole = totals.get(self.contest.root.area_id)
+        return {area: Around(rolls.get(area), whole) for area in areas}
 
     def official(self, area: Area) -> list[Recorded]:
         """Return the accepted statements about an area, by sequence."""
-        if area.type not in AREA_TYPES:
-            return []
         return [r for rows in self.statements([area_key(area)]).values() for r in rows if self.moment.includes(r)]
 
     def statements(self, units: Sequence[UnitKey]) -> dict[UnitKey, list[Recorded]]:
@@ -147,9 +157,19 @@ class ContestAsOf:
             found[UnitKey(row["unit_type"], row["unit_id"])].append(recorded_of(row))
         return found
 
-    def totals(self, areas: Sequence[str], unit_type: str | None = None) -> dict[str, AreaTotal]:
-        """Return the totals of areas over the units of a type (default: the counting level), without empty ones."""
-        unit_type = unit_type or self.level
+    def level_totals(self, areas: Sequence[str]) -> dict[str, LevelTotal]:
+        """Return the counts of areas: over the units of the counting level, without empty ones."""
+        by_type = {unit_type: self.totals(areas, unit_type) for unit_type in self.level}
+        found = {}
+        for area in dict.fromkeys(areas):
+            parts = {unit_type: totals.get(area) for unit_type, totals in by_type.items()}
+            if (total := LevelTotal.of(self._layout, self.level, parts)) is not None:
+                found[area] = total
+        return found
+
+    def totals(self, areas: Sequence[str], unit_type: str) -> dict[str, AreaTotal]:
+        """Return the totals of areas over the units of a type, without empty ones."""
+        areas = list(dict.fromkeys(areas))
         up_to = self.totals_up_to(unit_type, areas, self._stated_at)
         found = {area: t.total for area, t in up_to.items() if t.total.last_offset >= 0}
         if self._stated_at is not None:

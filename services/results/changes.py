@@ -221,9 +221,9 @@ def _status(before: CountUpdate | None, update: CountUpdate) -> list[str]:
 
 
 def _place(contest: ContestDefined, before: CountUpdate | None, update: CountUpdate) -> list[str]:
-    if before is None or before.counting_areas == update.counting_areas:
+    was, now = (contest.areas_of(of.reporting_unit) if of is not None else () for of in (before, update))
+    if before is None or was == now:
         return []
-    was, now = before.counting_areas, update.counting_areas
     return [f"moved from {place(contest, was, now)} to {place(contest, now, was)}"]
 
 

@@ -5,17 +5,18 @@ states them. Every answer gives its basis and the event behind it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from results.vectors import AreaTotal, Figure, figures_of
-from schemas.columns.layout import BALLOTS, SHEETS, VOTERS, Layout
-from schemas.contest import Area, ContestDefined
+from results.vectors import Figure, LevelTotal
+from schemas.columns.layout import BALLOTS, SHEETS, VOTERS
+from schemas.contest import Area, ContestDefined, in_words
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
-from schemas.types import Frozen, Instant, UpdateKind
+from schemas.types import CountStatus, Frozen, Instant, UpdateKind
 
 
 class NothingCounted(EscrutinioError):
@@ -29,6 +30,34 @@ class Basis(StrEnum):
 
     OFFICIAL = "OFFICIAL"  # the office's own statement about the area
     COMPUTED = "COMPUTED"  # our sum of the counting level's units
+
+
+class ExpectedFrom(StrEnum):
+    """Who says how many tally sheets an area has."""
+
+    ROLL = "ROLL"  # the contest's roll of units
+    DEFINITION = "DEFINITION"  # the contest's definition
+    OFFICE = "OFFICE"  # the office's statement about the area, or those about every area within it that is added up
+    ALL_STATED = "ALL_STATED"  # every sheet of the contest is stated: so is every sheet of the area
+
+
+@dataclass(frozen=True, slots=True)
+class OnRoll:
+    """What the contest's roll has of an area."""
+
+    units: int
+    registered_voters: int | None
+    """None where the roll does not say so of every unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the count of an area depends on beside its own statements."""
+
+    roll: OnRoll | None = None
+    """None where the contest has no roll."""
+    contest_total: LevelTotal | None = None
+    """The count of the outermost area."""
 
 
 class AsOf(Frozen):
@@ -48,6 +77,10 @@ class SelectionCount(Frozen):
     votes: int | None
     share: str | None
     published_share: str | None
+    not_counted: int | None
+    """Votes that units state and that do not count (yet): of sheets in process, under review or lost."""
+    withdrawn_at: Instant | None
+    """Since when it no longer stands."""
 
 
 class Percentage(Frozen):
@@ -72,6 +105,27 @@ class StatedBy(Frozen):
 
     units: int
     of: int
+
+
+class Progress(Frozen):
+    """How far the count of an area is, in tally sheets; where areas are counted, in areas as well. None: not known."""
+
+    expected: int | None
+    expected_from: ExpectedFrom | None
+    counted: int | None
+    processed: int | None
+    under_review: int | None
+    partially_reporting: int
+    """Sheets in process that state votes."""
+    not_stated: int | None
+    """Expected sheets of which nothing was stated."""
+    beyond_expected: int
+    """Sheets above the number that roll or definition expect: something is counted twice, or they are wrong."""
+    areas_reported: int | None
+    areas_expected: int | None
+    """None where the counting level has no areas."""
+    voters_outstanding: int | None
+    """Voters on the roll whose sheets are not counted yet, where the roll has the voters of every sheet."""
 
 
 class LastUpdate(Frozen):
@@ -114,11 +168,15 @@ class Count(Frozen):
     blank_votes: int | None
     invalid_votes: int | None
     challenged_votes: int | None
+    undervotes: int | None
+    overvotes: int | None
     annulled_ballots: int | None
     sub_units: dict[str, int | None]
-    beyond_expected: int
-    """Of the whole contest: tally sheets above the number that its definition expects; 0 for other areas. Something is
-    counted twice, or the definition is wrong."""
+    progress: Progress
+    suppressed_units: int
+    """Units that hold figures back, as of very small places."""
+    unknown_units: int
+    """Units that state something which this release does not know: then the total has no figures. A newer one has."""
     under_review_by_reason: dict[str, int]
     sub_units_processed: Percentage
     sub_units_counted: Percentage
@@ -159,31 +217,50 @@ def find_area(contest: ContestDefined, area_id: str | None) -> Area:
 def count(
     contest: ContestDefined,
     area: Area,
-    total: AreaTotal | None,
+    total: LevelTotal | None,
     official: Sequence[Recorded],
     as_of: AsOf,
     digest: str | None,
+    around: Around,
 ) -> Count:
     """Make the count of an area: from its total if there is one, else from the office's own statement.
 
+    An area that is itself the only kind of unit that is added up has its own statement.
+
     `official`: accepted statements about the area, in any order. Raises NothingCounted when there is neither.
     """
-    computed = total is not None and area.type is not contest.counting_level
     statements = sorted(official, key=lambda r: (r.update.stated_at, r.update.sequence))
-    if computed:
-        assert total is not None
-        return _computed(contest, area, total, statements, as_of, digest)
+    if total is not None and contest.counting_level != (area.type,):
+        return _computed(contest, area, total, statements, as_of, digest, around)
     if statements and statements[-1].update.kind is UpdateKind.RETRACTED:
         raise NothingCounted(f"{contest.authority} retracted its statement about {area.name} ({area.area_id})")
     if statements:
-        return _official(contest, area, statements[-1], as_of, digest)
+        return _official(contest, area, statements[-1], as_of, digest, around)
     raise NothingCounted(
         f"nothing has been stated yet about {area.name} ({area.area_id}); "
-        f"the counting level is {contest.counting_level}"
+        f"the counting level is {in_words(contest.counting_level)}"
     )
 
 
-def _official(contest: ContestDefined, area: Area, recorded: Recorded, as_of: AsOf, digest: str | None) -> Count:
+def _expected(
+    contest: ContestDefined, area: Area, statements: Sequence[Recorded], around: Around
+) -> tuple[int, ExpectedFrom] | None:
+    """Return how many tally sheets an area has, by who knows best."""
+    if around.roll is not None:
+        return around.roll.units, ExpectedFrom.ROLL
+    defined = area.expected_units
+    if defined is None and area.parent_id is None:
+        defined = contest.expected_units
+    if defined is not None:
+        return defined, ExpectedFrom.DEFINITION
+    last = statements[-1].update if statements else None
+    sub = last.sub_units if last is not None and last.kind is not UpdateKind.RETRACTED else None
+    return None if sub is None or sub.total is None else (sub.total, ExpectedFrom.OFFICE)
+
+
+def _official(
+    contest: ContestDefined, area: Area, recorded: Recorded, as_of: AsOf, digest: str | None, around: Around
+) -> Count:
     update = recorded.update
     counts, sub, published = update.counts, update.sub_units, update.published_percentages
     roll = counts.registered_voters if counts is not None else None
@@ -195,45 +272,77 @@ def _official(contest: ContestDefined, area: Area, recorded: Recorded, as_of: As
     has_all_votes = bool(votes) and None not in votes.values()
     if figures["valid_votes"] is None and has_all_votes:
         figures["valid_votes"] = sum(v or 0 for v in votes.values())
+    stated = sheets["total"]
+    expected = (stated, ExpectedFrom.OFFICE) if stated is not None else _expected(contest, area, (), around)
+    is_known = update.count_status is not CountStatus.UNKNOWN and update.kind is not UpdateKind.UNKNOWN
     return _answer(
         contest,
         area,
         Basis.OFFICIAL,
         as_of,
         digest,
-        votes={s: votes.get(s) for s in contest.selection_ids},
+        votes={s: votes.get(s) if is_known else None for s in contest.selection_ids},
         has_all_votes=has_all_votes,
-        figures=figures | {"annulled_ballots": None},
+        not_counted={},
+        figures=dict.fromkeys(figures, None) | (figures if is_known else {}) | {"annulled_ballots": None},
         sheets=sheets,
         reasons=sub.under_review_by_reason if sub is not None else {},
         voters=(counts.registered_voters_counted if counts is not None else None, roll),
         published=published.model_dump() if published is not None else {},
         stated_by={},
+        progress=Progress(
+            expected=expected and expected[0],
+            expected_from=expected and expected[1],
+            counted=sheets["counted"],
+            processed=sheets["processed"],
+            under_review=sheets["under_review"],
+            partially_reporting=0,
+            not_stated=None,
+            beyond_expected=_beyond(_expected(contest, area, (), around), stated),
+            areas_reported=None,
+            areas_expected=None,
+            voters_outstanding=None,
+        ),
+        suppressed_units=int(counts is not None and counts.suppressed is not None),
+        unknown_units=int(not is_known),
         last=LastUpdate(event_id=update.event_id, offset=recorded.offset, stated_at=update.stated_at),
         official=None,
     )
 
 
+def _beyond(expected: tuple[int, ExpectedFrom] | None, known: int | None) -> int:
+    """Return by how many the known sheets exceed those that roll or definition expect."""
+    if expected is None or expected[1] not in (ExpectedFrom.ROLL, ExpectedFrom.DEFINITION):
+        return 0
+    return max((known or 0) - expected[0], 0)
+
+
 def _computed(
-    contest: ContestDefined, area: Area, total: AreaTotal, statements: list[Recorded], as_of: AsOf, digest: str | None
+    contest: ContestDefined,
+    area: Area,
+    total: LevelTotal,
+    statements: list[Recorded],
+    as_of: AsOf,
+    digest: str | None,
+    around: Around,
 ) -> Count:
-    layout = Layout.of(contest)
-    found = figures_of(layout, total.vector, contest.counting_level)
+    found = total.figures()
     named = {name: figure.value for name, figure in found.items()}
     stated_by = {n: StatedBy(units=f.stated_by, of=f.units) for n, f in found.items() if not f.is_whole}
-    if area.parent_id is None:
-        if contest.registered_voters is not None:
-            named["registered_voters"] = contest.registered_voters
-            stated_by.pop("registered_voters", None)
-        known = named["total"]
-        if missing := max(contest.expected_units - (known or 0), 0):  # sheets that nobody has stated yet
-            named["total"] = contest.expected_units
-            stated_by.pop("total", None)
-            for name in ("to_be_processed", "pending") if known is not None else ():
-                if (waiting := named[name]) is not None:
-                    named[name] = waiting + missing
-    assert total.last_event_id is not None
-    assert total.stated_at is not None
+    if area.parent_id is None and contest.registered_voters is not None:
+        named["registered_voters"] = contest.registered_voters
+        stated_by.pop("registered_voters", None)
+    known, progress = named["total"], _progress(contest, area, total, found, statements, around)
+    if progress.expected is not None:
+        named["total"] = max(progress.expected, known or 0)
+        stated_by.pop("total", None)
+        for name in ("to_be_processed", "pending") if known is not None else ():
+            if (waiting := named[name]) is not None:
+                named[name] = waiting + (progress.not_stated or 0)
+    elif total.has_sheets:  # those that happen to be known are no whole
+        named["total"] = None
+    last = total.last
+    assert last.last_event_id is not None
     return _answer(
         contest,
         area,
@@ -242,22 +351,64 @@ def _computed(
         digest,
         votes={s: named[f"votes.{s}"] for s in contest.selection_ids},
         has_all_votes=all(found[f"votes.{s}"].is_whole for s in contest.selection_ids),
+        not_counted=total.not_counted(),
         figures={name: named[name] for name in (*BALLOTS, "annulled_ballots")},
         sheets={name: named[name] for name in SHEETS},
-        reasons={r: n for r, n in layout.reasons(total.vector).items() if n},
+        reasons={r: n for r, n in total.reasons.items() if n},
         voters=(named["registered_voters_counted"], named["registered_voters"]),
         published={},
         stated_by=stated_by,
-        last=LastUpdate(event_id=total.last_event_id, offset=total.last_offset, stated_at=total.stated_at),
-        official=_comparison(layout, found, total, statements),
+        progress=progress,
+        suppressed_units=total.number("units_suppressed"),
+        unknown_units=total.number("units_unknown"),
+        last=LastUpdate(event_id=last.last_event_id, offset=last.last_offset, stated_at=total.stated_at),
+        official=_comparison(found, total, statements),
     )
 
 
-def _comparison(
-    layout: Layout, figures: Mapping[str, Figure], total: AreaTotal, statements: list[Recorded]
-) -> Comparison | None:
+def _progress(
+    contest: ContestDefined,
+    area: Area,
+    total: LevelTotal,
+    found: Mapping[str, Figure],
+    statements: Sequence[Recorded],
+    around: Around,
+) -> Progress:
+    known = found["total"].value
+    within = contest.areas_within[area.area_id]
+    areas = [name for name in contest.counting_level if not contest.is_sheet(name) and name in contest.area_types]
+    areas_expected = sum(within.get(name, 0) for name in areas) if areas else None
+    slot = total.layout.slots["units"]
+    areas_reported = sum(total.parts[name].vector[slot] for name in areas if name in total.parts) if areas else None
+    expected = _expected(contest, area, statements, around)
+    if expected is None and known is not None:
+        if total.has_sheets and _all_are_stated(contest, around.contest_total):
+            expected = known, ExpectedFrom.ALL_STATED
+        elif not total.has_sheets and found["total"].is_whole and areas_reported == areas_expected:
+            expected = known, ExpectedFrom.OFFICE
+    voters = around.roll.registered_voters if around.roll is not None else None
+    counted = found["registered_voters_counted"]
+    return Progress(
+        expected=expected and expected[0],
+        expected_from=expected and expected[1],
+        counted=found["counted"].value,
+        processed=found["processed"].value,
+        under_review=found["under_review"].value,
+        partially_reporting=total.number("units_partial"),
+        not_stated=None if expected is None or known is None else max(expected[0] - known, 0),
+        beyond_expected=_beyond(expected, known),
+        areas_reported=areas_reported,
+        areas_expected=areas_expected,
+        voters_outstanding=None if voters is None or not counted.is_whole else max(voters - (counted.value or 0), 0),
+    )
+
+
+def _all_are_stated(contest: ContestDefined, whole: LevelTotal | None) -> bool:
+    return whole is not None and contest.expected_units == whole.figures()["total"].value
+
+
+def _comparison(figures: Mapping[str, Figure], total: LevelTotal, statements: list[Recorded]) -> Comparison | None:
     at = total.stated_at
-    assert at is not None
     retracted = {
         u.correction.replaces_event_id
         for r in statements
@@ -272,7 +423,7 @@ def _comparison(
     update = nearest.update
     stated = _stated(update)
     computed = {name: figure.value for name, figure in figures.items() if figure.is_whole}
-    computed |= {f"under_review.{reason}": value for reason, value in layout.reasons(total.vector).items()}
+    computed |= {f"under_review.{reason}": value for reason, value in total.reasons.items()}
     return Comparison(
         event_id=update.event_id,
         offset=nearest.offset,
@@ -304,12 +455,16 @@ def _answer(
     *,
     votes: dict[str, int | None],
     has_all_votes: bool,
+    not_counted: dict[str, int],
     figures: dict[str, int | None],
     sheets: dict[str, int | None],
     reasons: dict[str, int],
     voters: tuple[int | None, int | None],
     published: dict[str, object],
     stated_by: dict[str, StatedBy],
+    progress: Progress,
+    suppressed_units: int,
+    unknown_units: int,
     last: LastUpdate,
     official: Comparison | None,
 ) -> Count:
@@ -319,12 +474,13 @@ def _answer(
     by_id = {s.selection_id: s for s in contest.selections}
     ranked = sorted((v for v in votes.values() if v is not None), reverse=True)
     lead = ranked[0] - ranked[1] if has_all_votes and len(ranked) > 1 else None
+    is_early = contest.leader_from_percent is not None and not _reaches(progress, contest.leader_from_percent)
     base = valid if has_all_votes and "valid_votes" not in stated_by else None
     turnout = {name: cast for name in VOTERS if not {"ballots_cast", name} & stated_by.keys()}
 
     def of_all(name: str) -> str | None:
-        """Compute the percentage of the sheets, where all units state both numbers."""
-        return None if {name, "total"} & stated_by.keys() else percent(sheets[name], sheets["total"])
+        """Compute the percentage of the expected sheets, where all units state the number."""
+        return None if name in stated_by else percent(sheets[name], progress.expected)
 
     return Count(
         contest_id=contest.contest_id,
@@ -333,9 +489,9 @@ def _answer(
         time_zone=contest.time_zone,
         area_id=area.area_id,
         area_name=area.name,
-        area_type=area.type.value,
+        area_type=area.type,
         basis=basis,
-        counting_level=contest.counting_level.value,
+        counting_level=in_words(contest.counting_level),
         as_of=as_of,
         selections=tuple(
             SelectionCount(
@@ -345,19 +501,25 @@ def _answer(
                 votes=v,
                 share=percent(v, base),
                 published_share=published_shares.get(s),
+                not_counted=not_counted.get(s),
+                withdrawn_at=by_id[s].withdrawn_at,
             )
             for s, v in votes.items()
         ),
         lead=lead,
-        leader=max(votes, key=lambda s: votes[s] or 0) if lead else None,
+        leader=max(votes, key=lambda s: votes[s] or 0) if lead and not is_early else None,
         ballots_cast=cast,
         valid_votes=valid,
         blank_votes=figures["blank_votes"],
         invalid_votes=figures["invalid_votes"],
         challenged_votes=figures["challenged_votes"],
+        undervotes=figures["undervotes"],
+        overvotes=figures["overvotes"],
         annulled_ballots=figures["annulled_ballots"],
         sub_units=sheets,
-        beyond_expected=max((sheets["total"] or 0) - contest.expected_units, 0) if area.parent_id is None else 0,
+        progress=progress,
+        suppressed_units=suppressed_units,
+        unknown_units=unknown_units,
         under_review_by_reason=reasons,
         sub_units_processed=Percentage(percent=of_all("processed"), published=_text(published, "sub_units_processed")),
         sub_units_counted=Percentage(percent=of_all("counted"), published=_text(published, "sub_units_counted")),
@@ -373,6 +535,12 @@ def _answer(
         official=official,
         digest=digest,
     )
+
+
+def _reaches(progress: Progress, threshold: str) -> bool:
+    """Say whether the share of the expected sheets that are counted is known, and reaches a threshold in percent."""
+    counted = percent(progress.counted, progress.expected, 9)
+    return counted is not None and Decimal(counted) >= Decimal(threshold)
 
 
 def _text(published: dict[str, object], name: str) -> str | None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from results.count import AsOf, Basis, Count, StatedBy
 from schemas.chain import states_of
 from schemas.columns.layout import BALLOTS, REASONS, VOTERS, Layout, Vector
+from schemas.contest import ContestDefined
 from schemas.log_record import Recorded
 from schemas.types import Frozen, Instant
 
@@ -144,27 +145,27 @@ def area_difference(before: Count | None, after: Count | None) -> AreaDifference
 
 
 def changes_of(
-    layout: Layout, area_id: str, statements: Sequence[Recorded], before: Iterable[int], after: Iterable[int]
+    contest: ContestDefined, area_id: str, statements: Sequence[Recorded], before: Iterable[int], after: Iterable[int]
 ) -> dict[int, dict[str, int]]:
     """Return, by offset, the change in `area_id` by each of a unit's statements that belongs to one moment only.
 
     `statements`: all accepted ones, in the order of the log; `before`, `after`: the offsets that belong to each moment.
     """
-    first, second = set(before), set(after)
+    first, second, layout = set(before), set(after), Layout.of(contest)
     shared = [state for _, state in states_of([r for r in statements if r.offset in first & second], None)]
     common = shared[-1] if shared else None
     changes: dict[int, dict[str, int]] = {}
     for sign, only in ((-1, first - second), (1, second - first)):
         state = common
         for recorded, changed in states_of([r for r in statements if r.offset in only], common):
-            vectors = _contribution(layout, state, area_id), _contribution(layout, changed, area_id)
-            changes[recorded.offset] = layout.changes(*vectors[::sign])
+            vectors = (_contribution(contest, layout, one, area_id) for one in (state, changed))
+            changes[recorded.offset] = layout.changes(*tuple(vectors)[::sign])
             state = changed
     return changes
 
 
-def _contribution(layout: Layout, recorded: Recorded | None, area_id: str) -> Vector:
-    if recorded is None or area_id not in recorded.update.counting_areas:
+def _contribution(contest: ContestDefined, layout: Layout, recorded: Recorded | None, area_id: str) -> Vector:
+    if recorded is None or area_id not in contest.areas_of(recorded.update.reporting_unit):
         return layout.zero()
     return layout.contribution(recorded.update)
 

@@ -3,18 +3,19 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
+from pydantic import TypeAdapter, ValidationError
+
 from results.changes import Change, SnapshotChange, UnitMoved, changes, place, snapshot_changes
 from results.count import NothingCounted, find_area
 from results.difference import changes_of
 from results.reader import Reader, area_key
 from results.rows import recorded_of
 from schemas.chain import states_of
-from schemas.columns.layout import Layout
-from schemas.contest import ContestDefined
+from schemas.contest import ContestDefined, Level
 from schemas.count_update import UnitKey
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
-from schemas.types import Frozen, ReportingUnitType
+from schemas.types import OTHER_TYPE, Frozen, ReportingUnitType, UnitType
 
 
 class NoSuchUnit(EscrutinioError):
@@ -65,27 +66,26 @@ def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
 
 def _publications(reader: Reader, contest: ContestDefined, area: UnitKey, end: int) -> list[SnapshotChange]:
     """Describe the changes among the units that are added up in an area; of one that states itself, its sheets."""
-    level = contest.counting_level.value
-    level = level if level != area.type else ReportingUnitType.PRECINCT.value
+    level = contest.counting_level if contest.counting_level != (area.type,) else contest.sheet_types
     moved = dict(_moved(reader, contest, area.id, level, end))
     left, entered = ([n for n, one in moved.items() if one.has_left is side] for side in (True, False))
     return snapshot_changes(contest, reader.snapshots(contest.contest_id, area.id, level, left, entered), moved)
 
 
 def _moved(
-    reader: Reader, contest: ContestDefined, area_id: str, level: str, end: int
+    reader: Reader, contest: ContestDefined, area_id: str, level: Level, end: int
 ) -> Iterator[tuple[int, UnitMoved]]:
     """Find the updates by which a unit left or entered an area, by offset."""
-    layout, by_unit = Layout.of(contest), defaultdict[str, list[Recorded]](list)
+    by_unit = defaultdict[UnitKey, list[Recorded]](list)
     units = reader.moved_units(contest.contest_id, level)
     for row in reader.unit_history_to(contest.contest_id, units, end) if units else ():
-        by_unit[row["unit_id"]].append(recorded_of(row))
+        by_unit[UnitKey(row["unit_type"], row["unit_id"])].append(recorded_of(row))
     for statements in by_unit.values():
-        changed = changes_of(layout, area_id, statements, (), [r.offset for r in statements])
+        changed = changes_of(contest, area_id, statements, (), [r.offset for r in statements])
         before: Recorded | None = None
         for recorded, state in states_of(statements):
             if before is not None:
-                was, now = before.update.counting_areas, state.update.counting_areas
+                was, now = (contest.areas_of(of.update.reporting_unit) for of in (before, state))
                 if (has_left := area_id in was) != (area_id in now):
                     other = place(contest, now, was) if has_left else place(contest, was, now)
                     unit = str(recorded.update.unit)
@@ -99,7 +99,11 @@ def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:
         return area_key(find_area(contest, name)), True
     kind, slash, unit_id = name.partition("/")
     if not slash:
-        return UnitKey(ReportingUnitType.PRECINCT.value, name), False
-    if kind not in set(ReportingUnitType):
-        raise NoSuchUnit(f"{kind!r} is not a reporting unit type; use one of {', '.join(ReportingUnitType)}")
+        return UnitKey(next(iter(contest.sheets_counted), ReportingUnitType.PRECINCT.value), name), False
+    try:
+        TypeAdapter(UnitType).validate_python(kind)
+    except ValidationError:
+        raise NoSuchUnit(
+            f"{kind!r} is not a reporting unit type; use one of {', '.join(ReportingUnitType)}, or {OTHER_TYPE}NAME"
+        ) from None
     return UnitKey(kind, unit_id), unit_id in contest.areas_by_id and contest.areas_by_id[unit_id].type == kind

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.contest import ContestDefined
+from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
 from schemas.types import rfc3339
@@ -43,7 +43,7 @@ class Moment:
             return True
         event = recorded.event
         # Selections and areas are valid for all times: a sheet of that night may belong to an area defined later.
-        return isinstance(event, ContestDefined) or event.stated_at <= self.stated_at
+        return not isinstance(event, CountUpdate) or event.stated_at <= self.stated_at
 
     def definition_in_force(self, definitions: Sequence[Recorded]) -> Recorded:
         """Return the last accepted definition; by official time the last in effect by then, or else the first."""

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from results.as_of import ContestAsOf
-from results.count import Basis, Count, NothingCounted, count, find_area
+from results.count import Around, Basis, Count, NothingCounted, count, find_area
 from results.difference import Difference, Side, UpdateBehind, area_difference, changes_of
 from results.moment import NOW, Moment
 from results.reader import Reader
 from results.rows import recorded_of
 from results.timeline import Timeline, computed_points, end_of_interval, official_points, timeline
+from results.vectors import LevelTotal
 from schemas.columns.layout import Layout
-from schemas.contest import Area
+from schemas.contest import Area, Level, in_words
 
 _BEFORE_ALL = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -31,15 +32,16 @@ def between(
     if area.area_id not in was and area.area_id not in now:
         raise NothingCounted(f"nothing had been stated about {area.name} ({area.area_id}) at either moment")
     differences = [area_difference(was.get(a), now.get(a)) for a in children if a in was or a in now]
-    unit_types = {_summed(state, area, counts.get(area.area_id)) for state, counts in ((before, was), (after, now))}
+    sides = (before, was), (after, now)
+    unit_types = {name for state, counts in sides for name in _summed(state, area, counts.get(area.area_id))}
     updates, total = _updates_between(reader, before, after, area, sorted(unit_types), limit)
     return Difference(
         contest_id=contest_id,
         contest_name=contest.name,
         authority=contest.authority,
         time_zone=contest.time_zone,
-        before=Side(moment=str(first), as_of=before.as_of, counting_level=before.level, blocked=before.blocked),
-        after=Side(moment=str(second), as_of=after.as_of, counting_level=after.level, blocked=after.blocked),
+        before=_side(first, before),
+        after=_side(second, after),
         area=area_difference(was.get(area.area_id), now.get(area.area_id)),
         children=tuple(a for a in differences if a.is_changed),
         updates_total=total,
@@ -47,8 +49,13 @@ def between(
     )
 
 
-def _summed(state: ContestAsOf, area: Area, counted: Count | None) -> str:
-    return area.type.value if counted is not None and counted.basis is Basis.OFFICIAL else state.level
+def _side(moment: Moment, state: ContestAsOf) -> Side:
+    level = in_words(state.level)
+    return Side(moment=str(moment), as_of=state.as_of, counting_level=level, blocked=state.blocked)
+
+
+def _summed(state: ContestAsOf, area: Area, counted: Count | None) -> Level:
+    return (area.type,) if counted is not None and counted.basis is Basis.OFFICIAL else state.level
 
 
 def _updates_between(
@@ -59,12 +66,12 @@ def _updates_between(
     stated_at = (before.moment.stated_at, after.moment.stated_at)
     rows = reader.updates_between(before.contest.contest_id, unit_types, area.area_id, offsets, stated_at, limit)
     known = max(before, after, key=lambda state: state.to_offset)
-    layout = Layout.of(max((before.contest, after.contest), key=lambda c: c.revision))
+    contest = max((before.contest, after.contest), key=lambda c: c.revision)
     changes: dict[int, dict[str, int]] = {}
     updates = [(row, recorded_of(row)) for row in rows]
     for statements in known.statements(list({r.update.unit: None for _, r in updates})).values():
         sides = ([r.offset for r in statements if state.includes(r)] for state in (before, after))
-        changes |= changes_of(layout, area.area_id, statements, *sides)
+        changes |= changes_of(contest, area.area_id, statements, *sides)
     return tuple(
         UpdateBehind(
             offset=recorded.offset,
@@ -87,7 +94,7 @@ def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timed
     state = ContestAsOf(reader, contest_id, NOW)
     area = find_area(state.contest, area_id)
     official = official_points(state.contest, area, state.official(area), state.as_of, every)
-    computed = computed_points(_published(state, area, every)) if area.type is not state.contest.counting_level else []
+    computed = computed_points(_published(state, area, every)) if (area.type,) != state.level else []
     if not official and not computed:
         raise NothingCounted(f"nothing has been stated yet about {area.name} ({area.area_id})")
     return timeline(state.contest, area, official, computed, limit, state.blocked)
@@ -96,8 +103,16 @@ def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timed
 def _published(state: ContestAsOf, area: Area, every: timedelta | None) -> Iterator[Count]:
     """Yield our sum as published up to each official time, without late statements: one lookup for each."""
     stated_at: datetime | None = _BEFORE_ALL
+    layout, root = Layout.of(state.contest), state.contest.root.area_id
+    roll = state.roll(area)
+    areas = list(dict.fromkeys((area.area_id, root)))
     while stated_at is not None:
-        up_to = state.totals_up_to(state.level, [area.area_id], stated_at)[area.area_id]
-        if up_to.total.last_offset >= 0:
-            yield count(state.contest, area, up_to.total, (), state.as_of, None)
-        stated_at = None if up_to.next_stated_at is None else end_of_interval(up_to.next_stated_at, every)
+        up_to = {name: state.totals_up_to(name, areas, stated_at) for name in state.level}
+        own, whole = (
+            LevelTotal.of(layout, state.level, {name: found[of].total for name, found in up_to.items()})
+            for of in (area.area_id, root)
+        )
+        if own is not None:
+            yield count(state.contest, area, own, (), state.as_of, None, Around(roll, whole))
+        later = [at for found in up_to.values() if (at := found[area.area_id].next_stated_at) is not None]
+        stated_at = end_of_interval(min(later), every) if later else None

@@ -8,18 +8,18 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composed
 
-from results.count import AsOf, Count, NothingCounted, count, find_area
+from results.count import Around, AsOf, Count, NothingCounted, OnRoll, count, find_area
 from results.moment import Moment
 from results.named_sql import named_sql
 from results.projection import LIVE, Projection
 from results.rows import CHANGED_OUTSIDE, RowError, definition_of, recorded_of, total_of
+from results.vectors import AreaTotal, LevelTotal
 from results.version import check
 from runtime.postgres import connect, copied_rows, faults_named
 from schemas.columns.layout import Layout
-from schemas.contest import Area, ContestDefined
+from schemas.contest import Area, ContestDefined, Level
 from schemas.count_update import UnitKey
 from schemas.log_record import Recorded
-from schemas.types import AREA_TYPES, ReportingUnitType
 
 _SQL = named_sql(__package__, "reader")
 
@@ -56,8 +56,7 @@ class Reader:
         row = self.contest_row(contest_id)
         contest = self._definition(contest_id, row["definition_offset"]).definition
         # A replay by official time may have another counting level than the latest definition.
-        level = ReportingUnitType(row["counting_level"])
-        return contest.model_copy(update={"counting_level": level}), row
+        return contest.model_copy(update={"counting_level": tuple(row["counting_types"])}), row
 
     def contest_row(self, contest_id: str) -> Mapping[str, Any]:
         """Return a contest's row. Raises NothingCounted for an unknown one."""
@@ -74,18 +73,26 @@ class Reader:
         """Return an area's count now, with its digest, from the totals as they are. Raises NothingCounted."""
         contest, row = self.contest(contest_id)
         area = find_area(contest, area_id)
-        level, layout = contest.counting_level.value, Layout.of(contest)
-        totals = self._rows("area_total", contest_id=contest_id, unit_type=level, area_id=area.area_id)
-        official = [recorded_of(r) for r in self.history(contest_id, area_key(area))] if area.type in AREA_TYPES else []
+        layout, root = Layout.of(contest), contest.root.area_id
+        totals: dict[str, dict[str, AreaTotal | None]] = {area.area_id: {}, root: {}}
+        for of in self._rows("area_totals", contest_id=contest_id, areas=list(totals)):
+            totals[of["area_id"]][of["unit_type"]] = total_of(of, layout.widened(of["figures"]))
+        own, whole = (LevelTotal.of(layout, contest.counting_level, totals[of]) for of in (area.area_id, root))
         answer = count(
             contest,
             area,
-            total_of(totals[0], layout.widened(totals[0]["figures"])) if totals else None,
-            official,
+            own,
+            [recorded_of(r) for r in self.history(contest_id, area_key(area))],
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
+            Around(self.rolls(contest_id, [area.area_id], row["last_offset"]).get(area.area_id), whole),
         )
         return answer.model_copy(update={"blocked": _blocked(row)})
+
+    def rolls(self, contest_id: str, areas: Sequence[str], to_offset: int) -> dict[str, OnRoll]:
+        """Return what the contest's roll has of areas, as of an offset; empty without a roll."""
+        rows = self._rows("roll_of_areas", contest_id=contest_id, areas=list(areas), to_offset=to_offset)
+        return {row["area_id"]: OnRoll(row["units"], row["registered_voters"]) for row in rows}
 
     def blocked(self, contest_id: str, to_offset: int) -> str | None:
         """Return the reason why the contest is blocked at an offset up to `to_offset`, if it is."""
@@ -100,20 +107,20 @@ class Reader:
         """Return the findings about a unit's updates, in the order of the log."""
         return self._rows("findings_of_unit", contest_id=contest_id, unit_type=unit.type, unit_id=unit.id)
 
-    def moved_units(self, contest_id: str, unit_type: str) -> list[UnitKey]:
-        """Return the units of a type that were moved to other areas."""
-        rows = self._rows("moved_units", contest_id=contest_id, unit_type=unit_type)
-        return [UnitKey(unit_type, row["unit_id"]) for row in rows]
+    def moved_units(self, contest_id: str, unit_types: Level) -> list[UnitKey]:
+        """Return the units of these types that were moved to other areas."""
+        rows = self._rows("moved_units", contest_id=contest_id, unit_types=list(unit_types))
+        return [UnitKey(row["unit_type"], row["unit_id"]) for row in rows]
 
     def snapshots(
-        self, contest_id: str, area_id: str, level: str, left: Collection[int] = (), entered: Collection[int] = ()
+        self, contest_id: str, area_id: str, level: Level, left: Collection[int] = (), entered: Collection[int] = ()
     ) -> list[dict[str, Any]]:
         """Return each publication's changes among the units of `level` in an area, in the order of the log.
 
         `left`, `entered`: offsets of updates by which a unit left or entered the area. Their changes are not in the
         sums; `moved` has those of the publication.
         """
-        where = {"contest_id": contest_id, "area_id": area_id, "level": level}
+        where = {"contest_id": contest_id, "area_id": area_id, "level": list(level)}
         rows = self._rows("snapshots_of_area", **where, left=list(left), entered=list(entered))
         layout = Layout.of(self.contest(contest_id)[0])
         return [row | {"change": layout.nonzero(row["change"] or ())} for row in rows]
@@ -359,4 +366,4 @@ def _blocked(row: Mapping[str, Any]) -> str | None:
 
 def area_key(area: Area) -> UnitKey:
     """Return the unit of the office's statements about an area."""
-    return UnitKey(area.type.value, area.area_id)
+    return UnitKey(area.type, area.area_id)

@@ -6,12 +6,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from results.vectors import AreaTotal
+from schemas.columns.decode_general import RARE, RARE_OF_SOURCE, RARE_OF_UNIT
 from schemas.columns.layout import Vector
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.faults import first_fault
 from schemas.log_record import Recorded
+from schemas.unit_roll import UnitRoll
 
 
 class RowError(EscrutinioError):
@@ -20,21 +22,25 @@ class RowError(EscrutinioError):
 
 CHANGED_OUTSIDE = "a row was changed outside the aggregator. Run `escrutinio-aggregator rebuild` to rebuild the tables."
 
-_SAME_NAME = tuple(name for name in CountUpdate.model_fields if name != "reporting_unit")
+_SAME_NAME = tuple(name for name in CountUpdate.model_fields if name not in ("reporting_unit", "source", *RARE))
 """Columns with the name of their field."""
 
 
 def recorded_of(row: Mapping[str, Any]) -> Recorded:
     """Make an update from its history row. Raises RowError for a row that is not an update."""
-    fields = {name: row[name] for name in _SAME_NAME}
+    fields, details = {name: row[name] for name in _SAME_NAME}, row["details"] or {}
+    fields |= {name: details.get(name) for name in RARE}
     fields["reporting_unit"] = {
         "id": row["unit_id"],
         "type": row["unit_type"],
         "name": row["unit_name"],
         "area_path": row["area_path"],
+        **{name: details.get(name) for name in RARE_OF_UNIT},
     }
+    fields["source"] = {**row["source"], **{name: details.get(name) for name in RARE_OF_SOURCE}}
     try:
         event = CountUpdate.model_validate(fields, strict=False)
+        event._beyond.update(details.get("beyond", {}))
     except ValidationError as error:
         raise RowError(
             f"the history row of offset {row['log_offset']} is not an update ({first_fault(error)}): {CHANGED_OUTSIDE}"
@@ -47,6 +53,14 @@ def total_of(row: Mapping[str, Any], vector: Vector) -> AreaTotal:
     return AreaTotal(
         vector, row["stated_at"], row["last_offset"], row["last_event_id"], list(row["since"]), row["kept_at"]
     )
+
+
+def roll_of(content: Mapping[str, Any]) -> UnitRoll:
+    """Make a part of a roll from a `roll` column. Raises RowError when it is none."""
+    try:
+        return UnitRoll.model_validate(content, strict=False)
+    except ValidationError as error:
+        raise RowError(f"the row of a roll is no roll ({first_fault(error)}): {CHANGED_OUTSIDE}") from error
 
 
 def definition_of(content: Mapping[str, Any]) -> ContestDefined:

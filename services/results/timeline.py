@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from results.count import AsOf, Count, StatedBy, count
-from schemas.contest import Area, ContestDefined
+from results.count import Around, AsOf, Count, StatedBy, count
+from schemas.contest import Area, ContestDefined, in_words
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
 from schemas.types import Frozen, Instant, UpdateKind
@@ -86,7 +86,7 @@ def official_points(
     last = {r.update.stated_at: r for r in in_order if r.update.kind is not UpdateKind.RETRACTED}
     kept: dict[datetime, Point] = {}
     for r in last.values():
-        point = _point(count(contest, area, None, [r], as_of, None), retracted=r.update.event_id in retracted)
+        point = _point(count(contest, area, None, [r], as_of, None, Around()), retracted=r.update.event_id in retracted)
         interval = end_of_interval(point.stated_at, every)
         if not point.retracted or kept.get(interval, point).retracted:
             kept[interval] = point
@@ -131,7 +131,7 @@ def timeline(
         time_zone=contest.time_zone,
         area_id=area.area_id,
         area_name=area.name,
-        counting_level=contest.counting_level.value,
+        counting_level=in_words(contest.counting_level),
         parties={s.selection_id: s.party for s in contest.selections},
         official=with_lead_changes(official),
         computed=with_lead_changes(computed),

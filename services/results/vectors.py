@@ -1,12 +1,13 @@
 """Hold the total of an area, and read its figures: by how many units each is stated (pure)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from schemas.columns.layout import NOT_STATED, OF_SHEETS, Layout, Vector
-from schemas.types import SHEET_TYPES, ReportingUnitType
+from schemas.columns.layout import COUNTS, NOT_COUNTED, NOT_STATED, OF_SHEETS, REASONS, SHEETS, Layout, Vector
+from schemas.contest import Level
 
 
 @dataclass(slots=True)
@@ -38,17 +39,83 @@ class Figure(NamedTuple):
         return self.stated_by == self.units
 
 
-def figures_of(layout: Layout, vector: Vector, unit_type: ReportingUnitType) -> dict[str, Figure]:
-    """Return the figures of a total over units of a type by name, without reasons of review and without the helpers."""
-    named = layout.named(vector)
-    base = dict.fromkeys(OF_SHEETS, named["units"])
-    if unit_type in SHEET_TYPES:  # of sheets the rolls of all that are known are added up, and of those that count
-        base |= {"registered_voters": named["units"], "registered_voters_counted": named["counted"]}
-    found = {}
-    for name, value in named.items():
-        if name.startswith((NOT_STATED, "under_review.", "units")):
-            continue
-        units = base.get(name, named["units_counted"])
-        lacking = named.get(NOT_STATED + name, 0)
-        found[name] = Figure(value if lacking < units or not units else None, units - lacking, units)
-    return found
+@dataclass(frozen=True, slots=True)
+class LevelTotal:
+    """The count of an area: its totals over the units of each type of the counting level, one at least."""
+
+    layout: Layout
+    level: Level
+    parts: Mapping[str, AreaTotal]
+
+    @classmethod
+    def of(cls, layout: Layout, level: Level, totals: Mapping[str, AreaTotal | None]) -> "LevelTotal | None":
+        """Return the count from totals by type; None where nothing was added up."""
+        parts = {name: total for name in level if (total := totals.get(name)) is not None and total.last_offset >= 0}
+        return cls(layout, level, parts) if parts else None
+
+    @property
+    def last(self) -> AreaTotal:
+        """The total that was changed last."""
+        return max(self.parts.values(), key=lambda total: total.last_offset)
+
+    @property
+    def stated_at(self) -> datetime:
+        """The latest official time of an update that changed it."""
+        return max(total.stated_at for total in self.parts.values() if total.stated_at is not None)
+
+    def number(self, name: str) -> int:
+        """Return the sum in a slot, over all types; of sheets and their reasons, over those that count sheets."""
+        slot = self.layout.slots[name]
+        return sum(total.vector[slot] for total in self._that_state(name).values())
+
+    def votes(self, begin: str = "") -> dict[str, int]:
+        """Return the sums of the selections' slots, of `votes.X` or those whose names begin otherwise."""
+        return {selection: self.number(f"{begin}votes.{selection}") for selection in self.layout.selections}
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """The sheets under review by reason."""
+        return {reason: self.number(f"under_review.{reason}") for reason in REASONS}
+
+    @property
+    def has_sheets(self) -> bool:
+        """Whether sheets are added up; else areas, which state the numbers of theirs."""
+        return any(name in self.layout.sheet_types for name in self.level)
+
+    def _that_state(self, name: str) -> Mapping[str, AreaTotal]:
+        """Return the totals that have a figure: beside sheets, other units only add votes."""
+        of_sheets = name in SHEETS or name.removeprefix(NOT_STATED) in OF_SHEETS or name.startswith("under_review.")
+        if not of_sheets or not self.has_sheets:
+            return self.parts
+        return {kind: total for kind, total in self.parts.items() if kind in self.layout.sheet_types}
+
+    def figures(self) -> dict[str, Figure]:
+        """Return the figures by name, without reasons of review and without the helpers.
+
+        Where a unit states something that this release does not know, no figure has a value.
+        """
+        slots, found = self.layout.slots, {}
+        names = (*COUNTS, "annulled_ballots", *SHEETS, *(f"votes.{selection}" for selection in self.layout.selections))
+        for name in names:
+            value = units = lacking = unknown = 0
+            for kind, total in self._that_state(name).items():
+                vector = total.vector
+                value += vector[slots[name]]
+                units += vector[slots[self._base(name, kind)]]
+                unknown += vector[slots["units_unknown"]]
+                lacking += vector[slots[NOT_STATED + name]] if NOT_STATED + name in slots else 0
+            is_stated = not unknown and (lacking < units or not units)
+            found[name] = Figure(value if is_stated else None, units - lacking, units + unknown)
+        return found
+
+    def _base(self, name: str, kind: str) -> str:
+        """Return the slot that counts the units which should state a figure."""
+        if name in SHEETS:
+            return "units"
+        if kind in self.layout.sheet_types:  # the rolls of all sheets that are known are added up, and of the counted
+            return {"registered_voters": "units", "registered_voters_counted": "counted"}.get(name, "units_counted")
+        return "units_counted"
+
+    def not_counted(self) -> dict[str, int]:
+        """Return the votes that units state and that do not count (yet), without zeros."""
+        return {selection: number for selection, number in self.votes(NOT_COUNTED).items() if number}

@@ -23,6 +23,8 @@ class StateDigest:
     def __init__(self) -> None:
         self.definition = b"\0" * 32
         """SHA-256 of the canonical text of the contest's definition in force."""
+        self.roll = b"\0" * 32
+        """`Roll.leaf` of the roll in force; zeros without one."""
         self._names: dict[int, list[bytes]] = defaultdict(list)  # by bucket: of made-up contests there may be very many
         self._numbers: dict[int, list[int]] = defaultdict(list)
         """In the order of the names."""
@@ -30,7 +32,7 @@ class StateDigest:
         self._hashes = [_EMPTY] * BUCKETS
         self._stale: set[int] = set()
         self._root: tuple[bytes, str] | None = None
-        """The last root, and its definition's hash: it is asked for at every commit, of every contest."""
+        """The last root, and the hashes before its buckets: it is asked for at every commit, of every contest."""
 
     def add(self, number: int, name: str) -> None:
         """Add a unit. `name`: `type/id`."""
@@ -46,20 +48,21 @@ class StateDigest:
         self._stale.update(map(self._bucket.__getitem__, numbers))
 
     def root(self, leaf: Bytes, head_leaf: Bytes) -> str:
-        """Return the SHA-256, in hexadecimal, of the definition's hash followed by the 256 bucket hashes.
+        """Return the SHA-256, in hexadecimal, of the hashes of definition and roll and the 256 bucket hashes.
 
         A bucket's hash is the SHA-256 of its units' entries in the byte order of their names; an entry is the leaf of
         the unit's current statement and that of the last of its chain. `leaf`, `head_leaf`: by unit number.
         """
-        if not self._stale and self._root is not None and self._root[0] == self.definition:
+        begin = self.definition + self.roll
+        if not self._stale and self._root is not None and self._root[0] == begin:
             return self._root[1]
         for bucket in self._stale:
             numbers: Numbers = np.array(self._numbers[bucket], np.int64)
             entries = np.concatenate([leaf[numbers], head_leaf[numbers]], axis=1)
             self._hashes[bucket] = hashlib.sha256(entries.tobytes()).digest()
         self._stale.clear()
-        root = hashlib.sha256(self.definition + b"".join(self._hashes)).hexdigest()
-        self._root = self.definition, root
+        root = hashlib.sha256(begin + b"".join(self._hashes)).hexdigest()
+        self._root = begin, root
         return root
 
 

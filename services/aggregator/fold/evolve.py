@@ -17,9 +17,10 @@ import numpy as np
 from aggregator.fold.digest import StateDigest
 from aggregator.fold.totals import Blocks, Totals, Touches
 from aggregator.fold.unit_table import NO_GROUP, Applied, UnitTable
-from results.vectors import AreaTotal
+from results.vectors import LevelTotal
 from schemas.chain import definition_fault
 from schemas.columns.layout import Layout, Mask, Numbers
+from schemas.columns.roll import Roll
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import NO_TIME
@@ -27,7 +28,8 @@ from schemas.contest import ContestDefined
 from schemas.identity import leaf, text_of
 from schemas.log_record import Recorded
 from schemas.rules import Finding
-from schemas.types import AREA_TYPES, TOTAL_LIMIT, from_milliseconds, rfc3339, to_milliseconds
+from schemas.types import TOTAL_LIMIT, from_milliseconds, rfc3339, to_milliseconds
+from schemas.unit_roll import UnitRoll
 
 TOO_LARGE = str(Finding("F407", "its figures would make a total reach 2^62: no election has as many votes"))
 
@@ -52,6 +54,7 @@ class ContestState:
     all_totals: Totals = field(default_factory=lambda: Totals(Layout(()).size))
     """Totals by the type of the units that are added up, and area: a moved counting level only chooses among them."""
     digest: StateDigest = field(default_factory=StateDigest)
+    roll: Roll = field(init=False)
     last: Position | None = None
     """The last event, accepted or not."""
     last_reported: int = NO_TIME
@@ -63,15 +66,19 @@ class ContestState:
     official: list[Recorded] = field(default_factory=list)
     """The accepted statements about that area, in the order of the log."""
 
+    def __post_init__(self) -> None:
+        self.roll = Roll(self.index)
+
     @property
     def contest(self) -> ContestDefined:
         """The definition in force. Only for a state that has one."""
         assert self.definition is not None
         return self.definition.definition
 
-    def total(self, area: str) -> AreaTotal | None:
-        """Return the count of an area: its total over the units of the counting level, None where nothing counted."""
-        return self.all_totals.total((self.contest.counting_level.value, area))
+    def total(self, area: str) -> LevelTotal | None:
+        """Return the count of an area: over the units of the counting level, None where nothing counted."""
+        level = self.contest.counting_level
+        return LevelTotal.of(self.layout, level, {name: self.all_totals.total((name, area)) for name in level})
 
     def root(self) -> str:
         """Return the digest of the state: docs/contract.md."""
@@ -103,7 +110,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """A definition and what it did."""
+    """A definition, or a part of a roll, and what it did."""
 
     recorded: Recorded
     accepted: bool
@@ -112,12 +119,17 @@ class Defined:
 
 
 def define(state: ContestState, recorded: Recorded) -> Defined:
-    """Fold a definition."""
-    event, current = recorded.definition, state.contest if state.definition is not None else None
+    """Fold a definition or a part of a roll."""
+    event, current = recorded.event, state.contest if state.definition is not None else None
     later = _pass(
         state, recorded.partition, np.array([recorded.offset]), np.array([to_milliseconds(recorded.recorded_at)])
     )
     text = text_of(event)
+    if isinstance(event, UnitRoll):
+        fault = state.roll.accept(event, text, current)
+        state.digest.roll = state.roll.leaf
+        return Defined(recorded, fault is None, bool(later[0]), () if fault is None else (fault,))
+    assert isinstance(event, ContestDefined)
     if fault := definition_fault(event, text, current):
         return Defined(recorded, False, bool(later[0]), (fault,))
     state.definition, state.digest.definition = recorded, leaf(text)
@@ -138,6 +150,8 @@ def fold_statements(
 
     Returns what was folded, and the entry at which it ended because that must not be counted: TOO_LARGE.
     """
+    if state.roll.holds:
+        _refuse_unlisted(state, batch)
     if not len(batch) or _has_room(state, batch):
         return ([_fold(state, partition, batch, in_blocks)] if len(batch) else []), None
     folded: list[Folded] = []
@@ -147,6 +161,18 @@ def fold_statements(
             return folded, entry
         folded.append(_fold(state, partition, one, in_blocks))
     return folded, None
+
+
+def _refuse_unlisted(state: ContestState, batch: StatementBatch) -> None:
+    """Find the statements about tally sheets that are not on the contest's roll (F307): they are not sound."""
+    keys, sound = state.index.keys, batch.is_sound.copy()
+    for entry in np.flatnonzero(batch.is_judged & ~state.roll.is_listed(batch.unit)).tolist():
+        unit = keys[int(batch.unit[entry])]
+        if state.contest.is_sheet(unit.type):
+            sound[entry] = False
+            missing = Finding("F307", f"{unit} is not on the contest's roll of revision {state.roll.revision}")
+            batch.findings[entry] = (*batch.findings.get(entry, ()), missing)
+    batch.is_sound = sound
 
 
 def _has_room(state: ContestState, batch: StatementBatch) -> bool:
@@ -188,7 +214,7 @@ def _keep_official(state: ContestState, partition: int, batch: StatementBatch, a
     """Keep the accepted statements about the area that is asked about. They are among those read one by one."""
     for entry, update in batch.updates.items():
         unit = update.reporting_unit
-        if accepted[entry] and unit.id == state.area_id and unit.type in AREA_TYPES:
+        if accepted[entry] and unit.id == state.area_id and state.contest.is_area(unit):
             at = from_milliseconds(int(batch.recorded[entry]))
             state.official.append(Recorded(partition, int(batch.offset[entry]), at, update))
 

@@ -1,7 +1,7 @@
 """Count a folded state, as the read side counts the tables (pure)."""
 
 from aggregator.fold.evolve import ContestState
-from results.count import AsOf, Count, NothingCounted, count, find_area
+from results.count import Around, AsOf, Count, NothingCounted, OnRoll, count, find_area
 from schemas.columns.wire import instant
 from schemas.types import from_milliseconds
 
@@ -16,4 +16,6 @@ def of_state(state: ContestState, digest: str | None) -> Count:
         recorded_at=from_milliseconds(state.last.recorded),
         reported_at=instant(state.last_reported),
     )
-    return count(state.contest, area, state.total(area.area_id), state.official, as_of, digest)
+    roll = OnRoll(*state.roll.units_of().get(area.area_id, (0, 0))) if state.roll.holds else None
+    around = Around(roll, state.total(state.contest.root.area_id))
+    return count(state.contest, area, state.total(area.area_id), state.official, as_of, digest, around)

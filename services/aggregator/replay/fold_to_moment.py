@@ -11,6 +11,7 @@ from aggregator.fold.evolve import TOO_LARGE, ContestState, Defined, Folded, Pos
 from aggregator.fold.messages import fold_messages
 from results.moment import Moment
 from schemas.columns.decoder import Decoder
+from schemas.contest import ContestDefined
 from schemas.errors import ContractError
 from schemas.identity import leaf, text_of
 from schemas.log_record import RawRecord, Recorded
@@ -69,7 +70,7 @@ class ContestFold:
         return not self.ended
 
     def _step(self, step: Step) -> None:
-        if isinstance(step, Defined) and step.accepted:
+        if isinstance(step, Defined) and step.accepted and isinstance(step.recorded.event, ContestDefined):
             self._definitions.append(step.recorded)
         for applied in (step,) if self.moment_state is self._log_state else self._to_moment(step):
             if isinstance(applied, Folded):
@@ -123,6 +124,6 @@ def _count_as_then(state: ContestState, held: Recorded, last: Position | None) -
     of_definition = Position(held.partition, held.offset, to_milliseconds(held.recorded_at))
     state.last = max(filter(None, (last, of_definition)), key=lambda position: position.offset)
     level = held.definition.counting_level
-    if level is not state.contest.counting_level:
+    if level != state.contest.counting_level:
         contest = state.contest.model_copy(update={"counting_level": level})
         state.definition = replace(state.definition, event=contest)

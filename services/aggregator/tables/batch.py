@@ -10,7 +10,7 @@ import numpy as np
 
 from aggregator.fold.evolve import ContestState, Defined, Folded, Position
 from aggregator.fold.totals import Place
-from aggregator.tables.rows import FEW, Copy, Encoder, Parked, Row, definition_row, finding_rows, log_time_rows
+from aggregator.tables.rows import FEW, Copy, Encoder, Parked, Row, definition_rows, finding_rows, log_time_rows, roll_area_rows
 from schemas.columns.layout import KINDS, Mask, Numbers
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import NO_TIME
@@ -79,7 +79,7 @@ class ContestRows:
     first_offset: int
     """Of the first event in it."""
     kinds: Counter[str]
-    """How many events of each kind; DEFINED is that of a definition."""
+    """How many events of each kind; DEFINED is that of a definition, ROLL of a part of a roll."""
     found: list[Found]
     copies: list[Copy]
     """Rows of the large tables."""
@@ -142,13 +142,16 @@ class Unwritten:
         assert state.last is not None
         self._few["finding"] += finding_rows(self._contest_id, state.last.partition, step)
         self._few["log_time"] += log_time_rows(self._contest_id, step)
+        for table, rows in definition_rows(step).items():
+            self._few[table] += rows
+        self._few["roll_area"] += roll_area_rows(self._contest_id, step, state.roll)
         if isinstance(step, Defined):
             offset, event_id = step.recorded.offset, step.recorded.event.event_id
-            self._kinds["DEFINED"] += 1
-            self._few["contest_history"].append(definition_row(step))
+            is_definition = isinstance(step.recorded.event, ContestDefined)
+            self._kinds["DEFINED" if is_definition else "ROLL"] += 1
             self._found += (Found(offset, event_id, finding) for finding in step.findings)
-            self._is_defined |= step.accepted
-            self._is_redefined |= step.accepted
+            self._is_defined |= step.accepted and is_definition
+            self._is_redefined |= step.accepted and is_definition
         else:
             batch, offset = step.batch, int(step.batch.offset[0])
             for kind, number in zip(KINDS, np.bincount(batch.kind).tolist(), strict=False):

@@ -24,7 +24,7 @@ from aggregator.tables.binary_rows import BinaryRows, UnexpectedField
 from aggregator.tables.errors import TablesChanged
 from results.named_sql import named_sql
 from results.projection import Projection
-from results.rows import CHANGED_OUTSIDE, definition_of, recorded_of
+from results.rows import CHANGED_OUTSIDE, definition_of, recorded_of, roll_of
 from runtime.kafka.producer import elsewhere
 from runtime.postgres import copied_rows
 from schemas.columns.layout import (
@@ -32,11 +32,10 @@ from schemas.columns.layout import (
     NONE,
     NOT_ON_BALLOT,
     REASONS,
-    SHEET_TYPE_NAMES,
     STATUSES,
     Layout,
     Mask,
-    contributions,
+    Numbers,
 )
 from schemas.columns.wire import NO_TIME
 from schemas.count_update import UnitKey
@@ -98,6 +97,7 @@ def _state(db: _Database, partition: int, row: Mapping[str, Any], projection: Pr
         state.definition = Recorded(partition, row["definition_offset"], at, contest)
         state.layout, state.area_id = Layout.of(contest), contest.root.area_id
         state.digest.definition = leaf(text_of(contest))
+    _read_roll(db, contest_id, state)
     state.units = UnitTable(state.layout.size)
     state.all_totals.widen("vector", state.layout.size - state.all_totals.vector.shape[1])
     _number(db, contest_id, state, AT_ONCE if row["is_blocked"] else 0)
@@ -110,9 +110,18 @@ def _state(db: _Database, partition: int, row: Mapping[str, Any], projection: Pr
         )
     if state.area_id is not None:
         view = SQL(_SQL["official_of_area"]).format(Identifier(projection.views))
-        where = {"contest_id": contest_id, "area_id": state.area_id, "type": state.contest.root.type.value}
+        where = {"contest_id": contest_id, "area_id": state.area_id, "type": state.contest.root.type}
         state.official = [recorded_of(r) for r in db.execute(view, where)]
     return state
+
+
+def _read_roll(db: _Database, contest_id: str, state: ContestState) -> None:
+    """Read the parts of the rolls, and apply them again: those of the last revision hold. Raises TablesChanged."""
+    for row in db.execute(_SQL["rolls_of_contest"], {"contest_id": contest_id}):
+        event = roll_of(row["roll"])
+        if fault := state.roll.accept(event, text_of(event), state.contest):
+            raise TablesChanged(f"the roll of {contest_id} at offset {row['log_offset']}: {fault}: {CHANGED_OUTSIDE}")
+    state.digest.roll = state.roll.leaf
 
 
 def _ms(at: Any) -> int:
@@ -143,7 +152,7 @@ def _read_units(db: _Database, contest_id: str, state: ContestState) -> None:
     named = {name: [str(symbol) for symbol in of] for name, of in symbols.items()}
     rows = copied_rows(db, _SQL["states_of_contest"], {"contest_id": contest_id, **named})
     state.units.grow_to(len(state.index.keys))
-    of_sheets = np.array([unit_type in SHEET_TYPE_NAMES for unit_type, _ in state.index.groups], bool)
+    of_sheets = np.array([unit_type in state.layout.sheet_types for unit_type, _ in state.index.groups], bool)
     try:
         while some := list(islice(rows, _AT_ONCE)):
             _put_units(BinaryRows(some), contest_id, state, of_sheets)
@@ -161,9 +170,10 @@ def _put_units(read: BinaryRows, contest_id: str, state: ContestState, of_sheets
     table.state_event_id[units], table.state_leaf[units] = read.field("V16"), read.field("V32")
     table.head_sequence[units], table.head_offset[units] = read.field(">i8"), read.field(">i8")
     table.head_event_id[units], table.head_leaf[units] = read.field("V16"), read.field("V32")
-    kind, status, reason = (read.field(">i4").astype(np.int64) for _ in range(3))
+    kind, status, reason, suppresses, is_elsewhere = (read.field(">i4").astype(np.int64) for _ in range(5))
     figures = read.array(state.layout.size, NONE, NOT_ON_BALLOT)
-    table.contribution[units] = contributions(kind, of_sheets[groups], status, reason, figures)
+    codes = np.column_stack((kind, of_sheets[groups], status, reason, suppresses, is_elsewhere))
+    table.contribution[units] = state.layout.contributions(codes, figures)
     for number in units.tolist():
         state.digest.add(number, str(state.index.keys[number]))
 

@@ -15,9 +15,11 @@ from aggregator.fold.evolve import Defined, Folded
 from aggregator.fold.totals import Place
 from aggregator.tables import binary
 from schemas.columns.layout import KINDS, NONE, REASONS, STAGES, STATUSES
+from schemas.columns.roll import Roll
 from schemas.columns.wire import NO_TIME
 from schemas.log_record import RawRecord
 from schemas.types import from_milliseconds
+from schemas.unit_roll import UnitRoll
 
 HISTORY = {
     "log_offset": "int8", "recorded_at": "timestamptz", "event_id": "uuid", "leaf": "bytea", "sequence": "int8",
@@ -31,7 +33,7 @@ HISTORY = {
 REFERENCES = ("unit", "area_path", "publication")
 RESOLVED = {
     "unit_type": "text", "unit_id": "text", "areas": "text[]", "name": "text", "snapshot_id": "text", "parts": "int8",
-    "documents": "json",
+    "is_complete": "bool", "documents": "json",
 }  # fmt: skip
 """What REFERENCES stand for: of unit_state, area_path and publication."""
 
@@ -56,7 +58,22 @@ FINDING = {
 LOG_TIME = {"contest_id": "text", "recorded_at": "timestamptz", "log_offset": "int8"}
 """`log_time`."""
 
-FEW = {"contest_history": DEFINITION, "finding": FINDING, "log_time": LOG_TIME}
+ROLL = {
+    "partition": "int4", "log_offset": "int8", "recorded_at": "timestamptz", "event_id": "uuid", "contest_id": "text",
+    "accepted": "bool", "roll": "jsonb",
+}  # fmt: skip
+"""`roll_history`."""
+
+ROLL_AREA = {
+    "contest_id": "text", "log_offset": "int8", "revision": "int8", "area_id": "text", "units": "int8",
+    "registered_voters": "int8",
+}  # fmt: skip
+"""`roll_area`."""
+
+FEW = {
+    "contest_history": DEFINITION, "roll_history": ROLL, "roll_area": ROLL_AREA, "finding": FINDING,
+    "log_time": LOG_TIME,
+}  # fmt: skip
 """Tables with few rows in a commit."""
 
 PARKED = {
@@ -74,7 +91,7 @@ UNIT = {
 AREA_PATH = {"contest_id": "text", "area_path": "int4", "unit_type": "text", "areas": "text[]"}
 """`area_path`."""
 
-PUBLICATION = ("contest_id", "publication", "name", "snapshot_id", "parts", "documents")
+PUBLICATION = ("contest_id", "publication", "name", "snapshot_id", "parts", "is_complete", "documents")
 """`publication`."""
 
 _REMEMBERED = 1 << 17
@@ -225,7 +242,8 @@ def publication_row(contest_id: str, number: int, content: bytes) -> bytes:
 def _publication(content: bytes) -> bytes:
     about = orjson.loads(content)
     names, documents = (about["name"], about["snapshot_id"]), orjson.dumps(about["documents"])
-    return b"".join((*map(binary.text, names), binary.number(about["parts"]), binary.sized(documents)))
+    is_complete = binary.sized(bytes([about.get("is_complete", False)]))
+    return b"".join((*map(binary.text, names), binary.number(about["parts"]), is_complete, binary.sized(documents)))
 
 
 def block_rows(contest_id: str, folded: Folded, places: Sequence[Place]) -> list[bytes]:
@@ -250,13 +268,27 @@ def block_rows(contest_id: str, folded: Folded, places: Sequence[Place]) -> list
     ]
 
 
-def definition_row(defined: Defined) -> Row:
-    """Return the history row of a definition, in the order of DEFINITION."""
-    recorded, event = defined.recorded, defined.recorded.definition
-    return (
-        recorded.partition, recorded.offset, recorded.recorded_at, event.event_id, event.contest_id,
-        defined.accepted, event.model_dump(mode="json"),
-    )  # fmt: skip
+def definition_rows(step: Folded | Defined) -> dict[str, list[Row]]:
+    """Return the history row of a definition or a part of a roll, in the order of DEFINITION and ROLL, by table."""
+    found: dict[str, list[Row]] = {"contest_history": [], "roll_history": []}
+    if isinstance(step, Defined):
+        recorded, event = step.recorded, step.recorded.event
+        row = (
+            recorded.partition, recorded.offset, recorded.recorded_at, event.event_id, event.contest_id,
+            step.accepted, event.model_dump(mode="json"),
+        )  # fmt: skip
+        found["roll_history" if isinstance(event, UnitRoll) else "contest_history"].append(row)
+    return found
+
+
+def roll_area_rows(contest_id: str, step: Folded | Defined, roll: Roll) -> Iterator[Row]:
+    """Return a row for each area of a roll that holds from this step on, in the order of ROLL_AREA.
+
+    `roll`: of the contest, after the step.
+    """
+    if isinstance(step, Defined) and step.accepted and isinstance(part := step.recorded.event, UnitRoll):
+        for area, (units, voters) in sorted(roll.units_of().items()) if part.part == part.parts else ():
+            yield contest_id, step.recorded.offset, part.revision, area, units, voters
 
 
 def log_time_rows(contest_id: str, step: Folded | Defined) -> Iterator[Row]:

@@ -300,6 +300,9 @@ class Writer:
                 "candidates": [s.candidate for s in contest.selections],
                 "parties": [s.party for s in contest.selections],
                 "orders": [s.ballot_order for s in contest.selections],
+                "kinds": [s.kind.value for s in contest.selections],
+                "lists": [s.list_id for s in contest.selections],
+                "withdrawn": [s.withdrawn_at for s in contest.selections],
             },
         )
         self._db.execute(
@@ -308,8 +311,13 @@ class Writer:
                 "contest_id": contest.contest_id,
                 "ids": [a.area_id for a in contest.areas],
                 "names": [a.name for a in contest.areas],
-                "types": [a.type.value for a in contest.areas],
+                "types": [a.type for a in contest.areas],
                 "parents": [a.parent_id for a in contest.areas],
+                "expected": [a.expected_units for a in contest.areas],
+                "ends": [a.ends_at for a in contest.areas],
+                "replaced_by": [_texts(a.replaced_by) for a in contest.areas],
+                "codes": [Jsonb({code.registry: code.value for code in a.codes}) for a in contest.areas],
+                "within": [Jsonb(contest.areas_within[a.area_id]) for a in contest.areas],
             },
         )
 
@@ -353,6 +361,11 @@ def analyse(db: psycopg.Connection[Any]) -> None:
 def _copy_to(table: str, columns: Iterable[str]) -> psycopg.sql.Composed:
     names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
     return psycopg.sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(psycopg.sql.Identifier(table), names)
+
+
+def _texts(values: Iterable[str]) -> str:
+    """Return an array of text as JSON, which a query makes an array of, for the same reason."""
+    return orjson.dumps(list(values)).decode()
 
 
 def _array(values: list[int]) -> str:

@@ -4,9 +4,19 @@ SELECT contest_id FROM contest ORDER BY contest_id
 -- contest --
 SELECT * FROM contest WHERE contest_id = %(contest_id)s
 
--- area_total --
+-- area_totals --
 SELECT * FROM total_row
-WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND area_id = %(area_id)s
+WHERE contest_id = %(contest_id)s AND area_id = ANY (%(areas)s)
+
+-- roll_of_areas --
+-- Of the roll that holds at an offset: an area of which it has nothing has none.
+SELECT a.area_id, coalesce(r.units, 0) AS units, CASE WHEN r.units IS NULL THEN 0 ELSE r.registered_voters END
+           AS registered_voters
+FROM (SELECT max(log_offset) AS log_offset FROM roll_area
+      WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s) h
+CROSS JOIN unnest(%(areas)s::text[]) AS a (area_id)
+LEFT JOIN roll_area r ON r.contest_id = %(contest_id)s AND r.log_offset = h.log_offset AND r.area_id = a.area_id
+WHERE h.log_offset IS NOT NULL
 
 -- unit_history --
 SELECT * FROM update_history
@@ -19,8 +29,8 @@ WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = %(
 ORDER BY log_offset, ordinal
 
 -- moved_units --
-SELECT DISTINCT unit_id FROM update_row
-WHERE contest_id = %(contest_id)s AND is_moved AND is_current AND unit_type = %(unit_type)s
+SELECT DISTINCT unit_type, unit_id FROM update_row
+WHERE contest_id = %(contest_id)s AND is_moved AND is_current AND unit_type = ANY (%(unit_types)s)
 
 -- snapshots_of_area --
 -- What a unit did that left or entered the area is not its recorded change: `results.explain` adds that.
@@ -29,7 +39,7 @@ WITH current AS (
            h.areas, lag(h.count_status) OVER (PARTITION BY h.unit ORDER BY h.stated_at, h.sequence) AS before
     FROM update_row h
     JOIN publication p USING (contest_id, publication)
-    WHERE h.contest_id = %(contest_id)s AND h.unit_type = %(level)s AND h.is_current
+    WHERE h.contest_id = %(contest_id)s AND h.unit_type = ANY (%(level)s) AND h.is_current
 ), beneath AS (
     SELECT *, log_offset = ANY (%(left)s::bigint[]) AS has_left, log_offset = ANY (%(entered)s::bigint[]) AS has_entered
     FROM current WHERE %(area_id)s = ANY (areas) OR log_offset = ANY (%(left)s::bigint[])
@@ -63,9 +73,8 @@ SELECT topic, partition, topic_id, next_offset, epoch, digest, updated_at, unrea
 -- contest_status --
 SELECT c.contest_id, c.name, c.counting_level, c.last_offset, c.last_recorded_at, c.last_reported_at, c.digest,
        c.blocked, c.blocked_offset, c.blocked_reason,
-       (SELECT coalesce(max(greatest(t.total - c.expected_units, 0)), 0)
-        FROM area_total t JOIN area a USING (contest_id, area_id)
-        WHERE t.contest_id = c.contest_id AND t.unit_type = c.counting_level AND a.parent_id IS NULL) AS beyond_expected,
+       coalesce((SELECT jsonb_object_agg(area_id, beyond_expected) FROM area_count a
+                 WHERE a.contest_id = c.contest_id AND a.is_count AND a.beyond_expected > 0), '{}') AS beyond_expected,
        (SELECT count(*) FROM update_row h WHERE h.contest_id = c.contest_id) AS updates,
        (SELECT coalesce(jsonb_object_agg(code, n), '{}') FROM (
             SELECT code, count(*) AS n FROM finding f WHERE f.contest_id = c.contest_id GROUP BY code) g) AS findings,
@@ -141,7 +150,7 @@ WHERE h.contest_id = %(contest_id)s AND h.accepted AND h.log_offset <= %(to_offs
 ORDER BY h.unit_type, h.unit_id, h.sequence
 
 -- statements_of_units --
--- With the areas that each statement counts in, as `CountUpdate.counting_areas` has them.
+-- With the areas that each statement counts in, as `ContestDefined.areas_of` has them.
 SELECT unit_id, log_offset, event_id, stated_at, areas FROM update_row
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = ANY (%(ids)s) AND accepted
   AND log_offset <= %(to_offset)s

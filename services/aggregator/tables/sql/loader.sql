@@ -8,6 +8,7 @@ SELECT c.contest_id, c.digest, c.definition_offset, c.last_offset, c.last_record
        (SELECT max(recorded_at) FROM log_time t WHERE t.contest_id = c.contest_id) AS latest_recorded_at,
        EXISTS (SELECT FROM count_update_history u WHERE u.contest_id = c.contest_id AND u.log_offset = c.last_offset)
        OR EXISTS (SELECT FROM contest_history d WHERE d.contest_id = c.contest_id AND d.log_offset = c.last_offset)
+       OR EXISTS (SELECT FROM roll_history r WHERE r.contest_id = c.contest_id AND r.log_offset = c.last_offset)
        AS has_last
 FROM contest c
 LEFT JOIN contest_history h ON h.contest_id = c.contest_id AND h.log_offset = c.definition_offset
@@ -22,6 +23,9 @@ FULL JOIN (SELECT contest_id, partition, blocked_offset FROM contest WHERE parti
 WHERE p.log_offset IS NOT NULL OR c.blocked_offset IS NOT NULL
 ORDER BY p.log_offset
 
+-- rolls_of_contest --
+SELECT log_offset, roll FROM roll_history WHERE contest_id = %(contest_id)s AND accepted ORDER BY log_offset
+
 -- units_of_contest --
 SELECT unit, unit_type, unit_id FROM unit_state WHERE contest_id = %(contest_id)s ORDER BY unit
 
@@ -34,6 +38,8 @@ SELECT s.unit, h.area_path, h.log_offset, h.stated_at, h.event_id, h.leaf,
        array_position(%(kinds)s::text[], h.kind) - 1,
        array_position(%(statuses)s::text[], h.count_status) - 1,
        coalesce(array_position(%(reasons)s::text[], h.review_reason), 0) - 1,
+       (h.details -> 'counts' -> 'suppressed' IS NOT NULL AND h.details -> 'counts' ->> 'suppressed' IS NOT NULL)::int,
+       (h.details -> 'counted_with' IS NOT NULL)::int,
        h.figures
 FROM unit_state s
 JOIN count_update_history h ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset

@@ -41,16 +41,24 @@ UPDATE contest SET blocked_offset = %(offset)s, blocked_reason = %(reason)s
 WHERE contest_id = %(contest_id)s AND blocked_offset IS NULL
 
 -- put_selections --
-INSERT INTO selection (contest_id, selection_id, candidate, party, ballot_order)
-SELECT %(contest_id)s, * FROM unnest(%(ids)s::text[], %(candidates)s::text[], %(parties)s::text[], %(orders)s::int[])
+INSERT INTO selection (contest_id, selection_id, candidate, party, ballot_order, kind, list_id, withdrawn_at)
+SELECT %(contest_id)s, * FROM unnest(%(ids)s::text[], %(candidates)s::text[], %(parties)s::text[], %(orders)s::int[],
+                                     %(kinds)s::text[], %(lists)s::text[], %(withdrawn)s::timestamptz[])
 ON CONFLICT (contest_id, selection_id) DO UPDATE
-SET candidate = excluded.candidate, party = excluded.party, ballot_order = excluded.ballot_order
+SET candidate = excluded.candidate, party = excluded.party, ballot_order = excluded.ballot_order,
+    kind = excluded.kind, list_id = excluded.list_id, withdrawn_at = excluded.withdrawn_at
 
 -- put_areas --
-INSERT INTO area (contest_id, area_id, name, type, parent_id)
-SELECT %(contest_id)s, * FROM unnest(%(ids)s::text[], %(names)s::text[], %(types)s::text[], %(parents)s::text[])
+INSERT INTO area (contest_id, area_id, name, type, parent_id, expected_units, ends_at, replaced_by, codes, within)
+SELECT %(contest_id)s, area_id, name, type, parent_id, expected_units, ends_at,
+       ARRAY(SELECT jsonb_array_elements_text(replaced_by::jsonb)), codes, within
+FROM unnest(%(ids)s::text[], %(names)s::text[], %(types)s::text[], %(parents)s::text[], %(expected)s::bigint[],
+            %(ends)s::timestamptz[], %(replaced_by)s::text[], %(codes)s::jsonb[], %(within)s::jsonb[])
+     AS a (area_id, name, type, parent_id, expected_units, ends_at, replaced_by, codes, within)
 ON CONFLICT (contest_id, area_id) DO UPDATE
-SET name = excluded.name, type = excluded.type, parent_id = excluded.parent_id
+SET name = excluded.name, type = excluded.type, parent_id = excluded.parent_id,
+    expected_units = excluded.expected_units, ends_at = excluded.ends_at, replaced_by = excluded.replaced_by,
+    codes = excluded.codes, within = excluded.within
 
 -- move_units --
 UPDATE unit_state s SET current_offset = u.current, head_offset = u.head
