@@ -6,12 +6,12 @@ removes nothing that updates depend on.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
+from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import name_text
 from schemas.rules import Finding, check
 from schemas.unit_roll import UnitRoll
@@ -52,25 +52,44 @@ def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined
     return None
 
 
-def roll_fault(event: UnitRoll, text: bytes, contest: ContestDefined | None, last: UnitRoll | None) -> Finding | None:
-    """Say why a part of a roll is not accepted after `last`, the part accepted before; None when it is accepted."""
+def roll_fault(
+    event: UnitRoll,
+    text: bytes,
+    contest: ContestDefined | None,
+    last: UnitRoll | None,
+    is_listed: Callable[[UnitKey], bool],
+) -> Finding | None:
+    """Say why a part of a roll is not accepted; None when it is accepted.
+
+    Args:
+        text: Its canonical text.
+        last: The part accepted before.
+        is_listed: Whether a unit stands in a part of the same revision that was accepted before.
+
+    After each part the next one of its revision is accepted, or the first of the next revision: what is written does
+    not wait for parts that never come.
+    """
     if event.event_id != name_text(text):
         return Finding("F404", f"{event.event_id} is not the id of its content")
     if contest is None:
         return Finding("F405", f"a roll stated before contest {event.contest_id} is defined")
-    revision, part = (1, 1) if last is None else (last.revision, last.part + 1)
-    if last is not None and last.part == last.parts:
-        revision, part = last.revision + 1, 1
-    if (event.revision, event.part) != (revision, part):
-        return Finding("F401", f"roll revision {event.revision} part {event.part}, expected {revision} part {part}")
-    if last is not None and (event.previous_event_id != last.event_id or (part > 1 and event.parts != last.parts)):
+    place, next_revision = (event.revision, event.part), (1 if last is None else last.revision + 1, 1)
+    next_part = None if last is None or last.part == last.parts else (last.revision, last.part + 1)
+    if place not in (next_part, next_revision):
+        expected = next_part or next_revision
+        return Finding("F401", "roll revision {} part {}, expected revision {} part {}".format(*place, *expected))
+    if last is not None and (
+        event.previous_event_id != last.event_id or (event.part > 1 and event.parts != last.parts)
+    ):
         return Finding("F403", f"part of a roll follows {event.previous_event_id}, not {last.event_id}")
     for unit in event.units:
         if unit.area_id not in contest.areas_by_id:
             return Finding("F302", f"area {unit.area_id} of {unit.key} is unknown to the contest")
         if not contest.is_sheet(unit.type):
-            return Finding("F303", f"{unit.key} is no tally sheet of the contest: those are {contest.sheet_types}")
-    if twice := [str(key) for key, times in Counter(unit.key for unit in event.units).items() if times > 1]:
+            sheets = ", ".join(contest.sheet_types)
+            return Finding("F303", f"{unit.key} is no tally sheet of the contest: those are {sheets}")
+    keys = Counter(unit.key for unit in event.units)
+    if twice := [str(key) for key, times in keys.items() if times > 1 or (event.part > 1 and is_listed(key))]:
         return Finding("F402", f"{', '.join(twice[:5])} stands twice on the roll")
     return None
 

@@ -1,0 +1,142 @@
+"""Keep a contest's roll of units as columns: which tally sheets exist, where, with how many voters (pure).
+
+Place in the flow: `fold` and ingest's memory give it the parts in the order of the log. `chain.roll_fault` alone says
+which of them are accepted, and `Roll.judge` what the roll refuses, so that both hold the same.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from schemas.chain import roll_fault
+from schemas.columns.growing import grown
+from schemas.columns.layout import KINDS, NONE, Mask, Numbers
+from schemas.columns.statement_batch import StatementBatch
+from schemas.columns.unit_index import UnitIndex
+from schemas.contest import ContestDefined
+from schemas.count_update import UnitKey
+from schemas.identity import leaf
+from schemas.rules import Finding
+from schemas.types import UpdateKind
+from schemas.unit_roll import UnitRoll
+
+_RETRACTED = KINDS.index(UpdateKind.RETRACTED)
+
+
+class Roll:
+    """The roll of a contest: the revision in force, and the parts of the next one that are there so far.
+
+    A revision without units takes the roll back: none is in force then.
+    """
+
+    def __init__(self, index: UnitIndex) -> None:
+        """`index`: what the numbers of units stand for."""
+        self.revision = 0
+        """Of the roll in force; 0 before any."""
+        self.leaf = bytes(32)
+        """SHA-256 over the leaves of the parts in force, in their order; zeros before any."""
+        self.last: UnitRoll | None = None
+        """The last part that was accepted, without its units."""
+        self.units = self.area = self.voters = np.zeros(0, np.int64)
+        """Of the roll in force, by entry: the number of the unit, the place of its area in `areas`, the voters or
+        NONE."""
+        self.areas: list[tuple[str, ...]] = []
+        """Areas of units, each with those that contain it, outermost first."""
+        self._index = index
+        self._codes: dict[str, int] = {}
+        self._listed = np.zeros(0, bool)
+        self._coming: list[tuple[Numbers, Numbers, Numbers]] = []
+        self._coming_listed = np.zeros(0, bool)
+        self._leaves: list[bytes] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether a roll is in force."""
+        return len(self.units) > 0
+
+    def is_listed(self, units: Numbers) -> Mask:
+        """Say which units, by number, are on the roll in force."""
+        found = np.zeros(len(units), bool)
+        known = units < len(self._listed)
+        found[known] = self._listed[units[known]]
+        return found
+
+    def judge(self, batch: StatementBatch, contest: ContestDefined) -> None:
+        """Refuse, in a batch that stands behind the roll, statements about sheets that are not on it (F307).
+
+        A retraction is never refused: what was stated before the roll can be taken back.
+        """
+        if not self.holds:
+            return
+        is_sheet = np.array([contest.is_sheet(unit_type) for unit_type, _ in batch.index.groups], bool)
+        refused = batch.is_judged & (batch.kind != _RETRACTED) & is_sheet[batch.group] & ~self.is_listed(batch.unit)
+        for entry in np.flatnonzero(refused).tolist():
+            finding = Finding("F307", f"{batch.index.keys[int(batch.unit[entry])]} is not on the roll")
+            batch.findings[entry] = (*batch.findings.get(entry, ()), finding)
+        batch.is_sound &= ~refused
+
+    def units_of(self) -> dict[str, tuple[int, int | None]]:
+        """Count the units on the roll in force, and their voters, of each area that has some.
+
+        Voters are None where any unit of the area does not state them.
+        """
+        size = len(self.areas)
+        units = np.bincount(self.area, minlength=size).tolist()
+        silent = np.bincount(self.area[self.voters == NONE], minlength=size).tolist()
+        voters = np.zeros(size, np.int64)
+        np.add.at(voters, self.area, np.maximum(self.voters, 0))
+        found: dict[str, tuple[int, int | None]] = {}
+        for path, number, stated, unstated in zip(self.areas, units, voters.tolist(), silent, strict=True):
+            for area_id in path if number else ():
+                before, of_before = found.get(area_id, (0, 0))
+                found[area_id] = before + number, None if of_before is None or unstated else of_before + stated
+        return found
+
+    def listed(self) -> Iterator[tuple[UnitKey, str, int | None]]:
+        """Yield each unit on the roll in force, its nearest area, and its voters."""
+        for unit, area, voters in zip(self.units.tolist(), self.area.tolist(), self.voters.tolist(), strict=True):
+            yield self._index.keys[unit], self.areas[area][-1], None if voters == NONE else voters
+
+    def accept(self, event: UnitRoll, text: bytes, contest: ContestDefined | None) -> Finding | None:
+        """Apply a part of a roll, or say why it is not accepted. `text`: its canonical text."""
+        if (fault := roll_fault(event, text, contest, self.last, self._is_coming)) is not None:
+            return fault
+        assert contest is not None
+        if event.part == 1:
+            self._coming, self._leaves = [], []
+            self._coming_listed[:] = False
+        self.last = event.model_copy(update={"units": ()})
+        self._coming.append(self._columns(event, contest))
+        self._leaves.append(leaf(text))
+        if event.part == event.parts:
+            self._put_in_force(event.revision)
+        return None
+
+    def _is_coming(self, key: UnitKey) -> bool:
+        number = self._index.find(key)
+        return number is not None and number < len(self._coming_listed) and bool(self._coming_listed[number])
+
+    def _columns(self, event: UnitRoll, contest: ContestDefined) -> tuple[Numbers, Numbers, Numbers]:
+        units = np.array([self._index.number(unit.key) for unit in event.units], np.int64)
+        area = np.array([self._area(unit.area_id, contest) for unit in event.units], np.int64)
+        voters = np.array(
+            [NONE if unit.registered_voters is None else unit.registered_voters for unit in event.units], np.int64
+        )
+        self._coming_listed = grown(self._coming_listed, len(self._index.keys), False)
+        self._coming_listed[units] = True
+        return units, area, voters
+
+    def _area(self, area_id: str, contest: ContestDefined) -> int:
+        code = self._codes.setdefault(area_id, len(self.areas))
+        if code == len(self.areas):
+            self.areas.append(contest.area_paths[area_id])
+        return code
+
+    def _put_in_force(self, revision: int) -> None:
+        self.units, self.area, self.voters = (np.concatenate(column) for column in zip(*self._coming, strict=True))
+        self._listed = np.zeros(len(self._index.keys), bool)
+        self._listed[self.units] = True
+        self.revision, self.leaf = revision, hashlib.sha256(b"".join(self._leaves)).digest()
+        self._coming, self._leaves = [], []
+        self._coming_listed[:] = False
