@@ -143,8 +143,8 @@ class ContestAsOf:
 
     def _around(self, areas: Sequence[str], totals: Mapping[str, LevelTotal]) -> dict[str, Around]:
         rolls = self._reader.rolls(self._contest_id, areas, self.to_offset)
-        whole = totals.get(self.contest.root.area_id)
-        return {area: Around(rolls.get(area), whole) for area in areas}
+        known = Around.of(None, totals.get(self.contest.root.area_id)).known_in_all
+        return {area: Around(rolls.get(area), known) for area in areas}
 
     def official(self, area: Area) -> list[Recorded]:
         """Return the accepted statements about an area, by sequence."""

@@ -56,8 +56,13 @@ class Around:
 
     roll: OnRoll | None = None
     """None where the contest has no roll."""
-    contest_total: LevelTotal | None = None
-    """The count of the outermost area."""
+    known_in_all: int | None = None
+    """Tally sheets of the whole contest of which something was stated."""
+
+    @classmethod
+    def of(cls, roll: OnRoll | None, contest_total: LevelTotal | None) -> "Around":
+        """Return it from the count of the outermost area."""
+        return cls(roll, None if contest_total is None else contest_total.figures()["total"].value)
 
 
 class AsOf(Frozen):
@@ -382,7 +387,7 @@ def _progress(
     areas_reported = sum(total.parts[name].vector[slot] for name in areas if name in total.parts) if areas else None
     expected = _expected(contest, area, statements, around)
     if expected is None and known is not None:
-        if total.has_sheets and _all_are_stated(contest, around.contest_total):
+        if total.has_sheets and contest.expected_units == around.known_in_all:
             expected = known, ExpectedFrom.ALL_STATED
         elif not total.has_sheets and found["total"].is_whole and areas_reported == areas_expected:
             expected = known, ExpectedFrom.OFFICE
@@ -401,10 +406,6 @@ def _progress(
         areas_expected=areas_expected,
         voters_outstanding=None if voters is None or not counted.is_whole else max(voters - (counted.value or 0), 0),
     )
-
-
-def _all_are_stated(contest: ContestDefined, whole: LevelTotal | None) -> bool:
-    return whole is not None and contest.expected_units == whole.figures()["total"].value
 
 
 def _comparison(figures: Mapping[str, Figure], total: LevelTotal, statements: list[Recorded]) -> Comparison | None:

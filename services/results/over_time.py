@@ -113,6 +113,6 @@ def _published(state: ContestAsOf, area: Area, every: timedelta | None) -> Itera
             for of in (area.area_id, root)
         )
         if own is not None:
-            yield count(state.contest, area, own, (), state.as_of, None, Around(roll, whole))
+            yield count(state.contest, area, own, (), state.as_of, None, Around.of(roll, whole))
         later = [at for found in up_to.values() if (at := found[area.area_id].next_stated_at) is not None]
         stated_at = end_of_interval(min(later), every) if later else None

@@ -85,7 +85,7 @@ class Reader:
             [recorded_of(r) for r in self.history(contest_id, area_key(area))],
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
-            Around(self.rolls(contest_id, [area.area_id], row["last_offset"]).get(area.area_id), whole),
+            Around.of(self.rolls(contest_id, [area.area_id], row["last_offset"]).get(area.area_id), whole),
         )
         return answer.model_copy(update={"blocked": _blocked(row)})
 

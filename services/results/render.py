@@ -168,15 +168,18 @@ def _foot(answer: Count) -> RenderableType:
             overflow="fold",
         ),
     ]
-    if answer.beyond_expected:
-        lines.insert(
-            0,
-            Line(
-                f"MORE THAN EXPECTED: {answer.beyond_expected:,} tally sheets above the number that the contest's "
-                "definition expects; something is counted twice, or the definition is wrong",
-                style="bold red",
-            ),
+    if beyond := answer.progress.beyond_expected:
+        what = (
+            f"MORE THAN EXPECTED: {beyond:,} tally sheets above the number that the contest's roll or definition "
+            "expects; something is counted twice, or they are wrong"
         )
+        lines.insert(0, Line(what, style="bold red"))
+    if answer.unknown_units:
+        what = (
+            f"NO TOTAL: {answer.unknown_units:,} units state something that this release does not know; "
+            "a newer release can read it"
+        )
+        lines.insert(0, Line(what, style="bold red"))
     if answer.blocked is not None:
         lines.insert(0, _blocked(answer.blocked))
     if answer.official is not None:

@@ -11,6 +11,9 @@ from aggregator.verify.report import Report
 from results.render import ago, utc
 from runtime.terminal import Line
 
+_AREAS = 5
+"""Areas with more sheets than expected that are named."""
+
 
 def status(answer: dict[str, Any], now: datetime) -> RenderableType:
     """Draw positions, lag, contests and findings; times with their age."""
@@ -37,12 +40,12 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
         table.add_row("  last official time", utc(c["last_reported_at"]) if c["last_reported_at"] else "not stated")
         table.add_row("  last recorded", ago(c["last_recorded_at"], now))
         table.add_row("  findings", ", ".join(f"{code} × {n}" for code, n in c["findings"].items()) or "none")
-        if c["beyond_expected"]:
-            table.add_row(
-                "  MORE THAN EXPECTED",
-                f"{c['beyond_expected']:,} tally sheets above the number that the contest's definition expects",
-                style="bold red",
-            )
+        beyond = sorted(c["beyond_expected"].items(), key=lambda of: -of[1])
+        for area, sheets in beyond[:_AREAS]:
+            what = f"{area}: {sheets:,} tally sheets above the number that the contest's roll or definition expects"
+            table.add_row("  MORE THAN EXPECTED", what, style="bold red")
+        if len(beyond) > _AREAS:
+            table.add_row("", f"and in {len(beyond) - _AREAS:,} more areas", style="bold red")
         if c["blocked"]:
             table.add_row(
                 "  BLOCKED",

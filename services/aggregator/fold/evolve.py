@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 
 from aggregator.fold.digest import StateDigest
+from aggregator.fold.expected import Expected
 from aggregator.fold.totals import Blocks, Totals, Touches
 from aggregator.fold.unit_table import NO_GROUP, Applied, UnitTable
 from results.vectors import LevelTotal
@@ -55,6 +56,7 @@ class ContestState:
     """Totals by the type of the units that are added up, and area: a moved counting level only chooses among them."""
     digest: StateDigest = field(default_factory=StateDigest)
     roll: Roll = field(init=False)
+    expected: Expected = field(default_factory=Expected)
     last: Position | None = None
     """The last event, accepted or not."""
     last_reported: int = NO_TIME
@@ -79,6 +81,10 @@ class ContestState:
         """Return the count of an area: over the units of the counting level, None where nothing counted."""
         level = self.contest.counting_level
         return LevelTotal.of(self.layout, level, {name: self.all_totals.total((name, area)) for name in level})
+
+    def beyond_expected(self) -> dict[str, int]:
+        """Return by how many the known tally sheets of areas exceed those that roll or definition expect."""
+        return self.expected.exceeded(self.contest, self.roll, self.all_totals)
 
     def root(self) -> str:
         """Return the digest of the state: docs/contract.md."""
@@ -128,6 +134,7 @@ def define(state: ContestState, recorded: Recorded) -> Defined:
     if isinstance(event, UnitRoll):
         fault = state.roll.accept(event, text, current)
         state.digest.roll = state.roll.leaf
+        state.units.grow_to(len(state.index.keys))
         return Defined(recorded, fault is None, bool(later[0]), () if fault is None else (fault,))
     assert isinstance(event, ContestDefined)
     if fault := definition_fault(event, text, current):
@@ -150,8 +157,8 @@ def fold_statements(
 
     Returns what was folded, and the entry at which it ended because that must not be counted: TOO_LARGE.
     """
-    if state.roll.holds:
-        _refuse_unlisted(state, batch)
+    if state.definition is not None:
+        state.roll.judge(batch, state.contest)
     if not len(batch) or _has_room(state, batch):
         return ([_fold(state, partition, batch, in_blocks)] if len(batch) else []), None
     folded: list[Folded] = []
@@ -161,18 +168,6 @@ def fold_statements(
             return folded, entry
         folded.append(_fold(state, partition, one, in_blocks))
     return folded, None
-
-
-def _refuse_unlisted(state: ContestState, batch: StatementBatch) -> None:
-    """Find the statements about tally sheets that are not on the contest's roll (F307): they are not sound."""
-    keys, sound = state.index.keys, batch.is_sound.copy()
-    for entry in np.flatnonzero(batch.is_judged & ~state.roll.is_listed(batch.unit)).tolist():
-        unit = keys[int(batch.unit[entry])]
-        if state.contest.is_sheet(unit.type):
-            sound[entry] = False
-            missing = Finding("F307", f"{unit} is not on the contest's roll of revision {state.roll.revision}")
-            batch.findings[entry] = (*batch.findings.get(entry, ()), missing)
-    batch.is_sound = sound
 
 
 def _has_room(state: ContestState, batch: StatementBatch) -> bool:

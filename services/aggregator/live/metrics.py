@@ -46,6 +46,7 @@ class _Contest:
     differences: Mapping[str, int]
     """Our sum of the contest minus the office's statement nearest in time, by figure."""
     beyond_expected: int
+    """The most of any area."""
 
     @classmethod
     def of(cls, state: ContestState) -> "_Contest":
@@ -59,7 +60,7 @@ class _Contest:
             at.timestamp() if at is not None else None,
             official.seconds_apart if official is not None else None,
             official.differences if official is not None else {},
-            count.beyond_expected if count is not None else 0,
+            max(state.beyond_expected().values(), default=0),
         )
 
 
@@ -264,7 +265,7 @@ class Metrics(Listener, Collector):
             ),
             (
                 "sheets_beyond_expected",
-                "Tally sheets above the number that the contest's definition expects.",
+                "Tally sheets above the number that the contest's roll or definition expects: the most of any area.",
                 [contest.beyond_expected for _, _, contest in contests],
             ),
             (

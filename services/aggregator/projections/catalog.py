@@ -34,7 +34,7 @@ _CURSORS_S = 10
 """Longest wait for the live writer's commit. It needs a few seconds at most, unless it is suspended."""
 
 _WAITS_MS = tuple(wait for longest in (10, 20, 40, 80, 160, 320) for wait in (*20 * (2,), longest))
-"""Lock timeouts of successive attempts: other readers wait this long behind one that holds a view. The long ones outwait
+"""Lock timeouts of successive attempts: other readers wait this long behind one that holds a view. Long ones outwait
 a slow reader. Where many quick readers each hold a view that another waits for, only a moment between their statements
 helps: the short ones look for it."""
 _PAUSE_S = 0.01

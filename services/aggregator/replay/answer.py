@@ -17,5 +17,5 @@ def of_state(state: ContestState, digest: str | None) -> Count:
         reported_at=instant(state.last_reported),
     )
     roll = OnRoll(*state.roll.units_of().get(area.area_id, (0, 0))) if state.roll.holds else None
-    around = Around(roll, state.total(state.contest.root.area_id))
+    around = Around.of(roll, state.total(state.contest.root.area_id))
     return count(state.contest, area, state.total(area.area_id), state.official, as_of, digest, around)

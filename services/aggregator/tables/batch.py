@@ -10,13 +10,24 @@ import numpy as np
 
 from aggregator.fold.evolve import ContestState, Defined, Folded, Position
 from aggregator.fold.totals import Place
-from aggregator.tables.rows import FEW, Copy, Encoder, Parked, Row, definition_rows, finding_rows, log_time_rows, roll_area_rows
+from aggregator.tables.rows import (
+    FEW,
+    Copy,
+    Encoder,
+    Parked,
+    Row,
+    definition_rows,
+    finding_rows,
+    log_time_rows,
+    roll_area_rows,
+)
 from schemas.columns.layout import KINDS, Mask, Numbers
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import NO_TIME
 from schemas.contest import ContestDefined
 from schemas.log_record import Recorded
 from schemas.rules import Finding
+from schemas.unit_roll import UnitRoll
 
 
 def follows(offset: int) -> str:
@@ -150,6 +161,8 @@ class Unwritten:
             is_definition = isinstance(step.recorded.event, ContestDefined)
             self._kinds["DEFINED" if is_definition else "ROLL"] += 1
             self._found += (Found(offset, event_id, finding) for finding in step.findings)
+            if step.accepted and isinstance(part := step.recorded.event, UnitRoll):
+                self._units.append(np.unique([state.index.number(unit.key) for unit in part.units]).astype(np.int64))
             self._is_defined |= step.accepted and is_definition
             self._is_redefined |= step.accepted and is_definition
         else:

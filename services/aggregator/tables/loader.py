@@ -35,7 +35,6 @@ from schemas.columns.layout import (
     STATUSES,
     Layout,
     Mask,
-    Numbers,
 )
 from schemas.columns.wire import NO_TIME
 from schemas.count_update import UnitKey
@@ -97,10 +96,10 @@ def _state(db: _Database, partition: int, row: Mapping[str, Any], projection: Pr
         state.definition = Recorded(partition, row["definition_offset"], at, contest)
         state.layout, state.area_id = Layout.of(contest), contest.root.area_id
         state.digest.definition = leaf(text_of(contest))
-    _read_roll(db, contest_id, state)
     state.units = UnitTable(state.layout.size)
     state.all_totals.widen("vector", state.layout.size - state.all_totals.vector.shape[1])
     _number(db, contest_id, state, AT_ONCE if row["is_blocked"] else 0)
+    _read_roll(db, contest_id, state)
     _read_units(db, contest_id, state)
     _compare_totals(db, contest_id, state)
     if (root := state.root()) != row["digest"]:

@@ -75,7 +75,7 @@ def verify(
         def compare(step: Folded | Defined) -> None:
             assert fold.moment_state.last is not None
             report.partition = fold.moment_state.last.partition
-            tables.compare(step, fold.moment_state.all_totals, fold.moment_state.layout)
+            tables.compare(step, fold.moment_state)
 
         fold.on_step = compare
         partition, end = _fold(log, fold, on_progress)
@@ -218,10 +218,19 @@ def _definition(
     assert last is not None
     assert definition is not None
     selections = {
-        s.selection_id: {"candidate": s.candidate, "party": s.party, "ballot_order": s.ballot_order}
+        s.selection_id: s.model_dump(include={"candidate", "party", "ballot_order", "list_id", "withdrawn_at"})
+        | {"kind": s.kind.value}
         for s in state.contest.selections
     }
-    areas = {a.area_id: {"name": a.name, "type": a.type.value, "parent_id": a.parent_id} for a in state.contest.areas}
+    areas = {
+        a.area_id: a.model_dump(include={"name", "type", "parent_id", "expected_units", "ends_at"})
+        | {
+            "replaced_by": list(a.replaced_by),
+            "codes": {code.registry: code.value for code in a.codes},
+            "within": state.contest.areas_within[a.area_id],
+        }
+        for a in state.contest.areas
+    }
     by_table: dict[str, dict[str, dict[str, Any]]] = {
         "contest": {
             contest_id: {

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.pq import Format
 
 from aggregator.fold.digest import StateDigest
-from aggregator.fold.evolve import Defined, Folded
+from aggregator.fold.evolve import ContestState, Defined, Folded
 from aggregator.fold.totals import Totals
 from aggregator.fold.unit_table import UnitTable
 from aggregator.tables import rows as table_rows
@@ -25,7 +25,7 @@ from aggregator.tables.batch import follows
 from aggregator.verify.report import Mismatch, Report, mismatches
 from results.named_sql import named_sql
 from results.reader import Reader
-from results.rows import RowError, definition_of
+from results.rows import RowError, definition_of, roll_of
 from schemas.columns.layout import Layout
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import instant
@@ -33,6 +33,7 @@ from schemas.count_update import UnitKey
 from schemas.errors import ContractError
 from schemas.identity import leaf, text_of
 from schemas.log_record import RawRecord, recorded_of_raw
+from schemas.unit_roll import UnitRoll
 
 _SQL = named_sql(__package__, "verify")
 _RECORDED_AT = slice(14, 26)
@@ -55,8 +56,8 @@ class HistoryTables:
         for row in reader.run(_SQL["parked"], contest_id=contest_id, to_offset=to_offset):
             self._parked[row["log_offset"]].append(row)
 
-    def compare(self, step: Folded | Defined, totals: Totals, layout: Layout) -> None:
-        """Compare one step of the fold with the rows written for it. `totals`, `layout`: of the state that it made."""
+    def compare(self, step: Folded | Defined, state: ContestState) -> None:
+        """Compare one step of the fold with the rows written for it. `state`: that it made."""
         last = step.recorded.offset if isinstance(step, Defined) else int(step.batch.offset[-1])
         where = {"contest_id": self._contest_id, "first": self._next_offset, "last": last}
         self._next_offset = last + 1
@@ -68,14 +69,17 @@ class HistoryTables:
         if not self._report.is_copy:
             times = table_rows.log_time_rows(contest_id, step)
             self._compare_few("log_time", table_rows.LOG_TIME, where, times, about)
-        definitions = [table_rows.definition_row(step)] if isinstance(step, Defined) else []
-        self._compare_few("definition_history", table_rows.DEFINITION, where, definitions, about)
+        defined = table_rows.definition_rows(step)
+        self._compare_few("definition_history", table_rows.DEFINITION, where, defined["contest_history"], about)
+        self._compare_few("roll_history", table_rows.ROLL, where, defined["roll_history"], about)
+        areas = table_rows.roll_area_rows(contest_id, step, state.roll)
+        self._compare_few("roll_area", table_rows.ROLL_AREA, where, areas, about)
         columns = table_rows.HISTORY | table_rows.RESOLVED
         updates, blocks = list[bytes](), list[Row]()
         if isinstance(step, Folded):
             updates = self._histories.rows(contest_id, step, table_rows.resolved, len(columns))
-            blocks = _blocks(contest_id, step, totals)
-        self._compare_updates(columns, where, updates, about, layout)
+            blocks = _blocks(contest_id, step, state.all_totals)
+        self._compare_updates(columns, where, updates, about, state.layout)
         kept = list(self._blocks_to(last))
         if kept != blocks:
             self._compare_rows("area_total_block", kept, blocks, about)
@@ -179,7 +183,8 @@ class HistoryTables:
     def finish(self) -> None:
         """Report the rows left when the log has ended, and those that no update names."""
         where = {"contest_id": self._contest_id, "first": self._next_offset, "last": self._to_offset}
-        for table in ("definition_history", "finding", *(() if self._report.is_copy else ("log_time",))):
+        times = () if self._report.is_copy else ("log_time",)
+        for table in ("definition_history", "roll_history", "roll_area", "finding", *times):
             for row in self._reader.run(_SQL[table], **where):
                 self._extra_row(table, row)
         decode = _decoder(table_rows.HISTORY | table_rows.RESOLVED, Layout(()))
@@ -211,7 +216,24 @@ class HistoryTables:
                     digest.definition = leaf(text_of(definition_of(row["definition"])))
             except RowError as error:
                 self._report.add(Mismatch("definition_history", str(error), row["log_offset"], row["event_id"]))
+        digest.roll = self._roll_leaf(where)
         return digest.root(units.state_leaf, units.head_leaf)
+
+    def _roll_leaf(self, where: Mapping[str, Any]) -> bytes:
+        """Return the hash of the roll in force, from the accepted rows alone: of the last revision that is whole."""
+        parts: list[tuple[UnitRoll, bytes]] = []
+        found = bytes(32)
+        for row in self._reader.run(_SQL["roll_history"], first=0, **where):
+            try:
+                event = roll_of(row["roll"]) if row["accepted"] else None
+            except RowError as error:
+                self._report.add(Mismatch("roll_history", str(error), row["log_offset"], row["event_id"]))
+                continue
+            if event is not None:
+                parts = [of for of in parts if of[0].revision == event.revision] + [(event, leaf(text_of(event)))]
+                if event.part == event.parts:
+                    found = hashlib.sha256(b"".join(leaf_of for _, leaf_of in parts)).digest()
+        return found
 
     def _extra_row(self, table: str, row: Row) -> None:
         unit = f"{row['unit_type']}/{row['unit_id']}" if row.get("unit_id") is not None else None

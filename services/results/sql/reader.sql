@@ -73,8 +73,12 @@ SELECT topic, partition, topic_id, next_offset, epoch, digest, updated_at, unrea
 -- contest_status --
 SELECT c.contest_id, c.name, c.counting_level, c.last_offset, c.last_recorded_at, c.last_reported_at, c.digest,
        c.blocked, c.blocked_offset, c.blocked_reason,
-       coalesce((SELECT jsonb_object_agg(area_id, beyond_expected) FROM area_count a
-                 WHERE a.contest_id = c.contest_id AND a.is_count AND a.beyond_expected > 0), '{}') AS beyond_expected,
+       coalesce((SELECT jsonb_object_agg(area_id, known - limited_to) FILTER (WHERE known > limited_to)
+                 FROM (SELECT area_id, sum(figures[11])::bigint AS known FROM total_row t
+                       WHERE t.contest_id = c.contest_id AND t.unit_type = ANY (c.counting_types)
+                         AND (t.unit_type = ANY (c.sheet_types) OR NOT c.counting_types && c.sheet_types)
+                       GROUP BY area_id) k
+                 JOIN expected e USING (area_id) WHERE e.contest_id = c.contest_id), '{}') AS beyond_expected,
        (SELECT count(*) FROM update_row h WHERE h.contest_id = c.contest_id) AS updates,
        (SELECT coalesce(jsonb_object_agg(code, n), '{}') FROM (
             SELECT code, count(*) AS n FROM finding f WHERE f.contest_id = c.contest_id GROUP BY code) g) AS findings,

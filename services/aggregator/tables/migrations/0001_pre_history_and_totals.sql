@@ -46,7 +46,30 @@ CREATE TABLE :aggregate.contest_history (
     PRIMARY KEY (contest_id, log_offset)
 );
 
--- The units of a contest, by a number within the contest that only tables use.
+-- The parts of a contest's rolls of units, as they came.
+CREATE TABLE :aggregate.roll_history (
+    partition   int    NOT NULL,
+    log_offset  bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    event_id    uuid   NOT NULL,
+    contest_id  text COLLATE "C" NOT NULL,
+    accepted    boolean NOT NULL,
+    roll        jsonb  NOT NULL,
+    PRIMARY KEY (contest_id, log_offset)
+);
+
+-- What a roll has of each area, from the offset on at which it holds: that of its last part.
+CREATE TABLE :aggregate.roll_area (
+    contest_id        text COLLATE "C" NOT NULL,
+    log_offset        bigint NOT NULL,
+    revision          bigint NOT NULL,
+    area_id           text COLLATE "C" NOT NULL,
+    units             bigint NOT NULL,
+    registered_voters bigint,                -- null where it does not say so of every unit
+    PRIMARY KEY (contest_id, area_id, log_offset)
+);
+
+-- The units of a contest, by a number within the contest that only tables use. Those on its roll are among them.
 CREATE TABLE :aggregate.unit_state (
     contest_id     text   COLLATE "C" NOT NULL,
     unit           int    NOT NULL,
@@ -74,13 +97,15 @@ CREATE TABLE :aggregate.publication (
     name        text   NOT NULL,
     snapshot_id text   NOT NULL,
     parts       bigint NOT NULL,
+    is_complete boolean NOT NULL,            -- whether it names every unit that is known so far
     documents   json   NOT NULL,             -- [{"uri": …, "sha256": …}, …]
     PRIMARY KEY (contest_id, publication)
 );
 
--- Every official update. Figures stand in the order of the contest's layout (schemas.columns.layout): 18 figures, 9 reasons of
--- review, 2 numbers of units, the units that lack each of 16 figures, then for each selection in ballot order its votes and the
--- units that lack them. A later definition may add selections at the end: older rows are shorter.
+-- Every official update. Figures stand in the order of the contest's layout (schemas.columns.layout): 20 figures, 9 reasons of
+-- review, 5 numbers of units, the units that lack each of 18 figures, then for each selection in ballot order its votes, the
+-- units that lack them, and the votes that do not count. A later definition may add selections at the end: older rows are
+-- shorter.
 CREATE TABLE :aggregate.count_update_history (
     contest_id        text   COLLATE "C" NOT NULL,
     log_offset        bigint NOT NULL,
@@ -103,8 +128,8 @@ CREATE TABLE :aggregate.count_update_history (
     is_test           boolean NOT NULL,
     figures           bigint[] NOT NULL,     -- as stated; null: not stated, which is not zero; votes of -2: not on that ballot
     change            bigint[],              -- what the count gained or lost by it; a null is unchanged, null: nothing changed
-    -- What few statements have, each key only where needed: correction, published_percentages, office_note; and counts or
-    -- sub_units in full where `figures` cannot say them exactly: other votes than the contest's selections, other reasons
+    -- What few statements have, each key only where needed: correction, published_percentages, office_note, signed_at and
+    -- others (schemas.columns.decode_general: RARE); and counts or sub_units in full where `figures` cannot say them exactly: other votes than the contest's selections, other reasons
     -- than the nine, or a group without any figure. Without them a group is null exactly when none of its figures is stated.
     details           json,
     publication       bigint NOT NULL,
@@ -157,6 +182,9 @@ CREATE TABLE :aggregate.selection (
     candidate    text NOT NULL,
     party        text NOT NULL,
     ballot_order int  NOT NULL,
+    kind         text NOT NULL,
+    list_id      text COLLATE "C",           -- the selection that is the list of a candidate
+    withdrawn_at timestamptz,
     PRIMARY KEY (contest_id, selection_id)
 );
 
@@ -166,6 +194,11 @@ CREATE TABLE :aggregate.area (
     name       text NOT NULL,
     type       text NOT NULL,
     parent_id  text COLLATE "C",
+    expected_units bigint,                   -- tally sheets; null where the definition does not say
+    ends_at    timestamptz,
+    replaced_by text[] NOT NULL,
+    codes      jsonb  NOT NULL,              -- its ids in other registers
+    within     jsonb  NOT NULL,              -- how many areas of each type are within it, itself included
     PRIMARY KEY (contest_id, area_id)
 );
 
@@ -229,7 +262,7 @@ COMMENT ON TABLE :aggregate.parked IS 'Messages of a blocked contest: the one th
 GRANT USAGE ON SCHEMA :aggregate TO escrutinio_writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA :aggregate TO escrutinio_writer;
 GRANT INSERT ON :aggregate.count_update_history, :aggregate.area_path, :aggregate.publication, :aggregate.contest_history,
-    :aggregate.finding, :aggregate.parked, :aggregate.log_time, :aggregate.area_total_block TO escrutinio_writer;
+    :aggregate.roll_history, :aggregate.roll_area, :aggregate.finding, :aggregate.parked, :aggregate.log_time, :aggregate.area_total_block TO escrutinio_writer;
 GRANT INSERT, UPDATE ON :aggregate.cursor, :aggregate.unit_state, :aggregate.contest, :aggregate.selection,
     :aggregate.area, :aggregate.area_total TO escrutinio_writer;
 

@@ -8,7 +8,9 @@ SELECT contest_id, topic, partition, definition_offset,
        definition ->> 'election_name'  AS election_name,
        definition ->> 'authority'      AS authority,
        definition ->> 'time_zone'      AS time_zone,
-       definition ->> 'counting_level' AS counting_level,
+       ARRAY(SELECT jsonb_array_elements_text(definition -> 'counting_level')) AS counting_types,
+       array_to_string(ARRAY(SELECT jsonb_array_elements_text(definition -> 'counting_level')), ' + ') AS counting_level,
+       ARRAY(SELECT jsonb_array_elements_text(definition -> 'sheet_types')) AS sheet_types,
        (definition ->> 'expected_units')::bigint    AS expected_units,
        (definition ->> 'registered_voters')::bigint AS registered_voters,
        (definition ->> 'is_test')::boolean          AS is_test,
@@ -28,8 +30,9 @@ FROM (  -- it stops at a message of its own, or with its whole partition; no joi
 CREATE VIEW :results.area AS SELECT * FROM :aggregate.area;
 CREATE VIEW :results.selection AS SELECT * FROM :aggregate.selection;
 
--- The layout of figures: the names of the selections, in the order of their places after the 45 of every contest. Selection n
--- has two: 44 + 2n its votes, 45 + 2n the units that lack them. schemas.columns.layout names the others.
+-- The layout of figures: the names of the selections, in the order of their places after the 52 of every contest. Selection n
+-- has three: 50 + 3n its votes, 51 + 3n the units that lack them, 52 + 3n the votes that do not count.
+-- schemas.columns.layout names the others.
 CREATE VIEW :results.layout AS
 SELECT contest_id, array_agg(s.selection ->> 'selection_id'
                              ORDER BY (s.selection ->> 'ballot_order')::bigint, s.place) AS selections
@@ -38,6 +41,10 @@ CROSS JOIN jsonb_array_elements(definition -> 'selections') WITH ORDINALITY AS s
 GROUP BY contest_id;
 
 CREATE VIEW :results.area_path AS SELECT * FROM :aggregate.area_path;
+CREATE VIEW :results.roll_area AS SELECT * FROM :aggregate.roll_area;
+COMMENT ON VIEW :results.roll_area IS 'Tally sheets and voters of each area by a roll, from the offset on at which it holds.';
+CREATE VIEW :results.roll_history AS SELECT * FROM :aggregate.roll_history;
+COMMENT ON VIEW :results.roll_history IS 'The parts of the contests'' rolls of units, as they came.';
 CREATE VIEW :results.publication AS SELECT * FROM :aggregate.publication;
 CREATE VIEW :results.unit_row AS SELECT * FROM :aggregate.unit_state;
 CREATE VIEW :results.total_row AS SELECT * FROM :aggregate.area_total;
@@ -52,62 +59,65 @@ COMMENT ON VIEW :results.update_row IS 'Every official update with its figures a
 
 CREATE VIEW :results.update_history AS
 SELECT c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.unit_type, h.unit_id, h.unit_name,
-       CASE WHEN h.unit_type IN ('precinct', 'polling-place') THEN h.areas
-            ELSE h.areas[:cardinality(h.areas) - 1] END AS area_path,
+       CASE WHEN r.area_id IS NULL THEN h.areas ELSE h.areas[:cardinality(h.areas) - 1] END AS area_path,
        h.sequence, h.previous_event_id, h.kind, (h.details -> 'correction')::jsonb AS correction,
        h.reported_at, h.observed_at, h.stated_at, h.count_status, h.source_status, h.review_reason, h.result_stage,
        h.details ->> 'office_note' AS office_note,
        CASE
            WHEN h.details -> 'counts' IS NOT NULL THEN (h.details -> 'counts')::jsonb
-           WHEN num_nonnulls(VARIADIC h.figures[1:7] || h.figures[46:]) > 0 THEN jsonb_build_object(
+           WHEN num_nonnulls(VARIADIC h.figures[1:9] || h.figures[53:]) > 0 THEN jsonb_build_object(
                'registered_voters', h.figures[1], 'registered_voters_counted', h.figures[2], 'ballots_cast', h.figures[3],
                'valid_votes', h.figures[4], 'blank_votes', h.figures[5], 'invalid_votes', h.figures[6],
-               'challenged_votes', h.figures[7],
+               'challenged_votes', h.figures[7], 'undervotes', h.figures[8], 'overvotes', h.figures[9],
                'votes', (SELECT coalesce(jsonb_object_agg(selection, figure), '{}')
                          FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)
-                         CROSS JOIN LATERAL (SELECT h.figures[44 + 2 * n] AS figure) v
-                         WHERE 44 + 2 * n <= cardinality(h.figures)))
+                         CROSS JOIN LATERAL (SELECT h.figures[50 + 3 * n] AS figure) v
+                         WHERE 50 + 3 * n <= cardinality(h.figures)))
        END AS counts,
        CASE
            WHEN h.details -> 'sub_units' IS NOT NULL THEN (h.details -> 'sub_units')::jsonb
-           WHEN num_nonnulls(VARIADIC h.figures[9:17] || h.figures[19:27]) > 0 THEN jsonb_build_object(
-               'total', h.figures[9], 'processed', h.figures[10], 'counted', h.figures[11], 'counted_normal', h.figures[12],
-               'annulled', h.figures[13], 'not_installed', h.figures[14], 'under_review', h.figures[15],
-               'to_be_processed', h.figures[16], 'pending', h.figures[17],
+           WHEN num_nonnulls(VARIADIC h.figures[11:19] || h.figures[21:29]) > 0 THEN jsonb_build_object(
+               'total', h.figures[11], 'processed', h.figures[12], 'counted', h.figures[13], 'counted_normal', h.figures[14],
+               'annulled', h.figures[15], 'not_installed', h.figures[16], 'under_review', h.figures[17],
+               'to_be_processed', h.figures[18], 'pending', h.figures[19],
                'under_review_by_reason', jsonb_build_object(
-                   'CHALLENGED_VOTES', h.figures[19], 'MATERIAL_ERROR', h.figures[20], 'NULLITY_REQUEST', h.figures[21],
-                   'ILLEGIBLE', h.figures[22], 'INCOMPLETE', h.figures[23], 'MISSING_SIGNATURES', h.figures[24],
-                   'LOST', h.figures[25], 'DESTROYED', h.figures[26], 'OTHER', h.figures[27]))
+                   'CHALLENGED_VOTES', h.figures[21], 'MATERIAL_ERROR', h.figures[22], 'NULLITY_REQUEST', h.figures[23],
+                   'ILLEGIBLE', h.figures[24], 'INCOMPLETE', h.figures[25], 'MISSING_SIGNATURES', h.figures[26],
+                   'LOST', h.figures[27], 'DESTROYED', h.figures[28], 'OTHER', h.figures[29]))
        END AS sub_units,
        (h.details -> 'published_percentages')::jsonb AS published_percentages,
-       jsonb_build_object('name', p.name, 'snapshot_id', p.snapshot_id, 'part', h.part, 'parts', p.parts, 'documents',
+       jsonb_build_object('name', p.name, 'snapshot_id', p.snapshot_id, 'part', h.part, 'parts', p.parts, 'is_complete', p.is_complete, 'documents',
            (SELECT coalesce(jsonb_agg(d.document::jsonb || jsonb_build_object('place', w.place) ORDER BY d.place), '[]')
             FROM json_array_elements(p.documents) WITH ORDINALITY AS d (document, place)
             JOIN unnest(h.places) WITH ORDINALITY AS w (place, at) ON w.at = d.place)) AS source,
-       h.is_test, h.accepted, h.is_current,
+       h.is_test, h.details::jsonb AS details, h.accepted, h.is_current,
        CASE WHEN h.change IS NULL THEN '{}' ELSE
            (SELECT coalesce(jsonb_object_agg(name, figure) FILTER (WHERE figure IS NOT NULL), '{}')
             FROM unnest(ARRAY[
                 'registered_voters', 'registered_voters_counted', 'ballots_cast', 'valid_votes', 'blank_votes',
-                'invalid_votes', 'challenged_votes', 'annulled_ballots', 'total', 'processed', 'counted', 'counted_normal',
-                'annulled', 'not_installed', 'under_review', 'to_be_processed', 'pending', 'in_process',
+                'invalid_votes', 'challenged_votes', 'undervotes', 'overvotes', 'annulled_ballots', 'total', 'processed',
+                'counted', 'counted_normal', 'annulled', 'not_installed', 'under_review', 'to_be_processed', 'pending',
+                'in_process',
                 'under_review.CHALLENGED_VOTES', 'under_review.MATERIAL_ERROR', 'under_review.NULLITY_REQUEST',
                 'under_review.ILLEGIBLE', 'under_review.INCOMPLETE', 'under_review.MISSING_SIGNATURES',
                 'under_review.LOST', 'under_review.DESTROYED', 'under_review.OTHER', 'units', 'units_counted',
+                'units_partial', 'units_suppressed', 'units_unknown',
                 'not_stated.registered_voters', 'not_stated.registered_voters_counted', 'not_stated.ballots_cast',
                 'not_stated.valid_votes', 'not_stated.blank_votes', 'not_stated.invalid_votes',
-                'not_stated.challenged_votes', 'not_stated.total', 'not_stated.processed', 'not_stated.counted',
-                'not_stated.counted_normal', 'not_stated.annulled', 'not_stated.not_installed', 'not_stated.under_review',
-                'not_stated.to_be_processed', 'not_stated.pending']
-                || (SELECT array_agg(prefix || selection ORDER BY n, prefix DESC)
+                'not_stated.challenged_votes', 'not_stated.undervotes', 'not_stated.overvotes', 'not_stated.total',
+                'not_stated.processed', 'not_stated.counted', 'not_stated.counted_normal', 'not_stated.annulled',
+                'not_stated.not_installed', 'not_stated.under_review', 'not_stated.to_be_processed', 'not_stated.pending']
+                || (SELECT array_agg(prefix || selection ORDER BY n, place)
                     FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n),
-                         unnest(ARRAY['votes.', 'not_stated.votes.']) AS p (prefix)), h.change) AS c (name, figure))
+                         unnest(ARRAY['votes.', 'not_stated.votes.', 'not_counted.votes.'])
+                             WITH ORDINALITY AS p (prefix, place)), h.change) AS c (name, figure))
        END AS change,
        h.superseded_at, h.is_moved, h.last_reported_at
 FROM :results.update_row h
 LEFT JOIN :aggregate.contest c ON c.contest_id = h.contest_id
 LEFT JOIN :aggregate.publication p ON p.contest_id = h.contest_id AND p.publication = h.publication
-LEFT JOIN :results.layout l ON l.contest_id = h.contest_id;
+LEFT JOIN :results.layout l ON l.contest_id = h.contest_id
+LEFT JOIN :aggregate.area r ON r.contest_id = h.contest_id AND r.area_id = h.unit_id AND r.type = h.unit_type;
 COMMENT ON VIEW :results.update_history IS 'Every official update, with what the count gained or lost by it.';
 
 CREATE VIEW :results.definition_history AS SELECT * FROM :aggregate.contest_history;
@@ -119,68 +129,126 @@ FROM :aggregate.unit_state s
 JOIN :results.update_history h ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset;
 COMMENT ON VIEW :results.unit_count IS 'The latest official statement about each reporting unit.';
 
+-- Sums by area over the units of each type; and, where units of several types are added up, over all of them. Beside sheets
+-- the others only add votes: what they lack of sheets is nobody's. `on_roll`: the units whose rolls are added up, of sheets
+-- all that are known, of areas the counted.
+CREATE VIEW :results.summed_total AS
+SELECT t.contest_id, t.unit_type, t.area_id, t.figures, t.stated_at, t.last_offset, t.last_event_id, t.since, t.kept_at,
+       t.figures[30] AS of_sheets,
+       CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[30] ELSE t.figures[31] END AS on_roll,
+       CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[13] ELSE t.figures[31] END AS on_counted_roll
+FROM :aggregate.area_total t
+LEFT JOIN :results.contest c USING (contest_id)
+UNION ALL
+SELECT t.contest_id, c.counting_level, t.area_id,
+       (SELECT array_agg(s.figure ORDER BY s.slot)
+        FROM (SELECT f.slot, sum(f.figure)::bigint AS figure
+              FROM :aggregate.area_total o
+              CROSS JOIN LATERAL unnest(o.figures) WITH ORDINALITY AS f (figure, slot)
+              WHERE o.contest_id = t.contest_id AND o.area_id = t.area_id AND o.unit_type = ANY (c.counting_types)
+                AND (NOT (f.slot BETWEEN 11 AND 29 OR f.slot BETWEEN 44 AND 52)
+                     OR o.unit_type = ANY (c.sheet_types) OR NOT c.counting_types && c.sheet_types)
+              GROUP BY f.slot) s),
+       max(t.stated_at), max(t.last_offset), (array_agg(t.last_event_id ORDER BY t.last_offset DESC))[1], NULL, NULL,
+       coalesce(sum(t.figures[30]) FILTER (WHERE t.unit_type = ANY (c.sheet_types)
+                                           OR NOT c.counting_types && c.sheet_types), 0)::bigint,
+       sum(CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[30] ELSE t.figures[31] END)::bigint,
+       sum(CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[13] ELSE t.figures[31] END)::bigint
+FROM :aggregate.area_total t
+JOIN :results.contest c USING (contest_id)
+WHERE cardinality(c.counting_types) > 1 AND t.unit_type = ANY (c.counting_types)
+GROUP BY t.contest_id, t.area_id, c.counting_level, c.counting_types, c.sheet_types;
+
 -- A figure that none of the units states is null, which is not zero. Some may state it: `not_stated` counts those that do not.
+-- Nothing is known where a unit states what this release does not understand.
 CREATE VIEW :results.area_total AS
-SELECT t.contest_id, t.unit_type, t.area_id, t.figures[28] AS units, t.figures[29] AS units_counted,
-       (SELECT coalesce(jsonb_object_agg(selection, CASE WHEN t.figures[29] = 0
-                                                         OR coalesce(t.figures[45 + 2 * n], 0) < t.figures[29]
-                                                         THEN coalesce(t.figures[44 + 2 * n], 0) END), '{}')
+SELECT t.contest_id, t.unit_type, t.area_id, t.figures[30] AS units, t.figures[31] AS units_counted,
+       t.figures[32] AS units_partial, t.figures[33] AS units_suppressed, t.figures[34] AS units_unknown,
+       (SELECT coalesce(jsonb_object_agg(selection, CASE WHEN t.is_known AND (t.figures[31] = 0
+                                                         OR coalesce(t.figures[51 + 3 * n], 0) < t.figures[31])
+                                                         THEN coalesce(t.figures[50 + 3 * n], 0) END), '{}')
         FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS votes,
-       CASE WHEN b.on_roll = 0 OR t.figures[30] < b.on_roll THEN t.figures[1] END AS registered_voters,
-       CASE WHEN b.on_counted_roll = 0 OR t.figures[31] < b.on_counted_roll THEN t.figures[2] END AS registered_voters_counted,
-       CASE WHEN t.figures[29] = 0 OR t.figures[32] < t.figures[29] THEN t.figures[3] END AS ballots_cast,
-       CASE WHEN t.figures[29] = 0 OR t.figures[33] < t.figures[29] THEN t.figures[4] END AS valid_votes,
-       CASE WHEN t.figures[29] = 0 OR t.figures[34] < t.figures[29] THEN t.figures[5] END AS blank_votes,
-       CASE WHEN t.figures[29] = 0 OR t.figures[35] < t.figures[29] THEN t.figures[6] END AS invalid_votes,
-       CASE WHEN t.figures[29] = 0 OR t.figures[36] < t.figures[29] THEN t.figures[7] END AS challenged_votes,
-       t.figures[8] AS annulled_ballots,
-       CASE WHEN t.figures[28] = 0 OR t.figures[37] < t.figures[28] THEN t.figures[9] END AS total,
-       CASE WHEN t.figures[28] = 0 OR t.figures[38] < t.figures[28] THEN t.figures[10] END AS processed,
-       CASE WHEN t.figures[28] = 0 OR t.figures[39] < t.figures[28] THEN t.figures[11] END AS counted,
-       CASE WHEN t.figures[28] = 0 OR t.figures[40] < t.figures[28] THEN t.figures[12] END AS counted_normal,
-       CASE WHEN t.figures[28] = 0 OR t.figures[41] < t.figures[28] THEN t.figures[13] END AS annulled,
-       CASE WHEN t.figures[28] = 0 OR t.figures[42] < t.figures[28] THEN t.figures[14] END AS not_installed,
-       CASE WHEN t.figures[28] = 0 OR t.figures[43] < t.figures[28] THEN t.figures[15] END AS under_review,
-       CASE WHEN t.figures[28] = 0 OR t.figures[44] < t.figures[28] THEN t.figures[16] END AS to_be_processed,
-       CASE WHEN t.figures[28] = 0 OR t.figures[45] < t.figures[28] THEN t.figures[17] END AS pending,
-       t.figures[18] AS in_process,
+       (SELECT coalesce(jsonb_object_agg(selection, t.figures[52 + 3 * n]) FILTER (WHERE t.figures[52 + 3 * n] <> 0), '{}')
+        FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS not_counted,
+       CASE WHEN t.is_known AND (t.on_roll = 0 OR t.figures[35] < t.on_roll) THEN t.figures[1] END AS registered_voters,
+       CASE WHEN t.is_known AND (t.on_counted_roll = 0 OR t.figures[36] < t.on_counted_roll) THEN t.figures[2] END AS registered_voters_counted,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[37] < t.figures[31]) THEN t.figures[3] END AS ballots_cast,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[38] < t.figures[31]) THEN t.figures[4] END AS valid_votes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[39] < t.figures[31]) THEN t.figures[5] END AS blank_votes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[40] < t.figures[31]) THEN t.figures[6] END AS invalid_votes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[41] < t.figures[31]) THEN t.figures[7] END AS challenged_votes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[42] < t.figures[31]) THEN t.figures[8] END AS undervotes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[43] < t.figures[31]) THEN t.figures[9] END AS overvotes,
+       CASE WHEN t.is_known THEN t.figures[10] END AS annulled_ballots,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[44] < t.of_sheets) THEN t.figures[11] END AS total,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[45] < t.of_sheets) THEN t.figures[12] END AS processed,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[46] < t.of_sheets) THEN t.figures[13] END AS counted,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[47] < t.of_sheets) THEN t.figures[14] END AS counted_normal,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[48] < t.of_sheets) THEN t.figures[15] END AS annulled,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[49] < t.of_sheets) THEN t.figures[16] END AS not_installed,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[50] < t.of_sheets) THEN t.figures[17] END AS under_review,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[51] < t.of_sheets) THEN t.figures[18] END AS to_be_processed,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[52] < t.of_sheets) THEN t.figures[19] END AS pending,
+       CASE WHEN t.is_known THEN t.figures[20] END AS in_process,
        (SELECT coalesce(jsonb_object_agg(reason, figure) FILTER (WHERE figure <> 0), '{}')
         FROM unnest(ARRAY['CHALLENGED_VOTES', 'MATERIAL_ERROR', 'NULLITY_REQUEST', 'ILLEGIBLE', 'INCOMPLETE',
-                          'MISSING_SIGNATURES', 'LOST', 'DESTROYED', 'OTHER'], t.figures[19:27]) AS r (reason, figure)
+                          'MISSING_SIGNATURES', 'LOST', 'DESTROYED', 'OTHER'], t.figures[21:29]) AS r (reason, figure)
        ) AS under_review_by_reason,
        (SELECT coalesce(jsonb_object_agg(name, units) FILTER (WHERE units > 0), '{}')
         FROM (SELECT * FROM unnest(ARRAY['registered_voters', 'registered_voters_counted', 'ballots_cast', 'valid_votes',
-                                         'blank_votes', 'invalid_votes', 'challenged_votes', 'total', 'processed',
-                                         'counted', 'counted_normal', 'annulled', 'not_installed', 'under_review',
-                                         'to_be_processed', 'pending'], t.figures[30:45])
+                                         'blank_votes', 'invalid_votes', 'challenged_votes', 'undervotes', 'overvotes',
+                                         'total', 'processed', 'counted', 'counted_normal', 'annulled', 'not_installed',
+                                         'under_review', 'to_be_processed', 'pending'], t.figures[35:52])
               UNION ALL
-              SELECT 'votes.' || selection, t.figures[45 + 2 * n]
+              SELECT 'votes.' || selection, t.figures[51 + 3 * n]
               FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS f (name, units)) AS not_stated,
        t.stated_at, t.last_offset, t.last_event_id, t.since, t.kept_at
-FROM :aggregate.area_total t
-LEFT JOIN :results.layout l ON l.contest_id = t.contest_id
--- whose rolls are added up: of sheets all that are known, and those that count; of areas the counted
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN t.unit_type IN ('precinct', 'polling-place') THEN t.figures[28] ELSE t.figures[29] END AS on_roll,
-           CASE WHEN t.unit_type IN ('precinct', 'polling-place') THEN t.figures[11] ELSE t.figures[29] END
-               AS on_counted_roll) b;
+FROM (SELECT *, figures[34] = 0 AS is_known FROM :results.summed_total) t
+LEFT JOIN :results.layout l ON l.contest_id = t.contest_id;
 COMMENT ON VIEW :results.area_total IS
     'Sums by area over the units of each type, with every figure; those of the counting level are the count.';
 
+-- How many tally sheets an area has, by roll and definition. `limited_to`: by either; more is a fault. `all_known`: of the
+-- whole contest, the sheets of which something was stated.
+CREATE VIEW :results.expected AS
+SELECT a.contest_id, a.area_id,
+       CASE WHEN h.log_offset IS NOT NULL THEN coalesce(r.units, 0) END AS by_roll,
+       CASE WHEN h.log_offset IS NOT NULL AND r.units IS NULL THEN 0 ELSE r.registered_voters END AS voters,
+       d.by_definition,
+       CASE WHEN h.log_offset IS NOT NULL THEN coalesce(r.units, 0) ELSE d.by_definition END AS limited_to,
+       w.all_known
+FROM :aggregate.area a
+JOIN :results.contest c USING (contest_id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(a.expected_units, CASE WHEN a.parent_id IS NULL THEN c.expected_units END) AS by_definition) d
+LEFT JOIN (SELECT contest_id, max(log_offset) AS log_offset FROM :aggregate.roll_area GROUP BY contest_id) h USING (contest_id)
+LEFT JOIN :aggregate.roll_area r
+    ON r.contest_id = a.contest_id AND r.area_id = a.area_id AND r.log_offset = h.log_offset
+LEFT JOIN (
+    SELECT t.contest_id, sum(t.figures[11])::bigint AS all_known
+    FROM :aggregate.area_total t
+    JOIN :aggregate.area o ON o.contest_id = t.contest_id AND o.area_id = t.area_id AND o.parent_id IS NULL
+    JOIN :results.contest k ON k.contest_id = t.contest_id
+    WHERE t.unit_type = ANY (k.counting_types) AND t.unit_type = ANY (k.sheet_types)
+    GROUP BY t.contest_id) w USING (contest_id);
+COMMENT ON VIEW :results.expected IS 'How many tally sheets each area has, by the roll and by the definition.';
+
 CREATE VIEW :results.area_count AS
 WITH official AS (
-    SELECT contest_id, unit_id AS area_id, unit_type,
-           counts -> 'votes' AS votes,
+    SELECT u.contest_id, u.unit_id AS area_id, u.unit_type,
+           CASE WHEN is_known THEN counts -> 'votes' END AS votes,
            (counts ->> 'registered_voters')::bigint         AS registered_voters,
            (counts ->> 'registered_voters_counted')::bigint AS registered_voters_counted,
-           (counts ->> 'ballots_cast')::bigint     AS ballots_cast,
-           coalesce((counts ->> 'valid_votes')::bigint,
+           CASE WHEN is_known THEN (counts ->> 'ballots_cast')::bigint END AS ballots_cast,
+           CASE WHEN is_known THEN coalesce((counts ->> 'valid_votes')::bigint,
                     -- not stated: their sum, when the votes of every selection on the ballot are
                     (SELECT CASE WHEN bool_and(votes IS NOT NULL) THEN sum(votes::bigint) END
-                     FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes)))::bigint AS valid_votes,
-           (counts ->> 'blank_votes')::bigint      AS blank_votes,
-           (counts ->> 'invalid_votes')::bigint    AS invalid_votes,
-           (counts ->> 'challenged_votes')::bigint AS challenged_votes,
+                     FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes)))::bigint END AS valid_votes,
+           CASE WHEN is_known THEN (counts ->> 'blank_votes')::bigint END AS blank_votes,
+           CASE WHEN is_known THEN (counts ->> 'invalid_votes')::bigint END AS invalid_votes,
+           CASE WHEN is_known THEN (counts ->> 'challenged_votes')::bigint END AS challenged_votes,
+           CASE WHEN is_known THEN (counts ->> 'undervotes')::bigint END AS undervotes,
+           CASE WHEN is_known THEN (counts ->> 'overvotes')::bigint END AS overvotes,
            (sub_units ->> 'total')::bigint           AS total,
            (sub_units ->> 'processed')::bigint       AS processed,
            (sub_units ->> 'counted')::bigint         AS counted,
@@ -192,41 +260,68 @@ WITH official AS (
            sub_units -> 'under_review_by_reason' AS under_review_by_reason,
            (SELECT bool_and(votes IS NOT NULL) FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes))
                AS has_all_votes,
-           stated_at, log_offset AS last_offset, event_id AS last_event_id
-    FROM :results.unit_count u
-    WHERE unit_type IN ('country', 'state', 'county', 'municipality') AND kind <> 'RETRACTED'
+           u.stated_at, u.log_offset AS last_offset, u.event_id AS last_event_id
+    FROM (SELECT *, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known FROM :results.unit_count) u
+    JOIN :aggregate.area a ON a.contest_id = u.contest_id AND a.area_id = u.unit_id AND a.type = u.unit_type
+    WHERE kind <> 'RETRACTED'
 ), both_bases AS (
     SELECT o.contest_id, o.area_id, 'OFFICIAL' AS basis, o.votes,
            coalesce(o.registered_voters, CASE WHEN a.parent_id IS NULL THEN c.registered_voters END) AS registered_voters,
            o.registered_voters_counted, o.ballots_cast, o.valid_votes, o.blank_votes, o.invalid_votes,
-           o.challenged_votes, o.total, o.processed, o.counted, o.under_review, o.to_be_processed, o.annulled,
+           o.challenged_votes, o.undervotes, o.overvotes, o.total,
+           coalesce(o.total, e.by_roll, e.by_definition) AS expected, greatest(o.total - e.limited_to, 0) AS beyond_expected,
+           o.processed, o.counted, o.under_review, o.to_be_processed, o.annulled,
            o.not_installed, o.pending, o.under_review_by_reason, NULL::bigint AS units, NULL::bigint AS units_counted,
-           '{}'::jsonb AS not_stated, o.has_all_votes, o.stated_at, o.last_offset, o.last_event_id
+           NULL::bigint AS areas_reported, NULL::bigint AS areas_expected, NULL::bigint AS voters_outstanding,
+           '{}'::jsonb AS not_counted, '{}'::jsonb AS not_stated, o.has_all_votes, o.stated_at, o.last_offset, o.last_event_id
     FROM official o
     JOIN :aggregate.area a USING (contest_id, area_id)
     JOIN :results.contest c USING (contest_id)
+    JOIN :results.expected e USING (contest_id, area_id)
     UNION ALL
     SELECT t.contest_id, t.area_id, 'COMPUTED', t.votes,
            CASE WHEN a.parent_id IS NULL THEN coalesce(c.registered_voters, t.registered_voters)
                 ELSE t.registered_voters END,
            t.registered_voters_counted, t.ballots_cast, t.valid_votes, t.blank_votes, t.invalid_votes,
-           t.challenged_votes, CASE WHEN t.total IS NOT NULL OR u.missing > 0 THEN coalesce(t.total, 0) + u.missing END,
+           t.challenged_votes, t.undervotes, t.overvotes,
+           CASE WHEN x.expected IS NOT NULL THEN greatest(x.expected, coalesce(t.total, 0))
+                WHEN NOT x.has_sheets THEN t.total END,
+           x.expected, greatest(coalesce(t.total, 0) - e.limited_to, 0),
            t.processed, t.counted, t.under_review,
-           t.to_be_processed + CASE WHEN t.total IS NULL THEN 0 ELSE u.missing END, t.annulled, t.not_installed,
-           t.pending + CASE WHEN t.total IS NULL THEN 0 ELSE u.missing END,
-           t.under_review_by_reason, t.units, t.units_counted, t.not_stated - u.given_by_contest,
-           NOT EXISTS (SELECT FROM jsonb_object_keys(t.not_stated) k WHERE k LIKE 'votes.%'),
+           t.to_be_processed + coalesce(greatest(x.expected - t.total, 0), 0), t.annulled, t.not_installed,
+           t.pending + coalesce(greatest(x.expected - t.total, 0), 0),
+           t.under_review_by_reason, t.units, t.units_counted, x.areas_reported, x.areas_expected,
+           CASE WHEN NOT t.not_stated ? 'registered_voters_counted' THEN
+               greatest(e.voters - t.registered_voters_counted, 0) END,
+           t.not_counted,
+           t.not_stated - array_remove(ARRAY[CASE WHEN x.expected IS NOT NULL THEN 'total' END,
+                                             CASE WHEN a.parent_id IS NULL AND c.registered_voters IS NOT NULL
+                                                  THEN 'registered_voters' END], NULL),
+           t.units_unknown = 0 AND NOT EXISTS (SELECT FROM jsonb_object_keys(t.not_stated) k WHERE k LIKE 'votes.%'),
            t.stated_at, t.last_offset, t.last_event_id
     FROM :results.area_total t
     JOIN :aggregate.area a USING (contest_id, area_id)
     JOIN :results.contest c USING (contest_id)
-    -- of the whole contest: sheets that nobody has stated yet
+    JOIN :results.expected e USING (contest_id, area_id)
+    LEFT JOIN official o USING (contest_id, area_id)
     CROSS JOIN LATERAL (
-        SELECT missing, array_remove(ARRAY[CASE WHEN missing > 0 THEN 'total' END,
-                                           CASE WHEN a.parent_id IS NULL AND c.registered_voters IS NOT NULL
-                                                THEN 'registered_voters' END], NULL) AS given_by_contest
-        FROM (SELECT CASE WHEN a.parent_id IS NULL THEN greatest(c.expected_units - coalesce(t.total, 0), 0)
-                          ELSE 0 END AS missing) m) u
+        SELECT c.counting_types && c.sheet_types AS has_sheets, y.*,
+               CASE WHEN c.counting_types && c.sheet_types OR NOT t.not_stated ? 'total' THEN
+                   coalesce(e.by_roll, e.by_definition, o.total,
+                            CASE WHEN c.counting_types && c.sheet_types AND c.expected_units = e.all_known
+                                   OR NOT c.counting_types && c.sheet_types AND y.areas_reported = y.areas_expected
+                                 THEN t.total END)
+                   ELSE coalesce(e.by_roll, e.by_definition, o.total) END AS expected
+        FROM (SELECT CASE WHEN bool_or(k.is_area) THEN sum(coalesce((a.within ->> k.type)::bigint, 0))
+                                                           FILTER (WHERE k.is_area) END::bigint AS areas_expected,
+                     CASE WHEN bool_or(k.is_area) THEN coalesce(sum(p.figures[30]) FILTER (WHERE k.is_area), 0)
+                          END::bigint AS areas_reported
+              FROM (SELECT type, NOT type = ANY (c.sheet_types)
+                           AND EXISTS (SELECT FROM :aggregate.area z WHERE z.contest_id = c.contest_id AND z.type = n.type)
+                               AS is_area
+                    FROM unnest(c.counting_types) AS n (type)) k
+              LEFT JOIN :aggregate.area_total p
+                  ON p.contest_id = t.contest_id AND p.area_id = t.area_id AND p.unit_type = k.type) y) x
     WHERE t.unit_type = c.counting_level AND c.counting_level <> a.type
 )
 SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.parent_id, b.basis,
@@ -235,14 +330,15 @@ SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.pare
            SELECT FROM both_bases o
            WHERE o.contest_id = b.contest_id AND o.area_id = b.area_id AND o.basis = 'COMPUTED') AS is_count,
        b.votes, b.registered_voters, b.registered_voters_counted, b.ballots_cast, b.valid_votes, b.blank_votes,
-       b.invalid_votes, b.challenged_votes, b.total, b.processed, b.counted, b.under_review, b.to_be_processed,
-       b.annulled, b.not_installed, b.pending, b.under_review_by_reason, b.units, b.units_counted, b.not_stated,
+       b.invalid_votes, b.challenged_votes, b.undervotes, b.overvotes, b.total, b.expected, b.beyond_expected, b.processed,
+       b.counted, b.under_review, b.to_be_processed, b.annulled, b.not_installed, b.pending, b.under_review_by_reason,
+       b.units, b.units_counted, b.areas_reported, b.areas_expected, b.voters_outstanding, b.not_counted, b.not_stated,
        b.has_all_votes,
-       -- over the same units: only where all of them state both
-       CASE WHEN NOT b.not_stated ?| ARRAY['processed', 'total'] THEN
-           round(100.0 * b.processed / nullif(b.total, 0), 3) END AS processed_percent,
-       CASE WHEN NOT b.not_stated ?| ARRAY['counted', 'total'] THEN
-           round(100.0 * b.counted / nullif(b.total, 0), 3) END AS counted_percent,
+       -- over the same units: only where all of them state it, and of what is expected
+       CASE WHEN NOT b.not_stated ? 'processed' THEN
+           round(100.0 * b.processed / nullif(b.expected, 0), 3) END AS processed_percent,
+       CASE WHEN NOT b.not_stated ? 'counted' THEN
+           round(100.0 * b.counted / nullif(b.expected, 0), 3) END AS counted_percent,
        CASE WHEN NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters_counted'] THEN
            round(100.0 * b.ballots_cast / nullif(b.registered_voters_counted, 0), 3) END AS turnout_of_counted_percent,
        CASE WHEN NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters'] THEN
@@ -255,7 +351,7 @@ COMMENT ON VIEW :results.area_count IS 'The count of every area, on either basis
 
 CREATE VIEW :results.selection_count AS
 SELECT c.contest_id, c.area_id, c.area_name, c.area_type, c.basis, c.is_count,
-       s.selection_id, s.candidate, s.party, s.ballot_order,
+       s.selection_id, s.candidate, s.party, s.ballot_order, s.kind, s.withdrawn_at,
        (c.votes ->> s.selection_id)::bigint AS votes,
        CASE WHEN c.has_all_votes AND NOT c.not_stated ? 'valid_votes' THEN
            round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(c.valid_votes, 0), 3) END AS share,

@@ -4,7 +4,7 @@ SELECT h.log_offset, h.recorded_at, h.event_id, h.leaf, h.sequence, h.observed_a
        h.previous_event_id, h.reported_at, h.last_reported_at, h.superseded_at, h.figures, h.change, h.kind,
        h.count_status, h.source_status, h.review_reason, h.result_stage, h.is_test, h.accepted, h.is_current,
        h.is_moved, h.contest_id, h.unit_name, h.details, h.places,
-       h.unit_type, h.unit_id, a.areas, p.name, p.snapshot_id, p.parts, p.documents
+       h.unit_type, h.unit_id, a.areas, p.name, p.snapshot_id, p.parts, p.is_complete, p.documents
 FROM update_row h
 LEFT JOIN area_path a ON a.contest_id = h.contest_id AND a.area_path = h.area_path AND a.unit_type = h.unit_type
 LEFT JOIN publication p ON p.contest_id = h.contest_id AND p.publication = h.publication
@@ -21,6 +21,14 @@ ORDER BY upper(span), unit_type, area_id
 -- definition_history --
 SELECT * FROM definition_history
 WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s ORDER BY log_offset
+
+-- roll_history --
+SELECT * FROM roll_history
+WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s ORDER BY log_offset
+
+-- roll_area --
+SELECT * FROM roll_area
+WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s ORDER BY log_offset, area_id COLLATE "C"
 
 -- finding --
 SELECT * FROM finding
@@ -59,6 +67,9 @@ WHERE contest_id = %(contest_id)s
 SELECT unit AS number FROM unit_row u
 WHERE contest_id = %(contest_id)s AND current_offset IS NULL
   AND NOT EXISTS (SELECT FROM update_row h WHERE h.contest_id = u.contest_id AND h.unit = u.unit)
+  AND (unit_type, unit_id) NOT IN (
+      SELECT x ->> 'type', x ->> 'id' FROM roll_history r CROSS JOIN jsonb_array_elements(r.roll -> 'units') x
+      WHERE r.contest_id = %(contest_id)s AND r.accepted)
 
 -- units --
 SELECT unit_type, unit_id, current_offset, head_offset FROM unit_state WHERE contest_id = %(contest_id)s
