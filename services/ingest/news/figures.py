@@ -33,7 +33,7 @@ class Figures(NamedTuple):
     office_note: str | None
     undervotes: int | None = None
     overvotes: int | None = None
-    suppressed: tuple[str, ...] = ()
+    suppressed: tuple[str, ...] | None = None
     counted_with: str | None = None
     by_vote_type: tuple[VoteTypeCounts, ...] | None = None
     signed_at: datetime | None = None
@@ -55,9 +55,9 @@ def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
     if counts is None:
         return Figures(
             path, status, source_status, reason, (), None, None, None, None, None, None, None, sub, note,
-            None, None, (), elsewhere, None, *beside,
+            None, None, None, elsewhere, None, *beside,
         )  # fmt: skip
-    votes = counts.votes
+    votes, held = counts.votes, counts.suppressed and tuple(sorted(counts.suppressed))
     valid = counts.valid_votes
     if valid is None and votes:
         valid = 0
@@ -70,7 +70,7 @@ def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
         path, status, source_status, reason, tuple(sorted(votes.items())), counts.ballots_cast, valid,
         counts.blank_votes, counts.invalid_votes, counts.challenged_votes, counts.registered_voters,
         counts.registered_voters_counted, sub, note, counts.undervotes, counts.overvotes,
-        tuple(sorted(counts.suppressed or ())), elsewhere, counts.by_vote_type, *beside,
+        held, elsewhere, counts.by_vote_type, *beside,
     )  # fmt: skip
 
 
