@@ -267,7 +267,11 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
             votes=votes,
             registered_voters=None,
             registered_voters_counted=_cell(summary, "ELECTORES_HABIL", whole),
-            **{name: totals.get(name) for name in _TOTALS.values()},
+            valid_votes=totals.get("valid_votes"),
+            blank_votes=totals.get("blank_votes"),
+            invalid_votes=totals.get("invalid_votes"),
+            challenged_votes=totals.get("challenged_votes"),
+            ballots_cast=totals.get("ballots_cast"),
         ),
         sub_units=SubUnits(
             under_review_by_reason={reason.value: _cell(summary, column, whole) for reason, column in _REASONS.items()},
@@ -313,7 +317,7 @@ def _unit(summary: _Row, place: Place, contest: ContestDefined) -> ReportingUnit
         root = contest.root
         return ReportingUnit(id=root.area_id, type=root.type, name=root.name, area_path=())
     path = contest.area_paths.get(ubigeo, (contest.root.area_id, f"{ubigeo[:2]}0000", f"{ubigeo[:4]}00", ubigeo))
-    return ReportingUnit(id=ubigeo, type=ReportingUnitType.MUNICIPALITY, name=place[-1], area_path=path[:-1])
+    return ReportingUnit(id=ubigeo, type=ReportingUnitType.MUNICIPALITY.value, name=place[-1], area_path=path[:-1])
 
 
 def _agree(summary: _Row, turnout: _Row, cast: _Row | None) -> None:

@@ -3,10 +3,13 @@
 A row is one statement. Nested fields are written with a dot (`votes.peru-libre`,
 `sub_units.under_review_by_reason.ILLEGIBLE`, `published.turnout`). An empty cell or a missing column is not stated; a
 selection whose votes are "not on ballot" did not stand on that unit's ballots, and is not missing there. Rows with the
-same time are one publication. Only an area has `sub_units`: a row of a sheet that states one is rejected.
+same time are one publication. Only an area has `sub_units`: a row of a sheet that states one is rejected. A figure that
+the office holds back is the word "suppressed". Rows of one unit that differ in `vote_type` are parts of one statement
+(`vote_types`).
 
 Rows of another contest are passed over, and with them its columns of votes. What is evidence beside the figures costs
-no row: a percentage, a remark or a name that cannot be read is left out of its statement.
+no row: a percentage, a remark, a name, a code or the time of a signature that cannot be read is left out of its
+statement.
 
 A sheet's row names the area in which it stands, in `area_path`: its id alone, or with ids of areas above it before it,
 as `ny/broome`. The rest of the path is the contest's. Ids are compared in their normal form (`schemas.text`).
@@ -19,21 +22,32 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
+from ingest.feeds import vote_types
 from ingest.feeds.records import Refused
 from ingest.feeds.statement import PassedOver, Rejection, Rejections, Snapshot, Statement
 from ingest.feeds.table import BadCell, Form, Table, evidence, fitting, folded, instant, seen, share, whole
 from schemas.contest import ContestDefined
-from schemas.count_update import Counts, PublishedPercentages, ReportingUnit, SubUnits
+from schemas.count_update import FIGURES, Code, Counts, PublishedPercentages, ReportingUnit, SubUnits
+from schemas.faults import first_fault
 from schemas.text import normal_id
-from schemas.types import SHEET_TYPES, CountStatus, ReportingUnitType, ResultStage, ReviewReason, rfc3339
+from schemas.types import (
+    OTHER_TYPE,
+    CountStatus,
+    ReportingUnitType,
+    ResultStage,
+    ReviewReason,
+    rfc3339,
+)
 
 FAMILY = "own-form"
 NOT_ON_BALLOT = "not on ballot"
 """The votes of a selection that did not stand on a unit's ballots."""
-_VOTES, _REASON = "votes.", "sub_units.under_review_by_reason."
+SUPPRESSED = "suppressed"
+"""A figure that the office holds back."""
+_VOTES, _CODE, _REASON = "votes.", "code:", "sub_units.under_review_by_reason."
 _SHARE, _PUBLISHED, _SUB_UNITS = "published.valid_votes_share.", "published.", "sub_units."
-_COUNTS = tuple(name for name in Counts.model_fields if name != "votes")
 _SUB = tuple(name for name in SubUnits.model_fields if name != "under_review_by_reason")
 _NEAREST = "the area_id of the area in which it stands, as the contest's table of areas has it"
 _SHARES = tuple(name for name in PublishedPercentages.model_fields if name != "valid_votes_share")
@@ -42,9 +56,10 @@ FORMS = (
     Form(
         FAMILY, "updates", ("contest_id", "unit_type", "unit_id"),
         ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason",
-         "result_stage", "office_note", *_COUNTS, *(_SUB_UNITS + name for name in _SUB),
+         "result_stage", "office_note", "signed_at", "registered_at", "recount", "counted_with", "channel",
+         "source_authority", "rules_version", vote_types.COLUMN, *FIGURES, *(_SUB_UNITS + name for name in _SUB),
          *(_PUBLISHED + name for name in _SHARES)),
-        "reported_at", lambda column: column.startswith((_VOTES, _REASON, _PUBLISHED)),
+        "reported_at", lambda column: column.startswith((_VOTES, _CODE, _REASON, _PUBLISHED)),
     ),
 )  # fmt: skip
 
@@ -56,16 +71,22 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     left_out = _refuse_strange(table, contest, ours if foreign else None)
     read = _reader(table, contest)
     rows: dict[int, Statement] = {}
-    places: dict[tuple[str, str, datetime], list[int]] = {}
+    places: dict[tuple[str, datetime], list[int]] = {}
+    unread: dict[str, list[int]] = {}
     for index in ours:
         try:
             statement = fitting(read, index, table.rows[index])
         except BadCell as bad:
             rejections.append(table.reject(index, bad.column or None, bad.code, str(bad), bad.expected))
+            kind, unit_id = (table.get(name).text(index) for name in ("unit_type", "unit_id"))
+            unread.setdefault(f"{kind} {normal_id(unit_id)}", []).append(index)
             continue
         rows[index] = statement
-        places.setdefault((statement.unit.type, statement.unit.id, statement.stated_at), []).append(index)
-    rejections.extend(_twice(table, places, rows))
+        places.setdefault((f"{statement.unit.type} {statement.unit.id}", statement.stated_at), []).append(index)
+    if vote_types.COLUMN not in table.header:
+        rejections.extend(_twice(table, places, rows))
+    else:
+        rejections.extend(_joined(table, places, rows, unread))
     times: dict[datetime, list[Statement]] = {}
     for statement in rows.values():
         times.setdefault(statement.stated_at, []).append(statement)
@@ -94,12 +115,13 @@ _CONTESTS = 20
 
 
 def _twice(
-    table: Table, places: Mapping[tuple[str, str, datetime], list[int]], rows: dict[int, Statement]
+    table: Table, places: Mapping[tuple[str, datetime], list[int]], rows: dict[int, Statement]
 ) -> Iterator[Rejection]:
     """Reject repeated units, and take them out of `rows`: of equal rows all but the first, of differing ones all."""
     timed = {"reported_at", "observed_at"} & set(table.header)
-    expected = "one row for each unit and time" if timed else "one row for each unit, or a column reported_at"
-    for (kind, unit_id, _), found in places.items():
+    once = "one row for each unit and time" if timed else "one row for each unit, or a column reported_at"
+    kept_apart = f"{once}; rows of one unit can be kept apart by a column {vote_types.COLUMN}"
+    for (unit, _), found in places.items():
         first = table.rows[found[0]]
         differ = any(table.rows[place] != first for place in found[1:])
         for place in found if differ else found[1:]:
@@ -109,7 +131,38 @@ def _twice(
                 if differ
                 else f"is repeated from row {table.number(found[0])}"
             )
-            yield table.reject(place, "unit_id", "F203", f"{kind} {unit_id} {said}", expected)
+            yield table.reject(place, "unit_id", "F203", f"{unit} {said}", kept_apart if differ else once)
+
+
+def _joined(
+    table: Table,
+    places: Mapping[tuple[str, datetime], list[int]],
+    rows: dict[int, Statement],
+    unread: dict[str, list[int]],
+) -> Iterator[Rejection]:
+    """Join rows that differ in their vote type in `rows`. Yields the rejections of repeated and of incomplete ones."""
+    words = table.get(vote_types.COLUMN)
+    apart: dict[tuple[str, datetime], list[int]] = {}
+    for (unit, at), found in places.items():
+        for index in found:
+            word = words.text(index)
+            part = "the whole" if vote_types.is_whole(word) else folded(word)
+            apart.setdefault((f"{unit}, {part},", at), []).append(index)
+    repeated = list(_twice(table, apart, rows))
+    yield from repeated
+    units: list[tuple[str, list[int]]] = []
+    for (unit, _), found in places.items():
+        left = [index for index in found if index in rows]
+        if any(index not in rows for index in found) and not _stands_for(table, found, left):
+            unread.setdefault(unit, []).extend(index for index in found if index not in rows)
+        units.append((unit, left))
+    yield from vote_types.join(table, units, rows, unread)
+
+
+def _stands_for(table: Table, found: Sequence[int], left: Sequence[int]) -> bool:
+    """Say whether every row of a unit is there, or is a copy of one that is."""
+    there = {tuple(table.rows[index]) for index in left}
+    return all(tuple(table.rows[index]) in there for index in found)
 
 
 def _contests(table: Table, contest: ContestDefined) -> tuple[list[int], dict[str, list[int]], Rejections]:
@@ -161,7 +214,7 @@ def _refuse_strange(table: Table, contest: ContestDefined, ours: list[int] | Non
             raise Refused(
                 document, "F207", f"row 1: column {column} names no reason", f"one of {', '.join(ReviewReason)}"
             )
-        if column not in form.columns and not form.accepts(column):
+        if column == _CODE or (column not in form.columns and not form.accepts(column)):
             raise Refused(
                 document, "F207", f"row 1: column {column} is unknown", f"one of {', '.join(sorted(form.columns))}"
             )
@@ -181,6 +234,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
         prefix: [(column.removeprefix(prefix), column) for column in table.header if column.startswith(prefix)]
         for prefix in (_REASON, _SHARE)
     }
+    registries = [(column.removeprefix(_CODE), column) for column in table.header if column.startswith(_CODE)]
     under[_SHARE] = [(name, column) for name, column in under[_SHARE] if name in contest.selection_ids]
     meant = _similar(contest)
     sub_columns = [column for column in table.header if column.startswith(_SUB_UNITS)]
@@ -190,11 +244,18 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             place = at.get(column)
             return row[place] or None if place is not None else None
 
+        left_out: list[BadCell] = []
+        suppressed: list[str] = []
+
         def stated(column: str) -> int | None:
             text = cell(column)
             return None if text is None else whole(text, column)
 
-        left_out: list[BadCell] = []
+        def figure(column: str) -> int | None:
+            if cell(column) != SUPPRESSED:
+                return stated(column)
+            suppressed.append(column)
+            return None
 
         def percentage(column: str) -> str | None:
             return share(cell(column), column, left_out.append)
@@ -213,6 +274,25 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             text = cell(column)
             return None if text is None else instant(text, column).astimezone(UTC)
 
+        def time_beside(column: str) -> datetime | None:
+            try:
+                return time(column)
+            except BadCell as bad:
+                left_out.append(bad)
+                return None
+
+        def code(registry: str, column: str) -> Code | None:
+            try:
+                return None if (text := cell(column)) is None else Code(registry=registry, value=text)
+            except ValidationError as error:
+                left_out.append(BadCell(column, "F112", first_fault(error), "at most 200 visible characters"))
+                return None
+
+        def recount() -> int | None:
+            if (number := stated("recount")) == 0:
+                raise BadCell("recount", "F201", "0 is no recount", "1, 2, … or an empty cell")
+            return number
+
         def word(column: str, words: Any, default: Any) -> Any:
             text = cell(column)
             if text is None:
@@ -221,14 +301,17 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
                 raise BadCell(column, "F204", f"{text[:40]!r} is unknown", f"one of {', '.join(words)}")
             return words(text)
 
-        kind, seen_at = word("unit_type", ReportingUnitType, None), cell("observed_at")
+        kind, seen_at = cell("unit_type"), cell("observed_at")
+        if kind is not None and not kind.startswith(OTHER_TYPE):
+            kind = word("unit_type", ReportingUnitType, None).value
         has_sub_units = next((column for column in sub_columns if cell(column) is not None), None)
-        if has_sub_units is not None and kind in SHEET_TYPES:
+        if has_sub_units is not None and kind is not None and contest.is_sheet(kind):
             raise BadCell(
                 has_sub_units, "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row"
             )
         on_ballot = [s for s in contest.selection_ids if cell(_VOTES + s) != NOT_ON_BALLOT]
-        counts = Counts(votes={s: stated(_VOTES + s) for s in on_ballot}, **{name: stated(name) for name in _COUNTS})
+        votes, figures = {s: figure(_VOTES + s) for s in on_ballot}, {name: figure(name) for name in FIGURES}
+        counts = Counts.model_validate({"votes": votes, **figures, "suppressed": tuple(suppressed) or None})
         sub_units = SubUnits(
             under_review_by_reason={name: n for name, column in under[_REASON] if (n := stated(column)) is not None},
             **{name: stated(_SUB_UNITS + name) for name in _SUB},
@@ -237,8 +320,9 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             valid_votes_share={name: s for name, column in under[_SHARE] if (s := percentage(column)) is not None},
             **{name: percentage(_PUBLISHED + name) for name in _SHARES},
         )
+        codes = tuple(found for registry, column in registries if (found := code(registry, column)) is not None)
         return Statement(
-            unit=_unit(cell, said("unit_name"), kind, contest, meant),
+            unit=_unit(cell, said("unit_name"), kind, contest, meant, codes),
             reported_at=time("reported_at"),
             observed_at=table.document.observed_at if seen_at is None else seen(seen_at, "observed_at", table.document),
             count_status=word("count_status", CountStatus, CountStatus.COUNTED),
@@ -253,6 +337,12 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             else None,
             documents=(table.at(index),),
             original=table.original(index),
+            signed_at=time_beside("signed_at"),
+            registered_at=time_beside("registered_at"),
+            recount=recount(),
+            rules_version=said("rules_version"),
+            authority=said("source_authority"),
+            channel=said("channel"),
             left_out=table.leave_out(index, left_out),
         )
 
@@ -262,36 +352,44 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
 def _unit(
     cell: Callable[[str], str | None],
     name: str | None,
-    kind: ReportingUnitType | None,
+    kind: str | None,
     contest: ContestDefined,
     meant: Callable[[str], str | None],
+    codes: tuple[Code, ...],
 ) -> ReportingUnit:
-    """Build the unit. An area's path and name come from the contest; a sheet's row names its nearest area.
+    """Build the unit. An area's path and name come from the contest; every other unit's row names its nearest area.
 
     `meant`: finds the area that an unknown one was meant to be.
     """
-    unit_id = normal_id(cell("unit_id") or "")
+    office_id = cell("unit_id") or ""
+    unit_id = normal_id(office_id)
     if not unit_id or kind is None:
         missing = "unit_type" if unit_id else "unit_id"
         raise BadCell(missing, "F202", f"{missing} is empty", "the unit's own id and type in every row")
     area, path = contest.areas_by_id.get(unit_id), normal_id(cell("area_path") or "")
+    is_area = area is not None and area.type == kind
+    stands_in_area = not is_area and (contest.is_sheet(kind) or kind not in contest.area_types)
     if path:
         area_path = _whole_path(path, contest)
-    elif area is not None and area.type is kind:
+    elif is_area:
         area_path = contest.area_paths[unit_id][:-1]
-    elif kind in SHEET_TYPES:
+    elif stands_in_area:
         raise BadCell("area_path", "F302", f"it does not say in which area {kind} {unit_id} stands", _NEAREST)
     else:
         area_path = ()
-    if kind in SHEET_TYPES and (nearest := area_path[-1]) not in contest.areas_by_id:
+    if stands_in_area and (nearest := area_path[-1]) not in contest.areas_by_id:
         near = meant(nearest)
         hint = f"; is {near!r} meant?" if near else ""
         raise BadCell("area_path", "F302", f"the contest has no area {nearest[:60]!r}{hint}", _NEAREST)
+    elsewhere = cell("counted_with")
     return ReportingUnit(
         id=unit_id,
         type=kind,
-        name=name or (area.name if area and area.type is kind else None),
+        name=name or (area.name if area is not None and is_area else None),
         area_path=area_path,
+        office_id=office_id if office_id != unit_id else None,
+        codes=codes or None,
+        counted_with=normal_id(elsewhere) if elsewhere else None,
     )
 
 

@@ -34,6 +34,7 @@ from schemas.types import (
 )
 
 FAMILY = "onpe-tally-sheets"
+_TYPE = ReportingUnitType.PRECINCT.value
 _RESOLVED = "ACTA ELECTORAL RESUELTA"
 _NOT_STATED = "NA"
 
@@ -190,7 +191,7 @@ _SILENT = [CODES.index(CountStatus.PENDING), CODES.index(CountStatus.IN_PROCESS)
 
 def _ordinary(table: Table, columns: _Columns, contest: ContestDefined) -> tuple[Mask, SheetColumns]:
     """Read every row as columns, and say which are ordinary: `_reader` accepts each text, and some figure is stated."""
-    ok = np.ones(len(table.rows), bool)
+    ok = np.full(len(table.rows), contest.is_sheet(_TYPE) and not contest.ended_areas)
 
     def looked_up(column: str, judge: Callable[[str], int]) -> Numbers:
         of = table.get(column)
@@ -324,7 +325,7 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
         return Statement(
             unit=ReportingUnit(
                 id=mesa.zfill(6),
-                type=ReportingUnitType.PRECINCT,
+                type=_TYPE,
                 name=None if place == _NOT_STATED else evidence(place, columns.name, left_out.append),
                 area_path=paths.get(ubigeo) or (root, f"{ubigeo[:2]}0000", f"{ubigeo[:4]}00", ubigeo),
             ),

@@ -71,6 +71,14 @@ class Statement:
 
     F113 is among it where the row may be cut off.
     """
+    signed_at: datetime | None = None
+    registered_at: datetime | None = None
+    recount: int | None = None
+    rules_version: str | None = None
+    authority: str | None = None
+    """Whose word it is, where that is not the contest's authority."""
+    channel: str | None = None
+    """The way the sheet came by."""
 
     @property
     def stated_at(self) -> datetime:
@@ -314,13 +322,21 @@ class Snapshot:
     left_out: tuple[Rejection, ...] = ()
     """Evidence that is left out of every statement; that of a row is its statement's."""
     passed_over: tuple[PassedOver, ...] = ()
+    is_complete: bool = False
+    """Whether it is said to name every unit that is known so far."""
 
 
 def by_our_clock(snapshot: Snapshot, ahead: timedelta) -> Snapshot:
     """Return a snapshot with the office's times by our clock. `ahead`: what the office's clock is ahead of it."""
     if not ahead or isinstance(snapshot.statements, Sheets):  # sheets state no time of the office
         return snapshot
-    ours = tuple(
-        s if s.reported_at is None else replace(s, reported_at=s.reported_at - ahead) for s in snapshot.statements
+    return replace(snapshot, statements=tuple(_by_our_clock(statement, ahead) for statement in snapshot.statements))
+
+
+def _by_our_clock(statement: Statement, ahead: timedelta) -> Statement:
+    reported, registered = statement.reported_at, statement.registered_at  # a sheet is signed by another clock
+    return replace(
+        statement,
+        reported_at=None if reported is None else reported - ahead,
+        registered_at=None if registered is None else registered - ahead,
     )
-    return replace(snapshot, statements=ours)

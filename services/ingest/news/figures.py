@@ -1,17 +1,21 @@
 """Compare the figures of two statements, and say what a unit adds to the count. Pure."""
 
 from collections.abc import Collection
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from ingest.feeds.statement import Statement
-from schemas.count_update import CountUpdate, ReportingUnit, SubUnits
+from schemas.count_update import CountUpdate, ReportingUnit, SubUnits, VoteTypeCounts
 from schemas.types import CountStatus, ReviewReason
 
 _SUB_UNITS = tuple(SubUnits.model_fields)
 
 
 class Figures(NamedTuple):
-    """Everything in which two statements can differ. `valid`: as stated, else the sum of all votes if stated."""
+    """Everything in which two statements can differ. `valid`: as stated, else the sum of all votes if stated.
+
+    A retraction has no figures, so `replaced_by` is none of them.
+    """
 
     area_path: tuple[str, ...]
     count_status: CountStatus
@@ -27,16 +31,33 @@ class Figures(NamedTuple):
     registered_voters_counted: int | None
     sub_units: tuple[object, ...] | None
     office_note: str | None
+    undervotes: int | None = None
+    overvotes: int | None = None
+    suppressed: tuple[str, ...] | None = None
+    counted_with: str | None = None
+    by_vote_type: tuple[VoteTypeCounts, ...] | None = None
+    signed_at: datetime | None = None
+    registered_at: datetime | None = None
+    recount: int | None = None
+    rules_version: str | None = None
+
+
+_BESIDE = ("office_note", "by_vote_type", "signed_at", "registered_at", "recount", "rules_version")
+"""What stands beside the figures. Most forms have no place for it, so where it is missing it is not withdrawn."""
 
 
 def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
     """Return the figures of a statement or an event about `unit`."""
     path, status, source_status = unit.area_path, statement.count_status, statement.source_status
     reason, note, sub = statement.review_reason, statement.office_note, _flat(statement.sub_units)
-    counts = statement.counts
+    beside = statement.signed_at, statement.registered_at, statement.recount, statement.rules_version
+    counts, elsewhere = statement.counts, unit.counted_with
     if counts is None:
-        return Figures(path, status, source_status, reason, (), None, None, None, None, None, None, None, sub, note)
-    votes = counts.votes
+        return Figures(
+            path, status, source_status, reason, (), None, None, None, None, None, None, None, sub, note,
+            None, None, None, elsewhere, None, *beside,
+        )  # fmt: skip
+    votes, held = counts.votes, counts.suppressed and tuple(sorted(counts.suppressed))
     valid = counts.valid_votes
     if valid is None and votes:
         valid = 0
@@ -48,7 +69,8 @@ def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
     return Figures(
         path, status, source_status, reason, tuple(sorted(votes.items())), counts.ballots_cast, valid,
         counts.blank_votes, counts.invalid_votes, counts.challenged_votes, counts.registered_voters,
-        counts.registered_voters_counted, sub, note,
+        counts.registered_voters_counted, sub, note, counts.undervotes, counts.overvotes,
+        held, elsewhere, counts.by_vote_type, *beside,
     )  # fmt: skip
 
 
@@ -59,9 +81,12 @@ def _flat(sub: SubUnits | None) -> tuple[object, ...] | None:
 
 
 def repeats(earlier: Figures | None, now: Figures) -> bool:
-    """Say whether `now` states nothing new. A missing note withdraws none: most forms have no place for a note."""
-    if earlier is not None and earlier.office_note is not None and now.office_note is None:
-        earlier = earlier._replace(office_note=None)
+    """Say whether `now` states nothing new. What stands beside the figures is not withdrawn where it is missing."""
+    if earlier is not None and earlier != now:
+        missing = [name for name in _BESIDE if getattr(now, name) is None and getattr(earlier, name) is not None]
+        if missing:
+            nothing: dict[str, Any] = dict.fromkeys(missing)
+            earlier = earlier._replace(**nothing)
     return earlier == now
 
 
@@ -77,6 +102,8 @@ def adds(f: Figures, states: Collection[CountStatus]) -> dict[str, int | None]:
         "valid_votes": f.valid,
         "blank_votes": f.blank_votes,
         "invalid_votes": f.invalid_votes,
+        "undervotes": f.undervotes,
+        "overvotes": f.overvotes,
         "registered_voters_counted": f.registered_voters_counted,
     }
     if f.sub_units is not None:

@@ -55,6 +55,9 @@ class FirstStatements:
                 part=place + 1,
                 parts=len(self.snapshot.statements),
                 documents=statement.documents,
+                authority=statement.authority,
+                channel=statement.channel,
+                is_complete=self.snapshot.is_complete,
             ),
             is_test=self.contest.is_test,
             **{field: getattr(statement, field) for field in STATED},
@@ -63,7 +66,7 @@ class FirstStatements:
 
 STATED = (
     "reported_at", "observed_at", "count_status", "source_status", "review_reason", "result_stage", "counts",
-    "sub_units", "published_percentages", "office_note",
+    "sub_units", "published_percentages", "office_note", "signed_at", "registered_at", "recount", "rules_version",
 )  # fmt: skip
 """Fields that an event has from its statement."""
 

@@ -70,6 +70,7 @@ def encode_columns(of: FirstStatements, chosen: Numbers) -> list[Message]:
         "source.snapshot_id": _string(snapshot.snapshot_id),
         "source.part": [long(place + 1) for place in sheets.places[entries].tolist()],
         "source.parts": long(len(snapshot.statements)),
+        "source.is_complete": bytes([snapshot.is_complete]),
         "source.documents": [
             b"".join((one, _LONGS[len(place)], place, _END))
             for place in [b"row %d" % row for row in sheets.numbers[entries].tolist()]
