@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -25,7 +26,7 @@ from schemas.codec import Message
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Document, ReportingUnit, Source
 from schemas.identity import NIL, name_text, named, statement
-from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ResultStage, UpdateKind
+from schemas.types import CorrectionBasis, CountStatus, Event, ReportingUnitType, ResultStage, UpdateKind
 from tests.bench.country import definition, homes
 from tests.bench.encoding import encode
 from tests.bench.lives import Bulletin, Sheet, fall
@@ -162,17 +163,22 @@ def validated(model: Any, **fields: Any) -> Any:
 def trusted(model: Any, **fields: Any) -> Any:
     """The same model, unchecked: the values of a night are valid by construction, and a test compares the two.
 
-    What pydantic's `model_construct` does where every field is given, in a fifth of its time.
+    What pydantic's `model_construct` does, in a fifth of its time.
     """
     made = model.__new__(model)
     for name, value in (
-        ("__dict__", fields),
+        ("__dict__", _defaults(model) | fields),
         ("__pydantic_fields_set__", set(fields)),
         ("__pydantic_extra__", None),
-        ("__pydantic_private__", None),
+        ("__pydantic_private__", {"_beyond": {}} if issubclass(model, Event) else None),
     ):
         object.__setattr__(made, name, value)
     return made
+
+
+@cache
+def _defaults(model: Any) -> dict[str, Any]:
+    return {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
 
 
 def log(night: Night, make: Make = trusted) -> Iterator[Entry]:

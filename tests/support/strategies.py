@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from schemas.codec import encode
 from schemas.contest import Area, ContestDefined, Level, Selection
 from schemas.count_update import (
     FIGURES,
+    Code,
     Correction,
     Counts,
     CountUpdate,
@@ -29,6 +30,7 @@ from schemas.count_update import (
     ReportingUnit,
     Source,
     SubUnits,
+    VoteTypeCounts,
 )
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
@@ -589,19 +591,39 @@ _names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]
 _keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 
 
+_ids = st.none() | st.lists(_names, max_size=2).map(tuple)
+
+
+def known(symbols: type[StrEnum]) -> st.SearchStrategy[Any]:
+    """A symbol that can be written."""
+    return st.sampled_from([symbol for symbol in symbols if symbol != "UNKNOWN"])
+
+
+@st.composite
+def counted(
+    draw: st.DrawFn, votes: st.SearchStrategy[dict[str, int | None]], figure: st.SearchStrategy[int | None]
+) -> Counts:
+    """Figures, of which some that are null are held back, and which may have parts by vote type."""
+    own, figures = draw(votes), {name: draw(figure) for name in FIGURES}
+    null = [*(f"votes.{s}" for s, n in own.items() if n is None), *(name for name, n in figures.items() if n is None)]
+    suppressed = draw(st.none() | st.sets(st.sampled_from(null)).map(tuple)) if null else None
+    part = st.builds(VoteTypeCounts, name=_names, votes=st.dictionaries(_keys, _votes, max_size=2))
+    parts = draw(st.none() | st.lists(part, max_size=2).map(tuple))
+    return Counts(votes=own, **figures, suppressed=suppressed, by_vote_type=parts)
+
+
 @st.composite
 def updates(draw: st.DrawFn) -> CountUpdate:
     """Any update that the models take, whether or not it makes sense."""
     sequence = draw(st.integers(1, NUMBER_LIMIT - 1))
-    kind = draw(st.sampled_from([kind for kind in UpdateKind if kind != "UNKNOWN"]))
-    correction = st.builds(Correction, reason=_texts, authority=_texts)
+    kind = draw(known(UpdateKind))
+    correction = st.builds(Correction, reason=_texts, authority=_texts, basis=known(CorrectionBasis))
     percentages = st.builds(
         PublishedPercentages,
         valid_votes_share=st.dictionaries(_keys, _percents, max_size=3),
         **dict.fromkeys(("sub_units_processed", "sub_units_counted", "turnout"), st.none() | _percents),
     )
     sheets = {name: _some for name in SubUnits.model_fields if name != "under_review_by_reason"}
-    figures = dict.fromkeys(FIGURES, _some)
     documents = st.builds(Document, uri=_texts, sha256=_hashes, place=_texts)
     return an_update(
         contest_id=draw(_names),
@@ -612,6 +634,9 @@ def updates(draw: st.DrawFn) -> CountUpdate:
                 type=st.sampled_from([*ReportingUnitType, "other:Regionalwahlkreis"]),
                 name=st.none() | _texts,
                 area_path=st.lists(_names, max_size=4).map(tuple),
+                office_id=st.none() | _texts,
+                codes=st.none() | st.lists(st.builds(Code, registry=_names, value=_names), max_size=2).map(tuple),
+                counted_with=st.none() | _names,
             )
         ),
         sequence=sequence,
@@ -620,12 +645,17 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         correction=None if kind is UpdateKind.REPORTED else draw(correction),
         reported_at=draw(st.none() | _instants),
         observed_at=draw(_instants),
-        count_status=draw(st.sampled_from([status for status in CountStatus if status != "UNKNOWN"])),
+        count_status=draw(known(CountStatus)),
         source_status=draw(st.none() | _texts),
         review_reason=draw(st.none() | st.sampled_from(ReviewReason)),
-        result_stage=draw(st.sampled_from([stage for stage in ResultStage if stage != "UNKNOWN"])),
+        result_stage=draw(known(ResultStage)),
+        signed_at=draw(st.none() | _instants),
+        registered_at=draw(st.none() | _instants),
         office_note=draw(st.none() | _texts),
-        counts=draw(st.none() | st.builds(Counts, votes=st.dictionaries(_keys, _votes, max_size=4), **figures)),
+        recount=draw(st.none() | st.integers(1, 9)),
+        replaced_by=draw(_ids) if kind is UpdateKind.RETRACTED else None,
+        rules_version=draw(st.none() | _texts),
+        counts=draw(st.none() | counted(st.dictionaries(_keys, _votes, max_size=4), _some)),
         sub_units=draw(
             st.none()
             | st.builds(SubUnits, under_review_by_reason=st.dictionaries(_keys, _counts, max_size=4), **sheets)
@@ -636,6 +666,9 @@ def updates(draw: st.DrawFn) -> CountUpdate:
             snapshot_id=draw(_texts),
             part=draw(st.integers(1, 9)),
             documents=tuple(draw(st.lists(documents, max_size=2))),
+            authority=draw(st.none() | _texts),
+            channel=draw(st.none() | _texts),
+            is_complete=draw(st.booleans()),
         ),
         is_test=draw(st.booleans()),
     )
