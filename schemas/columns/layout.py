@@ -198,14 +198,6 @@ class Layout:
         """Return the figures of a recorded change by name: None and 0 are unchanged."""
         return {name: value for name, value in zip(self.names, change, strict=False) if value}
 
-    def votes(self, vector: Sequence[int]) -> dict[str, int]:
-        """Return the votes by selection, in ballot order."""
-        return dict(zip(self.selections, vector[_VOTES], strict=True))
-
-    def reasons(self, vector: Sequence[int]) -> dict[str, int]:
-        """Return the sheets under review by reason."""
-        return dict(zip(REASONS, vector[_REASONS_FROM:_UNITS_FROM], strict=True))
-
     def add_change(self, vector: Vector, change: Sequence[int | None] | None) -> None:
         """Add a recorded change to a vector in place: None is unchanged, for one slot or for all."""
         for slot, value in enumerate(change or ()):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from aggregator.fold.evolve import ContestState, Defined, Folded
 from aggregator.fold.messages import fold_messages
-from results.vectors import AreaTotal
+from results.vectors import AreaTotal, LevelTotal
 from schemas.columns.decoder import Decoder
 from schemas.count_update import UnitKey
 from schemas.log_record import RawRecord, Recorded, recorded_of_raw
@@ -102,9 +102,14 @@ def area_totals(state: ContestState) -> dict[str, AreaTotal]:
     """The count: the total of each area over the units of the counting level."""
     if state.definition is None:
         return {}
-    level = state.contest.counting_level.value
-    found = {area: state.total(area) for unit_type, area in state.all_totals.places if unit_type == level}
-    return {area: total for area, total in found.items() if total is not None}
+    level = state.contest.counting_level
+    found = {area: state.total(area) for unit_type, area in state.all_totals.places if unit_type in level}
+    return {area: _summed(total) for area, total in found.items() if total is not None}
+
+
+def _summed(total: LevelTotal) -> AreaTotal:
+    vectors = [part.vector for part in total.parts.values()]
+    return replace(total.last, vector=[sum(slot) for slot in zip(*vectors, strict=True)], stated_at=total.stated_at)
 
 
 def totals(state: ContestState) -> dict[str, dict[str, int]]:

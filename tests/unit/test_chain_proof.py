@@ -18,7 +18,7 @@ def folded(*events: Event) -> tuple[list[str], dict[str, int]]:
     """The codes of all findings, and the country's votes."""
     state, steps = fold(CONTEST, *events)
     codes = [finding.code for step in steps for finding in step.findings]
-    return codes, dict(state.layout.votes(area_totals(state)["pe"].vector))
+    return codes, votes_of(state)
 
 
 def chained(first: CountUpdate, second: CountUpdate) -> CountUpdate:

@@ -101,7 +101,7 @@ def test_an_official_update_is_told_as_it_was_stated() -> None:
         ("fuerza-popular", "Fuerza Popular", 800, "44.444", "44.444"),
     ]
     assert (count.lead, count.leader) == (200, "peru-libre")
-    assert [getattr(count, name) for name in BALLOTS] == [1_860, 1_800, 20, 40, None]
+    assert [getattr(count, name) for name in BALLOTS] == [1_860, 1_800, 20, 40, None, None, None]
     assert (count.sub_units_processed.percent, count.sub_units_processed.published) == ("65.000", "65.000")
     assert (count.sub_units_counted.percent, count.sub_units_counted.published) == ("50.000", "50.000")
     assert [count.sub_units[name] for name in ("counted", "under_review", "in_process")] == [10, 3, None]
@@ -115,7 +115,7 @@ def test_an_official_update_is_told_as_it_was_stated() -> None:
 
 def test_a_figure_that_is_not_stated_stays_null() -> None:
     count = only(a_bulletin(counts=None, sub_units=sub_units(), published_percentages=None))
-    assert [getattr(count, name) for name in BALLOTS] == [None] * 5
+    assert [getattr(count, name) for name in BALLOTS] == [None] * 7
     assert [(s.votes, s.share, s.published_share) for s in count.selections] == [(None, None, None)] * 2
     assert (count.lead, count.leader, count.annulled_ballots) == (None, None, None)
     assert count.sub_units == dict.fromkeys(SHEETS)

@@ -8,7 +8,6 @@ from typing import Any
 from aggregator.replay.answer import of_state
 from results.count import Basis, Count
 from results.difference import area_difference, changes_of
-from schemas.columns.layout import Layout
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import UpdateKind
@@ -84,7 +83,7 @@ def a_life(*updates: CountUpdate) -> list[Recorded]:
 
 
 def changes(statements: list[Recorded], before: set[int], later: set[int], area: str = "pe") -> dict[int, Any]:
-    told = changes_of(Layout.of(CONTEST), area, statements, before, later)
+    told = changes_of(CONTEST, area, statements, before, later)
     return {offset: (c.get("votes.peru-libre", 0), c.get("counted", 0)) for offset, c in told.items()}
 
 

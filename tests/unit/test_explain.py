@@ -194,7 +194,7 @@ def test_an_update_is_told_with_its_source_and_its_findings() -> None:
     )
     (change,) = explained(a_contest(counting_level=(PRECINCT,)), broken)
     assert change.source == "https://example.org/actas.csv row 2 (sha256 abababababab…)"
-    assert change.findings == ("F105 ballots cast = valid + blank + invalid + challenged votes: 9 ≠ 2",)
+    assert change.findings == ("F105 ballots cast 9 ≠ valid, blank, invalid and all other votes 2",)
     assert change.source_status == "CONTABILIZADAS NORMALES"
 
 

@@ -18,7 +18,6 @@ from aggregator.fold.evolve import TOO_LARGE, ContestState
 from aggregator.live.partition import PartitionFold
 from aggregator.replay.fold_to_moment import ContestFold
 from results.moment import Moment
-from results.vectors import figures_of
 from schemas.columns.layout import Layout
 from schemas.columns.wire import NO_TIME
 from schemas.contest import Area, ContestDefined, Selection
@@ -364,8 +363,9 @@ def test_a_selection_added_later_is_counted_from_then_on() -> None:
     state, steps = fold(SHEETS_COUNT, sheet, early, second, restated, early)
     assert [s.accepted for s in steps] == [True, True, False, True, True, True]
     assert findings(steps[2]) == ["F301"]
-    votes = state.layout.votes(area_totals(state)["pe"].vector)
-    assert votes == {"peru-libre": 10, "fuerza-popular": 20, "third": 10}
+    total = state.total("pe")
+    assert total is not None
+    assert total.votes() == {"peru-libre": 10, "fuerza-popular": 20, "third": 10}
 
 
 def test_an_area_added_later_can_be_counted_in() -> None:
@@ -399,16 +399,21 @@ def test_an_area_states_its_sheets_whatever_its_status_and_votes_only_of_counted
     assert (pe["votes.peru-libre"], pe["invalid_votes"]) == (votes, null_votes)
 
 
+def figures(state: ContestState) -> dict[str, Figure]:
+    total = state.total("pe")
+    assert total is not None
+    return total.figures()
+
+
 def test_a_figure_that_is_not_stated_adds_nothing_and_the_total_knows_by_whom() -> None:
     update = a_sheet(counts=counts({"peru-libre": None, "fuerza-popular": 3}, ballots_cast=10))
     state, _ = fold(SHEETS_COUNT, update, a_sheet(reporting_unit=a_unit("000002"), first=7, second=2))
-    pe = area_totals(state)["pe"]
-    found = figures_of(state.layout, pe.vector, ReportingUnitType.PRECINCT)
+    found = figures(state)
     assert found["votes.peru-libre"] == (7, 1, 2)
     assert found["votes.fuerza-popular"] == (5, 2, 2)
     assert found["valid_votes"] == (9, 1, 2), "of the first they cannot be known"
     state, _ = fold(SHEETS_COUNT, update)
-    found = figures_of(state.layout, area_totals(state)["pe"].vector, ReportingUnitType.PRECINCT)
+    found = figures(state)
     assert found["votes.peru-libre"] == found["valid_votes"] == (None, 0, 1), "stated by none is not zero"
 
 
@@ -416,7 +421,7 @@ def test_a_selection_that_is_not_named_was_not_on_that_ballot_and_lacks_nothing(
     second = a_revision(SHEETS_COUNT, selections=third(SHEETS_COUNT))
     without = a_sheet(counts=counts({"peru-libre": 10, "fuerza-popular": 20}, ballots_cast=30))
     state, _ = fold(SHEETS_COUNT, second, without)
-    found = figures_of(state.layout, area_totals(state)["pe"].vector, ReportingUnitType.PRECINCT)
+    found = figures(state)
     assert found["votes.third"] == (0, 1, 1)
     assert found["valid_votes"] == (30, 1, 1)
 
@@ -424,7 +429,7 @@ def test_a_selection_that_is_not_named_was_not_on_that_ballot_and_lacks_nothing(
 def test_a_unit_that_is_not_counted_yet_lacks_nothing() -> None:
     pending = a_sheet(count_status=CountStatus.PENDING, counts=None)
     state, _ = fold(SHEETS_COUNT, pending)
-    found = figures_of(state.layout, area_totals(state)["pe"].vector, ReportingUnitType.PRECINCT)
+    found = figures(state)
     assert found["votes.peru-libre"] == found["ballots_cast"] == (0, 0, 0)
     assert found["registered_voters"] == (None, 0, 1), "but nobody stated its roll"
 
@@ -492,8 +497,9 @@ def test_a_vector_and_its_named_parts_are_one_to_one(contest: ContestDefined, da
     assert len(layout.names) == len(set(layout.names)) == layout.size
     named = layout.named(vector)
     assert [named[name] for name in layout.names] == [vector[slot] for slot in layout.slots.values()] == vector
-    assert layout.votes(vector) == {s: named[f"votes.{s}"] for s in contest.selection_ids}
-    assert layout.reasons(vector) == {reason: named[f"under_review.{reason}"] for reason in ReviewReason}
+    total = LevelTotal(layout, ("precinct",), {"precinct": AreaTotal(vector)})
+    assert total.votes() == {s: named[f"votes.{s}"] for s in contest.selection_ids}
+    assert total.reasons == {reason: named[f"under_review.{reason}"] for reason in ReviewReason}
     assert layout.changes(layout.zero(), vector) == {n: v for n, v in layout.named(vector).items() if v}
 
 

@@ -34,7 +34,7 @@ SMALL = Night(events=2_000, units=120, states=3, counties=5, municipalities=12)
 ROUGH = rough(Night(events=1_000, units=30, states=3, counties=5, municipalities=12))
 TROUBLE = {Deed.DUPLICATED, Deed.GAP, Deed.FORKED, Deed.FORGED, Deed.STRAY}
 
-PINNED = "330f09cf482d96a6d432b1217962e63d11a7a2780cd9d00408e7c444d1712919"
+PINNED = "e14b2ffeece7b83436cd84b44e6dc884f54e5942856e51be7a458e70bbe44bbe"
 """Of `ROUGH`. A new version of the schema changes it; nothing else may."""
 
 
@@ -177,7 +177,7 @@ def test_the_bulletins_count_until_every_sheet_is_stated() -> None:
     assert first == 0
     assert entries[1].deed is Deed.BULLETIN
     levels = [entries[i].event.counting_level for i in (first, second)]  # type: ignore[union-attr]
-    assert levels == [ReportingUnitType.COUNTRY, ReportingUnitType.PRECINCT]
+    assert levels == [(ReportingUnitType.COUNTRY,), (ReportingUnitType.PRECINCT,)]
     stated = {event.unit for _, event in entries[:second] if isinstance(event, CountUpdate)}
     assert len(stated) == SMALL.units + 1
 
@@ -202,7 +202,7 @@ def test_a_sheet_lives_as_sheets_do() -> None:
         if deed is Deed.STATED and isinstance(event, CountUpdate):
             ways[was.get(event.unit), event.count_status] += 1
             was[event.unit] = event.count_status
-    assert {status for _, status in ways} == set(CountStatus)
+    assert {status for _, status in ways} == set(CountStatus) - {CountStatus.UNKNOWN}
     new = {status: n for (before, status), n in ways.items() if before is None}
     assert new[CountStatus.PENDING] / night.units == pytest.approx(night.pending, rel=0.1)
     for status, share in (
@@ -258,7 +258,7 @@ def test_an_annulled_sheet_keeps_its_ballots_as_null_votes() -> None:
 def test_the_areas_are_those_of_peru() -> None:
     (contest,) = (event for _, event in itertools.islice(log(Night()), 1))
     assert isinstance(contest, ContestDefined)
-    assert Counter(area.type.value for area in contest.areas) == {
+    assert Counter(area.type for area in contest.areas) == {
         "country": 1, "state": 26, "county": 196, "municipality": 1_874,
     }  # fmt: skip
     assert contest.area_paths["010101"] == ("pe", "010000", "010100", "010101")

@@ -27,7 +27,7 @@ from schemas.columns.decoder import Decoder
 from schemas.columns.layout import NONE
 from schemas.count_update import CountUpdate
 from schemas.log_record import RawRecord, Recorded
-from schemas.types import SHEET_TYPES, from_milliseconds
+from schemas.types import from_milliseconds
 from tests.support.strategies import a_bulletin, a_contest, a_sheet, after, corrected, minute, nights, raw, recorded
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -105,7 +105,7 @@ def test_a_row_says_what_the_update_states_and_what_it_did(log: list[Recorded], 
             assert row["recorded_at"] == recorded.recorded_at
             assert (row["event_id"], row["previous_event_id"]) == (update.event_id, update.previous_event_id)
             assert (row["unit_type"], row["unit_id"], row["unit_name"]) == (unit.type, unit.id, unit.name)
-            own = () if unit.type in SHEET_TYPES else (unit.id,)
+            own = (unit.id,) if DEFINED.is_area(unit) else ()
             assert row["areas"] == [*unit.area_path, *own] == list(index.groups[int(step.batch.group[entry])][1])
             for name in (
                 "contest_id",
@@ -153,8 +153,8 @@ def test_a_row_has_what_people_ask_for() -> None:
     assert (row["reported_at"], row["stated_at"]) == (minute(9), minute(9))
     assert (row["count_status"], row["review_reason"], row["result_stage"]) == ("COUNTED", None, "PROVISIONAL")
     assert row["details"]["office_note"] == "typed in anew"
-    assert row["figures"][45::2] == [100, 80]
-    assert set(row["figures"][27:45]) == set(row["figures"][46::2]) == {None}  # a statement counts no units
+    assert row["figures"][52::3] == [100, 80]
+    assert set(row["figures"][29:52]) == set(row["figures"][53::3]) == {None}  # a statement counts no units
     assert row["figures"][3] is None  # valid votes: not stated is not zero, in the table too
     assert (row["accepted"], row["change"]) == (True, None)
 
@@ -169,7 +169,7 @@ def test_a_statement_without_a_time_is_filed_under_the_time_it_was_fetched() -> 
 )
 def test_a_row_that_is_not_an_update_is_refused(column: str, content: object) -> None:
     update = a_bulletin()
-    row = update.model_dump() | {"partition": 3, "log_offset": 4_711, "recorded_at": minute(1)}
+    row = update.model_dump() | {"partition": 3, "log_offset": 4_711, "recorded_at": minute(1), "details": None}
     row |= {f"unit_{name}": getattr(update.reporting_unit, name) for name in ("id", "type", "name")}
     row["area_path"] = list(update.reporting_unit.area_path)
     assert recorded_of(row).event == update
