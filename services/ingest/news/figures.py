@@ -57,7 +57,7 @@ def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
             path, status, source_status, reason, (), None, None, None, None, None, None, None, sub, note,
             None, None, None, elsewhere, None, *beside,
         )  # fmt: skip
-    votes, held = counts.votes, counts.suppressed and tuple(sorted(counts.suppressed))
+    votes, held = counts.votes, tuple(sorted(counts.suppressed)) if counts.suppressed else None
     valid = counts.valid_votes
     if valid is None and votes:
         valid = 0
