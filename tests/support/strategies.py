@@ -525,8 +525,12 @@ def contests(draw: st.DrawFn, counting_level: Level | None = None) -> ContestDef
                 Area(area_id=f"{s:02d}{c:02d}{m:02d}", name="Place", type=MUNICIPALITY, parent_id=f"{s:02d}{c:02d}00")
                 for m in range(1, 1 + draw(few))
             )
-    level = counting_level or draw(st.sampled_from([(COUNTRY,), (MUNICIPALITY,), (PRECINCT,)]))
-    return a_contest(selections=selections, areas=tuple(areas), counting_level=level)
+    level = counting_level or draw(
+        st.sampled_from([(COUNTRY,), (MUNICIPALITY,), (PRECINCT,), (PRECINCT, MUNICIPALITY)])
+    )
+    return a_contest(
+        selections=selections, areas=tuple(areas), counting_level=level, partial_sheets_count=draw(st.booleans())
+    )
 
 
 _ORDINARY = (Deed.NEXT, Deed.NEXT, Deed.NEXT, Deed.NEXT, Deed.LATE, Deed.MOVED, Deed.RETRACTED)
