@@ -230,7 +230,7 @@ LEFT JOIN (
     JOIN :aggregate.area o ON o.contest_id = t.contest_id AND o.area_id = t.area_id AND o.parent_id IS NULL
     JOIN :results.contest k ON k.contest_id = t.contest_id
     WHERE t.unit_type = ANY (k.counting_types) AND t.unit_type = ANY (k.sheet_types)
-    GROUP BY t.contest_id) w USING (contest_id);
+    GROUP BY t.contest_id) w ON w.contest_id = a.contest_id;
 COMMENT ON VIEW :results.expected IS 'How many tally sheets each area has, by the roll and by the definition.';
 
 CREATE VIEW :results.area_count AS
