@@ -56,7 +56,7 @@ from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
 from schemas.rules import CONTRADICTIONS, RULES, Finding, check
-from schemas.types import CorrectionBasis, UpdateKind, adding, to_milliseconds
+from schemas.types import CorrectionBasis, UpdateKind, to_milliseconds
 
 
 class Outcome(Enum):
@@ -89,8 +89,11 @@ class Changes:
     """Events that state a time before one for which their unit had already been stated."""
 
 
-def changes_since(snapshots: Sequence[Snapshot], memory: ContestMemory) -> Changes:
-    """Find what the snapshots state that the log does not have. Does not change `memory`: see `adopt`."""
+def changes_since(snapshots: Sequence[Snapshot], memory: ContestMemory, *, is_complete: bool = False) -> Changes:
+    """Find what the snapshots state that the log does not have. Does not change `memory`: see `adopt`.
+
+    `is_complete`: each publication names every unit that its office knows.
+    """
     changes = Changes()
     for snapshot in snapshots:
         changes.rejections.extend(snapshot.rejections)
@@ -156,7 +159,7 @@ class _BySheet:
 def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes) -> _BySheet:
     """Find by columns which statements are first or repeat exactly the state of their unit."""
     assert isinstance(snapshot.statements, Sheets)
-    sheets = snapshot.statements.columns
+    sheets, contest = snapshot.statements.columns, memory.definition
     number, group, word = memory.index.number, memory.index.group, memory.word
     units = np.array([number(UnitKey("precinct", unit_id)) for unit_id in sheets.ids], np.int64)
     groups = np.array([group("precinct", path) if path else -1 for path in sheets.areas], np.int64)[sheets.area]
@@ -168,8 +171,10 @@ def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes
     same = ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
     known = entries[same & (of["stated"] == sheets.observed[entries])]
     heard = entries[same & (of["stated"] < sheets.observed[entries])]
-    is_first = (states < 0) & is_sound(sheets.status, np.ones(len(units), bool), sheets.figures)
-    is_first &= sheets.observed >= to_milliseconds(memory.definition.starts_at)
+    is_first = (states < 0) & is_sound(sheets.status, np.ones(len(units), bool), sheets.figures, contest.votes_allowed)
+    is_first &= sheets.observed >= to_milliseconds(contest.count_starts_at)
+    if not contest.is_sheet("precinct") or "precinct" in contest.area_types or contest.ended_areas:
+        is_first[:] = False  # rules that are asked one by one
     first = np.flatnonzero(is_first)
     decided = np.sort(np.concatenate((known, heard, first)))
     undecided = np.setdiff1d(np.arange(len(snapshot.statements)), sheets.places[decided], assume_unique=True)
@@ -200,7 +205,7 @@ def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Change
     events: list[tuple[int, NewEvent]] = []
     for place in sheets.undecided:
         statement, part = snapshot.statements[place], place + 1
-        key = UnitKey(statement.unit.type.value, statement.unit.id)
+        key = UnitKey(statement.unit.type, statement.unit.id)
         stated_at = statement.stated_at
         before = changes.units.get(key) or memory.units.get(key)
         now = figures(statement.unit, statement)
@@ -300,7 +305,7 @@ def _hear(statement: Statement, repeated: Said, *, single: bool, memory: Contest
         FeedStatus(
             event_id=NIL,
             contest_id=memory.definition.contest_id,
-            unit_type=statement.unit.type.value if single else root.type.value,
+            unit_type=statement.unit.type if single else root.type,
             unit_id=statement.unit.id if single else root.area_id,
             reported_at=statement.reported_at,
             observed_at=statement.observed_at,
@@ -323,7 +328,7 @@ def _event(
     contest: ContestDefined,
 ) -> CountUpdate:
     """Build the unit's next event from a statement, still without its id."""
-    earlier, states = predecessor.figures if predecessor else None, adding(statement.unit.type)
+    earlier, states = predecessor.figures if predecessor else None, contest.adding(statement.unit.type)
     reason = decrease(earlier, now, contest.selection_ids, states) if earlier is not None else ""
     correction = None
     if reason:
