@@ -34,7 +34,7 @@ Sheets that state no official time are compared as columns first, which decides 
 stated and breaks no rule, or that it repeats its state exactly. Everything else is compared here, one by one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -47,6 +47,7 @@ from pydantic import ValidationError
 from ingest.feeds.statement import PassedOver, Rejection, Rejections, Sheets, Snapshot, Statement
 from ingest.news.contest_memory import ContestMemory, Said, UnitMemory, extended_by, heartbeat_key, remember
 from ingest.news.figures import Figures, decrease, figures, repeats
+from ingest.news.held import held
 from ingest.news.new_events import STATED, First, FirstStatements, NewEvent, NewEvents, name_first
 from schemas.columns.layout import Numbers, is_sound
 from schemas.columns.wire import NO_TIME
@@ -91,13 +92,13 @@ class Changes:
 
 def changes_since(snapshots: Sequence[Snapshot], memory: ContestMemory) -> Changes:
     """Find what the snapshots state that the log does not have. Does not change `memory`: see `adopt`."""
-    changes = Changes()
+    changes, not_units = Changes(), held(snapshots, memory)
     for snapshot in snapshots:
         changes.rejections.extend(snapshot.rejections)
         changes.left_out.extend(snapshot.left_out)
         changes.passed_over.extend(snapshot.passed_over)
         changes.statements += len(snapshot.statements)
-        _compare_snapshot(snapshot, memory, changes, by_columns=len(snapshots) == 1)
+        _compare_snapshot(snapshot, memory, changes, not_units, by_columns=len(snapshots) == 1)
     return changes
 
 
@@ -153,7 +154,9 @@ class _BySheet:
     """Whether some repeat what was published for their time."""
 
 
-def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes) -> _BySheet:
+def _compare_columns(
+    snapshot: Snapshot, memory: ContestMemory, changes: Changes, not_units: Mapping[UnitKey, Finding]
+) -> _BySheet:
     """Find by columns which statements are first or repeat exactly the state of their unit."""
     assert isinstance(snapshot.statements, Sheets)
     sheets = snapshot.statements.columns
@@ -165,10 +168,13 @@ def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes
     states, rows = memory.states(units), memory.statements
     entries = np.flatnonzero(states >= 0)
     of = rows[states[entries]]
-    same = ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
+    is_unit = np.ones(len(units), bool)
+    if not_units:
+        is_unit[:] = [UnitKey("precinct", unit_id) not in not_units for unit_id in sheets.ids]
+    same = is_unit[entries] & ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
     known = entries[same & (of["stated"] == sheets.observed[entries])]
     heard = entries[same & (of["stated"] < sheets.observed[entries])]
-    is_first = (states < 0) & is_sound(sheets.status, np.ones(len(units), bool), sheets.figures)
+    is_first = is_unit & (states < 0) & is_sound(sheets.status, np.ones(len(units), bool), sheets.figures)
     is_first &= sheets.observed >= to_milliseconds(memory.definition.starts_at)
     first = np.flatnonzero(is_first)
     decided = np.sort(np.concatenate((known, heard, first)))
@@ -184,11 +190,18 @@ def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes
     return found
 
 
-def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes, *, by_columns: bool) -> None:
+def _compare_snapshot(
+    snapshot: Snapshot,
+    memory: ContestMemory,
+    changes: Changes,
+    not_units: Mapping[UnitKey, Finding],
+    *,
+    by_columns: bool,
+) -> None:
     contest = memory.definition
     parts = len(snapshot.statements)
     if by_columns and isinstance(snapshot.statements, Sheets):
-        sheets = _compare_columns(snapshot, memory, changes)
+        sheets = _compare_columns(snapshot, memory, changes, not_units)
     else:
         sheets = _BySheet(range(parts))
     changes.known += sheets.known
@@ -201,6 +214,9 @@ def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Change
     for place in sheets.undecided:
         statement, part = snapshot.statements[place], place + 1
         key = UnitKey(statement.unit.type.value, statement.unit.id)
+        if (why := not_units.get(key)) is not None:
+            changes.rejections.append(_reject(statement, why))
+            continue
         stated_at = statement.stated_at
         before = changes.units.get(key) or memory.units.get(key)
         now = figures(statement.unit, statement)
@@ -349,6 +365,9 @@ def _event(
             part=part,
             parts=parts,
             documents=statement.documents,
+            authority=statement.authority,
+            channel=statement.channel,
+            is_complete=snapshot.is_complete,
         ),
         is_test=contest.is_test,
     )
