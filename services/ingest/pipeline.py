@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -115,6 +116,8 @@ class Loader(ABC):
         started = time.monotonic()
         self._progress.start(batch.names, 0)
         snapshots = self.documents.parse(batch, self.contest.definition, patient=patient)
+        if self._is_complete:
+            snapshots = tuple(replace(snapshot, is_complete=True) for snapshot in snapshots)
         self.report.seconds += time.monotonic() - started
         self.publish(lambda: self._compare(snapshots), batch.names, again=again)
         self._move_level()
@@ -130,7 +133,7 @@ class Loader(ABC):
 
     def _compare(self, snapshots: Sequence[Snapshot]) -> Changes:
         """Find what the snapshots state that the memory does not have."""
-        return changes_since(snapshots, self.contest, is_complete=self._is_complete)
+        return changes_since(snapshots, self.contest)
 
 
 class Pipeline(Loader):

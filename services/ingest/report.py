@@ -181,7 +181,8 @@ class Report:
                 yield f"  … and {len(self._unstated) - SHOWN:,} more figures that are not stated"
             for odd in self.left_out:
                 yield f"  {odd}"
-            more = self.findings["F112"] + self.findings["F113"] - sum(odd.rows for odd in self.left_out)
+            beside = sum(self.findings[code] for code in ("F112", "F113", "F117"))
+            more = beside - sum(odd.rows for odd in self.left_out)
             if more:
                 yield f"  … and {more:,} more left out, all in results.rejected"
         yield from map(str, self.other_rows)

@@ -204,6 +204,14 @@ class ContestMemory:
         chosen = [n for n, key in enumerate(self.index.keys) if key.type in types and self.chain("head", n) >= 0]
         return from_milliseconds(int(self._chains["since"][chosen].max()))
 
+    def standing(self, at: int) -> Iterator[UnitKey]:
+        """Yield the units that were stated for a time up to `at` (milliseconds) and are not retracted now."""
+        chains = self._chains[: len(self.index.keys)]
+        for number in np.flatnonzero((chains["head"] >= 0) & (chains["since"] <= at)).tolist():
+            state = int(chains["state"][number])
+            if not self._rows["is_odd"][state] or self.said(state).figures is not None:
+                yield self.index.keys[number]
+
     def heard(self, key: UnitKey) -> int:
         """Return the latest time for which a unit only repeated itself, as known from this run or its heartbeats."""
         number = self.index.find(key)

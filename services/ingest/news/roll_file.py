@@ -6,6 +6,7 @@ between two of them the same run sends the rest.
 """
 
 import csv
+import difflib
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,16 @@ from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
+import numpy as np
+
 from ingest.news.contest_areas import bad_header
 from ingest.news.contest_fault import MOST_FAULTS, Fault, listed, meant
+from ingest.news.contest_memory import ContestMemory
 from schemas.columns.roll import Roll
 from schemas.contest import ContestDefined
-from schemas.count_update import UnitKey
+from schemas.count_update import ReportingUnit, UnitKey
 from schemas.identity import NIL, named
+from schemas.rules import Finding
 from schemas.text import first_invisible, normal_id
 from schemas.types import COUNT_LIMIT
 from schemas.unit_roll import MOST_UNITS, RollUnit, UnitRoll
@@ -249,9 +254,46 @@ def _parts(
     return found
 
 
-def nearest_ids(unit: UnitKey, roll: Roll, keys: Sequence[UnitKey]) -> str:
-    """Return `; is '01001' meant?` for an id that is nearly one of the roll's, else nothing."""
-    ids = [keys[n].id for n in roll.units.tolist() if keys[n].type == unit.type]
-    bare = unit.id.casefold().lstrip("0")
-    near = [other for other in ids if other.casefold().lstrip("0") == bare] or None
-    return meant(unit.id, ids) if near is None else f"; is {listed([repr(one) for one in near[:3]])} meant?"
+class Nearest:
+    """Find which unit on a roll one that is not on it was most likely meant to be."""
+
+    def __init__(self, roll: Roll, keys: Sequence[UnitKey]) -> None:
+        """`keys`: of the units, by number."""
+        self._roll, self._keys = roll, keys
+        self._ids: dict[tuple[str, str], list[str]] = {}
+        self._within: dict[str, list[str]] = {}
+        self._searches = _MOST_SEARCHES
+
+    def finding(self, unit: ReportingUnit, memory: ContestMemory) -> Finding | None:
+        """Return the rule that a sheet breaks which is not on the roll (F307), with the nearest ids."""
+        number = memory.index.find(key := UnitKey(unit.type, unit.id))
+        is_listed = number is not None and bool(self._roll.is_listed(np.array([number]))[0])
+        if is_listed or not memory.definition.is_sheet(unit.type):
+            return None
+        near = listed([repr(one) for one in self._near(unit)[:_NAMED]])
+        return Finding("F307", f"{key} is not on the roll{f'; is {near} meant?' if near else ''}")
+
+    def _near(self, unit: ReportingUnit) -> list[str]:
+        if not self._ids:
+            for key, area_id, _ in self._roll.listed():
+                self._ids.setdefault((key.type, _bare(key.id)), []).append(key.id)
+                self._within.setdefault(area_id, []).append(key.id)
+        if (same := self._ids.get((unit.type, _bare(unit.id)))) is not None:
+            return same
+        within = self._within.get(unit.area_path[-1], []) if unit.area_path else []
+        if not self._searches or len(within) > _MOST_COMPARED:
+            return []
+        self._searches -= 1
+        return difflib.get_close_matches(unit.id, within, n=_NAMED, cutoff=0.75)
+
+
+def _bare(unit_id: str) -> str:
+    """Return an id as people compare it: without case, spaces, signs between its parts, and leading zeros."""
+    return unit_id.casefold().replace(" ", "").replace("-", "").replace("_", "").lstrip("0")
+
+
+_NAMED = 3
+_MOST_SEARCHES = 100
+"""Of ids that are similar to another one: further ones are not looked for."""
+_MOST_COMPARED = 1_000
+"""Ids of an area among which similar ones are looked for."""
