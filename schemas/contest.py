@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -141,6 +142,14 @@ class ContestDefined(Event):
             if len(way) + depths.get(at, 1) > DEPTH_LIMIT:
                 raise ValueError(f"area {area.area_id} is within more than {DEPTH_LIMIT - 1} others")
             depths.update((area_id, depths[at] + height) for height, area_id in enumerate(reversed(way), 1))
+        types, counted = (
+            {a.area_id: a.type for a in self.areas},
+            {*self.counting_level, *chain(*self.later_counting_levels)},
+        )
+        for area_id, path in self.area_paths.items() if counted & self.area_types else ():
+            if (kind := types[area_id]) in counted and kind in (within := [types[above] for above in path[:-1]]):
+                outer = path[within.index(kind)]
+                raise ValueError(f"{kind} is a counting level, but {outer} contains {area_id}: it would count twice")
         if (self.revision == 1) != (self.previous_event_id is None):
             raise ValueError("previous_event_id is given from revision 2 on, and only then")
         return self

@@ -65,8 +65,13 @@ OTHER_TYPE = "other:"
 _NIST_TYPES = frozenset(map(str, ReportingUnitType))
 
 
+def is_type(text: str) -> bool:
+    """Say whether a text names a kind of area or reporting unit."""
+    return text in _NIST_TYPES or (text.startswith(OTHER_TYPE) and len(text) > len(OTHER_TYPE) and "/" not in text)
+
+
 def _known_type(text: str) -> str:
-    if text in _NIST_TYPES or (text.startswith(OTHER_TYPE) and len(text) > len(OTHER_TYPE) and "/" not in text):
+    if is_type(text):
         return str(text)
     raise ValueError(f"{text[:60]!r} is none of {', '.join(ReportingUnitType)}, nor {OTHER_TYPE} and a name")
 

@@ -6,6 +6,7 @@ which of them are accepted, and `Roll.judge` what the roll refuses, so that both
 
 import hashlib
 from collections.abc import Iterator
+from uuid import UUID
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class Roll:
         """SHA-256 over the leaves of the parts in force, in their order; zeros before any."""
         self.last: UnitRoll | None = None
         """The last part that was accepted, without its units."""
+        self.follows: UUID | None = None
+        """The event before the first part of that part's revision."""
         self.units = self.area = self.voters = np.zeros(0, np.int64)
         """Of the roll in force, by entry: the number of the unit, the place of its area in `areas`, the voters or
         NONE."""
@@ -98,13 +101,17 @@ class Roll:
         for unit, area, voters in zip(self.units.tolist(), self.area.tolist(), self.voters.tolist(), strict=True):
             yield self._index.keys[unit], self.areas[area][-1], None if voters == NONE else voters
 
+    def fault(self, event: UnitRoll, text: bytes, contest: ContestDefined | None) -> Finding | None:
+        """Say why a part of a roll would not be accepted; None when it would be."""
+        return roll_fault(event, text, contest, self.last, self._is_coming)
+
     def accept(self, event: UnitRoll, text: bytes, contest: ContestDefined | None) -> Finding | None:
         """Apply a part of a roll, or say why it is not accepted. `text`: its canonical text."""
-        if (fault := roll_fault(event, text, contest, self.last, self._is_coming)) is not None:
+        if (fault := self.fault(event, text, contest)) is not None:
             return fault
         assert contest is not None
         if event.part == 1:
-            self._coming, self._leaves = [], []
+            self._coming, self._leaves, self.follows = [], [], event.previous_event_id
             self._coming_listed[:] = False
         self.last = event.model_copy(update={"units": ()})
         self._coming.append(self._columns(event, contest))

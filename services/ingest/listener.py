@@ -69,6 +69,12 @@ class Listener:
     def defined(self, definition: ContestDefined) -> None:
         """A definition of this run is on the log."""
 
+    def enrolled(self, contest_id: str, parts: int) -> None:
+        """So many parts of a roll of this run are on the log."""
+
+    def waits(self, contest_id: str, contradicted: bool) -> None:
+        """The counting level was looked at: whether it waits because official statements contradict the next one."""
+
     def published(
         self,
         kinds: Mapping[UpdateKind, int],

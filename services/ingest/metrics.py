@@ -49,6 +49,11 @@ class Metrics(Listener):
         self._reconnections = counter(
             "reconnections_total", "Times the connection to a part was lost and had to be made again.", "part"
         )
+        self._waits = gauge(
+            "counting_level_waits",
+            "1 while every unit of the next counting level is stated and official statements contradict its sum.",
+            "contest",
+        )
         self._pending = gauge("pending_documents", "Documents in the source that are not loaded yet.")
         self._awaited = gauge("awaited_tables", "Tables that are still missing from the office's publications.")
         self._reported = gauge(
@@ -123,6 +128,14 @@ class Metrics(Listener):
     def defined(self, definition: ContestDefined) -> None:
         """Count a definition, which is an event too."""
         self._published.labels(definition.contest_id, "DEFINED").inc()
+
+    def enrolled(self, contest_id: str, parts: int) -> None:
+        """Count the parts of a roll, which are events too."""
+        self._published.labels(contest_id, "ENROLLED").inc(parts)
+
+    def waits(self, contest_id: str, contradicted: bool) -> None:
+        """Say whether the counting level waits for an operator."""
+        self._waits.labels(contest_id).set(contradicted)
 
     def published(
         self,

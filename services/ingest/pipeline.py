@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -20,10 +21,11 @@ from typing import Any, Self
 from ingest.errors import SourceError
 from ingest.feeds.records import Limits
 from ingest.feeds.registry import DEFAULT_LIMITS, Batch, Recognised
-from ingest.feeds.statement import Rejection, Snapshot
+from ingest.feeds.statement import Capture, Kept, Rejection, Snapshot
 from ingest.listener import Listener, Progress
 from ingest.news.changes import Changes, changes_since
 from ingest.news.contest_memory import ContestMemory
+from ingest.news.roll_file import RollFile
 from ingest.publish.connection import Connection
 from ingest.publish.definitions import Definitions
 from ingest.publish.delivery import Delivery
@@ -33,9 +35,8 @@ from ingest.report import Report
 from ingest.sources import folder
 from ingest.sources.archive import Archive
 from ingest.sources.documents import Documents
-from schemas.contest import ContestDefined
+from schemas.contest import ContestDefined, Level
 from schemas.count_update import UnitKey
-from schemas.types import ReportingUnitType
 
 
 class Loader(ABC):
@@ -48,6 +49,7 @@ class Loader(ABC):
         self.report = Report()
         self.documents, self.listener = documents, listener
         self._progress, self._stop = progress, stop
+        self._is_complete = False
 
     def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
         """Load documents in the order of the times they state. Raises SourceError when there are none.
@@ -114,6 +116,8 @@ class Loader(ABC):
         started = time.monotonic()
         self._progress.start(batch.names, 0)
         snapshots = self.documents.parse(batch, self.contest.definition, patient=patient)
+        if self._is_complete:
+            snapshots = tuple(replace(snapshot, is_complete=True) for snapshot in snapshots)
         self.report.seconds += time.monotonic() - started
         self.publish(lambda: self._compare(snapshots), batch.names, again=again)
         self._move_level()
@@ -149,6 +153,8 @@ class Pipeline(Loader):
         following: UnitKey | None = None,
         limits: Limits = DEFAULT_LIMITS,
         clocks: Mapping[str, timedelta] = MappingProxyType({}),
+        roll: RollFile | None = None,
+        is_complete: bool = False,
     ) -> None:
         """Connect nothing yet.
 
@@ -159,13 +165,15 @@ class Pipeline(Loader):
             log_each: Log every new event and rejection, for users who do not wait for the report.
             following: A unit whose accepted events are kept in `memory.followed`.
             clocks: How far the clock of a source is known to be ahead of ours, by its name.
+            roll: The contest's roll of units, where its file names one.
+            is_complete: Every publication names every unit that the office knows.
         """
         self.memory = Memory(connection, progress, listener := listener or Listener(), following)
         super().__init__(Documents(archive, self.memory.first_seen, limits, clocks), progress, stop, listener)
         self._delivery = Delivery(connection, self.memory, progress, self.listener, stop, log_each=log_each)
         self._definitions = Definitions(self.memory, self._delivery, self.report, self.listener, progress)
         self._connection, self._archive, self._definition = connection, archive, definition
-        self._revising = revising
+        self._revising, self._roll, self._is_complete = revising, roll, is_complete
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -174,7 +182,8 @@ class Pipeline(Loader):
             stack.enter_context(self._delivery)
             self._delivery.patiently(lambda: inspect(self._connection.kafka, self._connection.topics()))
             self._delivery.patiently(self.memory.read)
-            self.contest = self._definitions.choose(self._definition, revising=self._revising)
+            rows, roll = (None, None) if self._roll is None else (self._roll.rows, self._kept(self._roll))
+            self.contest = self._definitions.choose(self._definition, rows, roll, revising=self._revising)
             self._move_level()  # a crash may have come between the last sheet and this
             self.listener.advanced()
             self._stack = stack.pop_all()
@@ -198,10 +207,20 @@ class Pipeline(Loader):
         self,
         definition: ContestDefined,
         effective_at: datetime | None = None,
-        counting_level: ReportingUnitType | None = None,
+        counting_level: Level | None = None,
     ) -> bool:
-        """Publish the file's definition as the contest's next revision; see `Definitions.revise`."""
-        return self._definitions.revise(self.contest, definition, effective_at, counting_level)
+        """Publish the file's definition as the contest's next revision, then its roll, where they are changed.
+
+        Returns False when nothing changes; see `Definitions.revise`.
+        """
+        changed = self._definitions.revise(self.contest, definition, effective_at, counting_level)
+        if self._roll is not None:
+            changed = self._definitions.enrol(self.contest, self._roll.rows, self._kept(self._roll)) or changed
+        return changed
+
+    def _kept(self, roll: RollFile) -> Kept:
+        """Archive a roll."""
+        return self._archive.keep(Capture(roll.name, roll.content, folder.now()), self.memory.first_seen)
 
     def _move_level(self) -> None:
         self._definitions.move_level(self.contest)

@@ -5,6 +5,7 @@ memory that begins with the contest's file alone and ends with the process. Docu
 meanwhile; a crash leaves it behind.
 """
 
+import hashlib
 import tempfile
 import threading
 from collections import Counter
@@ -17,13 +18,17 @@ from ingest.feeds.records import Limits
 from ingest.listener import Listener
 from ingest.news.changes import Changes, adopt
 from ingest.news.contest_fault import listed
+from ingest.news.contest_file import Contest
 from ingest.news.contest_memory import ContestMemory
 from ingest.news.definitions import expected, moved_level
+from ingest.news.roll_file import RollFile, next_parts
+from ingest.news.take_over import in_one_line
 from ingest.pipeline import Loader
 from ingest.report import SHOWN
 from ingest.sources.archive import Archive
 from ingest.sources.documents import Documents
-from schemas.contest import ContestDefined
+from schemas.contest import in_words
+from schemas.identity import text_of
 from schemas.rules import RULES
 
 _BECOMES = ("published", "passed over", "rejected")
@@ -47,12 +52,10 @@ class _PassedOver:
     def done(self) -> None: ...
 
 
-def rehearse(
-    definition: ContestDefined, paths: Sequence[Path], observed_at: datetime | None, limits: Limits
-) -> "Rehearsal":
+def rehearse(contest: Contest, paths: Sequence[Path], observed_at: datetime | None, limits: Limits) -> "Rehearsal":
     """Load documents for a contest that nobody has stated yet, and publish nothing. Raises SourceError."""
     with tempfile.TemporaryDirectory(prefix="escrutinio-check-") as folder, Archive(Path(folder)) as archive:
-        rehearsal = Rehearsal(definition, Documents(archive, {}, limits))
+        rehearsal = Rehearsal(contest, Documents(archive, {}, limits))
         rehearsal.load(paths, observed_at)
     return rehearsal
 
@@ -60,13 +63,25 @@ def rehearse(
 class Rehearsal(Loader):
     """What documents would become."""
 
-    def __init__(self, definition: ContestDefined, documents: Documents) -> None:
+    def __init__(self, contest: Contest, documents: Documents) -> None:
+        definition = contest.definition
         self._passed_over = _PassedOver()
         super().__init__(documents, self._passed_over, threading.Event(), Listener())
         self.contest = ContestMemory(definition)
         self._defined = definition
+        self._is_complete = contest.complete_publications
+        if contest.roll is not None:
+            self._enrol(contest.roll)
+        self._waits: str | None = None
         self._became: dict[str, Counter[str]] = {}
         """By document, or the tables of one publication."""
+
+    def _enrol(self, roll: RollFile) -> None:
+        memory = self.contest
+        sha256 = hashlib.sha256(roll.content).hexdigest()
+        for part in next_parts(roll.rows, self._defined.contest_id, memory.roll, sha256, self._defined.effective_at):
+            refused = memory.roll.accept(part, text_of(part), memory.definition)
+            assert refused is None, refused
 
     def publish(self, compare: Callable[[], Changes], name: str, *, again: bool = False) -> None:
         """Remember what would be published, and count it."""
@@ -80,8 +95,10 @@ class Rehearsal(Loader):
             became["rejected"] += changes.rejections.rows
 
     def _move_level(self) -> None:
-        if (moved := moved_level(self.contest)) is not None:
-            self.contest.definition = moved
+        move = moved_level(self.contest)
+        self._waits = in_one_line(move.waiting, move.contradictions) if move.waiting else None
+        if move.definition is not None:
+            self.contest.definition = move.definition
 
     @property
     def units(self) -> Counter[str]:
@@ -93,18 +110,21 @@ class Rehearsal(Loader):
         """List where the documents do not fit what the contest's file says of the count."""
         levels = (self._defined.counting_level, *self._defined.later_counting_levels)
         found = []
-        if self.units and not any(self.units[level] for level in levels):
+        if self.units and not any(map(self.contest.count, levels)):
+            types = dict.fromkeys(unit_type for level in levels for unit_type in level)
             found.append(
-                f"no statement is about a {' or a '.join(levels)}, which is what is added up: nothing would "
+                f"no statement is about a {' or a '.join(types)}, which is what is added up: nothing would "
                 f"be counted; the documents state {self._stated()}; see counting_levels"
             )
         for level in levels:
-            most = expected(level, self._defined)
-            if self.units[level] > most:
+            most, stated = expected(level, self._defined, self.contest), self.contest.count(level)
+            if most is not None and stated > most:
                 found.append(
-                    f"{self.units[level]:,} units of type {level} are stated, but {most:,} are expected; "
+                    f"{stated:,} units of type {in_words(level)} are stated, but {most:,} are expected; "
                     "see expected_units, and whether one unit stands under two ids"
                 )
+        if self._waits is not None:
+            found.append(self._waits)
         return found
 
     @property
@@ -122,7 +142,7 @@ class Rehearsal(Loader):
             "by_document": {name: {what: became[what] for what in _BECOMES} for name, became in self._became.items()},
             "units": dict(sorted(self.units.items())),
             "doubts": self.doubts,
-            "counting_level": self.contest.definition.counting_level.value,
+            "counting_level": in_words(self.contest.definition.counting_level),
         }
 
     def lines(self) -> Iterator[str]:
@@ -132,7 +152,7 @@ class Rehearsal(Loader):
         level = self.contest.definition.counting_level
         yield f"{_number(report.documents, 'document')}, {_number(report.statements, 'statement')}"
         yield f"would be published: {_number(report.news.total(), 'statement')}{news}; about {self._stated()}"
-        yield f"would be added up: {self.units[level]:,} {level}"
+        yield f"would be added up: {self.contest.count(level):,} {in_words(level)}"
         yield f"would be passed over, because they repeat others: {report.known:,}"
         if len(self._became) > 1:
             for name, became in list(self._became.items())[:SHOWN]:
@@ -148,8 +168,8 @@ class Rehearsal(Loader):
             yield f"  … and {report.rejected.total() - shown:,} more; the first {SHOWN} are shown"
         yield from self._passed_over.lines
         yield from (f"in doubt: {doubt}" for doubt in self.doubts)
-        if level is not self._defined.counting_level:
-            yield f"the counting level would move on to {level}: every one that is expected is stated"
+        if level != self._defined.counting_level:
+            yield f"the counting level would move on to {in_words(level)}: every one that is expected is stated"
 
     def _stated(self) -> str:
         return listed([f"{n:,} {kind}" for kind, n in self.units.items()]) if self.units else "no unit"

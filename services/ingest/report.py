@@ -7,7 +7,7 @@ from typing import Any
 
 from ingest.feeds.statement import PassedOver, Rejection, Rejections
 from ingest.news.changes import Changes
-from ingest.news.summary import Defined
+from ingest.news.summary import Defined, Enrolled
 from schemas.count_update import CountUpdate
 from schemas.rules import Finding, unstated
 
@@ -40,6 +40,10 @@ class Report:
     rows_passed_over: int = 0
     defined: list[Defined] = field(default_factory=list)
     """Definitions that were published, and the one that a `define` has found unchanged."""
+    rolls: list[Enrolled] = field(default_factory=list)
+    """Rolls that were published, or found unchanged by a `define`."""
+    waiting: str | None = None
+    """Why the counting level does not move on, although every unit of the next one is stated."""
     seconds: float = 0.0
     rejections: list[Rejection] = field(default_factory=list)
     awaited: tuple[str, ...] = ()
@@ -124,6 +128,8 @@ class Report:
             "late": self.late,
             "heartbeats": self.heartbeats,
             "definitions": [defined.as_json() for defined in self.defined],
+            "rolls": [enrolled.as_json() for enrolled in self.rolls],
+            "waiting": self.waiting,
             "refused_documents": self.refused_documents,
             "rejected": dict(sorted(self.rejected.items())),
             "findings": dict(sorted(self.findings.items())),
@@ -146,6 +152,10 @@ class Report:
         """Yield what was defined: the whole report of `define`."""
         for defined in self.defined:
             yield from defined.lines()
+        for enrolled in self.rolls:
+            yield from enrolled.lines()
+        if self.waiting:
+            yield self.waiting
 
     def lines(self) -> Iterator[str]:
         """Yield the report for people, line by line."""
@@ -171,7 +181,8 @@ class Report:
                 yield f"  … and {len(self._unstated) - SHOWN:,} more figures that are not stated"
             for odd in self.left_out:
                 yield f"  {odd}"
-            more = self.findings["F112"] + self.findings["F113"] - sum(odd.rows for odd in self.left_out)
+            beside = sum(self.findings[code] for code in ("F112", "F113", "F117"))
+            more = beside - sum(odd.rows for odd in self.left_out)
             if more:
                 yield f"  … and {more:,} more left out, all in results.rejected"
         yield from map(str, self.other_rows)

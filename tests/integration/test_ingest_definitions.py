@@ -8,13 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from ingest.cli.work import read_contest
 from ingest.errors import IngestError
+from ingest.news import roll_file
+from ingest.news.summary import Enrolled
 from ingest.pipeline import Pipeline
+from ingest.report import Report
 from ingest.sources.archive import Archive
 from schemas.contest import ContestDefined
+from schemas.unit_roll import UnitRoll
 from tests.support.fix_ingest import UPDATES, Desk, Quiet, write
 from tests.support.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, EXAMPLE
 from tests.support.small_contest import HEADER, TOML, row, written
+
+BULLETIN = """\
+contest_id,unit_type,unit_id,reported_at,votes.peru-libre,votes.fuerza-popular,ballots_cast
+pe-2021-president-runoff,country,pe,2021-06-08T12:00:00Z,118,81,214
+"""
+"""What the office states when the first of the example's sheets is counted."""
 
 
 def revised(desk: Desk, folder: Path, *replaced: tuple[str, str], areas: slice = slice(None)) -> Path:
@@ -96,7 +107,7 @@ def test_changed_counting_levels_are_defined_as_a_revision(desk: Desk, tmp_path:
     for _ in range(2):
         assert desk.run("define", file).returncode == 0
         _, last = definitions(desk)
-        assert (last.counting_level, last.later_counting_levels) == ("country", ("polling-place", "precinct"))
+        assert (last.counting_level, last.later_counting_levels) == (("country",), (("polling-place",), ("precinct",)))
     assert desk.run("load", UPDATES).returncode == 0
 
 
@@ -105,7 +116,7 @@ def test_an_operator_moves_the_counting_level(desk: Desk, tmp_path: Path) -> Non
     for _ in range(2):
         assert desk.run("define", "--counting-level", "precinct", desk.contest).returncode == 0
         first, moved = definitions(desk)
-        assert (moved.counting_level, moved.later_counting_levels) == ("precinct", ())
+        assert (moved.counting_level, moved.later_counting_levels) == (("precinct",), ())
         assert moved.previous_event_id == first.event_id
         assert moved.effective_at.isoformat() == "2021-06-08T16:15:44+00:00"
     assert desk.run("define", desk.contest).returncode == 0  # how far it has moved is not in the file
@@ -121,12 +132,13 @@ def test_all_sheets_stated_moves_the_counting_level_once(desk: Desk, tmp_path: P
     revised(desk, tmp_path / "small", few)
     five = write(tmp_path / "1.csv", ACTA_HEADER + "".join(ACTA_ROWS[:5]))
     six = write(tmp_path / "2.csv", ACTA.replace("16:15:44", "18:00:00"))
-    assert desk.run("load", UPDATES, five).returncode == 0
-    assert [d.counting_level for d in definitions(desk)] == ["country"]
+    bulletin = write(tmp_path / "bulletin.csv", BULLETIN)
+    assert desk.run("load", bulletin, five).returncode == 0
+    assert [d.counting_level for d in definitions(desk)] == [("country",)]
     for _ in range(2):
-        assert desk.run("load", UPDATES, five, six).returncode == 0
+        assert desk.run("load", bulletin, five, six).returncode == 0
         first, moved = definitions(desk)
-        assert (moved.revision, moved.counting_level, moved.previous_event_id) == (2, "precinct", first.event_id)
+        assert (moved.revision, moved.counting_level, moved.previous_event_id) == (2, ("precinct",), first.event_id)
         assert moved.effective_at.isoformat() == "2021-06-08T18:00:00+00:00"
     back = desk.run("define", "--counting-level", "country", desk.contest)
     assert back.returncode == 2
@@ -134,9 +146,30 @@ def test_all_sheets_stated_moves_the_counting_level_once(desk: Desk, tmp_path: P
     revised(desk, tmp_path / "small", few, ('["country", "precinct"]', '["country"]'))
     assert desk.run("define", desk.contest).returncode == 2  # not by a change of the file alone
     assert desk.run("define", "--counting-level", "country", desk.contest).returncode == 0
-    assert desk.run("load", UPDATES).returncode == 0
+    assert desk.run("load", bulletin).returncode == 0
     last = definitions(desk)[-1]
-    assert (last.revision, last.counting_level, last.later_counting_levels) == (3, "country", ())
+    assert (last.revision, last.counting_level, last.later_counting_levels) == (3, ("country",), ())
+
+
+def test_a_level_that_official_statements_contradict_waits_until_an_operator_decides(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """Six sheets cannot be the whole country that the office has stated."""
+    revised(desk, tmp_path / "small", ("expected_units = 86488", "expected_units = 6"))
+    sheets = write(tmp_path / "a.csv", ACTA)
+    loaded = desk.run("load", UPDATES, sheets)
+    assert loaded.returncode == 0
+    waits = (
+        "every expected precinct is stated, but the counting level waits: their sum contradicts the office's own "
+        "statements. ballots_cast of country/pe: the sum is 639, but 18,247,086 at 2021-06-08T12:52:00.000Z leaves "
+        "at least "
+    )
+    assert waits in loaded.stdout
+    assert loaded.stderr.count(waits) == 1
+    assert [d.counting_level for d in definitions(desk)] == [("country",)]
+    assert desk.run("define", "--counting-level", "precinct", desk.contest).returncode == 0
+    assert [d.counting_level for d in definitions(desk)] == [("country",), ("precinct",)]
+    assert waits not in desk.run("load", UPDATES, sheets).stdout
 
 
 def test_the_counting_level_moves_to_the_last_that_is_complete(desk: Desk, tmp_path: Path) -> None:
@@ -145,11 +178,11 @@ def test_the_counting_level_moves_to_the_last_that_is_complete(desk: Desk, tmp_p
         desk, tmp_path / "three",
         ('["country", "precinct"]', '["country", "municipality", "precinct"]'), ("expected_units = 86488", "expected_units = 6"),  # noqa: E501
     )  # fmt: skip
-    run = desk.run("load", UPDATES, write(tmp_path / "a.csv", ACTA))
+    run = desk.run("load", write(tmp_path / "bulletin.csv", BULLETIN), write(tmp_path / "a.csv", ACTA))
     assert run.returncode == 0
     assert "all 6 expected units are stated: the precinct is now what is added up" in run.stderr
     last = definitions(desk)[-1]
-    assert (last.revision, last.counting_level, last.later_counting_levels) == (2, "precinct", ())
+    assert (last.revision, last.counting_level, last.later_counting_levels) == (2, ("precinct",), ())
     back = desk.run("define", "--counting-level", "municipality", file)
     assert back.returncode == 2
     assert "municipality is none of the contest's counting_levels" not in back.stderr
@@ -198,3 +231,53 @@ def test_what_a_check_says_of_documents_is_what_a_load_does(desk: Desk, tmp_path
     assert [(u.reporting_unit.id, u.reporting_unit.area_path[-1], u.sequence) for u in desk.updates()] == [
         ("Kings 1", "kings", 1), ("Kings 2", "kings", 1), ("Kings 1", "kings", 2),
     ]  # fmt: skip
+
+
+ROLL = "unit_id,area_id,registered_voters\n0001,broome,500\n0002,broome,600\n0003,kings,700\n"
+
+
+def test_a_roll_is_published_in_parts_and_says_which_sheets_there_are(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = TOML.replace("expected_units = 3\n", 'roll = "roll.csv"\n')
+    desk.contest = written(tmp_path / "small", toml, t1=HEADER + row("0001", "broome") + row("2", "broome"), roll=ROLL)
+    document = desk.contest.with_name("t1.csv")
+    monkeypatch.setattr(roll_file, "MOST_UNITS", 2)
+    assert defined(desk).rolls == [Enrolled("ny-2020-president", 1, 3, 1800, is_new=True)]
+    assert defined(desk).rolls == [Enrolled("ny-2020-president", 1, 3, 1800, is_new=False)]
+    contest, *parts = desk.log()
+    assert isinstance(contest, ContestDefined)
+    assert [(part.part, part.parts, len(part.units)) for part in parts if isinstance(part, UnitRoll)] == [
+        (1, 2, 2),
+        (2, 2, 1),
+    ]
+    loaded = desk.run("load", document)
+    assert loaded.returncode == 1
+    assert "t1.csv, row 3: F307 precinct/2 is not on the roll; is '0002' meant?" in loaded.stdout
+    assert [update.unit.id for update in desk.updates()] == ["0001"]
+    written(tmp_path / "small", toml, t1=document.read_text(encoding="utf-8"), roll=ROLL + "2,broome,\n")
+    refused = desk.run("load", document)
+    assert refused.returncode == 2
+    assert "the roll of ny-2020-president is another one than on the log, which has revision 1" in refused.stderr
+    published = desk.run("define", desk.contest)
+    assert published.returncode == 0
+    assert "published: the roll of ny-2020-president, revision 2: 4 sheets\n" in published.stdout
+    assert desk.run("load", document).returncode == 0
+    assert [update.unit.id for update in desk.updates()] == ["0001", "2"]
+
+
+def defined(desk: Desk) -> Report:
+    """What `define` reports, in this process."""
+    contest = read_contest(desk.contest)
+    pipeline = Pipeline(
+        desk.connection,
+        Archive(desk.folder / "archive"),
+        contest.definition,
+        Quiet(),
+        threading.Event(),
+        roll=contest.roll,
+        revising=True,
+    )
+    with pipeline:
+        pipeline.revise(contest.definition)
+    return pipeline.report

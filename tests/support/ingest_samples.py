@@ -102,7 +102,7 @@ def contest() -> ContestDefined:
     """The example's contest."""
     return contest_file.read(
         (EXAMPLE / "contest.toml").read_text(encoding="utf-8"), (EXAMPLE / "areas.csv").read_text(encoding="utf-8")
-    )
+    ).definition
 
 
 def kept(content: bytes | str, name: str = "x.csv", observed_at: datetime = OBSERVED) -> Kept:

@@ -50,7 +50,7 @@ def row(unit: str, path: str, lee: int | str = 100, roe: int | str = 50, hour: i
 
 def small(toml: str = TOML, areas: str = AREAS) -> ContestDefined:
     """The contest's definition."""
-    return contest_file.read(toml, areas)
+    return contest_file.read(toml, areas).definition
 
 
 def written(folder: Path, toml: str = TOML, areas: str = AREAS, **documents: str) -> Path:

@@ -117,7 +117,7 @@ def test_documents_are_told_as_published_rejected_and_passed_over() -> None:
 def test_a_finding_is_said_with_its_rule_and_is_published() -> None:
     code, said = checked(t1=HEADER + row("1", "kings").replace(",150\n", ",10\n"))
     assert code == 0
-    assert "would be published with a finding: 2 × F107 (no figure of votes exceeds ballots cast)" in said
+    assert f"would be published with a finding: 2 × F107 ({RULES['F107']})" in said
 
 
 def test_what_is_never_added_up_and_what_is_too_much_are_doubts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from ingest.news.contest_areas import read_areas
 from ingest.news.contest_fault import Fault
 from ingest.news.contest_file import ContestFileError, Files, examine, read
+from schemas.contest import SHEETS, ContestDefined
+from schemas.count_update import Code
+from schemas.types import SelectionKind
 from tests.support.small_contest import AREAS, TOML, small
 
 FILES = Files("contest.toml", "areas.csv")
@@ -85,10 +89,46 @@ IN_THE_FILE = {
         " ever be added up. Allowed: types that areas.csv has, and sheets: country, state, county, "
         'polling-place, precinct. Example: counting_levels = ["precinct"]',
     ),
-    "no number of sheets": (
-        ("expected_units = 3\n", ""),
-        "contest.toml: expected_units is missing. Allowed: how many sheets there will be in all, in digits, "
-        "without quotes. Example: expected_units = 3",
+    "no number of sheets for a level that is reached": (
+        ('expected_units = 3\ncounting_levels = ["precinct"]', 'counting_levels = ["county", "precinct"]'),
+        "contest.toml, line 7: counting_levels moves on to precinct, but not by itself: it is not known when every "
+        "sheet is stated. Allowed: expected_units or a roll, for a level that is reached by itself",
+    ),
+    "a level of several types with a slip": (
+        ('["precinct"]', '[["precinct", "conty"]]'),
+        "contest.toml, line 8: counting_levels is 'conty'; is 'county' meant?",
+    ),
+    "a type of another sort": (
+        ('["precinct"]', '["other:"]'),
+        "line 8: counting_levels is 'other:'. Allowed: a list of one or more of country, state",
+    ),
+    "types of which none has areas": (
+        ('["precinct"]', '[["ward", "other:Bezirk"]]'),
+        "counting_levels has ward and other:Bezirk, but no area is one of them: nothing would ever be added up",
+    ),
+    "sheets of no known type": (
+        ("expected", 'sheet_types = ["sheet"]\nexpected'),
+        "line 7: sheet_types is 'sheet'. Allowed: a list of country, state",
+    ),
+    "no votes allowed": (
+        ("expected", "votes_allowed = 0\nexpected"),
+        "line 7: votes_allowed is '0'. Allowed: how many selections a voter may mark, 1 to 1000",
+    ),
+    "more than all": (
+        ("expected", "leader_from_percent = 100.5\nexpected"),
+        "line 7: leader_from_percent is '100.5': more than 100 percent. Allowed: a number from 0 to 100",
+    ),
+    "a unit without a type": (
+        ("expected", 'confirmed_units = ["0001"]\nexpected'),
+        "line 7: confirmed_units is '0001': no type, / and id. Allowed: a list of units, each as type/id",
+    ),
+    "a kind with a slip": (
+        ('party = "Independent"\n', 'party = "Independent"\nkind = "candidate"\n'),
+        "selection 2, line 22: kind is 'candidate'. Allowed: one of CANDIDATE, PARTY_LIST, ",
+    ),
+    "a list that is no selection": (
+        ('party = "Independent"\n', 'party = "Independent"\nlist_id = "green"\n'),
+        "selections below a list that is no selection: roe",
     ),
     "a number in quotes": (
         ("= 3\n", '= "3"\n'),
@@ -203,7 +243,8 @@ IN_THE_TABLE = {
     "another header": (
         AREAS.replace("parent_id", "Parent ID"),
         "column parent_id is missing; is 'Parent ID' meant? Allowed: the columns area_id,name,type,parent_id,"
-        " spelled so, in any order, and no others",
+        " spelled so, in any order; besides, expected_units, ends_at, replaced_by and code: with a register's name, "
+        "and no others",
     ),
     "a column more": (
         AREAS.replace("\n", ",x\n"),
@@ -278,8 +319,90 @@ def test_what_is_wrong_in_the_table_is_said_with_its_row_what_is_allowed_and_an_
 def test_units_of_a_counting_level_that_contain_each_other_are_refused() -> None:
     areas = AREAS + "city,City of Kings,county,kings\n"
     assert faults(areas=areas) == []
-    said = one(TOML.replace('["precinct"]', '["county"]'), areas)
-    assert "counting_levels has county, but county kings contains county city: counted twice" in said
+    for level in ('["county"]', '[["precinct", "county"]]', '["precinct", "county"]'):
+        said = one(TOML.replace('["precinct"]', level), areas)
+        assert "counting_levels has county, but county kings contains county city: counted twice" in said
+    known = small(areas=areas)
+    with pytest.raises(ValueError, match="county is a counting level, but kings contains city"):
+        ContestDefined(
+            **{name: getattr(known, name) for name in ContestDefined.model_fields} | {"counting_level": ("county",)}
+        )
+
+
+def test_every_key_reaches_the_definition() -> None:
+    toml = TOML.replace(
+        'counting_levels = ["precinct"]\n',
+        """counting_levels = ["county", ["precinct", "other:Postal  district"]]
+sheet_types = ["precinct"]
+partial_sheets_count = true
+count_starts_at = 2020-11-03T21:00:00-05:00
+votes_allowed = 3
+number_elected = 2
+confirmed_units = ["precinct/ 0001"]
+leader_from_percent = 0.5
+rules_version = "of 2019"
+complete_publications = true
+""".replace("  district", " district"),
+    ).replace('external_id = "0007"', 'external_id = "0007"\nlist_id = "lee"\nwithdrawn_at = 2020-11-01T00:00:00Z')
+    toml = toml.replace('party = "Green Party"', 'party = "Green Party"\nkind = "PARTY_LIST"')
+    contest = read(toml, AREAS, FILES)
+    of = contest.definition
+    assert contest.complete_publications
+    assert of.counting_level == ("county",)
+    assert of.later_counting_levels == (("precinct", "other:Postal district"),)
+    assert of.sheet_types == ("precinct",)
+    assert of.partial_sheets_count
+    assert of.count_starts_at == datetime(2020, 11, 4, 2, tzinfo=UTC)
+    assert (of.votes_allowed, of.number_elected) == (3, 2)
+    assert of.confirmed_units == ("precinct/0001",)
+    assert (of.leader_from_percent, of.rules_version) == ("0.5", "of 2019")
+    lee, roe = of.selections
+    assert (lee.kind, lee.list_id, lee.withdrawn_at) == (SelectionKind.PARTY_LIST, None, None)
+    assert (roe.kind, roe.list_id) == (SelectionKind.CANDIDATE, "lee")
+    assert roe.withdrawn_at == datetime(2020, 11, 1, tzinfo=UTC)
+
+
+def test_without_these_keys_a_contest_is_the_ordinary_one() -> None:
+    of = read(TOML.replace("expected_units = 3\n", ""), AREAS).definition
+    assert of.expected_units is None
+    assert of.count_starts_at == of.effective_at == datetime(2020, 11, 3, 5, tzinfo=UTC)
+    assert (of.votes_allowed, of.number_elected, of.sheet_types) == (1, 1, SHEETS)
+
+
+MORE = """\
+area_id,name,type,parent_id,expected_units,ends_at,replaced_by,code:FIPS,code: USGS
+us,United States,country,,,,,,
+ny,New York,state,us,900,,,36,
+broome,Broome,county,ny,84,,,36007,974102
+kings,Kings,county,ny,,2020-11-04T00:00:00-05:00,brooklyn;  flat  bush,36047,
+brooklyn,Brooklyn,borough,ny,,,,,
+flat bush,Flatbush,other:Neighbourhood,ny,0,,,,
+"""
+
+
+def test_more_is_said_of_an_area_in_further_columns() -> None:
+    areas = small(areas=MORE).areas_by_id
+    assert [area.expected_units for area in areas.values()] == [None, 900, 84, None, None, 0]
+    assert areas["broome"].codes == (Code(registry="FIPS", value="36007"), Code(registry="USGS", value="974102"))
+    assert areas["kings"].ends_at == datetime(2020, 11, 4, 5, tzinfo=UTC)
+    assert areas["kings"].replaced_by == ("brooklyn", "flat bush")
+    assert areas["flat bush"].type == "other:Neighbourhood"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ((",84,", ",84.0,"), "row 4, column expected_units: '84.0' is no number of sheets. Allowed: digits"),
+        (("T00:00:00-05:00", ""), "row 5, column ends_at: '2020-11-04' is not a time with its zone. Allowed: a time"),
+        (("brooklyn; ", "broklyn; "), "row 5, column replaced_by: 'broklyn' is no other area_id of the table; is "),
+        (("2020-11-04T00:00:00-05:00", ""), "column replaced_by: kings is replaced, but does not end"),
+        ((",36007,", ",36\u202e007,"), "row 4, column code:…: value: an id must not have the invisible character"),
+        (("code: USGS", "code:"), "row 1: column 'code:' is unknown. Allowed: the columns area_id,name,type,parent_id"),
+        (("code: USGS", "ends_at"), "row 1: column ends_at stands twice"),
+    ],
+)
+def test_what_is_wrong_in_a_further_column_is_said(change: tuple[str, str], says: str) -> None:
+    assert says in one(areas=MORE.replace(*change, 1))
 
 
 def test_what_is_odd_is_said_and_refuses_nothing() -> None:
@@ -293,7 +416,7 @@ def test_what_is_odd_is_said_and_refuses_nothing() -> None:
     }
     for says, (toml, areas) in odd.items():
         assert says in one(toml, areas)
-        assert read(toml, areas).contest_id == "ny-2020-president"
+        assert read(toml, areas).definition.contest_id == "ny-2020-president"
 
 
 @pytest.mark.parametrize(

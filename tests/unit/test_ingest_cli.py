@@ -111,7 +111,7 @@ UNREADABLE = {
     "no list": ("selections = 5", "selections is '5'. Allowed: a [[selections]] for each choice"),
     "no table": ("selections = [5]", "selection 1: it is '5', and no [[selections]]"),
     "no level": ("counting_levels = []", "counting_levels is '[]'. Allowed: a list of one or more of country"),
-    "an unknown level": ('counting_levels = ["city"]', "counting_levels is 'city'. Allowed: a list of one or more of"),
+    "an unknown level": ('counting_levels = ["canton"]', "counting_levels is 'canton'. Allowed: a list of one or more of"),
     "a level that is no word": ("counting_levels = [[]]", "counting_levels is '[]'. Allowed: a list of one or more of"),
     "another folder": ('areas = "../areas.csv"', "areas is '../areas.csv'. Allowed: the name of a CSV file"),
     "another key": ("colour = 1", "line 1: the key colour is unknown. Allowed: areas, authority"),
@@ -135,8 +135,8 @@ def test_areas_that_lie_ever_deeper_are_refused_at_once() -> None:
     for order in (rows, rows[::-1]):
         with pytest.raises(contest_file.ContestFileError, match="is within more than 15 others"):
             contest_file.read(TOML, "\n".join(["area_id,name,type,parent_id", *order]))
-    with pytest.raises(contest_file.ContestFileError, match="row 3, column type: 'city' is no type of area"):
-        contest_file.read(TOML, "area_id,name,type,parent_id\npe,x,country,\na,x,city,pe")
+    with pytest.raises(contest_file.ContestFileError, match="row 3, column type: 'canton' is no type of area"):
+        contest_file.read(TOML, "area_id,name,type,parent_id\npe,x,country,\na,x,canton,pe")
 
 
 def test_blank_lines_of_a_table_of_areas_take_no_memory() -> None:
@@ -172,7 +172,7 @@ def test_a_contests_file_that_is_no_text_is_named(tmp_path: Path, content: bytes
 def test_a_contests_file_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
     (tmp_path / "contest.toml").write_text(TOML, encoding="utf-8-sig")
     (tmp_path / "areas.csv").write_text(AREAS, encoding="utf-8-sig")
-    assert read_contest(tmp_path / "contest.toml") == contest()
+    assert read_contest(tmp_path / "contest.toml").definition == contest()
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_any_bytes_are_a_contest_or_one_line_that_names_the_file(
     checked = run("contest", "check", folder / "contest.toml")
     assert checked.exception is None or isinstance(checked.exception, SystemExit)
     with suppress(IngestError):
-        assert is_named_right(read_contest(folder / "contest.toml"))
+        assert is_named_right(read_contest(folder / "contest.toml").definition)
         return
     assert checked.exit_code in (1, 2)
     with pytest.raises(IngestError, match=re.escape(str(folder))) as fault:

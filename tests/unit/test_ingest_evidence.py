@@ -44,7 +44,7 @@ selections = [
 ]
 """
 AREAS = "area_id,name,type,parent_id\nus,US,country,\nny,New York,state,us\nbroome,Broome,county,ny\n"
-CONTEST = contest_file.read(TOML, AREAS)
+CONTEST = contest_file.read(TOML, AREAS).definition
 HEADER = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,ballots_cast\n"
 MORNING = datetime(2020, 11, 5, tzinfo=UTC)
 

@@ -166,7 +166,7 @@ def test_what_was_seen_must_still_be_there() -> None:
     for other in (remembered(FIRST), remembered(FIRST, SECOND, third), remembered()):
         with pytest.raises(Overtaken, match="has changed since"):
             decided(event, CONTEST.event_id, other)
-    memory.definition = revised(CONTEST, CONTEST.counting_level)
+    memory.definition = revised(CONTEST, CONTEST.counting_level[0])
     with pytest.raises(Overtaken, match="has a new definition"):
         decided(event, CONTEST.event_id, memory)
     known = decided(event, CONTEST.event_id, remembered(FIRST, SECOND, event))

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-LEVELS = ("country", "state", "county", "municipality", "polling-place", "precinct")
-"""The types of reporting units, written out: importing them costs a help text a tenth of a second."""
-
-
 @click.group(cls=Group, name="escrutinio-ingest")
 @click.version_option(package_name="escrutinio")
 def main() -> None:
@@ -105,7 +101,12 @@ def topics(**flags: Any) -> None:
     metavar="TIME",
     help="When the files were fetched, as 2021-07-01T00:00:00Z. Default: now.",
 )
-def load(files: tuple[Path, ...], observed_at: datetime | None, as_json: bool, **flags: Any) -> None:
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="Each publication among the files names every unit that the office knows: one that is missing is named.",
+)
+def load(files: tuple[Path, ...], observed_at: datetime | None, complete: bool, as_json: bool, **flags: Any) -> None:
     """Load documents: files, and every file in the folders named.
 
     Running it again, on the same or on overlapping files, publishes nothing twice.
@@ -116,7 +117,7 @@ def load(files: tuple[Path, ...], observed_at: datetime | None, as_json: bool, *
     """
     from ingest.cli.work import run
 
-    run(flags, as_json, lambda pipeline, *_: pipeline.load(files, observed_at))
+    run(flags, as_json, lambda pipeline, *_: pipeline.load(files, observed_at), complete=complete)
 
 
 @main.command()
@@ -158,8 +159,9 @@ def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
 )
 @click.option(
     "--counting-level",
-    type=click.Choice(LEVELS),
-    help="Add up units of this type from now on, also when not every one has been stated.",
+    metavar="TYPE",
+    help="Add up units of this type from now on, also when not every one has been stated, or official statements "
+    "contradict their sum. Of several types: precinct+county.",
 )
 def define(
     contest_file_path: Path, effective_at: datetime | None, counting_level: str | None, as_json: bool, **flags: Any
@@ -170,17 +172,15 @@ def define(
     Example:
       escrutinio-ingest define examples/peru-2021-runoff/contest.toml
     """
-    from ingest.cli.work import read_contest, run
+    from ingest.cli.work import level_of, read_contest, run
     from ingest.report import Report
-    from schemas.types import ReportingUnitType
 
-    wanted = read_contest(contest_file_path)
+    level = None if counting_level is None else level_of(counting_level)
+    wanted = read_contest(contest_file_path).definition
     run(
         {**flags, "contest": contest_file_path},
         as_json,
-        lambda pipeline, *_: pipeline.revise(
-            wanted, effective_at, counting_level and ReportingUnitType(counting_level)
-        ),
+        lambda pipeline, *_: pipeline.revise(wanted, effective_at, level),
         lines=Report.lines_of_definitions,
         revising=True,
     )

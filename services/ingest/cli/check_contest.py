@@ -4,14 +4,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ingest.cli.work import IngestSettings, contest_text, unreadable_areas
+from ingest.cli.work import IngestSettings, contest_text, tables
 from ingest.news import contest_file
-from ingest.news.contest_areas import LARGEST_AREAS
 from ingest.news.contest_file import Files
 from ingest.news.summary import summary, summary_json
 from ingest.rehearsal import Rehearsal, rehearse
 from runtime.commands import answer, say
-from runtime.files import read_text
 
 
 def check_contest(
@@ -22,16 +20,13 @@ def check_contest(
     Raises IngestError when the contest's file is no text or no TOML.
     """
     settings = IngestSettings.load(**flags)
-    text, beside = contest_text(path)
-    areas, unreadable = None, ""
-    try:
-        areas = read_text(beside, LARGEST_AREAS)
-    except (OSError, ValueError) as error:
-        unreadable = unreadable_areas(beside, error)
-    found = contest_file.examine(text, areas, Files(path.name, beside.name))
+    text, areas_path, roll_path = contest_text(path)
+    areas, roll, unreadable = tables(areas_path, roll_path)
+    names = Files(path.name, areas_path.name, "" if roll_path is None else roll_path.name)
+    found = contest_file.examine(text, areas, names, roll)
     rehearsal: Rehearsal | None = None
-    if documents and found.definition is not None:
-        rehearsal = rehearse(found.definition, documents, observed_at, settings.limits)
+    if documents and found.contest is not None and not unreadable:
+        rehearsal = rehearse(found.contest, documents, observed_at, settings.limits)
     if as_json:
         _answer(found, unreadable, rehearsal)
     else:
@@ -40,26 +35,29 @@ def check_contest(
     raise SystemExit(max(exit_code, rehearsal.exit_code if rehearsal else 0))
 
 
-def _answer(found: contest_file.Examined, unreadable: str, rehearsal: Rehearsal | None) -> None:
+def _answer(found: contest_file.Examined, unreadable: list[str], rehearsal: Rehearsal | None) -> None:
     names = ("file", "place", "message", "allowed", "example", "refuses")
     answer(
         {
             "definition": None if found.definition is None else summary_json(found.definition),
-            "unreadable": unreadable or None,
+            "roll": None if found.contest is None or found.contest.roll is None else len(found.contest.roll.rows),
+            "unreadable": "; ".join(unreadable) or None,
             "faults": [{name: getattr(fault, name) for name in names} for fault in found.faults],
             "documents": None if rehearsal is None else rehearsal.as_json(),
         }
     )
 
 
-def _say(found: contest_file.Examined, unreadable: str, rehearsal: Rehearsal | None, has_documents: bool) -> None:
+def _say(found: contest_file.Examined, unreadable: list[str], rehearsal: Rehearsal | None, has_documents: bool) -> None:
     if found.definition is not None:
         say(f"would be defined: {found.definition.contest_id}", *summary(found.definition))
+    if found.contest is not None and (roll := found.contest.roll) is not None:
+        say(f"  the roll would have {len(roll.rows):,} sheets")
     for heading, refuses in (("must be mended", True), ("is odd, and may be meant", False)):
         if faults := [f"  {fault}" for fault in found.faults if fault.refuses is refuses]:
             say(f"{heading} ({len(faults)}):", *faults)
     if unreadable:
-        say(unreadable)
+        say(*unreadable)
     elif not found.faults:
         say("nothing is missing or contradictory")
     if rehearsal is not None:

@@ -20,7 +20,9 @@ from ingest.feeds.registry import DEFAULT_LIMITS
 from ingest.listener import Listener
 from ingest.news import contest_file
 from ingest.news.contest_areas import LARGEST_AREAS
+from ingest.news.contest_file import Contest
 from ingest.news.proposal import Wish
+from ingest.news.roll_file import LARGEST_ROLL
 from ingest.pipeline import Pipeline
 from ingest.progress import ConsoleProgress
 from ingest.publish.connection import Connection
@@ -29,13 +31,14 @@ from ingest.sources import folder
 from ingest.sources.archive import Archive
 from runtime import logs
 from runtime.commands import answer, say, stopping
-from runtime.files import read_text
+from runtime.files import read_regular, read_text
 from runtime.settings import Settings
-from schemas.contest import ContestDefined
+from schemas.contest import Level
 from schemas.count_update import UnitKey
 from schemas.faults import first_fault
 from schemas.rules import CLOCK_LIMIT
-from schemas.types import Id, ReportingUnitType, UpdateKind
+from schemas.text import normal_id
+from schemas.types import OTHER_TYPE, Label, ReportingUnitType, UpdateKind, is_type
 
 _DAY_S = CLOCK_LIMIT // timedelta(seconds=1)
 _Ahead = Annotated[int, Field(ge=-_DAY_S, le=_DAY_S)]
@@ -51,7 +54,7 @@ class IngestSettings(Settings):
     largest_document: int = Field(DEFAULT_LIMITS.document_mib, ge=1, le=1024)
     largest_unpacked: int = Field(DEFAULT_LIMITS.unpacked_mib, ge=1, le=1024)
     most_rows: int = Field(DEFAULT_LIMITS.rows, ge=1, lt=2**31)
-    clock_ahead_s: dict[Id, _Ahead] = Field(default_factory=dict)
+    clock_ahead_s: dict[Label, _Ahead] = Field(default_factory=dict)
     """Seconds by which the clock of a source is known to be ahead of ours, by its name; below 0 behind."""
 
     @property
@@ -96,6 +99,7 @@ def _at_work(
     revising: bool = False,
     archive: Archive | None = None,
     following: UnitKey | None = None,
+    complete: bool = False,
 ) -> Iterator[tuple[Pipeline, ConsoleProgress, threading.Event]]:
     """Open a pipeline that has read the log. Also yields where it shows progress, and the event that stops it."""
     settings = IngestSettings.load(**flags)
@@ -104,7 +108,7 @@ def _at_work(
     stop = stopping()
     console = logs.configure(settings.log_format)
     connection = Connection(settings.kafka, settings.names, 0 if until_stopped else 20)
-    definition = read_contest(settings.contest) if settings.contest is not None else None
+    contest = read_contest(settings.contest) if settings.contest is not None else None
     with ExitStack() as stack:
         listener = Listener()
         if until_stopped:
@@ -118,7 +122,7 @@ def _at_work(
         pipeline = Pipeline(
             connection,
             archive or Archive(settings.archive),
-            definition,
+            None if contest is None else contest.definition,
             progress,
             stop,
             revising=revising,
@@ -127,35 +131,49 @@ def _at_work(
             following=following,
             limits=settings.limits,
             clocks=settings.clocks,
+            roll=None if contest is None else contest.roll,
+            is_complete=complete or (contest is not None and contest.complete_publications),
         )
         with pipeline:
             yield pipeline, progress, stop
 
 
-def read_contest(path: Path) -> ContestDefined:
-    """Read a contest's file and the areas that it names. Raises IngestError."""
-    text, beside = contest_text(path)
+def read_contest(path: Path) -> Contest:
+    """Read a contest's file and the tables that it names. Raises IngestError."""
+    text, areas_path, roll_path = contest_text(path)
+    names = contest_file.Files(str(path), str(areas_path), str(roll_path or "the roll"))
+    areas, roll, unreadable = tables(areas_path, roll_path)
+    if unreadable:
+        raise IngestError(unreadable[0])
+    assert areas is not None
     try:
-        areas = read_text(beside, LARGEST_AREAS)
-        return contest_file.read(text, areas, contest_file.Files(str(path), str(beside)))
-    except (OSError, ValueError) as error:
-        raise IngestError(unreadable_areas(beside, error)) from error
+        return contest_file.read(text, areas, names, roll)
     except contest_file.ContestFileError as error:
         raise IngestError(str(error)) from error
 
 
-def contest_text(path: Path) -> tuple[str, Path]:
-    """Return the text of a contest's file, and where its table of areas lies. Raises IngestError."""
+def contest_text(path: Path) -> tuple[str, Path, Path | None]:
+    """Return the text of a contest's file, and where its tables of areas and of units lie. Raises IngestError."""
     try:
         text = read_text(path)
-        return text, path.parent / contest_file.areas_name(text)
+        areas, roll = contest_file.beside(text)
     except (OSError, ValueError, contest_file.ContestFileError) as error:
         raise IngestError(f"the contest's file {path}: {_in_words(error)}") from error
+    return text, path.parent / areas, None if roll is None else path.parent / roll
 
 
-def unreadable_areas(beside: Path, error: Exception) -> str:
-    """Say why the table of areas cannot be read."""
-    return f"the table of areas {beside}, which the contest's file names: {_in_words(error)}"
+def tables(areas: Path, roll: Path | None) -> tuple[str | None, bytes | None, list[str]]:
+    """Read the tables beside a contest's file. Also returns why one cannot be read."""
+    text, content, unreadable = None, None, list[str]()
+    try:
+        text = read_text(areas, LARGEST_AREAS)
+    except (OSError, ValueError) as error:
+        unreadable.append(f"the table of areas {areas}, which the contest's file names: {_in_words(error)}")
+    try:
+        content = None if roll is None else read_regular(roll, LARGEST_ROLL)
+    except OSError as error:
+        unreadable.append(f"the roll {roll}, which the contest's file names: {_in_words(error)}")
+    return text, content, unreadable
 
 
 def _in_words(error: Exception) -> str:
@@ -230,9 +248,22 @@ def _confirm(kind: UpdateKind, archive: Archive, code: str, name: str, as_json: 
 
 def _unit(text: str) -> UnitKey:
     kind, _, unit_id = text.partition("/")
-    if kind not in list(ReportingUnitType) or not unit_id:
+    if not is_type(kind) or not unit_id:
         raise click.UsageError(
             f"{text!r} is no unit: give its type and id, as country/pe; the type is one of "
-            f"{', '.join(ReportingUnitType)}"
+            f"{', '.join(ReportingUnitType)}, or {OTHER_TYPE} and a name"
         )
-    return UnitKey(kind, unit_id)
+    return UnitKey(kind, normal_id(unit_id))
+
+
+def level_of(text: str) -> Level:
+    """Read a counting level: a type, or several with + between them. Raises UsageError."""
+    level = tuple(name.strip() for name in text.split("+"))
+    for name in level:
+        if not is_type(name):
+            known = ", ".join(ReportingUnitType)
+            raise click.UsageError(
+                f"{name!r} is no type of units: give one of {known}, or {OTHER_TYPE} and a name; where several are "
+                "added up together, precinct+county"
+            )
+    return level

@@ -34,7 +34,7 @@ Sheets that state no official time are compared as columns first, which decides 
 stated and breaks no rule, or that it repeats its state exactly. Everything else is compared here, one by one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -47,7 +47,10 @@ from pydantic import ValidationError
 from ingest.feeds.statement import PassedOver, Rejection, Rejections, Sheets, Snapshot, Statement
 from ingest.news.contest_memory import ContestMemory, Said, UnitMemory, extended_by, heartbeat_key, remember
 from ingest.news.figures import Figures, decrease, figures, repeats
+from ingest.news.held import held
+from ingest.news.missing import no_longer_named
 from ingest.news.new_events import STATED, First, FirstStatements, NewEvent, NewEvents, name_first
+from ingest.news.roll_file import Nearest
 from schemas.columns.layout import Numbers, is_sound
 from schemas.columns.wire import NO_TIME
 from schemas.contest import ContestDefined
@@ -56,7 +59,7 @@ from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
 from schemas.rules import CONTRADICTIONS, RULES, Finding, check
-from schemas.types import CorrectionBasis, UpdateKind, adding, to_milliseconds
+from schemas.types import CorrectionBasis, UpdateKind, to_milliseconds
 
 
 class Outcome(Enum):
@@ -92,12 +95,18 @@ class Changes:
 def changes_since(snapshots: Sequence[Snapshot], memory: ContestMemory) -> Changes:
     """Find what the snapshots state that the log does not have. Does not change `memory`: see `adopt`."""
     changes = Changes()
+    nearest = Nearest(memory.roll, memory.index.keys) if memory.roll.holds else None
+    not_units = (
+        {} if memory.roll.holds else held(snapshots, memory)
+    )  # what is on the roll is a unit, and nothing else is
     for snapshot in snapshots:
         changes.rejections.extend(snapshot.rejections)
         changes.left_out.extend(snapshot.left_out)
         changes.passed_over.extend(snapshot.passed_over)
         changes.statements += len(snapshot.statements)
-        _compare_snapshot(snapshot, memory, changes, by_columns=len(snapshots) == 1)
+        _compare_snapshot(snapshot, memory, changes, not_units, nearest, by_columns=len(snapshots) == 1)
+        if snapshot.is_complete and (missing := no_longer_named(snapshot, memory, changes.units)) is not None:
+            changes.left_out.append(missing)
     return changes
 
 
@@ -153,10 +162,12 @@ class _BySheet:
     """Whether some repeat what was published for their time."""
 
 
-def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes) -> _BySheet:
+def _compare_columns(
+    snapshot: Snapshot, memory: ContestMemory, changes: Changes, not_units: Mapping[UnitKey, Finding]
+) -> _BySheet:
     """Find by columns which statements are first or repeat exactly the state of their unit."""
     assert isinstance(snapshot.statements, Sheets)
-    sheets = snapshot.statements.columns
+    sheets, contest = snapshot.statements.columns, memory.definition
     number, group, word = memory.index.number, memory.index.group, memory.word
     units = np.array([number(UnitKey("precinct", unit_id)) for unit_id in sheets.ids], np.int64)
     groups = np.array([group("precinct", path) if path else -1 for path in sheets.areas], np.int64)[sheets.area]
@@ -165,11 +176,19 @@ def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes
     states, rows = memory.states(units), memory.statements
     entries = np.flatnonzero(states >= 0)
     of = rows[states[entries]]
-    same = ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
+    is_unit = np.ones(len(units), bool)
+    if not_units:
+        is_unit[:] = [UnitKey("precinct", unit_id) not in not_units for unit_id in sheets.ids]
+    same = is_unit[entries] & ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
     known = entries[same & (of["stated"] == sheets.observed[entries])]
     heard = entries[same & (of["stated"] < sheets.observed[entries])]
-    is_first = (states < 0) & is_sound(sheets.status, np.ones(len(units), bool), sheets.figures)
-    is_first &= sheets.observed >= to_milliseconds(memory.definition.starts_at)
+    is_first = is_unit & (states < 0)
+    is_first &= is_sound(sheets.status, np.ones(len(units), bool), sheets.figures, contest.votes_allowed)
+    is_first &= sheets.observed >= to_milliseconds(contest.count_starts_at)
+    if not contest.is_sheet("precinct") or "precinct" in contest.area_types or contest.ended_areas:
+        is_first[:] = False  # rules that are asked one by one
+    if memory.roll.holds:
+        is_first &= memory.roll.is_listed(units)
     first = np.flatnonzero(is_first)
     decided = np.sort(np.concatenate((known, heard, first)))
     undecided = np.setdiff1d(np.arange(len(snapshot.statements)), sheets.places[decided], assume_unique=True)
@@ -184,11 +203,19 @@ def _compare_columns(snapshot: Snapshot, memory: ContestMemory, changes: Changes
     return found
 
 
-def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Changes, *, by_columns: bool) -> None:
+def _compare_snapshot(
+    snapshot: Snapshot,
+    memory: ContestMemory,
+    changes: Changes,
+    not_units: Mapping[UnitKey, Finding],
+    nearest: Nearest | None,
+    *,
+    by_columns: bool,
+) -> None:
     contest = memory.definition
     parts = len(snapshot.statements)
     if by_columns and isinstance(snapshot.statements, Sheets):
-        sheets = _compare_columns(snapshot, memory, changes)
+        sheets = _compare_columns(snapshot, memory, changes, not_units)
     else:
         sheets = _BySheet(range(parts))
     changes.known += sheets.known
@@ -200,7 +227,10 @@ def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Change
     events: list[tuple[int, NewEvent]] = []
     for place in sheets.undecided:
         statement, part = snapshot.statements[place], place + 1
-        key = UnitKey(statement.unit.type.value, statement.unit.id)
+        key = UnitKey(statement.unit.type, statement.unit.id)
+        if (why := not_units.get(key)) is not None:
+            changes.rejections.append(_reject(statement, why))
+            continue
         stated_at = statement.stated_at
         before = changes.units.get(key) or memory.units.get(key)
         now = figures(statement.unit, statement)
@@ -226,6 +256,8 @@ def _compare_snapshot(snapshot: Snapshot, memory: ContestMemory, changes: Change
             changes.rejections.append(_reject(statement, Finding("F202", first_fault(error))))
             continue
         findings = check(event, contest)
+        if nearest is not None and (off := nearest.finding(statement.unit, memory)) is not None:
+            findings = (*findings, off)
         if predecessor is not None and any(repeats(earlier, now) for earlier in predecessor.taken_back):
             held = f"{event.unit} repeats figures that an operator took back, in event {predecessor.event_id}"
             findings = (*findings, Finding("F208", held))
@@ -300,7 +332,7 @@ def _hear(statement: Statement, repeated: Said, *, single: bool, memory: Contest
         FeedStatus(
             event_id=NIL,
             contest_id=memory.definition.contest_id,
-            unit_type=statement.unit.type.value if single else root.type.value,
+            unit_type=statement.unit.type if single else root.type,
             unit_id=statement.unit.id if single else root.area_id,
             reported_at=statement.reported_at,
             observed_at=statement.observed_at,
@@ -323,7 +355,7 @@ def _event(
     contest: ContestDefined,
 ) -> CountUpdate:
     """Build the unit's next event from a statement, still without its id."""
-    earlier, states = predecessor.figures if predecessor else None, adding(statement.unit.type)
+    earlier, states = predecessor.figures if predecessor else None, contest.adding(statement.unit.type)
     reason = decrease(earlier, now, contest.selection_ids, states) if earlier is not None else ""
     correction = None
     if reason:
@@ -349,6 +381,9 @@ def _event(
             part=part,
             parts=parts,
             documents=statement.documents,
+            authority=statement.authority,
+            channel=statement.channel,
+            is_complete=snapshot.is_complete,
         ),
         is_test=contest.is_test,
     )

@@ -7,8 +7,15 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from schemas.types import OTHER_TYPE
+
 MOST_FAULTS = 100
 """Faults of a file that are listed: behind them, the file is of another kind."""
+TYPES = (
+    "country, state, county, municipality, city, town, ward, polling-place, precinct and the other types in "
+    f"docs/contest.md, or {OTHER_TYPE} and the office's own word"
+)
+"""What a type of an area or unit may be, in words."""
 _MOST_COMPARED = 3_000
 """Known words among which a similar one is looked for: that takes some milliseconds a thousand."""
 

@@ -7,9 +7,9 @@ Its keys are in `contest_keys`, its areas in `contest_areas`; here is what they 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -17,13 +17,14 @@ from pydantic import ValidationError
 from ingest.news.contest_areas import Rows, nested_alike, read_areas
 from ingest.news.contest_fault import MOST_FAULTS, Fault, listed
 from ingest.news.contest_keys import Choice, File, Lines, example_of, faults_of_values
+from ingest.news.roll_file import RollFile, expectation_of, read_roll
 from schemas import toml
-from schemas.contest import ContestDefined, Selection
+from schemas.contest import SHEETS, ContestDefined, Selection, midnight
 from schemas.errors import EscrutinioError
 from schemas.faults import first_fault, shown
 from schemas.identity import NIL, named
 from schemas.text import normal_id
-from schemas.types import SHEET_TYPES, ReportingUnitType
+from schemas.types import is_type
 
 
 class ContestFileError(EscrutinioError):
@@ -31,11 +32,25 @@ class ContestFileError(EscrutinioError):
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """What a contest's files say. `definition`: None where a fault refuses it."""
+class Contest:
+    """What a contest's files say."""
 
-    definition: ContestDefined | None
+    definition: ContestDefined
+    roll: RollFile | None = None
+    complete_publications: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a contest's files say, and what is wrong with them. `contest`: None where a fault refuses it."""
+
+    contest: Contest | None
     faults: tuple[Fault, ...]
+
+    @property
+    def definition(self) -> ContestDefined | None:
+        """The definition, where nothing refuses it."""
+        return None if self.contest is None else self.contest.definition
 
 
 class Files(NamedTuple):
@@ -43,28 +58,41 @@ class Files(NamedTuple):
 
     contest: str = "the contest's file"
     areas: str = "the table of areas"
+    roll: str = "the roll"
 
 
-def areas_name(text: str) -> str:
-    """Return the file name of the table of areas, which lies beside the contest's file. Raises ContestFileError."""
-    name = _parsed(text).get("areas", "areas.csv")
-    return name if isinstance(name, str) and re.fullmatch(r"[^/\x00]{1,200}", name) else "areas.csv"
+class Beside(NamedTuple):
+    """The names of the files that lie beside the contest's file. `roll`: None without one."""
+
+    areas: str
+    roll: str | None
 
 
-def read(text: str, areas: str, files: Files | None = None) -> ContestDefined:
-    """Build revision 1 of the definition from the contest's file and table of areas. Raises ContestFileError."""
-    found = examine(text, areas, files or Files())
-    if found.definition is not None:
-        return found.definition
+def beside(text: str) -> Beside:
+    """Return the names of the tables that a contest's file names. Raises ContestFileError."""
+    content = _parsed(text)
+    areas, roll = content.get("areas", "areas.csv"), content.get("roll")
+    return Beside(areas if _is_name(areas) else "areas.csv", roll if _is_name(roll) else None)
+
+
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and re.fullmatch(r"[^/\x00]{1,200}", name) is not None
+
+
+def read(text: str, areas: str, files: Files | None = None, roll: bytes | None = None) -> Contest:
+    """Read a contest's file and its tables, as revision 1 of the definition. Raises ContestFileError."""
+    found = examine(text, areas, files or Files(), roll)
+    if found.contest is not None:
+        return found.contest
     first, *others = [fault for fault in found.faults if fault.refuses]
     more = f". And {len(others)} more: `escrutinio-ingest contest check` lists them" if others else ""
     raise ContestFileError(f"{first}{more}")
 
 
-def examine(text: str, areas: str | None, files: Files) -> Examined:
+def examine(text: str, areas: str | None, files: Files, roll: bytes | None = None) -> Examined:
     """Find all that is missing or contradictory. Raises ContestFileError when the text is not TOML.
 
-    `areas`: the table of areas; None when it cannot be read, which the caller reports.
+    `areas`, `roll`: the tables beside the file; None when there is none, or one that the caller reports as unreadable.
     """
     content, lines = _normal(_parsed(text)), Lines(text)
     faults: list[Fault] = []
@@ -80,19 +108,45 @@ def examine(text: str, areas: str | None, files: Files) -> Examined:
         if not any(fault.refuses for fault in of_areas):
             faults += _of_levels(content, rows, lines, files)
         faults += of_areas
-    refused = file is None or areas is None or any(fault.refuses for fault in faults)
-    if file is None or refused:
+    if file is None or areas is None or any(fault.refuses for fault in faults):
         return Examined(None, tuple(faults))
     try:
-        return Examined(_definition(file, rows), tuple(faults))
+        definition = _definition(file, rows)
     except ValidationError as error:
         said = "a contest that the contract allows (docs/contract.md)"
         return Examined(None, (*faults, Fault(files.contest, "", first_fault(error), said, "docs/contest.md")))
+    of_roll: RollFile | None = None
+    if roll is not None:
+        of_roll = _roll(roll, definition, lines, files, faults)
+    if any(fault.refuses for fault in faults):
+        return Examined(None, tuple(faults))
+    return Examined(Contest(definition, of_roll, file.complete_publications), tuple(faults))
+
+
+def _roll(
+    content: bytes, definition: ContestDefined, lines: Lines, files: Files, faults: list[Fault]
+) -> RollFile | None:
+    """Read the roll, and add what is wrong with it to `faults`."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        said = "UTF-8: save it as CSV UTF-8, comma delimited"
+        faults.append(Fault(files.roll, f"row {row}", "it is not UTF-8", said, "unit_id,area_id"))
+        return None
+    rows, found = read_roll(text, files.roll, expectation_of(definition))
+    faults += found
+    if definition.expected_units not in (None, len(rows)) and not any(fault.refuses for fault in found):
+        message = f"expected_units is {definition.expected_units:,}, but {files.roll} has {len(rows):,} sheets"
+        place, example = lines.place("expected_units"), f"expected_units = {len(rows)}"
+        said = "as many as the roll has, or nothing: the roll is what is expected"
+        faults.append(Fault(files.contest, place, message, said, example, refuses=False))
+    return RollFile(files.roll, rows, content)
 
 
 def _definition(content: File, rows: Rows) -> ContestDefined:
-    day = date.fromisoformat(str(content.election_date))
-    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(content.time_zone)).astimezone(UTC)
+    day = str(content.election_date)
+    starts = midnight(day, content.time_zone)
     return named(
         ContestDefined(
             event_id=NIL,
@@ -101,16 +155,24 @@ def _definition(content: File, rows: Rows) -> ContestDefined:
             previous_event_id=None,
             name=content.name,
             election_name=content.election_name,
-            election_date=str(content.election_date),
+            election_date=day,
             authority=content.authority,
             time_zone=content.time_zone,
-            effective_at=content.effective_at or midnight,
+            effective_at=content.effective_at or starts,
+            count_starts_at=content.count_starts_at or starts,
+            votes_allowed=content.votes_allowed,
+            number_elected=content.number_elected,
             selections=tuple(Selection(**choice.model_dump()) for choice in content.selections),
             areas=tuple(area for _, area in rows),
-            counting_level=content.counting_levels[0],
-            later_counting_levels=tuple(content.counting_levels[1:]),
+            counting_level=content.levels[0],
+            later_counting_levels=content.levels[1:],
+            sheet_types=content.sheet_types,
+            partial_sheets_count=content.partial_sheets_count,
             expected_units=content.expected_units,
             registered_voters=content.registered_voters,
+            confirmed_units=content.confirmed_units,
+            leader_from_percent=content.leader_from_percent,
+            rules_version=content.rules_version,
             is_test=content.is_test,
         )
     )
@@ -164,15 +226,16 @@ def _of_meaning(content: Mapping[str, Any], lines: Lines, file: str) -> Iterator
         yield from _of_day(str(day), lines.place("election_date"), file)
     if isinstance(zone := content.get("time_zone"), str) and zone:
         yield from _of_zone(zone, lines.place("time_zone"), file)
+    yield from _of_expected(content, lines, file)
     if content.get("expected_units") == 0:
         message = "expected_units is 0: no answer can say how far the count is"
         said = str(File.model_fields["expected_units"].description)
         place, example = lines.place("expected_units"), example_of(File, "expected_units")
         yield Fault(file, place, message, said, example, refuses=False)
-    levels = content.get("counting_levels")
-    if isinstance(levels, list) and len(names := [level for level in levels if isinstance(level, str)]) > len({*names}):
-        message, said = f"counting_levels names a type twice: {listed(names)[:200]}", "each type once"
-        yield Fault(file, lines.place("counting_levels"), message, said, example_of(File, "counting_levels"))
+    for level in _levels(content):
+        if len(level) > len({*level}):
+            message, said = f"counting_levels names a type twice: {listed(level)[:200]}", "each type once"
+            yield Fault(file, lines.place("counting_levels"), message, said, example_of(File, "counting_levels"))
     yield from islice(_of_selections(content.get("selections"), lines, file), MOST_FAULTS)
 
 
@@ -248,27 +311,56 @@ def _free(key: str, used: Iterable[object]) -> str:
     return f"ballot_order = {max((n for n in used if isinstance(n, int) and 0 < n < 2**31 - 1), default=0) + 1}"
 
 
+def _levels(content: Mapping[str, Any]) -> list[list[str]]:
+    """Return the counting levels, as far as they are some; all that stand by themselves are one list for this."""
+    levels = content.get("counting_levels")
+    found = [level if isinstance(level, list) else [level] for level in levels] if isinstance(levels, list) else []
+    single = [level[0] for level in found if len(level) == 1]
+    several = [level for level in found if len(level) != 1]
+    return [[name for name in level if isinstance(name, str)] for level in (single, *several)]
+
+
+def _of_expected(content: Mapping[str, Any], lines: Lines, file: str) -> Iterator[Fault]:
+    """Find a level that would never be reached, since it is not known how many sheets there will be."""
+    levels = content.get("counting_levels")
+    sheets = content.get("sheet_types", SHEETS)
+    if content.get("expected_units") is not None or "roll" in content or not isinstance(levels, list):
+        return
+    for level in levels[1:]:
+        names = [name for name in (level if isinstance(level, list) else [level]) if isinstance(name, str)]
+        if isinstance(sheets, list | tuple) and any(name in sheets for name in names):
+            message = f"counting_levels moves on to {' + '.join(names)[:200]}, but not by itself: it is not known when"
+            message += " every sheet is stated"
+            said = "expected_units or a roll, for a level that is reached by itself"
+            yield Fault(file, lines.place("counting_levels"), message, said, "expected_units = 3", refuses=False)
+
+
 def _of_levels(content: Mapping[str, Any], rows: Rows, lines: Lines, files: Files) -> Iterator[Fault]:
     """Compare what is counted with the areas that there are. The rows are one tree."""
-    levels = content.get("counting_levels")
-    names = [level for level in levels if isinstance(level, str)] if isinstance(levels, list) else []
-    place, there = lines.place("counting_levels"), {area.type for _, area in rows}
-    types = [kind for kind in ReportingUnitType if kind in there or kind in SHEET_TYPES]
+    stated = content.get("sheet_types", SHEETS)
+    sheets = [name for name in stated if isinstance(name, str)] if isinstance(stated, list | tuple) else []
+    if not sheets or not all(map(is_type, sheets)):
+        sheets = list(SHEETS)
+    place, there = lines.place("counting_levels"), dict.fromkeys(area.type for _, area in rows)
+    types = list(dict.fromkeys((*there, *sheets)))
     said = f"types that {files.areas} has, and sheets: {', '.join(types)}"
-    for name in dict.fromkeys(names):
-        if name not in list(ReportingUnitType):
-            continue
-        level = ReportingUnitType(name)
-        example = f'counting_levels = ["{types[-1]}"]'
-        if level not in SHEET_TYPES and level not in there:
-            message = f"counting_levels has {level}, but no area is a {level}: nothing would ever be added up"
+    example = f'counting_levels = ["{sheets[-1] if sheets else types[-1]}"]'
+    single, *several = _levels(content) or [[]]
+    for name in dict.fromkeys(single):
+        if name not in types and is_type(name):
+            message = f"counting_levels has {name}, but no area is a {name}: nothing would ever be added up"
             yield Fault(files.contest, place, message, said, example)
-        elif level in SHEET_TYPES and level in there:
-            number, area = next((number, area) for number, area in rows if area.type is level)
-            message = f"{area.area_id[:60]} is a {level}, which is counted as a sheet: sheets come with the documents"
-            said_of_areas = f"areas that contain sheets, or another counting_levels than {level}"
+    for level in several:
+        if level and not any(name in types for name in level) and all(map(is_type, level)):
+            message = f"counting_levels has {listed(level)}, but no area is one of them: nothing would ever be added up"
+            yield Fault(files.contest, place, message, said, example)
+    for name in dict.fromkeys(name for level in (single, *several) for name in level):
+        if name in sheets and name in there:
+            number, area = next((number, area) for number, area in rows if area.type == name)
+            message = f"{area.area_id[:60]} is a {name}, which is counted as a sheet: sheets come with the documents"
+            said_of_areas = f"areas that contain sheets, or another counting_levels than {name}"
             row, column = "broome,Broome,county,ny", f"row {number}, column type"
             yield Fault(files.areas, column, message, said_of_areas, row, refuses=False)
-        elif (pair := nested_alike(rows, level)) is not None:
-            message = f"counting_levels has {level}, but {level} {pair[0]} contains {level} {pair[1]}: counted twice"
+        elif (pair := nested_alike(rows, name)) is not None:
+            message = f"counting_levels has {name}, but {name} {pair[0]} contains {name} {pair[1]}: counted twice"
             yield Fault(files.contest, place, message, "types of which no area contains another", example)

@@ -7,25 +7,62 @@ message about it says.
 import re
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from itertools import islice
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from ingest.news.contest_fault import MOST_FAULTS, Fault, meant, nearest
-from schemas.contest import Selection
+from ingest.news.contest_fault import MOST_FAULTS, TYPES, Fault, meant, nearest
+from schemas.contest import SHEETS, Level, Selection
+from schemas.count_update import Percent
 from schemas.faults import shown
-from schemas.types import Count, Frozen, Id, Instant, Key, ReportingUnitType, Text
+from schemas.text import normal_id
+from schemas.types import (
+    Count,
+    Frozen,
+    Id,
+    Instant,
+    Key,
+    Label,
+    ReportingUnitType,
+    SelectionKind,
+    Text,
+    UnitType,
+)
 
-_Level = Annotated[ReportingUnitType, Field(strict=False)]
+_FileName = Annotated[str, StringConstraints(pattern=r"^[^/\x00]+$", max_length=200)]
+
 _Said = Annotated[Text, StringConstraints(min_length=1)]
-_TYPES = ", ".join(ReportingUnitType)
 
 
 def _key(allowed: str, example: str) -> Any:
     """Describe a key. `example`: the whole line, as `name = "…"`."""
     return Field(description=allowed, examples=[example])
+
+
+def _percent(value: object) -> object:
+    """Write a number as the text that the contract has."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _together(level: object) -> object:
+    """Read a type that stands by itself as a list of one."""
+    return [level] if isinstance(level, str) else level
+
+
+def _up_to_100(text: str) -> str:
+    if Decimal(text) > 100:
+        raise ValueError("more than 100 percent")
+    return text
+
+
+def _unit(text: str) -> str:
+    unit_type, sign, unit_id = text.partition("/")
+    if not (sign and unit_type and unit_id):
+        raise ValueError("no type, / and id")
+    return f"{unit_type}/{normal_id(unit_id)}"
 
 
 class Choice(Selection):
@@ -35,13 +72,22 @@ class Choice(Selection):
         Key,
         _key("a short name of your own, of letters a to z, digits and signs, without spaces", 'selection_id = "lee"'),
     ]
+    kind: Annotated[
+        SelectionKind,
+        Field(strict=False),
+        _key(f"one of {', '.join(SelectionKind)}, in capitals", 'kind = "CANDIDATE"'),
+    ] = SelectionKind.CANDIDATE
     candidate: Annotated[_Said, _key("the name on the ballot", 'candidate = "Ana Lee"')]
     party: Annotated[
         _Said, _key('the name in tables and answers; "Independent" for one without a party', 'party = "Green Party"')
     ]
+    list_id: Annotated[Key | None, _key("the selection_id of another selection, its list", 'list_id = "roe"')] = None
     ballot_order: Annotated[int, Field(ge=1, lt=2**31), _key("1, 2, 3 and so on, without quotes", "ballot_order = 1")]
     external_id: Annotated[
-        Id | None, _key("the office's own code of the selection, in quotes", 'external_id = "00000014"')
+        Label | None, _key("the office's own code of the selection, in quotes", 'external_id = "00000014"')
+    ] = None
+    withdrawn_at: Annotated[
+        Instant | None, _key("a time with its zone, without quotes", "withdrawn_at = 2020-10-30T12:00:00-04:00")
     ] = None
 
 
@@ -51,40 +97,76 @@ class File(Frozen):
     contest_id: Annotated[
         Id, _key("a short name of your own, of 1 to 200 visible characters", 'contest_id = "ny-2020-president"')
     ]
-    name: Annotated[Id, _key("the contest, as people read it", 'name = "President"')]
+    name: Annotated[Label, _key("the contest, as people read it", 'name = "President"')]
     election_name: Annotated[
-        Id, _key("the election, as people read it", 'election_name = "General election of 3 November 2020"')
+        Label, _key("the election, as people read it", 'election_name = "General election of 3 November 2020"')
     ]
     election_date: Annotated[
-        date | Id, _key("the day of the election as year-month-day, with all digits", 'election_date = "2020-11-03"')
+        date | Label, _key("the day of the election as year-month-day, with all digits", 'election_date = "2020-11-03"')
     ]
-    authority: Annotated[Id, _key("who publishes the figures", 'authority = "County clerk"')]
+    authority: Annotated[Label, _key("who publishes the figures", 'authority = "County clerk"')]
     time_zone: Annotated[
-        Id, _key("an IANA name of the form Area/City, or UTC; no abbreviation", 'time_zone = "America/New_York"')
+        Label, _key("an IANA name of the form Area/City, or UTC; no abbreviation", 'time_zone = "America/New_York"')
     ]
-    expected_units: Annotated[
-        Count, _key("how many sheets there will be in all, in digits, without quotes", "expected_units = 3")
-    ]
-    registered_voters: Annotated[
-        Count | None, _key("how many voters there are in all, in digits, without quotes", "registered_voters = 2400")
-    ] = None
-    is_test: Annotated[bool, _key("true or false, without quotes", "is_test = true")] = False
     counting_levels: Annotated[
-        list[_Level],
+        list[Annotated[list[UnitType], Field(min_length=1), BeforeValidator(_together)]],
         Field(min_length=1),
-        _key(f"a list of one or more of {_TYPES}", 'counting_levels = ["county", "precinct"]'),
+        _key(
+            f"a list of one or more of {TYPES}; types that are added up together in brackets of their own",
+            'counting_levels = ["county", ["precinct", "drop-box"]]',
+        ),
     ]
-    areas: Annotated[
-        str,
-        StringConstraints(pattern=r"^[^/\x00]+$", max_length=200),
-        _key("the name of a CSV file in the same folder", 'areas = "areas.csv"'),
-    ] = "areas.csv"
     selections: Annotated[
         list[Choice], Field(min_length=1), _key("a [[selections]] for each choice of a voter", "[[selections]]")
     ]
+    areas: Annotated[_FileName, _key("the name of a CSV file in the same folder", 'areas = "areas.csv"')] = "areas.csv"
+    roll: Annotated[_FileName | None, _key("the name of a CSV file in the same folder", 'roll = "roll.csv"')] = None
+    expected_units: Annotated[
+        Count | None, _key("how many sheets there will be in all, in digits, without quotes", "expected_units = 3")
+    ] = None
+    registered_voters: Annotated[
+        Count | None, _key("how many voters there are in all, in digits, without quotes", "registered_voters = 2400")
+    ] = None
+    votes_allowed: Annotated[
+        int, Field(ge=1, le=1000), _key("how many selections a voter may mark, 1 to 1000", "votes_allowed = 3")
+    ] = 1
+    number_elected: Annotated[
+        int, Field(ge=1, le=1000), _key("how many selections are elected, 1 to 1000", "number_elected = 3")
+    ] = 1
+    sheet_types: Annotated[
+        tuple[UnitType, ...],
+        Field(strict=False),
+        _key(f"a list of {TYPES}", 'sheet_types = ["precinct", "polling-place"]'),
+    ] = SHEETS
+    partial_sheets_count: Annotated[bool, _key("true or false, without quotes", "partial_sheets_count = true")] = False
+    count_starts_at: Annotated[
+        Instant | None, _key("a time with its zone, without quotes", "count_starts_at = 2020-11-03T21:00:00-05:00")
+    ] = None
     effective_at: Annotated[
         Instant | None, _key("a time with its zone, without quotes", "effective_at = 2020-11-03T05:00:00Z")
     ] = None
+    confirmed_units: Annotated[
+        tuple[Annotated[Label, AfterValidator(_unit)], ...],
+        Field(strict=False),
+        _key("a list of units, each as type/id", 'confirmed_units = ["precinct/0001"]'),
+    ] = ()
+    leader_from_percent: Annotated[
+        Annotated[Percent, AfterValidator(_up_to_100)] | None,
+        BeforeValidator(_percent),
+        _key("a number from 0 to 100, without a sign", "leader_from_percent = 10"),
+    ] = None
+    rules_version: Annotated[
+        _Said | None, _key("the office's own name of its rules", 'rules_version = "Reglamento 0018-2021"')
+    ] = None
+    complete_publications: Annotated[bool, _key("true or false, without quotes", "complete_publications = true")] = (
+        False
+    )
+    is_test: Annotated[bool, _key("true or false, without quotes", "is_test = true")] = False
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The counting levels: the types that are added up together, in the order in which they are reached."""
+        return tuple(map(tuple, self.counting_levels))
 
 
 class Lines:
@@ -146,10 +228,10 @@ def _of_value(fault: ErrorDetails, key: str, model: type[BaseModel], file: str, 
         message = f"{key} is missing"
     else:
         message = f"{key} is {shown(fault['input'])}"
-        if fault["type"] == "value_error":
+        if key in ("counting_levels", "sheet_types"):
+            message += meant(fault["input"], ReportingUnitType) if isinstance(fault["input"], str) else ""
+        elif fault["type"] == "value_error":
             message += f": {fault['msg'].removeprefix('Value error, ')}"
-        if key == "counting_levels" and isinstance(fault["input"], str):
-            message += meant(fault["input"], ReportingUnitType)
     return Fault(file, place, message, field.description or "", example_of(model, key))
 
 

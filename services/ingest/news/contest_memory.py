@@ -10,7 +10,7 @@ there keeps its `Said` beside it.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +18,7 @@ from uuid import UUID
 import numpy as np
 
 from ingest.news.figures import Figures, figures
-from schemas.columns.decode_general import statement_batch
+from schemas.columns.decode_general import RARE, statement_batch
 from schemas.columns.growing import grown
 from schemas.columns.layout import (
     COUNTS,
@@ -32,6 +32,7 @@ from schemas.columns.layout import (
     has_all_votes,
     sum_of_votes,
 )
+from schemas.columns.roll import Roll
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import NO_TIME
@@ -39,16 +40,9 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.feed_status import FeedStatus
 from schemas.log_record import Recorded
-from schemas.types import (
-    SHEET_TYPES,
-    CorrectionBasis,
-    ReviewReason,
-    UpdateKind,
-    from_milliseconds,
-    to_milliseconds,
-)
+from schemas.types import CorrectionBasis, ReviewReason, UpdateKind, from_milliseconds, to_milliseconds
 
-_WORDS = 4
+WORDS = 4
 """Numbers of a statement's content before its figures: areas, status, review reason, the source's word."""
 
 
@@ -103,6 +97,7 @@ class ContestMemory:
     def __init__(self, definition: ContestDefined, index: UnitIndex | None = None) -> None:
         """`index`: of the decoder whose batches are remembered."""
         self.index = index or UnitIndex()
+        self.roll = Roll(self.index)
         self.units = Units(self)
         self.heartbeats: set[tuple[UnitKey, datetime, UUID]] = set()
         self.stated: Counter[str] = Counter()
@@ -178,29 +173,44 @@ class ContestMemory:
             return odd
         of = self._rows[row]
         group, status, reason, word, *stated = of["content"].tolist()
-        figure = dict(zip(COUNTS, (None if n == NONE else n for n in stated), strict=False))
         votes = zip(self.layout.selections, stated[len(COUNTS) :], strict=True)
         text = self._texts[word]
-        now = Figures(
-            self.index.groups[group][1],
-            STATUSES[status],
-            None if text is None else text.decode(),
-            None if reason == NONE else ReviewReason(REASONS[reason]),
-            tuple(sorted((name, None if n == NONE else n) for name, n in votes if n != NOT_ON_BALLOT)),
-            figure["ballots_cast"], figure["valid_votes"], figure["blank_votes"], figure["invalid_votes"],
-            figure["challenged_votes"], figure["registered_voters"], figure["registered_voters_counted"], None, None,
-        )  # fmt: skip
+        figure: dict[str, Any] = dict.fromkeys(Figures._fields)
+        for name, n in zip(COUNTS, stated, strict=False):
+            if (field := "valid" if name == "valid_votes" else name) in figure:
+                figure[field] = None if n == NONE else n
+        figure |= {
+            "area_path": self.index.groups[group][1],
+            "count_status": STATUSES[status],
+            "source_status": None if text is None else text.decode(),
+            "review_reason": None if reason == NONE else ReviewReason(REASONS[reason]),
+            "votes": tuple(sorted((name, None if n == NONE else n) for name, n in votes if n != NOT_ON_BALLOT)),
+        }
+        now = Figures(**figure)
         event_id = UUID(bytes=of["event_id"].tobytes())
         return Said(from_milliseconds(int(of["stated"])), int(of["sequence"]), event_id, now)
 
-    def count(self, unit_type: str) -> int:
-        """Count the units of a type that have been stated."""
-        return self.stated[unit_type]
+    def is_stated(self, key: UnitKey) -> bool:
+        """Say whether a unit has been stated."""
+        number = self.index.find(key)
+        return number is not None and self.chain("head", number) >= 0
 
-    def complete_since(self, unit_type: str) -> datetime:
-        """Return when the last of the units of a type was first stated. The contest must have such a unit."""
-        chosen = [n for n, key in enumerate(self.index.keys) if key.type == unit_type and self.chain("head", n) >= 0]
+    def count(self, types: Iterable[str]) -> int:
+        """Count the units of some types that have been stated."""
+        return sum(self.stated[unit_type] for unit_type in types)
+
+    def complete_since(self, types: Collection[str]) -> datetime:
+        """Return when the last of the units of some types was first stated. The contest must have such a unit."""
+        chosen = [n for n, key in enumerate(self.index.keys) if key.type in types and self.chain("head", n) >= 0]
         return from_milliseconds(int(self._chains["since"][chosen].max()))
+
+    def standing(self, at: int) -> Iterator[UnitKey]:
+        """Yield the units that were stated for a time up to `at` (milliseconds) and are not retracted now."""
+        chains = self._chains[: len(self.index.keys)]
+        for number in np.flatnonzero((chains["head"] >= 0) & (chains["since"] <= at)).tolist():
+            state = int(chains["state"][number])
+            if not self._rows["is_odd"][state] or self.said(state).figures is not None:
+                yield self.index.keys[number]
 
     def heard(self, key: UnitKey) -> int:
         """Return the latest time for which a unit only repeated itself, as known from this run or its heartbeats."""
@@ -263,7 +273,7 @@ _NO_CHAIN = np.array((-1, -1, 0, NO_TIME), _CHAIN)
 
 
 def _row_of(layout: Layout) -> np.dtype[Any]:
-    figures = _WORDS + len(COUNTS) + len(layout.selections)
+    figures = WORDS + len(COUNTS) + len(layout.selections)
     return np.dtype(
         [
             ("unit", np.int32), ("before", np.int32), ("stated", np.int64), ("sequence", np.int64),
@@ -274,6 +284,7 @@ def _row_of(layout: Layout) -> np.dtype[Any]:
 
 def remember_batch(memory: ContestMemory, batch: StatementBatch) -> Numbers:
     """Add statements of the log to the memory. Returns the entries that readers accept; the others are only counted."""
+    memory.roll.judge(batch, memory.definition)
     rounds = [np.zeros(0, np.int64)]
     for entries in batch.rounds(np.flatnonzero(batch.is_judged & batch.is_sound)):
         accepted = entries[batch.sequence[entries] > memory.last_sequences(batch.unit[entries])]
@@ -302,13 +313,15 @@ def _odd(memory: ContestMemory, update: CountUpdate) -> Said | None:
     """Return what an update says if the columns cannot say it."""
     correction = update.correction
     if (
-        update.reporting_unit.type in SHEET_TYPES
+        memory.definition.is_sheet(update.reporting_unit.type)
+        and not memory.definition.is_area(update.reporting_unit)
         and update.kind is not UpdateKind.RETRACTED
         and (correction is None or correction.basis is not CorrectionBasis.OPERATOR)
         and update.counts is not None
         and memory.layout.says_all_of(update.counts)
         and update.sub_units is None
-        and update.office_note is None
+        and update.reporting_unit.counted_with is None
+        and all(getattr(update, name) is None for name in RARE)
     ):
         return None
     after = extended(memory.units.get(update.unit), update)

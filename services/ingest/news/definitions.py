@@ -4,17 +4,29 @@ Place in the flow: `publish.definitions` publishes what is decided here. Every d
 contest's file alone, so it is the same after a crash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from ingest.errors import IngestError
 from ingest.news.contest_memory import ContestMemory
-from schemas.contest import ContestDefined
+from ingest.news.take_over import Contradiction, contradictions
+from schemas.contest import Area, ContestDefined, Level, in_words
+from schemas.count_update import UnitKey
 from schemas.faults import first_fault
 from schemas.identity import named
-from schemas.types import SHEET_TYPES, ReportingUnitType, rfc3339
+from schemas.types import rfc3339
+
+
+class Move(NamedTuple):
+    """A move of the counting level: the next definition; None where the level stays."""
+
+    definition: ContestDefined | None
+    waiting: Level = ()
+    """The level that is stated completely, and waits because official statements contradict its sum."""
+    contradictions: Sequence[Contradiction] = ()
 
 
 def only_contest(contests: Mapping[str, ContestMemory]) -> ContestMemory:
@@ -27,7 +39,7 @@ def only_contest(contests: Mapping[str, ContestMemory]) -> ContestMemory:
 
 
 def next_revision(
-    definition: ContestDefined, memory: ContestMemory, effective_at: datetime | None, level: ReportingUnitType | None
+    definition: ContestDefined, memory: ContestMemory, effective_at: datetime | None, level: Level | None
 ) -> ContestDefined | None:
     """Make the file's definition the contest's next revision. Returns None when nothing would change.
 
@@ -41,21 +53,24 @@ def next_revision(
     """
     known = memory.definition
     levels = (definition.counting_level, *definition.later_counting_levels)
-    level = level or known.counting_level
-    moves = level is not known.counting_level
+    wanted = level or known.counting_level
+    moves = not _alike(wanted, known.counting_level)
     if not moves and not differing(definition, known) and effective_at in (None, known.effective_at):
         return None
-    if level not in levels:
-        raise IngestError(f"{level} is none of the contest's counting_levels: {', '.join(levels)}")
-    remaining = levels[levels.index(level) :]
-    if beyond := complete(remaining[1:], definition, memory):
+    at = _place(wanted, levels)
+    if at is None:
+        names = ", ".join(map(in_words, levels))
+        raise IngestError(f"{in_words(wanted)} is none of the contest's counting_levels: {names}")
+    remaining = levels[at:]
+    if (beyond := _reached(remaining[1:], definition, memory)[0]) is not None:
         raise IngestError(
-            f"every expected {beyond[0]} is stated, so that the next run would move on from {level} again; "
-            f"to stay there, let counting_levels of the contest's file end with {level}"
+            f"every expected {in_words(beyond[0])} is stated, so that the next run would move on from "
+            f"{in_words(wanted)} again; to stay there, let counting_levels of the contest's file end with "
+            f"{in_words(wanted)}"
         )
     start = known.effective_at
-    if moves and memory.count(level):
-        start = max(start, memory.complete_since(level))
+    if moves and memory.count(wanted):
+        start = max(start, memory.complete_since(wanted))
     effective_at = effective_at or start
     if effective_at < known.effective_at:
         raise IngestError(
@@ -65,14 +80,14 @@ def next_revision(
     return _revision(definition, known, remaining, effective_at)
 
 
-def moved_level(memory: ContestMemory) -> ContestDefined | None:
-    """Move the counting level to the last one of which every expected unit has been stated. None when it stays."""
+def moved_level(memory: ContestMemory) -> Move:
+    """Move the counting level to the last one of which every expected unit is stated and that nothing contradicts."""
     definition = memory.definition
-    levels = complete(definition.later_counting_levels, definition, memory)
-    if not levels:
-        return None
+    levels, waiting, found = _reached(definition.later_counting_levels, definition, memory)
+    if levels is None:
+        return Move(None, waiting, found)
     since = max(definition.effective_at, memory.complete_since(levels[0]))
-    return _revision(definition, definition, levels, since)
+    return Move(_revision(definition, definition, levels, since), waiting, found)
 
 
 def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
@@ -83,31 +98,81 @@ def differing(wanted: ContestDefined, known: ContestDefined) -> list[str]:
         for name in ContestDefined.model_fields
         if name not in own and getattr(wanted, name) != getattr(known, name)
     ]
-    levels, level = (wanted.counting_level, *wanted.later_counting_levels), known.counting_level
-    if level not in levels or levels[levels.index(level) + 1 :] != known.later_counting_levels:
+    levels = (wanted.counting_level, *wanted.later_counting_levels)
+    at, later = _place(known.counting_level, levels), known.later_counting_levels
+    if at is None or list(map(set, levels[at + 1 :])) != list(map(set, later)):
         differ.append("counting_levels")
     return differ
 
 
-def complete(
-    levels: tuple[ReportingUnitType, ...], definition: ContestDefined, memory: ContestMemory
-) -> tuple[ReportingUnitType, ...]:
-    """Return the levels from the last one on of which every expected unit is stated; none if there is no such level."""
+def is_complete(level: Level, definition: ContestDefined, memory: ContestMemory) -> bool:
+    """Say whether every expected unit of a level is stated: every sheet, and every area of its other types.
+
+    Never where it is not known how many sheets there will be. Units that are neither are not expected.
+    """
+    number = expected(level, definition, memory)
+    if not number:
+        return False
+    areas = [UnitKey(area.type, area.area_id) for area in _areas(level, definition)]
+    if not all(map(memory.is_stated, areas)):
+        return False
+    if memory.roll.holds and _has_sheets(level, definition):
+        on_roll = memory.roll.units[[memory.index.keys[n].type in level for n in memory.roll.units.tolist()]]
+        return bool((memory.states(on_roll) >= 0).all())
+    return memory.count(filter(definition.is_sheet, level)) >= number - len(areas)
+
+
+def expected(level: Level, definition: ContestDefined, memory: ContestMemory) -> int | None:
+    """Count the expected units of a level: sheets as the roll or else the contest says, and areas of its other types.
+
+    None where it is not known how many sheets there will be.
+    """
+    areas = len(_areas(level, definition))
+    if not _has_sheets(level, definition):
+        return areas
+    if memory.roll.holds:
+        return areas + sum(memory.index.keys[n].type in level for n in memory.roll.units.tolist())
+    return None if definition.expected_units is None else areas + definition.expected_units
+
+
+def _has_sheets(level: Level, definition: ContestDefined) -> bool:
+    return any(map(definition.is_sheet, level))
+
+
+def _areas(level: Level, definition: ContestDefined) -> list[Area]:
+    types = [unit_type for unit_type in level if not definition.is_sheet(unit_type)]
+    return [area for area in definition.areas if area.type in types and area.ends_at is None]
+
+
+def _reached(
+    levels: tuple[Level, ...], definition: ContestDefined, memory: ContestMemory
+) -> tuple[tuple[Level, ...] | None, Level, Sequence[Contradiction]]:
+    """Return the levels from the last one on that is complete and not contradicted; None if there is no such level.
+
+    Also returns the last level that is complete and contradicted, and by what.
+    """
+    waiting: Level = ()
+    found: Sequence[Contradiction] = ()
     for at in reversed(range(len(levels))):
-        if 0 < expected(levels[at], definition) <= memory.count(levels[at]):
-            return levels[at:]
-    return ()
+        if is_complete(levels[at], definition, memory):
+            if not (against := contradictions(memory, levels[at])):
+                return levels[at:], waiting, found
+            if not waiting:
+                waiting, found = levels[at], against
+    return None, waiting, found
 
 
-def expected(level: ReportingUnitType, definition: ContestDefined) -> int:
-    """Count the expected units of a level: the defined areas, or as many sheets as the contest says."""
-    if level in SHEET_TYPES:
-        return definition.expected_units
-    return sum(1 for area in definition.areas if area.type is level)
+def _alike(one: Level, other: Level) -> bool:
+    return set(one) == set(other)
+
+
+def _place(level: Level, levels: Sequence[Level]) -> int | None:
+    """Return where a level stands among others, whatever the order of its types."""
+    return next((at for at, other in enumerate(levels) if _alike(level, other)), None)
 
 
 def _revision(
-    content: ContestDefined, after: ContestDefined, levels: tuple[ReportingUnitType, ...], effective_at: datetime
+    content: ContestDefined, after: ContestDefined, levels: tuple[Level, ...], effective_at: datetime
 ) -> ContestDefined:
     values = {name: getattr(content, name) for name in ContestDefined.model_fields}
     values |= {

@@ -30,7 +30,7 @@ from schemas.count_update import Correction, CountUpdate, Document, Source, Unit
 from schemas.faults import first_fault
 from schemas.identity import NIL, is_named_right, named
 from schemas.rules import Finding, check
-from schemas.types import CorrectionBasis, Frozen, Id, Instant, Text, UpdateKind, adding, rfc3339
+from schemas.types import CorrectionBasis, Frozen, Id, Instant, Text, UpdateKind, rfc3339
 
 CODE_LENGTH = 16
 """Hexadecimal digits of a confirmation code: the beginning of the proposal's SHA-256."""
@@ -165,9 +165,9 @@ def propose(
         proposed_at=wish.at,
         definition_event_id=contest.event_id,
         stated=stated,
-        count=_differences(_adding(state), _adding(state_of((*history, event)))),
-        areas=event.counting_areas,
-        is_counted=event.reporting_unit.type is contest.counting_level,
+        count=_differences(_adding(state, contest), _adding(state_of((*history, event)), contest)),
+        areas=contest.areas_of(event.reporting_unit),
+        is_counted=event.reporting_unit.type in contest.counting_level,
         findings=tuple(map(str, found)),
         event=event,
     )
@@ -266,10 +266,10 @@ def _figures(event: CountUpdate) -> dict[str, str | None]:
     return {name: None if value is None else str(value) for name, value in stated.items()}
 
 
-def _adding(event: CountUpdate) -> dict[str, str | None]:
+def _adding(event: CountUpdate, contest: ContestDefined) -> dict[str, str | None]:
     if event.kind is UpdateKind.RETRACTED:
         return {}
-    added = adds(figures(event.reporting_unit, event), adding(event.reporting_unit.type))
+    added = adds(figures(event.reporting_unit, event), contest.adding(event.reporting_unit.type))
     return {name: None if value is None else str(value) for name, value in added.items()}
 
 

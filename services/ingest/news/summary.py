@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest.news.contest_fault import listed
-from schemas.contest import ContestDefined
-from schemas.types import ReportingUnitType, rfc3339
+from schemas.columns.roll import Roll
+from schemas.contest import SHEETS, ContestDefined, Selection, in_words
+from schemas.types import DEPTH_LIMIT, SelectionKind, rfc3339
 
 _MOST = 20
 """Selections that are listed."""
@@ -39,27 +40,85 @@ class Defined:
                 **summary_json(self.definition)}  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A roll on the log. `is_new`: this run published it."""
+
+    contest_id: str
+    revision: int
+    sheets: int
+    registered_voters: int | None
+    is_new: bool
+
+    @classmethod
+    def of(cls, roll: Roll, contest_id: str, *, is_new: bool) -> "Enrolled":
+        """Return what a roll in force holds."""
+        whole = max(roll.units_of().values(), key=lambda held: held[0], default=(0, None))
+        return cls(contest_id, roll.revision, *whole, is_new)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what it says, line by line."""
+        voters = "" if self.registered_voters is None else f", {self.registered_voters:,} registered voters"
+        said = "published: the roll" if self.is_new else "nothing is changed; on the log is the roll"
+        yield f"{said} of {self.contest_id}, revision {self.revision}: {self.sheets:,} sheets{voters}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same for machines."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
 def summary(definition: ContestDefined) -> Iterator[str]:
     """Yield what a definition holds: its words, selections, areas, and what is added up."""
     of = definition
     yield f"  {of.name}; {of.election_name}; {of.authority}" + ("; a test" if of.is_test else "")
     ballot = sorted(of.selections, key=lambda one: one.ballot_order)
-    names = [f"{one.ballot_order} {one.candidate} ({one.party})" for one in ballot]
+    names = [f"{one.ballot_order} {one.candidate} ({one.party}{_of_selection(one)})" for one in ballot]
     yield f"  {len(names)} selections: {listed(names, _MOST)}"
     yield f"  {len(of.areas):,} areas: {listed([f'{n:,} {kind}' for kind, n in _areas(of).items()])}"
-    later = "".join(f", then {level} as soon as every one is stated" for level in of.later_counting_levels)
+    later = "".join(f", then {in_words(level)} as soon as every one is stated" for level in of.later_counting_levels)
     voters = "" if of.registered_voters is None else f"; registered voters: {of.registered_voters:,}"
-    yield f"  added up: {of.counting_level}{later}; expected sheets: {of.expected_units:,}{voters}"
+    sheets = "not known" if of.expected_units is None else f"{of.expected_units:,}"
+    yield f"  added up: {in_words(of.counting_level)}{later}; expected sheets: {sheets}{voters}"
+    if rules := list(_rules(of)):
+        yield f"  {'; '.join(rules)}"
     yield f"  holds from {rfc3339(of.effective_at)}; election day {of.election_date} in {of.time_zone}"
+
+
+def _of_selection(one: Selection) -> str:
+    kind = "" if one.kind is SelectionKind.CANDIDATE else f", {one.kind}"
+    below = "" if one.list_id is None else f", on the list {one.list_id}"
+    return kind + below + ("" if one.withdrawn_at is None else f", withdrawn {rfc3339(one.withdrawn_at)}")
+
+
+def _rules(of: ContestDefined) -> Iterator[str]:
+    """Yield what differs from the ordinary contest."""
+    if (of.votes_allowed, of.number_elected) != (1, 1):
+        yield f"votes for each ballot: up to {of.votes_allowed}, elected: {of.number_elected}"
+    if of.sheet_types != SHEETS:
+        yield f"sheets are: {listed(of.sheet_types) if of.sheet_types else 'none'}"
+    if of.partial_sheets_count:
+        yield "sheets in process count"
+    if of.leader_from_percent is not None:
+        yield f"no leader is named below {of.leader_from_percent} % of the sheets"
+    if of.confirmed_units:
+        yield f"confirmed units: {listed(of.confirmed_units)}"
+    if of.rules_version is not None:
+        yield f"rules: {of.rules_version}"
+    if of.count_starts_at != of.effective_at:
+        yield f"the count begins at {rfc3339(of.count_starts_at)}"
 
 
 def summary_json(definition: ContestDefined) -> dict[str, Any]:
     """Return the same for machines; areas by type."""
     content = definition.model_dump(mode="json", exclude={"event_id", "revision", "previous_event_id", "areas"})
-    return {**content, "effective_at": rfc3339(definition.effective_at), "areas": _areas(definition)}
+    times = {name: rfc3339(getattr(definition, name)) for name in ("effective_at", "count_starts_at")}
+    return {**content, **times, "areas": _areas(definition)}
 
 
 def _areas(definition: ContestDefined) -> dict[str, int]:
     """Count the areas by type, outermost first."""
     number = Counter(area.type for area in definition.areas)
-    return {kind.value: number[kind] for kind in ReportingUnitType if number[kind]}
+    depth: dict[str, int] = {}
+    for area in definition.areas:
+        depth[area.type] = min(depth.get(area.type, DEPTH_LIMIT), len(definition.area_paths[area.area_id]))
+    return dict(sorted(number.items(), key=lambda item: depth[item[0]]))

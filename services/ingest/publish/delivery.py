@@ -26,6 +26,7 @@ from runtime.kafka.producer import follow
 from schemas.codec import Message, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
+from schemas.unit_roll import UnitRoll
 
 _RETRY_S = 2.0
 _ATTEMPTS = 3
@@ -87,12 +88,12 @@ class Delivery:
         self._progress.done()
         return published(attempts, contest)
 
-    def define(self, missing: Callable[[], ContestDefined | None]) -> None:
-        """Send the definition that `missing` returns and read the log on, until it returns None: the log has it."""
+    def put(self, missing: Callable[[], ContestDefined | UnitRoll | None]) -> None:
+        """Send what `missing` returns and read the log on, until it returns None: the log has everything."""
         failed = 0
-        while (definition := missing()) is not None:
+        while (event := missing()) is not None:
             try:
-                self._send(self._connection.names.events, (encode(definition),))
+                self._send(self._connection.names.events, (encode(event),))
                 self.patiently(self._memory.read)
             except (BrokerAway, DeliveryFailed) as fault:
                 failed = self._recover(fault, failed)

@@ -37,6 +37,7 @@ from schemas.feed_status import FeedStatus
 from schemas.identity import text_of
 from schemas.log_record import RawRecord, recorded_of_raw
 from schemas.types import from_milliseconds
+from schemas.unit_roll import UnitRoll
 
 _ID = 36
 """Characters of an id."""
@@ -123,7 +124,7 @@ class Memory:
                     continue
                 for updates, run in groupby(records, is_update):
                     if key not in self.blocked:
-                        (self._read_updates if updates else self._read_definitions)(key, list(run))
+                        (self._read_updates if updates else self._read_others)(key, list(run))
         self._decoders.clear()
         if self.at_work is not None:
             self.refuse_blocked(self.at_work)
@@ -240,14 +241,22 @@ class Memory:
             for document in orjson.loads(publication)["documents"]:
                 self._note_first_seen(document["sha256"], from_milliseconds(observed))
 
-    def _read_definitions(self, key: bytes, run: Sequence[RawRecord]) -> None:
+    def _read_others(self, key: bytes, run: Sequence[RawRecord]) -> None:
         for record in run:
             try:
-                event = recorded_of_raw(record).definition
+                event = recorded_of_raw(record).event
             except ContractError as error:
                 self._block(record, error)
                 return
-            self._read_definition(key, event, (record.partition, record.offset))
+            if isinstance(event, UnitRoll):
+                self._read_roll(event)
+            elif isinstance(event, ContestDefined):
+                self._read_definition(key, event, (record.partition, record.offset))
+
+    def _read_roll(self, event: UnitRoll) -> None:
+        contest = self.contests.get(event.contest_id)
+        if contest is not None:  # what is refused is reported by the aggregator
+            contest.roll.accept(event, text_of(event), contest.definition)
 
     def _read_definition(self, key: bytes, event: ContestDefined, place: tuple[int, int]) -> None:
         known = self.contests.get(event.contest_id)

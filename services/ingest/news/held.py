@@ -1,0 +1,273 @@
+"""Find rows of a document that are no units of their own: totals of others, and second spellings of an id. Pure.
+
+Place in the flow: within `changes`, before a document's statements are compared with the log. What is found is held: it
+is rejected by a rule of its own (F209, F210), and told. Naming the unit in `confirmed_units` of the contest's file, and
+loading again, releases it.
+
+A total states, in every figure, the sum of all other units of the document, or of those in one area that contains it.
+Sums are made of whole columns, and rows are looked at by themselves only where their votes fit, so a document of 86,488
+sheets without a total costs some hundredths of a second.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ingest.feeds.statement import Sheets, Snapshot, Statement
+from ingest.news.contest_memory import ContestMemory
+from schemas.columns.layout import COUNTS, NONE, Mask, Numbers
+from schemas.contest import ContestDefined
+from schemas.count_update import ReportingUnit, UnitKey
+from schemas.rules import Finding
+from schemas.types import ReportingUnitType
+
+_ALIKE = 9
+"""Total rows of one sum, at most."""
+_NAMED = 3
+"""Units that a message names."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The statements of a document about units that are no areas: entry i of each column is of one."""
+
+    ids: list[str]
+    kind: Numbers
+    """Which of `kinds` the units are."""
+    kinds: list[str]
+    time: Numbers
+    """Which of the document's times they are of, from 0, ascending."""
+    path: Numbers
+    """Which of `paths` they have."""
+    paths: list[tuple[str, ...]]
+    votes: Numbers
+    """Below 0 where not stated. Shape (statements, selections)."""
+    counts: Numbers
+    """COUNTS, likewise."""
+
+    @cached_property
+    def summed(self) -> Numbers:
+        """Sum the votes of each row."""
+        return np.asarray(sum(np.maximum(column, 0) for column in self.votes.T), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def key(self, row: int) -> UnitKey:
+        """Return the unit of a row."""
+        return UnitKey(self.kinds[int(self.kind[row])], self.ids[row])
+
+    def are(self, keys: Collection[UnitKey]) -> Mask:
+        """Say which rows are about some units."""
+        found = np.zeros(len(self), bool)
+        if keys:
+            found[:] = [self.key(row) in keys for row in range(len(self))]
+        return found
+
+
+def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, Finding]:
+    """Find the units of a document that are held, each with the rule that it breaks. `snapshots`: all of it."""
+    rows, contest = _rows(snapshots, memory), memory.definition
+    if not len(rows):
+        return {}
+    confirmed = {UnitKey(*name.split("/", 1)) for name in contest.confirmed_units if "/" in name}
+    found = {key: finding for key, finding in _second_spellings(rows, memory) if key not in confirmed}
+    units = ~rows.are(found)
+    is_sheet = np.array([contest.is_sheet(kind) for kind in rows.kinds], bool)[rows.kind]
+    for key, finding in _totals(rows, units, units & is_sheet & ~rows.are(confirmed), contest):
+        found.setdefault(key, finding)
+    return found
+
+
+def _rows(snapshots: Sequence[Snapshot], memory: ContestMemory) -> _Rows:
+    contest, layout = memory.definition, memory.layout
+    ids: list[str] = []
+    kinds: dict[str, int] = {}
+    paths: dict[tuple[str, ...], int] = {}
+    about, counts, votes = ([np.zeros((0, n), np.int64)] for n in (3, len(COUNTS), len(layout.selections)))
+    for time, snapshot in enumerate(snapshots):
+        statements: Sequence[Statement] = snapshot.statements
+        if isinstance(statements, Sheets):
+            sheets, number = statements.columns, len(statements.columns.ids)
+            kind = kinds.setdefault(ReportingUnitType.PRECINCT.value, len(kinds))
+            path = np.array([paths.setdefault(areas, len(paths)) for areas in sheets.areas], np.int64)[sheets.area]
+            about.append(np.column_stack((np.full(number, kind), np.full(number, time), path)))
+            counts.append(sheets.figures[:, : len(COUNTS)])
+            votes.append(layout.votes_of(sheets.figures))
+            ids += sheets.ids
+            statements = list(statements.others.values())
+        if of := [statement for statement in statements if _adds(statement.unit, contest)]:
+            ids += [statement.unit.id for statement in of]
+            kinds_of = [kinds.setdefault(statement.unit.type, len(kinds)) for statement in of]
+            paths_of = [paths.setdefault(statement.unit.area_path, len(paths)) for statement in of]
+            about.append(np.column_stack((kinds_of, np.full(len(of), time), paths_of)))
+            figures = np.array([[*_figures(statement, layout.selections)] for statement in of], np.int64)
+            counts.append(figures[:, : len(COUNTS)])
+            votes.append(figures[:, len(COUNTS) :])
+    kind_of, time_of, path_of = np.concatenate(about).T
+    return _Rows(
+        ids, kind_of, list(kinds), time_of, path_of, list(paths), np.concatenate(votes), np.concatenate(counts)
+    )
+
+
+def _adds(unit: ReportingUnit, contest: ContestDefined) -> bool:
+    """Say whether a unit is no area, and may stand beside others in a table that ends with their sum."""
+    return contest.is_sheet(unit.type) or unit.type not in contest.area_types
+
+
+def _figures(statement: Statement, selections: Sequence[str]) -> Iterator[int]:
+    counts = statement.counts
+    if counts is None:
+        yield from (NONE for _ in range(len(COUNTS) + len(selections)))
+        return
+    for name in COUNTS:
+        yield NONE if (n := getattr(counts, name)) is None else n
+    for selection in selections:
+        yield NONE if (n := counts.votes.get(selection)) is None else n
+
+
+# --- totals
+
+
+def _totals(rows: _Rows, units: Mask, may_be_total: Mask, contest: ContestDefined) -> Iterator[tuple[UnitKey, Finding]]:
+    """Find rows that are the sum of others of their time, or of the last of every unit in the document.
+
+    `units`: rows that are not held for another reason. `may_be_total`: those that nobody has confirmed.
+    """
+    nothing = np.zeros(len(rows), np.int64)
+    moments = [(rows.time, units)]
+    if rows.time[0] != rows.time[-1]:
+        last = {(int(kind), unit_id): row for row, (kind, unit_id) in enumerate(zip(rows.kind, rows.ids, strict=True))}
+        is_last = np.zeros(len(rows), bool)
+        is_last[list(last.values())] = True
+        moments.append((nothing, units & is_last))
+    for time, there in moments:
+        remaining = there.copy()
+        for of_kind in (nothing, rows.kind) if len(rows.kinds) > 1 else (nothing,):
+            again = True
+            while again:
+                again = False
+                for of_area, names in _areas(rows, contest):
+                    groups = _numbered(time, of_kind, of_area)
+                    for totals, members, area in _sums(rows, groups, of_area, remaining, may_be_total):
+                        remaining[totals] = False
+                        again = True
+                        for row in totals.tolist():
+                            yield rows.key(row), _is_total(rows, row, members, names[area] if names else "")
+
+
+def _areas(rows: _Rows, contest: ContestDefined) -> Iterator[tuple[Numbers, list[str]]]:
+    """Yield the areas in which rows stand, the innermost first: by row, its number, -1 in none; and their names.
+
+    The last is the whole document, which has no name.
+    """
+    depth = max(map(len, rows.paths))
+    for level in reversed(range(1, depth)):
+        numbers: dict[str, int] = {}
+        of_path = [numbers.setdefault(path[level], len(numbers)) if level < len(path) else -1 for path in rows.paths]
+        names = [area.name if (area := contest.areas_by_id.get(area_id)) else area_id for area_id in numbers]
+        yield np.array(of_path, np.int64)[rows.path], names
+    yield np.zeros(len(rows), np.int64), []
+
+
+def _numbered(time: Numbers, kind: Numbers, area: Numbers) -> Numbers:
+    """Number the groups of rows that may sum each other; -1 for a row in none."""
+    if not time.any() and not kind.any():
+        return area
+    of = (time * (int(kind.max()) + 1) + kind) * (int(area.max()) + 2) + area + 1
+    return np.where(area < 0, -1, np.unique(of, return_inverse=True)[1])
+
+
+def _sums(
+    rows: _Rows, groups: Numbers, of_area: Numbers, remaining: Mask, may_be_total: Mask
+) -> Iterator[tuple[Numbers, Numbers, int]]:
+    """Yield rows of a group that state the sum of the others in it: those rows, the others, and the group's area."""
+    there = np.flatnonzero(remaining & (groups >= 0))
+    if len(there) < 3:
+        return
+    group, summed = groups[there], rows.summed[there]
+    sizes = np.bincount(group)
+    # With n such rows in a group the sum of all is n + 1 times theirs: first of all votes, then of each selection.
+    found = np.flatnonzero(may_be_total[there] & (summed > 0) & (sizes[group] > 2))
+    times = _times(group, summed, found)
+    found = found[(times > 1) & (times <= _ALIKE + 1) & (times < sizes[group[found]])]
+    if not len(found):
+        return
+    near = np.flatnonzero(np.isin(group, group[found]))
+    near = near[np.argsort(group[near], kind="stable")]
+    found = np.flatnonzero(np.isin(near, found))
+    there, group, summed = there[near], group[near], summed[near]
+    votes = np.maximum(rows.votes[there], 0)
+    for column in votes.T:
+        times = _times(group, summed, found)
+        sums = np.rint(np.bincount(group, column)).astype(np.int64)
+        found = found[sums[group[found]] == times * column[found]]
+    seen = set[int]()
+    for row in found.tolist():
+        if int(there[row]) in seen:
+            continue
+        begin, end = np.searchsorted(group, [group[row], group[row] + 1]).tolist()
+        of, alike = there[begin:end], (votes[begin:end] == votes[row]).all(axis=1)
+        members = of[~alike]
+        seen.update(of[alike].tolist())
+        if (summed[begin:end][~alike] > 0).sum() < 2:
+            continue
+        totals = [one for one in of[alike & may_be_total[of]].tolist() if _is_sum(rows, one, members)]
+        if totals:
+            yield np.array(totals), members, int(of_area[there[row]])
+
+
+def _times(group: Numbers, summed: Numbers, found: Numbers) -> Numbers:
+    """Return how many times their own votes the groups of some rows have; 0 where it is no whole number."""
+    totals = np.rint(np.bincount(group, summed)).astype(np.int64)[group[found]]
+    times = totals // summed[found]
+    return np.where(times * summed[found] == totals, times, 0)
+
+
+def _is_sum(rows: _Rows, row: int, members: Numbers) -> bool:
+    """Say whether a row states in every figure the sum of the members. One that no member states is not compared."""
+    for table in (rows.votes, rows.counts):
+        stated = (table[row] >= 0) & (table[members] >= 0).any(axis=0)
+        if (np.maximum(table[members], 0).sum(axis=0) != table[row])[stated].any():
+            return False
+    return True
+
+
+def _is_total(rows: _Rows, row: int, members: Numbers, area: str) -> Finding:
+    key = rows.key(row)
+    names = [rows.ids[member] for member in members[:_NAMED].tolist()]
+    more = f" and {len(members) - _NAMED:,} more" if len(members) > _NAMED else ""
+    where = f" in {area}" if area else ""
+    return Finding(
+        "F209",
+        f"every figure of {key} is the sum of {len(members):,} other units{where}: {', '.join(names)}{more}; "
+        f'if it is a unit of its own, add "{key}" to confirmed_units of the contest\'s file, and load again',
+    )
+
+
+# --- ids
+
+
+def _second_spellings(rows: _Rows, memory: ContestMemory) -> Iterator[tuple[UnitKey, Finding]]:
+    """Find units that nobody has stated so far whose ids differ from others by leading zeros alone."""
+    lengths, kinds = set(map(len, rows.ids)), set(rows.kinds)
+    if len(lengths) == 1 and lengths.issuperset(len(key.id) for key in memory.index.keys if key.type in kinds):
+        return
+    near: dict[tuple[str, str], dict[str, str]] = {}
+    for kind, unit_id in zip(rows.kind.tolist(), rows.ids, strict=True):
+        near.setdefault((rows.kinds[kind], unit_id.lstrip("0")), {}).setdefault(unit_id, "in the document")
+    for number, key in enumerate(memory.index.keys):
+        ids = near.get((key.type, key.id.lstrip("0"))) if key.type in kinds else None
+        if ids is not None and memory.chain("head", number) >= 0:
+            ids[key.id] = "on the log"
+    for (unit_type, _), ids in near.items():
+        for unit_id in [one for one, where in ids.items() if where == "in the document"] if len(ids) > 1 else ():
+            others = ", ".join(f"{other} {where}" for other, where in ids.items() if other != unit_id)
+            key = UnitKey(unit_type, unit_id)
+            message = (
+                f"{key} differs by leading zeros alone from {others}; if it is another unit, add "
+                f'"{key}" to confirmed_units of the contest\'s file, and load again'
+            )
+            yield key, Finding("F210", message)

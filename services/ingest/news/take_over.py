@@ -1,0 +1,267 @@
+"""Compare the sum of a level with the official statements about the same places, before the level is added up. Pure.
+
+Place in the flow: `definitions` asks before it moves the counting level, as from bulletins to sheets. The statements
+are those about the outermost area and about the units that are added up now: of each the latest that is not later than
+the last statement of the new level.
+
+The sum may differ by what a statement leaves open. It may be more by the votes of the sheets that were not counted yet:
+as many as there are voters on their rolls, as far as that is known. It may be less by the votes of sheets that are
+under review or annulled now. A statement that says nothing of its sheets leaves everything open for what is stated
+later, and nothing for what is stated for the same time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+
+from ingest.news.contest_memory import WORDS, ContestMemory, Said
+from schemas.columns.layout import COUNTS, NONE, STATUSES, Mask, Numbers
+from schemas.contest import Level, in_words
+from schemas.count_update import SubUnits, UnitKey
+from schemas.types import CountStatus, from_milliseconds, rfc3339
+
+SHOWN = 5
+"""Contradictions that are named."""
+_BALLOTS = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes")
+_SHEETS = ("counted", "processed")
+_COUNTED = (CountStatus.COUNTED, CountStatus.ANNULLED, CountStatus.NOT_INSTALLED)
+_PROCESSED = (*_COUNTED, CountStatus.UNDER_REVIEW, CountStatus.LOST)
+_TAKEN_OUT = (CountStatus.UNDER_REVIEW, CountStatus.LOST, CountStatus.ANNULLED)
+"""Of sheets that may have been counted before, and whose votes do not count now."""
+
+
+class Contradiction(NamedTuple):
+    """A figure of a statement that the sum of the new level contradicts."""
+
+    unit: UnitKey
+    stated_at: datetime
+    event_id: UUID
+    figure: str
+    stated: int
+    least: int | None
+    """What the sum must be at least; None where the sum lacks some units."""
+    most: int | None
+    summed: int
+
+    @property
+    def size(self) -> int:
+        """How far the sum is beyond what the statement leaves open."""
+        below = 0 if self.least is None else self.least - self.summed
+        return max(below, 0 if self.most is None else self.summed - self.most)
+
+    def __str__(self) -> str:
+        at, named = rfc3339(self.stated_at), f"{self.figure} of {self.unit}"
+        if self.most is not None and self.summed > self.most:
+            return f"{named}: the sum is {self.summed:,}, but {self.stated:,} at {at} leaves at most {self.most:,}"
+        return f"{named}: the sum is {self.summed:,}, but {self.stated:,} at {at} leaves at least {self.least or 0:,}"
+
+
+def in_one_line(level: Level, found: Sequence[Contradiction]) -> str:
+    """Say in one line why a level is not added up, and what to do."""
+    shown = "; ".join(map(str, found[:SHOWN])) + (f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else "")
+    name = in_words(level)
+    return (
+        f"every expected {name} is stated, but the counting level waits: their sum contradicts the office's own "
+        f'statements. {shown}. Look for what is counted twice or missing; `define --counting-level "{name}"` moves all '
+        "the same"
+    )
+
+
+def contradictions(memory: ContestMemory, level: Level) -> list[Contradiction]:
+    """Find official figures that the sum of a level contradicts; those of the outermost area first, then the largest.
+
+    The level must have a unit that is stated.
+    """
+    contest = memory.definition
+    chosen = np.array([n for n, key in enumerate(memory.index.keys) if key.type in level], np.int64)
+    states = memory.states(chosen)
+    states = states[states >= 0]
+    last = int(memory.statements["stated"][states].max())
+    sums = _Sums(memory, states)
+    root = UnitKey(contest.root.type, contest.root.area_id)
+    earlier = [type_ for type_ in contest.counting_level if type_ not in level]
+    units = {root: None} | {key: None for key in memory.index.keys if key.type in earlier}
+    found: list[Contradiction] = []
+    for unit in units:
+        if unit.id in contest.areas_by_id and unit.type not in level and (of := memory.units.get(unit)) is not None:
+            said = [s for s in of.said if s.figures is not None and s.stated_at <= from_milliseconds(last)]
+            if said:
+                found.extend(_compared(memory, sums.of(unit.id), unit, said[-1], last))
+    return sorted(found, key=lambda one: (one.unit != root, -one.size))
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What the units of a level add up to in an area."""
+
+    figures: dict[str, int]
+    lacking: dict[str, int]
+    """Units that count and do not state the figure."""
+    taken_out: int | None
+    """Voters of sheets that may have been counted before and do not count now; None where that is not known."""
+    reviewed: int
+    """Sheets that were processed and are not counted."""
+    typed: int
+    """Sheets that are being typed in."""
+    voters: Numbers
+    """Of each sheet, as far as it is known; NONE elsewhere."""
+
+
+class _Sums:
+    """The sums of the units of a level, by area."""
+
+    def __init__(self, memory: ContestMemory, states: Numbers) -> None:
+        contest, rows = memory.definition, memory.statements[states]
+        self._names = (*(f"votes.{s}" for s in contest.selection_ids), *_BALLOTS, *_SHEETS)
+        content = rows["content"]
+        codes, self._group = np.unique(content[:, 0], return_inverse=True)
+        groups = [memory.index.groups[code] for code in codes.tolist()]
+        self._groups_of: dict[str, list[int]] = {}
+        for place, (_, areas) in enumerate(groups):
+            for area_id in areas:
+                self._groups_of.setdefault(area_id, []).append(place)
+        status = content[:, 1]
+        sheets = np.array([contest.is_sheet(type_) for type_, _ in groups], bool)[self._group]
+        retracted, sub_units = _odd(memory, states, rows["is_odd"])
+        adds = np.array([[s in contest.adding(type_) for s in STATUSES] for type_, _ in groups], bool)
+        counts = adds[self._group, status] & ~retracted
+        annulled = sheets & (status == STATUSES.index(CountStatus.ANNULLED)) & ~retracted
+        stated = dict(zip(COUNTS, content[:, WORDS : WORDS + len(COUNTS)].T, strict=True))
+        votes = content[:, WORDS + len(COUNTS) :]
+        columns = [*votes.T, *(stated[name] for name in _BALLOTS)]
+        added, lacking = [], []
+        for column in columns:
+            added.append(np.where(counts, np.maximum(column, 0), 0))
+            lacking.append(counts & (column == NONE))
+        for name in ("ballots_cast", "invalid_votes"):  # the ballots of annulled sheets are null votes
+            added[len(votes.T) + _BALLOTS.index(name)][annulled] = np.maximum(stated["ballots_cast"][annulled], 0)
+        for name, of in zip(_SHEETS, (_COUNTED, _PROCESSED), strict=True):
+            there = sheets & ~retracted & np.isin(status, [STATUSES.index(s) for s in of])
+            column, silent = there.astype(np.int64), np.zeros(len(rows), bool)
+            for entry, sub in sub_units.items():
+                value = None if sub is None else sub.get(name)
+                column[entry], silent[entry] = value or 0, value is None
+            added.append(column)
+            lacking.append(silent)
+        self._added, self._lacking = self._grouped(np.stack(added)), self._grouped(np.stack(lacking))
+        self._voters = np.where(sheets, _voters(memory, rows["unit"], stated), NONE)
+        out = retracted | np.isin(status, [STATUSES.index(s) for s in _TAKEN_OUT])
+        bound = np.where(self._voters == NONE, self._voters.max(initial=NONE), self._voters)
+        self._taken_out = self._grouped(np.where(out & (bound != NONE), bound, 0)[None])[0]
+        self._unbounded = self._grouped((out & (bound == NONE))[None])[0]
+        reviewed = sheets & (retracted | np.isin(status, [STATUSES.index(s) for s in _TAKEN_OUT[:2]]))
+        self._reviewed = self._grouped(reviewed[None])[0]
+        self._typed = self._grouped((status == STATUSES.index(CountStatus.IN_PROCESS))[None])[0]
+
+    def of(self, area_id: str) -> _Sum:
+        """Return the sum of an area."""
+        places = self._groups_of.get(area_id, [])
+        figures, lacking = self._added[:, places].sum(axis=1), self._lacking[:, places].sum(axis=1)
+        return _Sum(
+            dict(zip(self._names, figures.tolist(), strict=True)),
+            dict(zip(self._names, lacking.tolist(), strict=True)),
+            None if self._unbounded[places].any() else int(self._taken_out[places].sum()),
+            int(self._reviewed[places].sum()),
+            int(self._typed[places].sum()),
+            self._voters[np.isin(self._group, places)],
+        )
+
+    def _grouped(self, columns: Any) -> Numbers:
+        """Add up columns by group. Shape (columns, groups)."""
+        size = int(self._group.max(initial=-1)) + 1
+        found = np.zeros((len(columns), size), np.int64)
+        for column, sums in zip(columns, found, strict=True):
+            np.add.at(sums, self._group, column)
+        return found
+
+
+def _odd(memory: ContestMemory, states: Numbers, is_odd: Mask) -> tuple[Mask, dict[int, dict[str, int] | None]]:
+    """Find which statements are retractions, and what areas state of their sheets, by entry."""
+    retracted = np.zeros(len(states), bool)
+    sub_units: dict[int, dict[str, int] | None] = {}
+    for entry in np.flatnonzero(is_odd).tolist():
+        figures = memory.said(int(states[entry])).figures
+        key = memory.index.keys[int(memory.statements["unit"][states[entry]])]
+        if figures is None:
+            retracted[entry] = True
+        elif not memory.definition.is_sheet(key.type) and key.id in memory.definition.areas_by_id:
+            sub_units[entry] = None if figures.sub_units is None else _sheets_of(figures.sub_units)
+    return retracted, sub_units
+
+
+def _sheets_of(stated: Sequence[object]) -> dict[str, int]:
+    names = zip(SubUnits.model_fields, stated, strict=True)
+    return {name: value for name, value in names if isinstance(value, int)}
+
+
+def _voters(memory: ContestMemory, units: Numbers, stated: dict[str, Numbers]) -> Numbers:
+    """Return the voters of sheets: as they state them, else as the roll does, else at least who has voted."""
+    voters = stated["registered_voters"].copy()
+    roll = memory.roll
+    on_roll = np.full(int(max(units.max(initial=0), roll.units.max(initial=0))) + 1, NONE, np.int64)
+    on_roll[roll.units] = roll.voters
+    for other in (on_roll[units], stated["ballots_cast"]):
+        voters[voters == NONE] = other[voters == NONE]
+    return voters
+
+
+def _compared(memory: ContestMemory, of: _Sum, unit: UnitKey, said: Said, last: int) -> Iterator[Contradiction]:
+    """Compare a statement with the sum of its area."""
+    figures = said.figures
+    assert figures is not None
+    sub = {} if figures.sub_units is None else _sheets_of(figures.sub_units)
+    same_time = said.stated_at == from_milliseconds(last)
+    uncounted = _difference(sub.get("total"), sub.get("counted"))
+    if uncounted is None:
+        uncounted = _sum(sub.get("to_be_processed"), sub.get("under_review"))
+    unprocessed = sub.get("to_be_processed", _difference(sub.get("total"), sub.get("processed")))
+    nothing = 0 if same_time else None
+    growth = _open_voters(memory, of, unit, figures, uncounted)
+    if growth is None and uncounted is None:
+        growth = nothing
+    stated: dict[str, int | None] = {f"votes.{name}": n for name, n in figures.votes}
+    stated |= {name: getattr(figures, "valid" if name == "valid_votes" else name) for name in _BALLOTS}
+    falls, grows = dict.fromkeys(stated, of.taken_out), dict.fromkeys(stated, growth)
+    stated |= {name: sub.get(name) for name in _SHEETS}
+    falls |= {"counted": of.reviewed, "processed": of.typed}
+    grows |= {
+        "counted": nothing if uncounted is None else uncounted,
+        "processed": nothing if unprocessed is None else unprocessed,
+    }
+    for name, value in stated.items():
+        if value is None or name not in of.figures:
+            continue
+        fall, grow, summed = falls[name], grows[name], of.figures[name]
+        least = None if fall is None or of.lacking[name] else max(value - fall, 0)
+        most = None if grow is None else value + grow
+        if (least is not None and summed < least) or (most is not None and summed > most):
+            yield Contradiction(unit, said.stated_at, said.event_id, name, value, least, most, summed)
+
+
+def _open_voters(memory: ContestMemory, of: _Sum, unit: UnitKey, figures: Any, uncounted: int | None) -> int | None:
+    """Return how many voters the sheets have that a statement leaves open; None where that is not known."""
+    bounds = []
+    if uncounted is not None:
+        sheets = np.where(of.voters == NONE, of.voters.max(initial=NONE), of.voters)
+        if uncounted == 0 or (len(sheets) and sheets.max() != NONE):
+            largest = np.sort(sheets)[::-1][: max(uncounted, 0)]
+            bounds.append(int(largest.sum()))
+    voters = figures.registered_voters
+    if voters is None and unit.id == memory.definition.root.area_id:
+        voters = memory.definition.registered_voters
+    open_voters = _difference(voters, figures.registered_voters_counted)
+    if open_voters is not None:
+        bounds.append(open_voters)
+    return min(bounds) if bounds else None
+
+
+def _difference(whole: int | None, part: int | None) -> int | None:
+    return None if whole is None or part is None else max(whole - part, 0)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
