@@ -8,7 +8,8 @@ An event is always written with the newest version of its record. Every released
 schema. A field that an older version does not have gets the model's default, which is the schema's default too. A
 version of a later release is read once its schema is there (`learn`): a field that is not known here is passed over,
 and a symbol that is not known is the enumeration's default. Both stay in the event's canonical text, so its id is
-checked as any other. A symbol that decides whether a statement counts leaves the total open (F116).
+checked as any other. A symbol that decides whether a statement counts leaves the total open (F116). Nothing is written
+with a schema that was learnt, nor an event that was read with one.
 
 The wire is plain Avro with the standard logical types (`uuid`, `timestamp-millis`). fastavro receives the schemas
 without them and this module converts, because fastavro would read a naive time as local time, and is slower.
@@ -18,15 +19,18 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import fastavro
+from fastavro.schema import SchemaParseException
 from pydantic import ValidationError
 
+from schemas.beyond import beyond, branch, kind
+from schemas.compatibility import Version, faults
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError, NewerSchema
@@ -76,10 +80,12 @@ class Schema:
 
 def encode(event: Event) -> Message:
     """Encode an event. Raises ContractError when it does not fit the schema, or a reader would refuse it."""
-    schema = _BY_RECORD[type(event).__name__]
+    schema = WRITTEN[type(event).__name__]
     body = io.BytesIO()
     body.write(_PREFIX.pack(MAGIC, schema.id))
     try:
+        if event._beyond:
+            raise ValueError(f"it states what only a later release knows: {', '.join(event._beyond)}")
         _check(event)
         fastavro.schemaless_writer(body, schema.wire, schema.to_wire(event), strict=True)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -132,7 +138,7 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     schema = SCHEMAS.get(schema_id)
     if schema is None:
         known = ", ".join(str(i) for i in SCHEMAS)
-        if schema_id > max(SCHEMAS) and any(name == "schema_sha256" and content for name, content in headers):
+        if schema_id > max(OWN) and any(name == "schema_sha256" and content for name, content in headers):
             raise NewerSchema(f"schema id {schema_id} is of a newer release (this one knows {known})")
         raise ContractError(f"schema id {schema_id} is not in the manifest (known: {known})")
     for name, content in headers:
@@ -150,9 +156,9 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     try:
         # Avro has already fixed the types; strict mode would refuse the strings that stand for UUIDs and enums.
         content = schema.from_wire(plain)
-        beyond = {} if schema.id in _RELEASED else _beyond(content, schema.avro, _BY_RECORD[schema.record].avro)
+        later = {} if schema.id in OWN else beyond(content, schema.avro, WRITTEN[schema.record].avro)
         event = _MODELS[schema.record].model_validate(content, strict=False)
-        event._beyond.update(beyond)
+        event._beyond.update(later)
         return event
     except ValidationError as error:
         raise ContractError(f"not a {schema.record}: {first_fault(error)}") from error
@@ -207,29 +213,28 @@ def _plain(schema: Any) -> Any:
     return schema
 
 
-def _branch(schema: Any) -> Any:
-    """Return the other branch of a union with null, or the schema itself when it is not a union."""
-    if isinstance(schema, list):
-        (schema,) = (s for s in schema if s != "null")
-    return schema
-
-
 def _to_wire(schema: Any) -> Callable[[Any], Any]:
     """Build the function that converts a model's value to the form that fastavro writes; once per schema.
 
     It raises ValueError with the field's name for a value of another type: fastavro would write any value as a boolean
     and the integer part of a float as a long.
     """
-    match _kind(schema):
+    match kind(schema):
         case "uuid":
             return _exactly(UUID, str)
         case "timestamp-millis":
             return to_milliseconds
         case "enum":
             symbols = {symbol: index for index, symbol in enumerate(schema["symbols"]) if symbol != UNKNOWN}
-            return lambda value: symbols[value]
+
+            def code(value: Any) -> int:
+                if value not in symbols:
+                    raise ValueError(f"{str(value)!r} is none of {', '.join(symbols)}")
+                return symbols[value]
+
+            return code
         case "record":
-            fields = [(f["name"], _to_wire(_branch(f["type"])), isinstance(f["type"], list)) for f in schema["fields"]]
+            fields = [(f["name"], _to_wire(branch(f["type"])), isinstance(f["type"], list)) for f in schema["fields"]]
 
             def record(value: Any) -> dict[str, Any]:
                 wire: dict[str, Any] = {}
@@ -246,7 +251,7 @@ def _to_wire(schema: Any) -> Callable[[Any], Any]:
             one = _to_wire(schema["items"])
             return lambda value: [one(item) for item in value]
         case "map":
-            each, may_be_null = _to_wire(_branch(schema["values"])), isinstance(schema["values"], list)
+            each, may_be_null = _to_wire(branch(schema["values"])), isinstance(schema["values"], list)
             return lambda value: {k: None if item is None and may_be_null else each(item) for k, item in value.items()}
         case "long":
             return _exactly(int)
@@ -267,16 +272,12 @@ def _exactly(kind: type, convert: Callable[[Any], Any] | None = None) -> Callabl
     return check
 
 
-def _kind(schema: Any) -> str:
-    return schema if isinstance(schema, str) else str(schema.get("logicalType") or schema["type"])
-
-
 def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
     """Build the function that converts, in place, a decoded record's ids, times and enums for the models.
 
     Returns None when there are none. The function raises ValueError with the field's name.
     """
-    match _kind(schema):
+    match kind(schema):
         case "uuid":
             return UUID
         case "timestamp-millis":
@@ -291,7 +292,7 @@ def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
 
             return symbol
         case "record":
-            fields = [(f["name"], c) for f in schema["fields"] if (c := _from_wire(_branch(f["type"])))]
+            fields = [(f["name"], c) for f in schema["fields"] if (c := _from_wire(branch(f["type"])))]
             if not fields:
                 return None
 
@@ -306,59 +307,43 @@ def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
 
             return record
         case "array":
-            one = _from_wire(schema["items"])
-            return one and (lambda value: [one(item) for item in value])
+            one = _from_wire(branch(schema["items"]))
+            return one and (lambda value: [None if item is None else one(item) for item in value])
+        case "map":
+            each = _from_wire(branch(schema["values"]))
+            return each and (lambda value: {k: None if item is None else each(item) for k, item in value.items()})
     return None
 
 
-def _beyond(value: dict[str, Any], writer: Any, reader: Any) -> dict[str, Any]:
-    """Take out of a decoded record what the reader's schema does not know, and return it.
-
-    What a later version adds to a group that is no part of the canonical text is passed over.
-    """
-    found: dict[str, Any] = {}
-    known = {field["name"]: field["type"] for field in reader["fields"]}
-    for written in writer["fields"]:
-        name, kind = written["name"], _branch(written["type"])
-        if name not in known:
-            if (later := value.pop(name)) is not None:
-                found[name] = later
-            continue
-        here, of = _branch(known[name]), value[name]
-        if of is None or isinstance(here, str):
-            continue
-        if here["type"] == "enum":
-            if of not in here["symbols"]:
-                found[name], value[name] = of, here["default"]
-        elif here["type"] == "record":
-            if inner := _beyond(of, kind, here):
-                found[name] = inner
-        elif here["type"] == "array" and not isinstance(here["items"], str):
-            rows = (_beyond(one, kind["items"], here["items"]) for one in of)
-            if some := {str(place): inner for place, inner in enumerate(rows) if inner}:
-                found[name] = some
-    for name in _NO_STATEMENT if reader["name"] == "CountUpdate" else ():
-        found.pop(name, None)
-    return found
-
-
-_NO_STATEMENT = ("reporting_unit", "published_percentages", "source")
-"""Groups of a CountUpdate that `identity.statement` leaves out, or takes single fields of."""
-
-SCHEMAS = _load(Path(__file__).parent)
-"""Every schema that can be read, by its id on the wire: those of this release, and those that were learnt."""
-_RELEASED = frozenset(SCHEMAS)
-_BY_RECORD = {schema.record: schema for schema in SCHEMAS.values()}  # the newest of each record: ids only grow
+OWN: Mapping[int, Schema] = _load(Path(__file__).parent)
+"""The schemas of this release, by their id on the wire."""
+WRITTEN: Mapping[str, Schema] = {schema.record: schema for schema in OWN.values()}
+"""The schema that each record is written with, its newest: ids only grow."""
+SCHEMAS: dict[int, Schema] = dict(OWN)
+"""Every schema that can be read: those of this release, and those that were learnt."""
 
 
 def learn(directory: Path) -> None:
     """Read the schemas of a later release, so that its events can be read: a folder as this one, with its manifest.
 
-    Raises ContractError where it changes a released schema, or holds a record that is not known here.
+    A record that is not known here is passed over: a message of it needs the later release (NewerSchema). Raises
+    ContractError for a folder that cannot be read, or that changes a released schema, or with a schema that this
+    release cannot read by. Nothing of it is learnt then.
     """
-    for schema_id, schema in _load(directory).items():
-        if schema_id in _RELEASED and schema.sha256 != SCHEMAS[schema_id].sha256:
-            raise ContractError(f"{schema.path} is not the schema that this release has as id {schema_id}")
-        if schema.record not in _MODELS:
-            raise ContractError(f"{schema.path} is of {schema.record}, a record that needs a newer release")
-        SCHEMAS.setdefault(schema_id, schema)
+    later = {}
+    try:
+        found = _load(directory)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SchemaParseException) as error:
+        raise ContractError(
+            f"the schemas of a later release cannot be read from {directory}: {type(error).__name__}: {error}. "
+            "Give the folder with its manifest.json"
+        ) from error
+    for schema_id, schema in found.items():
+        if (known := SCHEMAS.get(schema_id)) is not None or schema_id < max(OWN):
+            if known is None or known.sha256 != schema.sha256:
+                raise ContractError(f"{schema.path} is not the schema that this release has as id {schema_id}")
+        elif (own := WRITTEN.get(schema.record)) is not None:
+            for fault in faults(Version(own.path.name, own.avro), Version(schema.path.name, schema.avro)):
+                raise ContractError(f"{schema.path} cannot be read by {own.path.name}: {fault}")
+            later[schema_id] = schema
+    SCHEMAS.update(later)

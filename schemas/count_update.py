@@ -191,11 +191,12 @@ class CountUpdate(Event):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.kind is UpdateKind.REPORTED) != (self.correction is None):
+        is_known = self.kind is not UpdateKind.UNKNOWN  # what a later version's kind goes with is not known here
+        if is_known and (self.kind is UpdateKind.REPORTED) != (self.correction is None):
             raise ValueError("correction is given for CORRECTED and RETRACTED, and only then")
         if (self.sequence == 1) != (self.previous_event_id is None):
             raise ValueError("previous_event_id is given from sequence 2 on, and only then")
-        if self.replaced_by is not None and self.kind is not UpdateKind.RETRACTED:
+        if is_known and self.replaced_by is not None and self.kind is not UpdateKind.RETRACTED:
             raise ValueError("replaced_by is given for RETRACTED only")
         return self
 

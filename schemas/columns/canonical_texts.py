@@ -12,9 +12,10 @@ from schemas.columns.layout import COUNTS, KINDS, NONE, REASONS, STAGES, STATUSE
 from schemas.columns.wire import NO_TIME
 from schemas.contest import ContestDefined
 from schemas.identity import NAMESPACE, canonical
-from schemas.types import UpdateKind, from_milliseconds, rfc3339
+from schemas.types import ResultStage, UpdateKind, from_milliseconds, rfc3339
 
 REPORTED = KINDS.index(UpdateKind.REPORTED)
+UNKNOWN_STAGE = STAGES.index(ResultStage.UNKNOWN)
 _STATUSES = [status.value for status in STATUSES]
 _STAGES = [stage.value for stage in STAGES]
 _REASONS = [*(f'"{reason}"' for reason in REASONS), "null"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.columns.canonical_texts import REPORTED, CanonicalTexts, event_ids, leaves
+from schemas.columns.canonical_texts import REPORTED, UNKNOWN_STAGE, CanonicalTexts, event_ids, leaves
 from schemas.columns.decode_general import publication_text, statement_batch
 from schemas.columns.layout import NONE, Layout, Numbers, contributions, is_sound, sum_of_votes
 from schemas.columns.statement_batch import StatementBatch
@@ -120,7 +120,7 @@ class Decoder:
             ok &= (time >= EARLIEST_MS) & (time <= LATEST_MS)
         ok &= stated >= to_milliseconds(contest.count_starts_at)
         ok &= (reported == NO_TIME) | (reported - observed <= CLOCK_TOLERANCE.total_seconds() * 1000)
-        ok &= at["is_test"] == contest.is_test
+        ok &= (at["is_test"] == contest.is_test) & (at["result_stage"] != UNKNOWN_STAGE)
         figures = self._figures(wire)
         ok &= sum_of_votes(figures) < COUNT_LIMIT
         ok &= ~at["has counts"] | (figures != NONE).any(axis=1)  # else the figures do not say that there are counts

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.codec import MAGIC, SCHEMAS, Schema
+from schemas.codec import MAGIC, OWN, SCHEMAS, Schema
 from schemas.columns.layout import NONE, Bytes, Mask, Numbers
 from schemas.log_record import RawRecord
 from schemas.types import COUNT_LIMIT, from_milliseconds
@@ -48,7 +48,7 @@ _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _DIGITS = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
 _HYPHENS = np.array([8, 13, 18, 23])
 
-_UPDATES = {s.id: s for s in SCHEMAS.values() if s.record == "CountUpdate"}
+_UPDATES = {s.id: s for s in OWN.values() if s.record == "CountUpdate"}
 _HEADERS = {
     s.id: [*(name for name, _ in s.headers), "ce_id", "ce_source", "ce_subject", "ce_time"] for s in _UPDATES.values()
 }
@@ -56,16 +56,24 @@ _HEAD = bytes([MAGIC])
 
 
 def schema_of(raw: RawRecord) -> Schema | None:
-    """Return the schema that a message names in its value, if that is one of a CountUpdate."""
-    value = raw.value
-    if value is None or len(value) <= _PREFIX or value[:1] != _HEAD or raw.fault is not None:
-        return None
-    return _UPDATES.get(int.from_bytes(value[1:_PREFIX], "big"))
+    """Return the schema that a message names in its value, if that is one of a CountUpdate of this release.
+
+    A schema that was learnt is none: what it adds has no column, and its codes are others.
+    """
+    return None if (schema_id := _schema_id(raw)) is None else _UPDATES.get(schema_id)
 
 
 def is_update(raw: RawRecord) -> bool:
-    """Say whether a message names a schema of CountUpdate in its value."""
-    return schema_of(raw) is not None
+    """Say whether a message names a schema of CountUpdate in its value, of this release or a later one."""
+    schema = None if (schema_id := _schema_id(raw)) is None else SCHEMAS.get(schema_id)
+    return schema is not None and schema.record == "CountUpdate"
+
+
+def _schema_id(raw: RawRecord) -> int | None:
+    value = raw.value
+    if value is None or len(value) <= _PREFIX or value[:1] != _HEAD or raw.fault is not None:
+        return None
+    return int.from_bytes(value[1:_PREFIX], "big")
 
 
 def read(records: Sequence[RawRecord], schema: Schema, key: bytes, selections: Sequence[str]) -> "Wire":

@@ -168,6 +168,8 @@ class Count(Frozen):
     selections: tuple[SelectionCount, ...]
     lead: int | None
     leader: str | None
+    lead_is_withheld: bool
+    """Whether no leader is named since too few sheets are counted (`leader_from_percent` of the definition)."""
     ballots_cast: int | None
     valid_votes: int | None
     blank_votes: int | None
@@ -507,7 +509,8 @@ def _answer(
             )
             for s, v in votes.items()
         ),
-        lead=lead,
+        lead=None if is_early else lead,
+        lead_is_withheld=is_early,
         leader=max(votes, key=lambda s: votes[s] or 0) if lead and not is_early else None,
         ballots_cast=cast,
         valid_votes=valid,

@@ -88,7 +88,7 @@ def show(answer: Count) -> RenderableType:
         votes.add_column(f"{answer.authority}'s own", justify="right")
     for s in answer.selections:
         votes.add_row(
-            f"{s.party} ({s.candidate})",
+            f"{s.party} ({s.candidate})" + (", withdrawn" if s.withdrawn_at is not None else ""),
             _counted(answer, f"votes.{s.selection_id}", s.votes),
             _share(s.share, s.votes, answer.valid_votes),
             *([_percent(s.published_share)] if published else []),
@@ -96,6 +96,8 @@ def show(answer: Count) -> RenderableType:
     if answer.lead is not None:
         leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
         votes.add_row(f"Lead ({leader})", number(answer.lead), style="bold")
+    elif answer.lead_is_withheld:
+        votes.add_row("No leader is named: too few sheets are counted", style="bold")
     asked = [] if answer.moment is None else [Line(f"Asked for: {answer.moment}", style="bold")]
     return Group(title, *asked, Line(about), "", votes, "", _ballots(answer), "", _sheets(answer), "", _foot(answer))
 
@@ -129,19 +131,20 @@ def _ballots(answer: Count) -> Table:
 
 
 def _sheets(answer: Count) -> Table:
-    sheets = answer.sub_units
+    sheets, expected = answer.sub_units, answer.progress.expected
     total = sheets["total"]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(min_width=46)
     table.add_column(justify="right", min_width=12)
     table.add_column(justify="right", min_width=9)
     table.add_column(justify="right")
-    table.add_row("Tally sheets", _counted(answer, "total", total))
+    progress = answer.progress
+    table.add_row("Tally sheets", _counted(answer, "total", total) if total is not None else "not known")
     for name, label, of_all in (
         ("processed", "  processed = counted + under review", answer.sub_units_processed),
         ("counted", "  counted (“precincts reporting”)", answer.sub_units_counted),
     ):
-        share = _share(of_all.percent, sheets[name], total)
+        share = _share(of_all.percent, sheets[name], expected)
         table.add_row(label, _counted(answer, name, sheets[name]), share, _percent(of_all.published))
     for name, label in (
         ("under_review", "  under review by the electoral juries (JEE)"),
@@ -150,6 +153,19 @@ def _sheets(answer: Count) -> Table:
         ("to_be_processed", "  to be processed"),
     ):
         table.add_row(label, _counted(answer, name, sheets[name]))
+    for value, label in (
+        (progress.not_stated, "  of which nothing is stated yet"),
+        (progress.partially_reporting, "  partially reporting (in process, with votes)"),
+        (progress.voters_outstanding, "Voters on the roll of sheets that are not counted"),
+        (answer.suppressed_units, "Units that hold figures back"),
+    ):
+        if value:
+            table.add_row(label, number(value))
+    if progress.areas_expected is not None:
+        table.add_row("Areas reported", number(progress.areas_reported), f"of {progress.areas_expected:,}")
+    waiting = [f"{s.party} {s.not_counted:,}" for s in answer.selections if s.not_counted]
+    if waiting:
+        table.add_row("Votes stated and not counted (yet)", " · ".join(waiting))
     return table
 
 

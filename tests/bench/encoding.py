@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from schemas.codec import MAGIC, SCHEMAS, Event, Message
+from schemas.codec import MAGIC, WRITTEN, Event, Message
 from schemas.codec import encode as encode_any
 from schemas.columns.wire import long, string
 from schemas.count_update import CountUpdate
 from schemas.types import rfc3339, to_milliseconds
 
-_SCHEMA = max((s for s in SCHEMAS.values() if s.record == "CountUpdate"), key=lambda s: s.id)
+_SCHEMA = WRITTEN["CountUpdate"]
 _PREFIX = bytes([MAGIC]) + _SCHEMA.id.to_bytes(4, "big")
 _SMALL = 2048
 """Numbers below this are looked up: nearly every figure of a tally sheet."""

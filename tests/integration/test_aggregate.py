@@ -345,7 +345,7 @@ def test_explain_counts_moves_by_the_offices_own_order(event_log: EventLog, tota
     event_log.append([contest(), first, late, sheet(1, {"a": 11, "b": 20}, after=late, hours=16)])
     aggregate(event_log, totals)
     with Reader(totals.reader_url) as views:
-        (snapshot,) = views.snapshots(CONTEST, "xx", "precinct")
+        (snapshot,) = views.snapshots(CONTEST, "xx", ("precinct",))
     assert [(m["before"], m["after"], m["units"]) for m in snapshot["moves"]] == [
         ("COUNTED", "COUNTED", 1),
         ("not stated", "COUNTED", 1),

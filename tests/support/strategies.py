@@ -51,6 +51,7 @@ from schemas.types import (
     from_milliseconds,
     to_milliseconds,
 )
+from schemas.unit_roll import RollUnit, UnitRoll
 
 Event = CountUpdate | ContestDefined
 
@@ -273,6 +274,23 @@ def a_heartbeat(**changes: Any) -> FeedStatus:
         "document_sha256": "cd" * 32,
     }
     return named(FeedStatus(**(fields | changes)))
+
+
+def a_roll(**changes: Any) -> UnitRoll:
+    """A roll of two sheets of the first municipality, in one part."""
+    units = tuple(RollUnit(type=PRECINCT, id=f"00000{n}", area_id="010101", registered_voters=300) for n in (1, 2))
+    fields: dict[str, Any] = {
+        "event_id": NIL,
+        "contest_id": "pe-2021-president-runoff",
+        "revision": 1,
+        "part": 1,
+        "parts": 1,
+        "previous_event_id": None,
+        "observed_at": datetime(2021, 6, 6, 4, tzinfo=UTC),
+        "document_sha256": "ef" * 32,
+        "units": units,
+    }
+    return named(UnitRoll(**(fields | changes)))
 
 
 def forged(update: CountUpdate) -> CountUpdate:
@@ -595,6 +613,7 @@ _names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]
 _keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 
 
+_types = st.sampled_from([*ReportingUnitType, "other:Regionalwahlkreis"])
 _ids = st.none() | st.lists(_names, max_size=2).map(tuple)
 
 
@@ -635,7 +654,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
             st.builds(
                 ReportingUnit,
                 id=_names,
-                type=st.sampled_from([*ReportingUnitType, "other:Regionalwahlkreis"]),
+                type=_types,
                 name=st.none() | _texts,
                 area_path=st.lists(_names, max_size=4).map(tuple),
                 office_id=st.none() | _texts,
@@ -692,6 +711,24 @@ def heartbeats() -> st.SearchStrategy[FeedStatus]:
     )
 
 
-def events() -> st.SearchStrategy[CountUpdate | ContestDefined | FeedStatus]:
+@st.composite
+def rolls(draw: st.DrawFn) -> UnitRoll:
+    """Any part of a roll."""
+    unit = st.builds(RollUnit, type=_types, id=_names, area_id=_names, registered_voters=_some)
+    place = st.integers(1, NUMBER_LIMIT - 1)
+    revision, part, parts = draw(place), *sorted((draw(place), draw(place)))
+    return a_roll(
+        contest_id=draw(_names),
+        revision=revision,
+        part=part,
+        parts=parts,
+        previous_event_id=None if revision == part == 1 else draw(st.uuids()),
+        observed_at=draw(_instants),
+        document_sha256=draw(_hashes),
+        units=tuple(draw(st.lists(unit, max_size=3))),
+    )
+
+
+def events() -> st.SearchStrategy[CountUpdate | ContestDefined | FeedStatus | UnitRoll]:
     """Any event that crosses Kafka."""
-    return updates() | contests() | heartbeats()
+    return updates() | contests() | heartbeats() | rolls()

@@ -12,7 +12,8 @@ from ingest.news.changes import Changes, adopt, changes_since
 from ingest.news.contest_memory import ContestMemory
 from ingest.news.held import held
 from schemas.contest import ContestDefined
-from schemas.identity import NIL, named
+from schemas.identity import NIL, named, text_of
+from schemas.unit_roll import RollUnit, UnitRoll
 from tests.support.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, DATA, contest, kept, needs_data, parse, read_file
 from tests.support.small_contest import small
 
@@ -153,6 +154,22 @@ def test_a_total_that_is_added_to_any_document_is_held_and_nothing_else(data: st
     found = loaded(ContestMemory(CONTEST), HEAD + "".join(data.draw(st.permutations(texts))))
     assert {event.reporting_unit.id for event in found.events} == {name for name, *_ in rows}
     assert {rejection.finding.code for rejection in found.rejections} == {"F209"}
+
+
+def test_with_a_roll_nothing_is_held_and_what_is_not_on_it_is_rejected_by_it() -> None:
+    memory = ContestMemory(CONTEST)
+    units = [
+        RollUnit(type="precinct", id=n, area_id="broome", registered_voters=None) for n in ("P1", "P2", "P3", "01")
+    ]
+    roll = UnitRoll(
+        event_id=NIL, contest_id=CONTEST.contest_id, revision=1, part=1, parts=1, previous_event_id=None,
+        observed_at=CONTEST.effective_at, document_sha256="0" * 64, units=tuple(units),
+    )  # fmt: skip
+    assert memory.roll.accept(named(roll), text_of(named(roll)), CONTEST) is None
+    rows = row(*P1), row(*P2), row("P3", 140, 110, 250), row("Total", 140, 110, 250), row("1", 1, 1, 2)
+    found = loaded(memory, HEAD + "".join(rows))
+    assert outcome(found) == (["P1", "P2", "P3"], {"row 5": "F307", "row 6": "F307"})
+    assert "01" in [*found.rejections][1].finding.message
 
 
 # --- ids

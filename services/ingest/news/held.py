@@ -68,10 +68,13 @@ class _Rows:
 
 
 def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, Finding]:
-    """Find the units of a document that are held, each with the rule that it breaks. `snapshots`: all of it."""
-    rows, contest = _rows(snapshots, memory), memory.definition
-    if not len(rows):
+    """Find the units of a document that are held, each with the rule that it breaks. `snapshots`: all of it.
+
+    With a roll none is: it says which sheets exist, and every other one is rejected by it.
+    """
+    if memory.roll.holds or not len(rows := _rows(snapshots, memory)):
         return {}
+    contest = memory.definition
     confirmed = {UnitKey(*name.split("/", 1)) for name in contest.confirmed_units if "/" in name}
     found = {key: finding for key, finding in _second_spellings(rows, memory) if key not in confirmed}
     units = ~rows.are(found)

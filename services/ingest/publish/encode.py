@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ingest.news.new_events import First, FirstStatements, NewEvent
-from schemas.codec import MAGIC, SCHEMAS, Message, encode
+from schemas.codec import MAGIC, WRITTEN, Message, encode
 from schemas.columns.layout import COUNTS, NONE, Bytes, Layout, Numbers
 from schemas.columns.wire import long, string
 from schemas.types import from_milliseconds, rfc3339
 
-_SCHEMA = max((s for s in SCHEMAS.values() if s.record == "CountUpdate"), key=lambda s: s.id)
+_SCHEMA = WRITTEN["CountUpdate"]
 _PREFIX = bytes([MAGIC]) + _SCHEMA.id.to_bytes(4, "big")
 _AT_ONCE = 4096
 """First statements that are encoded at a time: their pieces need memory."""

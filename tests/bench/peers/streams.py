@@ -7,12 +7,12 @@ import subprocess
 from itertools import count
 from pathlib import Path
 
-from schemas.codec import SCHEMAS
+from schemas.codec import WRITTEN
 from tests.bench.figures import Run
 from tests.bench.site import CommandFailed, Place, Site
 
 _HERE = Path(__file__).with_name("streams")
-_SCHEMA = max((schema for schema in SCHEMAS.values() if schema.record == "CountUpdate"), key=lambda schema: schema.id)
+_SCHEMA = WRITTEN["CountUpdate"]
 _WITHIN_S = 300
 _runs = count(1)
 
