@@ -1,7 +1,7 @@
 """`ContestDefined`: a contest's selections, areas, authority and counting level."""
 
 from collections import Counter
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from itertools import chain
 from typing import Annotated, Self
@@ -239,3 +239,9 @@ class ContestDefined(Event):
             for area_id in reversed(way[:-1]):
                 above = paths[area_id] = (*above, area_id)
         return paths
+
+
+def midnight(election_date: str, time_zone: str) -> datetime:
+    """Return when election day begins. Raises ValueError or OverflowError for what is no day, or no zone."""
+    day = date.fromisoformat(election_date)
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone)).astimezone(UTC)
