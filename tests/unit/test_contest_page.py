@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import tomllib
 from pathlib import Path
@@ -13,8 +14,10 @@ from pydantic import BaseModel
 from ingest.cli import main as cli
 from ingest.cli.work import read_contest
 from ingest.news import contest_file
-from ingest.news.contest_areas import AREA_COLUMNS
+from ingest.news.contest_areas import AREA_COLUMNS, CODE, MORE_COLUMNS
 from ingest.news.contest_keys import Choice, File
+from ingest.news.roll_file import MORE_ROLL_COLUMNS, ROLL_COLUMNS, RollRow
+from schemas.types import ReportingUnitType
 from tests.support.ingest_samples import ROOT
 
 PAGE = (ROOT / "docs" / "contest.md").read_text(encoding="utf-8")
@@ -59,12 +62,46 @@ def test_every_key_stands_in_the_page_with_what_is_allowed_and_an_example(headin
         assert example == f"`{(field.examples or [''])[0]}`"
 
 
-def test_every_column_of_the_areas_stands_in_the_page() -> None:
-    assert [row[0] for row in rows("Areas")] == [f"`{column}`" for column in AREA_COLUMNS]
+def test_every_column_of_the_tables_stands_in_the_page() -> None:
+    areas, roll = (*AREA_COLUMNS, *MORE_COLUMNS, f"{CODE}REGISTER"), (*ROLL_COLUMNS, *MORE_ROLL_COLUMNS)
+    assert [row[0] for row in rows("Areas")] == [f"`{column}`" for column in areas]
+    assert [row[0] for row in rows("Roll")] == [f"`{column}`" for column in roll]
+
+
+def test_every_type_stands_in_the_page() -> None:
+    described = re.findall("`([^`]+)`", section("Types of areas and units").strip().rpartition("\n\n")[2])
+    assert described == list(ReportingUnitType)
+
+
+def test_the_example_of_a_column_can_be_used(example: Path) -> None:
+    cells = {row[0].strip("`"): row[3] for row in rows("Areas")}
+    name, _, code = cells.pop("code:REGISTER").partition(" with ")
+    cells[name.strip("`")] = code
+    table = csv.DictReader(example.with_name("areas.csv").read_text(encoding="utf-8").splitlines())
+    areas = [*table, {"area_id": "queens", "name": "Queens", "type": "county", "parent_id": "ny"}]
+    next(area for area in areas if area["area_id"] == "broome").update({n: c.strip('`"') for n, c in cells.items()})
+    with example.with_name("areas.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(cells))
+        writer.writeheader()
+        writer.writerows(areas)
+    broome = read_contest(example).definition.areas_by_id["broome"]
+    assert (broome.name, broome.expected_units, broome.replaced_by) == ("Broome, N.Y.", 84, ("kings", "queens"))
+    assert (broome.codes[0].registry, broome.codes[0].value) == ("FIPS", "36007")
+    assert broome.ends_at is not None
+
+
+def test_the_roll_of_the_page_is_one(example: Path) -> None:
+    text = block(section("Roll"), "unit_id,")
+    example.with_name("roll.csv").write_text(text, encoding="utf-8")
+    example.write_text('roll = "roll.csv"\n' + example.read_text(encoding="utf-8"), encoding="utf-8")
+    roll = read_contest(example).roll
+    assert roll is not None
+    assert roll.rows[0] == RollRow("precinct", "Broome 1", "broome", 812)
+    assert len(roll.rows) == 3
 
 
 def test_the_example_of_the_page_is_a_contest(example: Path) -> None:
-    assert read_contest(example).contest_id == "ny-2020-president"
+    assert read_contest(example).definition.contest_id == "ny-2020-president"
 
 
 @pytest.mark.parametrize("name", sorted(set(File.model_fields) - {"selections"}))
@@ -72,12 +109,14 @@ def test_the_example_of_each_key_can_be_used(example: Path, name: str) -> None:
     line = {row[0]: row[4].strip("`") for row in rows("Keys of the file")}[f"`{name}`"]
     others = re.sub(rf"(?m)^{name} = .*\n", "", example.read_text(encoding="utf-8"))
     example.write_text(f"{line}\n{others}", encoding="utf-8")
-    contest = read_contest(example)
-    held = {
-        "counting_levels": [contest.counting_level, *contest.later_counting_levels],
-        "areas": contest_file.areas_name(f"{line}\n{others}"),
-    }
-    assert held.get(name, getattr(contest, name, None)) == tomllib.loads(line)[name]
+    example.with_name("roll.csv").write_text(block(section("Roll"), "unit_id,"), encoding="utf-8")
+    contest, names = read_contest(example), contest_file.beside(f"{line}\n{others}")
+    of = contest.definition
+    levels = [level[0] if len(level) == 1 else list(level) for level in (of.counting_level, *of.later_counting_levels)]
+    held = {**dict(of), "counting_levels": levels, "areas": names.areas, "roll": names.roll}
+    held |= {"complete_publications": contest.complete_publications}
+    has, says = held[name], tomllib.loads(line)[name]
+    assert (list(has) if isinstance(has, tuple) else has) == (str(says) if name == "leader_from_percent" else says)
 
 
 @pytest.mark.parametrize("name", Choice.model_fields)
@@ -86,7 +125,7 @@ def test_the_example_of_each_key_of_a_selection_can_be_used(example: Path, name:
     top, first, second = example.read_text(encoding="utf-8").split("[[selections]]\n")
     first = re.sub(rf"(?m)^{name} = .*\n", "", first)
     example.write_text(f"{top}[[selections]]\n{line}\n{first}[[selections]]\n{second}", encoding="utf-8")
-    assert getattr(read_contest(example).selections[0], name) == tomllib.loads(line)[name]
+    assert getattr(read_contest(example).definition.selections[0], name) == tomllib.loads(line)[name]
 
 
 def test_the_answer_of_the_page_is_what_the_command_says(example: Path) -> None:

@@ -7,7 +7,7 @@ Its keys are in `contest_keys`, its areas in `contest_areas`; here is what they 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, NamedTuple, TypeGuard
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from ingest.news.contest_fault import MOST_FAULTS, Fault, listed
 from ingest.news.contest_keys import Choice, File, Lines, example_of, faults_of_values
 from ingest.news.roll_file import RollFile, expectation_of, read_roll
 from schemas import toml
-from schemas.contest import SHEETS, ContestDefined, Selection, midnight
+from schemas.contest import SHEETS, ContestDefined, Selection
 from schemas.errors import EscrutinioError
 from schemas.faults import first_fault, shown
 from schemas.identity import NIL, named
@@ -145,8 +145,8 @@ def _roll(
 
 
 def _definition(content: File, rows: Rows) -> ContestDefined:
-    day = str(content.election_date)
-    starts = midnight(day, content.time_zone)
+    day = date.fromisoformat(str(content.election_date))
+    starts = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(content.time_zone)).astimezone(UTC)
     return named(
         ContestDefined(
             event_id=NIL,
@@ -155,7 +155,7 @@ def _definition(content: File, rows: Rows) -> ContestDefined:
             previous_event_id=None,
             name=content.name,
             election_name=content.election_name,
-            election_date=day,
+            election_date=str(content.election_date),
             authority=content.authority,
             time_zone=content.time_zone,
             effective_at=content.effective_at or starts,
