@@ -360,7 +360,7 @@ def test_what_is_released_is_in_order() -> None:
 
 
 SECOND = 5, "count_update.v2.avsc", hashlib.sha256((TOMORROW / "count_update.v2.avsc").read_bytes()).hexdigest()
-PINNED = RELEASED | {SECOND[0]: Release(*SECOND[1:])}
+PINNED = {**RELEASED, SECOND[0]: Release(*SECOND[1:])}
 Edit = Callable[[Path], object]
 
 
