@@ -410,7 +410,7 @@ def test_without_a_name_nobody_comes_in(secured_server: SecuredBroker) -> None:
         secured_server.access("admin"),
     ):
         with pytest.raises((BrokerAway, AccessRefused)):
-            KafkaAccess(server.bootstrap_servers).open(KafkaConsumer, bootstrap_timeout_ms=3000)
+            KafkaAccess(server.bootstrap_servers).open(KafkaConsumer, bootstrap_timeout_ms=1000)
 
 
 def test_a_broker_that_another_authority_vouches_for_is_not_trusted(
