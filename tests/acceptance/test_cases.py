@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,39 @@ kings,Kings,county,ny
 """
 
 
-def contest_file(folder: Path, level: str, expected: int, selections: Sequence[str] = ("a", "b")) -> Path:
-    """Write a contest file and its areas. Returns its path."""
+def contest_file(
+    folder: Path,
+    level: str,
+    expected: int | None,
+    selections: Sequence[str] = ("a", "b"),
+    *,
+    more: str = "",
+    areas: str = AREAS,
+    of_selections: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a contest file and its areas. Returns its path.
+
+    `level`: types with + between are added up together. `more`: further lines of the file; `of_selections`: of some.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "areas.csv").write_text(AREAS)
+    (folder / "areas.csv").write_text(areas)
+    types = json.dumps(level.split("+"))
     file = folder / "contest.toml"
     file.write_text(
         'contest_id = "case"\nname = "A case"\nelection_name = "A case"\nelection_date = "2020-11-03"\n'
         'authority = "County clerk"\ntime_zone = "America/New_York"\nareas = "areas.csv"\n'
-        f'expected_units = {expected}\ncounting_levels = ["{level}"]\n'
+        + (f"expected_units = {expected}\n" if expected is not None else "")
+        + f"counting_levels = [{types}]\n{more}"
         + "".join(
             f'[[selections]]\nselection_id = "{s}"\ncandidate = "{s}"\nparty = "{s}"\nballot_order = {n}\n'
+            + (of_selections or {}).get(s, "")
             for n, s in enumerate(selections, 1)
         )
     )
     return file
+
+
+_PROGRESS = ("expected", "beyond_expected", "areas_reported", "areas_expected", "voters_outstanding")
 
 
 class Case:
@@ -45,9 +64,9 @@ class Case:
     def __init__(self, setup: Setup, folder: Path) -> None:
         self.setup, self.folder = setup, folder
 
-    def count(self, level: str, expected: int, *documents: str) -> None:
-        """Load documents one by one, and add them up."""
-        file = contest_file(self.folder, level, expected)
+    def count(self, level: str, expected: int | None, *documents: str, **of_file: Any) -> None:
+        """Load documents one by one, and add them up. `of_file`: as of `contest_file`."""
+        file = contest_file(self.folder, level, expected, **of_file)
         for number, text in enumerate(documents):
             document = self.folder / f"t{number}.csv"
             document.write_text(text)
@@ -69,11 +88,15 @@ class Case:
             "sub_units",
             "ballots_cast",
             "valid_votes",
+            "progress",
+            "unknown_units",
+            "suppressed_units",
         ):
             assert shown[name] == replayed[name] == past[name], name
         (row,) = self.setup.database.read(
             "SELECT votes, ballots_cast, valid_votes, total, processed, to_be_processed, counted_percent::text,"
-            " turnout_of_counted_percent::text, turnout_of_roll_percent::text"
+            " turnout_of_counted_percent::text, turnout_of_roll_percent::text, expected, beyond_expected,"
+            " areas_reported, areas_expected, voters_outstanding, not_counted, undervotes"
             " FROM results.area_count WHERE area_id = %s AND is_count",
             area,
         )
@@ -84,6 +107,9 @@ class Case:
             *(shown["sub_units"][name] for name in ("total", "processed", "to_be_processed")),
             shown["sub_units_counted"]["percent"],
             *(turnout["of_registered_voters_counted"], turnout["of_registered_voters"]),
+            *(shown["progress"][name] for name in _PROGRESS),
+            {s["selection_id"]: s["not_counted"] for s in shown["selections"] if s["not_counted"]},
+            shown["undervotes"],
         )
         shares = self.setup.database.read(
             "SELECT selection_id, share::text FROM results.selection_count WHERE area_id = %s AND is_count", area
@@ -146,6 +172,8 @@ def test_a_sum_says_how_many_units_state_it(case: Case) -> None:
         "blank_votes": {"units": 1, "of": 2},
         "invalid_votes": {"units": 0, "of": 2},
         "challenged_votes": {"units": 0, "of": 2},
+        "undervotes": {"units": 0, "of": 2},
+        "overvotes": {"units": 0, "of": 2},
         "registered_voters": {"units": 1, "of": 2},
         "registered_voters_counted": {"units": 1, "of": 2},
     }
@@ -255,12 +283,12 @@ def test_a_unit_that_moves_is_told_where_it_left_and_where_it_entered(case: Case
 
 def test_more_sheets_than_expected_are_said_aloud(case: Case) -> None:
     head = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,ballots_cast\n"
-    rows = (("P1", "100,50,150"), ("P2", "40,60,100"), ("Total", "140,110,250"))
+    rows = (("P1", "100,50,150"), ("P2", "40,60,100"), ("P3", "1,2,3"))
     case.count("precinct", 2, head + "".join(f"case,precinct,{u},us/ny/broome,{NIGHT},{f}\n" for u, f in rows))
-    assert case.show("us")["beyond_expected"] == 1
+    assert case.show("us")["progress"]["beyond_expected"] == 1
     assert "MORE THAN EXPECTED: 1 tally sheets" in " ".join(case.text("us").split())
     (status,) = case.setup.json("aggregator", "status")["contests"]
-    assert status["beyond_expected"] == 1
+    assert status["beyond_expected"] == {"us": 1}
     assert "MORE THAN EXPECTED" in case.setup.run("aggregator", "status")
 
 

@@ -53,7 +53,7 @@ from schemas.types import (
 )
 from schemas.unit_roll import RollUnit, UnitRoll
 
-Event = CountUpdate | ContestDefined
+Event = CountUpdate | ContestDefined | UnitRoll
 
 NIGHT = datetime(2021, 6, 7, 5, 48, tzinfo=UTC)
 """When the first statements of a made-up night are made: a day after election day began in Lima."""

@@ -14,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.fold.digest import StateDigest
+from schemas.columns.roll import Roll
+from schemas.columns.unit_index import UnitIndex
 from schemas.count_update import CountUpdate
-from schemas.identity import text_of
+from schemas.identity import name_text, text_of
 from schemas.log_record import Recorded
-from tests.support.folded import folded
-from tests.support.strategies import nights
+from schemas.unit_roll import UnitRoll
+from tests.support.folded import fold, folded
+from tests.support.strategies import a_contest, a_roll, a_sheet, a_unit, nights
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "state_digest.json").read_text())
 
@@ -27,22 +30,22 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def specified(definition: bytes, units: dict[bytes, bytes]) -> str:
+def specified(definition: bytes, roll: bytes, units: dict[bytes, bytes]) -> str:
     """The digest by the words of its specification, all at once.
 
     256 buckets; a unit's is the first byte of the SHA-256 of its name; a bucket's hash is that of its entries in the
-    byte order of their names; the root is that of the definition's hash and the 256 bucket hashes.
+    byte order of their names; the root is that of the definition's hash, the roll's, and the 256 bucket hashes.
     """
     inside = [[entry for name, entry in sorted(units.items()) if sha256(name)[0] == bucket] for bucket in range(256)]
-    return sha256(definition + b"".join(sha256(b"".join(entries)) for entries in inside)).hex()
+    return sha256(definition + roll + b"".join(sha256(b"".join(entries)) for entries in inside)).hex()
 
 
 class Kept:
     """A digest, and the leaves by unit number that it is computed from."""
 
-    def __init__(self, definition: bytes) -> None:
+    def __init__(self, definition: bytes, roll: bytes) -> None:
         self.digest = StateDigest()
-        self.digest.definition = definition
+        self.digest.definition, self.digest.roll = definition, roll
         self.entries: dict[bytes, bytearray] = {}
 
     def put(self, name: bytes, entry: bytes) -> None:
@@ -59,8 +62,8 @@ class Kept:
         return self.digest.root(leaves[:, :32], leaves[:, 32:])
 
 
-def digest_of(definition: bytes, units: Iterable[tuple[bytes, bytes]]) -> str:
-    kept = Kept(definition)
+def digest_of(definition: bytes, roll: bytes, units: Iterable[tuple[bytes, bytes]]) -> str:
+    kept = Kept(definition, roll)
     for name, entry in units:
         kept.put(name, entry)
     return kept.root()
@@ -75,46 +78,71 @@ _units = st.dictionaries(_names, st.binary(min_size=64, max_size=64), max_size=1
 
 @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda v: v["what"])
 def test_the_published_vectors_hold(vector: dict[str, Any]) -> None:
-    definition = bytes.fromhex(vector["definition"])
+    definition, roll = bytes.fromhex(vector["definition"]), bytes.fromhex(vector["roll"])
     units = [(u["unit"].encode(), bytes.fromhex(u["current"] + u["head"])) for u in vector["units"]]
-    assert specified(definition, dict(units)) == vector["digest"]
-    assert digest_of(definition, units) == vector["digest"]
+    assert specified(definition, roll, dict(units)) == vector["digest"]
+    assert digest_of(definition, roll, units) == vector["digest"]
 
 
-@given(_hashes, _units)
-def test_the_digest_is_as_specified(definition: bytes, units: dict[bytes, bytes]) -> None:
-    assert digest_of(definition, list(units.items())) == specified(definition, units)
+@pytest.mark.parametrize("vector", VECTORS["rolls"], ids=lambda v: v["what"])
+def test_the_published_hashes_of_rolls_hold(vector: dict[str, Any]) -> None:
+    texts = [text.encode() for text in vector["parts"]]
+    assert sha256(b"".join(map(sha256, texts))).hex() == vector["roll"]
+    roll, contest = Roll(UnitIndex()), a_contest()
+    for text in texts:
+        fields = json.loads(text) | {"event_id": str(name_text(text))}
+        assert roll.accept(UnitRoll.model_validate(fields, strict=False), text, contest) is None
+    assert (roll.leaf.hex(), roll.holds) == (vector["roll"], vector["holds"])
+
+
+@given(_hashes, _hashes, _units)
+def test_the_digest_is_as_specified(definition: bytes, roll: bytes, units: dict[bytes, bytes]) -> None:
+    assert digest_of(definition, roll, list(units.items())) == specified(definition, roll, units)
 
 
 @given(_units.filter(bool), st.data())
 def test_any_single_change_changes_it(units: dict[bytes, bytes], data: st.DataObject) -> None:
-    before = digest_of(b"\1" * 32, list(units.items()))
+    one, other = b"\1" * 32, b"\2" * 32
+    before = digest_of(one, one, list(units.items()))
     name = data.draw(st.sampled_from(sorted(units)))
     byte = data.draw(st.integers(0, 63))
     entry = bytearray(units[name])
     entry[byte] ^= 1 << data.draw(st.integers(0, 7))
     without = {n: e for n, e in units.items() if n != name}
-    assert digest_of(b"\1" * 32, list((units | {name: bytes(entry)}).items())) != before
-    assert digest_of(b"\1" * 32, list(without.items())) != before
-    assert digest_of(b"\2" * 32, list(units.items())) != before
+    assert digest_of(one, one, list((units | {name: bytes(entry)}).items())) != before
+    assert digest_of(one, one, list(without.items())) != before
+    assert digest_of(other, one, list(units.items())) != before
+    assert digest_of(one, other, list(units.items())) != before
+
+
+def test_a_new_definition_or_roll_alone_changes_a_digest_that_is_kept() -> None:
+    kept = Kept(b"\1" * 32, bytes(32))
+    kept.put(b"precinct/1", b"\4" * 64)
+    before = kept.root()
+    kept.digest.roll = b"\2" * 32
+    assert kept.root() != before
+    kept.digest.roll, kept.digest.definition = bytes(32), b"\3" * 32
+    assert kept.root() != before
+    kept.digest.definition = b"\1" * 32
+    assert kept.root() == before
 
 
 @given(st.lists(st.tuples(_names, st.binary(min_size=64, max_size=64)), max_size=12))
 def test_a_digest_kept_along_the_way_is_that_of_the_end(puts: list[tuple[bytes, bytes]]) -> None:
-    kept = Kept(b"\3" * 32)
+    kept = Kept(b"\3" * 32, b"\5" * 32)
     for i, (name, entry) in enumerate(puts, 1):
         kept.put(name, entry)
-        assert kept.root() == specified(b"\3" * 32, dict(puts[:i]))
+        assert kept.root() == specified(b"\3" * 32, b"\5" * 32, dict(puts[:i]))
 
 
 @given(st.lists(st.tuples(_names, st.binary(min_size=64, max_size=64)), max_size=12), st.integers(1, 5))
 def test_a_digest_asked_for_now_and_then_is_the_same(puts: list[tuple[bytes, bytes]], every: int) -> None:
-    kept = Kept(b"\3" * 32)
+    kept = Kept(b"\3" * 32, bytes(32))
     for i, (name, entry) in enumerate(puts, 1):
         kept.put(name, entry)
         if i % every == 0:
-            assert kept.root() == specified(b"\3" * 32, dict(puts[:i]))
-    assert kept.root() == specified(b"\3" * 32, dict(puts))
+            assert kept.root() == specified(b"\3" * 32, bytes(32), dict(puts[:i]))
+    assert kept.root() == specified(b"\3" * 32, bytes(32), dict(puts))
 
 
 @given(nights(), st.integers(1, 30))
@@ -132,4 +160,20 @@ def test_a_folded_state_has_the_specified_digest(log: list[Recorded], batch: int
             head[unit] = leaf
         if step.is_current:
             current[unit] = leaf
-    assert state.root() == specified(definition, {unit: current[unit] + head[unit] for unit in head})
+    assert state.root() == specified(definition, bytes(32), {unit: current[unit] + head[unit] for unit in head})
+
+
+def test_the_state_of_a_contest_with_a_roll_has_the_specified_digest() -> None:
+    contest, roll = a_contest(), a_roll()
+    sheet, stray = a_sheet(), a_sheet(reporting_unit=a_unit("000009"))
+    state, steps = fold(contest, roll, sheet, stray)
+    assert [step.accepted for step in steps] == [True, True, True, False]
+    leaves = [sha256(text_of(event)) for event in (contest, roll, sheet)]
+    assert state.root() == specified(leaves[0], sha256(leaves[1]), {b"precinct/000001": leaves[2] * 2})
+    taken_back = a_roll(revision=2, previous_event_id=roll.event_id, units=())
+    state, _ = fold(contest, roll, sheet, taken_back)
+    roll_hash = sha256(sha256(text_of(taken_back)))
+    assert state.root() == specified(leaves[0], roll_hash, {b"precinct/000001": leaves[2] * 2})
+    first = a_roll(parts=2)
+    state, _ = fold(contest, first, sheet)
+    assert state.root() == specified(leaves[0], bytes(32), {b"precinct/000001": leaves[2] * 2}), "half a roll is none"

@@ -23,7 +23,9 @@ from schemas.compatibility import Fault, Version, faults
 from schemas.release import RELEASED, Release, check
 
 FOLDER = Path(release.__file__).parent
-UPDATE = SCHEMAS[4].avro
+TOMORROW = Path(__file__).parent / "tomorrow"
+UPDATE: dict[str, Any] = json.loads((TOMORROW / "count_update.v2.avsc").read_text())
+"""A version that has fields with a default: only those that come later have one."""
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -114,16 +116,10 @@ REFUSED: dict[str, tuple[Change, str, str, str]] = {
     "a logical type in a union": (
         set_type("previous_event_id", ["null", "string"]), "previous_event_id",
             'its logical type was "uuid" and is none', TWO_THINGS),
-    "another symbol": (
-        lambda s: field(s, "kind")["type"]["symbols"].append("AMENDED"), "kind",
-            "AMENDED added to its symbols, and it had no default", OLD_BREAKS),
-    "a symbol less": (
-        lambda s: field(s, "kind")["type"]["symbols"].remove("RETRACTED"), "kind",
-            "RETRACTED removed from its symbols, and it has no default", NEW_BREAKS),
     "another default of an enum": (
         lambda s: field(s, "review_reason")["type"][1].update(default="LOST"), "review_reason",
         'the symbol for unknown ones was "OTHER" and is "LOST"', "Two readers would read the same event differently"),
-    "another default": (lambda s: field(s, "office_note").pop("default"), "office_note",
+    "another default": (lambda s: field(s, "ruling").pop("default"), "ruling",
         "its default was null and is now none", TWO_DEFAULTS),
     "another alias": (lambda s: field(s, "is_test").update(aliases=["test"]), "is_test",
         'its aliases were none and is now ["test"]', TWO_DEFAULTS),
@@ -161,6 +157,19 @@ def test_a_change_is_refused_by_name(change: Change, path: str, what: str, break
     assert str(first).startswith(f"{path or 'the record'}: {what}. {breaks}. ")
 
 
+@pytest.mark.parametrize(("symbols", "what", "breaks"), [
+    (["A", "B", "C"], "C added to its symbols, and it had no default", OLD_BREAKS),
+    (["A"], "B removed from its symbols, and it has no default", NEW_BREAKS),
+])  # fmt: skip
+def test_an_enum_without_a_default_keeps_its_symbols(symbols: list[str], what: str, breaks: str) -> None:
+    def record(*symbols: str) -> dict[str, Any]:
+        kind = {"type": "enum", "name": "E", "symbols": list(symbols)}
+        return {"type": "record", "name": "R", "fields": [{"name": "e", "type": kind}]}
+
+    (fault,) = between(record("A", "B"), record(*symbols))
+    assert (fault.path, fault.what, fault.breaks) == ("e", what, breaks)
+
+
 MIRRORED = REFUSED.keys() - {
     "a default that is not of the first type", "a default of the second type"
 }  # fmt: skip
@@ -178,7 +187,7 @@ ACCEPTED: dict[str, Change] = {
     "an optional field": add({"name": "turn", "type": ["null", "long"], "default": None}),
     "a field with a default": add({"name": "turn", "type": "long", "default": 1}),
     "a nested optional field": add({"name": "turn", "type": ["null", "long"], "default": None}, to="counts"),
-    "a field with a default removed": remove("office_note"),
+    "a field with a default removed": remove("ruling"),
     "docs": lambda s: field(s, "counts.votes").update(doc="votes"),
     "another order of fields": lambda s: s["fields"].reverse(),
     "another order of a union": set_type("counts.blank_votes", ["long", "null"]),
@@ -350,7 +359,16 @@ def test_what_is_released_is_in_order() -> None:
     assert check() == []
 
 
+SECOND = 5, "count_update.v2.avsc", hashlib.sha256((TOMORROW / "count_update.v2.avsc").read_bytes()).hexdigest()
+PINNED = {**RELEASED, SECOND[0]: Release(*SECOND[1:])}
 Edit = Callable[[Path], object]
+
+
+def release_after(folder: Path) -> None:
+    """Fills a folder with what is released, and a second version of an update."""
+    for path in (*FOLDER.glob("*.avsc"), FOLDER / "manifest.json", TOMORROW / SECOND[1]):
+        shutil.copy(path, folder)
+    manifest(folder, lambda entries: entries.append(dict(zip(("id", "file", "sha256"), SECOND, strict=True))))
 
 
 def manifest(folder: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
@@ -375,7 +393,7 @@ def edit_file_and_manifest(folder: Path) -> None:
     manifest(folder, lambda entries: entries[1].update(sha256=sha256))
 
 
-def third_version(change: Change, schema_id: int = 5, file: str = "count_update.v3.avsc") -> Edit:
+def third_version(change: Change, schema_id: int = 6, file: str = "count_update.v3.avsc") -> Edit:
     def edit(folder: Path) -> None:
         sha256 = rewrite(folder, file, changed(change))
         manifest(folder, lambda entries: entries.append({"id": schema_id, "file": file, "sha256": sha256}))
@@ -384,27 +402,27 @@ def third_version(change: Change, schema_id: int = 5, file: str = "count_update.
 
 
 UNRELEASED = (
-    r"count_update\.v3\.avsc: id 5 is not released\. .* Add its line to RELEASED in schemas/release\.py: 5: Release\("
+    r"count_update\.v3\.avsc: id 6 is not released\. .* Add its line to RELEASED in schemas/release\.py: 6: Release\("
 )
 SPOILT: dict[str, tuple[Edit, list[str]]] = {
     "a released file edited": (edit_file,
-        [r"count_update\.v1\.avsc: it was edited: its SHA-256 is \w{16}…, the released one is 432948c29c517a07…\."]),
+        [r"count_update\.v1\.avsc: it was edited: its SHA-256 is \w{16}…, the released one is ac49de7e76e18597…\."]),
     "a released file and its hash edited": (edit_file_and_manifest,
-        [r"count_update\.v1\.avsc: its SHA-256 in the manifest is \w{16}…, the released one is 432948c29c517a07…\."]),
+        [r"count_update\.v1\.avsc: its SHA-256 in the manifest is \w{16}…, the released one is ac49de7e76e18597…\."]),
     "an id given twice": (
         lambda folder: manifest(folder, lambda entries: entries.append(entries[2] | {"id": 2})),
-        [r"manifest\.json: id 2 is given to count_update\.v1\.avsc and feed_status\.v1\.avsc\. .* the next id, 5\.",
-         r"feed_status\.v1\.avsc: id 2 was released as count_update\.v1\.avsc\. .* the next id, 5\.",
+        [r"manifest\.json: id 2 is given to count_update\.v1\.avsc and unit_roll\.v1\.avsc\. .* the next id, 6\.",
+         r"unit_roll\.v1\.avsc: id 2 was released as count_update\.v1\.avsc\. .* the next id, 6\.",
              r"manifest\.json: the ids are not in order"]),
     "an id given to another file": (
         lambda folder: manifest(folder, lambda entries: entries[0].update(file="feed_status.v1.avsc",
-            sha256=entries[2]["sha256"])),
+            sha256=entries[3]["sha256"])),
         [r"feed_status\.v1\.avsc: id 1 was released as contest\.v1\.avsc\.",
             r"contest\.v1\.avsc: it is not in manifest\.json"]),
     "an id taken out": (
         lambda folder: manifest(folder, lambda entries: entries.pop(2)),
-        [r"feed_status\.v1\.avsc: id 3 is missing in manifest\.json\.",
-            r"feed_status\.v1\.avsc: it is not in manifest\.json"]),
+        [r"unit_roll\.v1\.avsc: id 3 is missing in manifest\.json\.",
+            r"unit_roll\.v1\.avsc: it is not in manifest\.json"]),
     "a file deleted": (lambda folder: (folder / "contest.v1.avsc").unlink(),
         [r"contest\.v1\.avsc: the file is missing\. Events of id 1 "]),
     "a file of no id": (
@@ -421,21 +439,21 @@ SPOILT: dict[str, tuple[Edit, list[str]]] = {
              r"count_update\.v3\.avsc, against count_update\.v2\.avsc: turn: "]),
     # A field with a default may be removed, but must not come back with another type.
     "a version that breaks the first only": (
-        lambda folder: (third_version(remove("office_note"))(folder), third_version(
-            lambda s: field(s, "office_note").update(default=None, type=["null", "long"]), 6,
+        lambda folder: (third_version(remove("ruling"))(folder), third_version(
+            lambda s: field(s, "ruling").update(default=None, type=["null", "long"]), 7,
                 "count_update.v4.avsc")(folder)),
-        [UNRELEASED, r"count_update\.v4\.avsc: id 6 is not released",
-            r"count_update\.v4\.avsc, against count_update\.v2\.avsc: office_note: ",
-         r"count_update\.v4\.avsc, against count_update\.v2\.avsc: office_note: "]),
+        [UNRELEASED, r"count_update\.v4\.avsc: id 7 is not released",
+            r"count_update\.v4\.avsc, against count_update\.v2\.avsc: ruling: ",
+         r"count_update\.v4\.avsc, against count_update\.v2\.avsc: ruling: "]),
     "a version under another name": (
         third_version(lambda s: s.update(name="Update")), [UNRELEASED,
             *[rf'count_update\.v3\.avsc, against count_update\.v{v}\.avsc: the record: its name was ' for v in (1,
             2)]]),
     "a record under the name of another file": (
-        third_version(lambda _: None, 5, "update.v1.avsc"), [r"update\.v1\.avsc: id 5 is not released",
+        third_version(lambda _: None, 6, "update.v1.avsc"), [r"update\.v1\.avsc: id 6 is not released",
             r"update\.v1\.avsc: escrutinio\.CountUpdate is the record of count_update\.v\*\.avsc\."]),
     "a version left out": (
-        third_version(lambda _: None, 5, "count_update.v4.avsc"), [r"count_update\.v4\.avsc: id 5 is not released",
+        third_version(lambda _: None, 6, "count_update.v4.avsc"), [r"count_update\.v4\.avsc: id 6 is not released",
             r"count_update\.v4\.avsc: its name is out of order\."]),
     "no schema": (third_version(lambda s: s.update(type="recrod")), [UNRELEASED,
         r"count_update\.v3\.avsc: it is not an Avro record \(UnknownType: "]),
@@ -444,22 +462,20 @@ SPOILT: dict[str, tuple[Edit, list[str]]] = {
 
 @pytest.mark.parametrize(("edit", "told"), SPOILT.values(), ids=SPOILT.keys())
 def test_a_spoilt_folder_is_refused_by_name(edit: Edit, told: list[str], tmp_path: Path) -> None:
-    for path in (*FOLDER.glob("*.avsc"), FOLDER / "manifest.json"):
-        shutil.copy(path, tmp_path)
-    assert check(tmp_path) == []
+    release_after(tmp_path)
+    assert check(tmp_path, PINNED) == []
     edit(tmp_path)
-    found = check(tmp_path)
+    found = check(tmp_path, PINNED)
     assert len(found) == len(told), found
     for fault, pattern in zip(found, told, strict=True):
         assert re.match(pattern, fault), fault
 
 
 def test_a_compatible_version_is_accepted_once_it_is_pinned(tmp_path: Path) -> None:
-    for path in (*FOLDER.glob("*.avsc"), FOLDER / "manifest.json"):
-        shutil.copy(path, tmp_path)
+    release_after(tmp_path)
     third_version(add({"name": "turn", "type": ["null", "long"], "default": None}))(tmp_path)
     sha256 = hashlib.sha256((tmp_path / "count_update.v3.avsc").read_bytes()).hexdigest()
-    assert check(tmp_path, {**RELEASED, 5: Release("count_update.v3.avsc", sha256)}) == []
+    assert check(tmp_path, {**PINNED, 6: Release("count_update.v3.avsc", sha256)}) == []
 
 
 def test_the_command_answers_with_its_exit_code(

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.codec import Event
-from schemas.contest import ContestDefined, Selection
-from schemas.count_update import CountUpdate, PublishedPercentages
+from schemas.codec import SCHEMAS, Event, encode
+from schemas.contest import Area, ContestDefined, Selection
+from schemas.count_update import FIGURES, Code, Counts, CountUpdate, PublishedPercentages, VoteTypeCounts
 from schemas.feed_status import FeedStatus
 from schemas.identity import (
     NAMESPACE,
@@ -28,12 +28,17 @@ from schemas.identity import (
     statement,
     text_of,
 )
-from schemas.types import CountStatus, ResultStage, ReviewReason
+from schemas.types import CountStatus, ResultStage, ReviewReason, UpdateKind, VoteType
+from schemas.unit_roll import RollUnit, UnitRoll
+from tests.support import as_documented
+from tests.support.as_documented import rfc8785
 from tests.support.strategies import (
+    COUNTRY,
     NIGHT,
     PRECINCT,
     a_bulletin,
     a_contest,
+    a_roll,
     a_sheet,
     a_source,
     a_unit,
@@ -49,24 +54,7 @@ from tests.support.strategies import (
 )
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "identity.json").read_text())
-MODELS: dict[str, type[CountUpdate] | type[ContestDefined] | type[FeedStatus]] = {
-    m.__name__: m for m in (CountUpdate, ContestDefined, FeedStatus)
-}
-
-
-def rfc8785(value: Any) -> str:
-    """Canonical JSON as RFC 8785 has it, for strings, whole numbers, booleans, nulls, lists and maps."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        short = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-        return '"' + "".join(short.get(c) or (c if c >= " " else f"\\u{ord(c):04x}") for c in value) + '"'
-    if isinstance(value, list):
-        return "[" + ",".join(map(rfc8785, value)) + "]"
-    members = sorted(value.items(), key=lambda item: item[0].encode("utf-16-be"))
-    return "{" + ",".join(f"{rfc8785(k)}:{rfc8785(v)}" for k, v in members) + "}"
+MODELS: dict[str, type[Event]] = {m.__name__: m for m in (CountUpdate, ContestDefined, FeedStatus, UnitRoll)}
 
 
 # The vectors
@@ -86,6 +74,20 @@ def test_the_vectors_need_nothing_of_ours(vector: dict[str, Any]) -> None:
     assert str(uuid5(UUID(VECTORS["namespace"]), vector["text"])) == vector["event_id"]
     assert hashlib.sha256(vector["text"].encode()).hexdigest() == vector["leaf"]
     assert rfc8785(json.loads(vector["text"])) == vector["text"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda v: v["what"])
+def test_the_vectors_are_as_documented(vector: dict[str, Any]) -> None:
+    message = encode(MODELS[vector["record"]].model_validate(vector["event"], strict=False))
+    schema = SCHEMAS[message.value[4]].avro
+    assert as_documented.text_of(as_documented.read(message.value, schema), schema) == vector["text"]
+
+
+@given(events())
+def test_any_text_is_as_documented(event: Event) -> None:
+    message = encode(event)
+    schema = SCHEMAS[message.value[4]].avro
+    assert as_documented.text_of(as_documented.read(message.value, schema), schema) == text_of(event).decode()
 
 
 def test_the_namespace_never_changes() -> None:
@@ -131,7 +133,10 @@ def test_a_key_outside_printable_ascii_is_refused(key: str) -> None:
         {"source": a_source(name="a mirror", snapshot_id="x", part=3, parts=4, documents=())},
         {"published_percentages": PublishedPercentages(valid_votes_share={}, sub_units_processed=None,
             sub_units_counted=None, turnout="1")},
+        {"source": a_source(authority="JEE", channel="courier", is_complete=True)},
         {"reporting_unit": a_unit(name="as another file writes it")},
+        {"reporting_unit": a_unit().model_copy(update={"office_id": " 000001", "codes": (Code(registry="INEI",
+            value="1"),)})},
         {"event_id": UUID(int=1)},
     ],
     ids=lambda p: next(iter(p)),
@@ -161,6 +166,15 @@ def test_the_order_in_which_selections_are_given_does_not_matter() -> None:
 FULL = a_bulletin(reported_at=NIGHT)
 assert FULL.counts is not None
 assert FULL.sub_units is not None
+PART = VoteTypeCounts(vote_type=VoteType.EARLY, name="early", votes={"peru-libre": 1})
+
+
+def with_part(**changes: Any) -> Counts:
+    """The bulletin's figures, with a part by vote type."""
+    assert FULL.counts is not None
+    return FULL.counts.model_copy(update={"by_vote_type": (PART.model_copy(update=changes),)})
+
+
 CHANGES: dict[str, Any] = {
     "contest": {"contest_id": "another"},
     "unit's id": {"reporting_unit": a_unit("pf", FULL.reporting_unit.type, ())},
@@ -174,6 +188,21 @@ CHANGES: dict[str, Any] = {
     "source's status": {"source_status": "x"},
     "a note": {"office_note": "x"},
     "an empty note": {"office_note": ""},
+    "signed_at": {"signed_at": NIGHT},
+    "registered_at": {"registered_at": NIGHT},
+    "a recount": {"recount": 1},
+    "the office's rules": {"rules_version": "2"},
+    "replaced by": corrected(FULL) | {"kind": UpdateKind.RETRACTED, "replaced_by": ("x",)},
+    "replaced by nobody": corrected(FULL) | {"kind": UpdateKind.RETRACTED, "replaced_by": ()},
+    "retracted": corrected(FULL) | {"kind": UpdateKind.RETRACTED},
+    "counted with another": {"reporting_unit": FULL.reporting_unit.model_copy(update={"counted_with": "x"})},
+    "held back": {"counts": FULL.counts.model_copy(update={"suppressed": ("undervotes",)})},
+    "nothing held back": {"counts": FULL.counts.model_copy(update={"suppressed": ()})},
+    "a vote type": {"counts": with_part()},
+    "a part's name": {"counts": with_part(name="x")},
+    "another vote type": {"counts": with_part(vote_type=VoteType.OTHER)},
+    "a part's figure": {"counts": with_part(overvotes=0)},
+    "no vote type": {"counts": FULL.counts.model_copy(update={"by_vote_type": ()})},
     "review reason": {"review_reason": ReviewReason.OTHER},
     "stage": {"result_stage": ResultStage.PROCLAIMED},
     "no counts": {"counts": None},
@@ -188,7 +217,7 @@ CHANGES: dict[str, Any] = {
     f"{part}.{name}": {part: getattr(FULL, part).model_copy(update={name: 7_654})}
     for part in ("counts", "sub_units")
     for name in type(getattr(FULL, part)).model_fields
-    if name not in ("votes", "under_review_by_reason")
+    if name not in ("votes", "suppressed", "by_vote_type", "under_review_by_reason")
 }  # fmt: skip
 
 
@@ -199,7 +228,7 @@ def test_any_change_of_what_is_stated_gives_another_id() -> None:
 
 
 def test_not_stated_is_not_zero_in_a_name() -> None:
-    for name in type(FULL.counts).model_fields.keys() - {"votes"} if FULL.counts else ():
+    for name in FIGURES:
         zero, unstated = (an_update(counts=counts({}, **{name: n})) for n in (0, None))
         assert zero.event_id != unstated.event_id
     assert an_update(sub_units=sub_units(total=0)).event_id != an_update(sub_units=sub_units()).event_id
@@ -231,7 +260,19 @@ def test_a_forged_id_is_seen() -> None:
     "change",
     [
         {"effective_at": datetime(2021, 6, 7, tzinfo=UTC)},
-        {"counting_level": PRECINCT},
+        {"counting_level": (PRECINCT,)},
+        {"counting_level": (COUNTRY, PRECINCT)},
+        {"later_counting_levels": ()},
+        {"sheet_types": (PRECINCT,)},
+        {"partial_sheets_count": True},
+        {"votes_allowed": 2},
+        {"number_elected": 2},
+        {"count_starts_at": datetime(2021, 6, 7, tzinfo=UTC)},
+        {"confirmed_units": ("precinct/1",)},
+        {"leader_from_percent": "1"},
+        {"rules_version": "1"},
+        {"areas": (*a_contest().areas[:-1], Area(**(fields_of(a_contest().areas[-1]) | {"ends_at": NIGHT})))},
+        {"areas": (*a_contest().areas[:-1], Area(**(fields_of(a_contest().areas[-1]) | {"expected_units": 0})))},
         {"areas": a_contest().areas[:-1]},
         {"selections": (*a_contest().selections,
             Selection(selection_id="c", candidate="", party="", ballot_order=3, external_id=None))},
@@ -245,3 +286,19 @@ def test_a_forged_id_is_seen() -> None:
 )  # fmt: skip
 def test_any_change_of_a_definition_gives_another_id(change: dict[str, Any]) -> None:
     assert a_contest(**change).event_id != a_contest().event_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"revision": 2, "previous_event_id": UUID(int=5)},
+        {"parts": 2},
+        {"document_sha256": "00" * 32},
+        {"units": a_roll().units[::-1]},
+        {"units": a_roll().units[:1]},
+        {"units": (RollUnit(**(fields_of(a_roll().units[0]) | {"registered_voters": None})), a_roll().units[1])},
+        {"units": (RollUnit(**(fields_of(a_roll().units[0]) | {"area_id": "010102"})), a_roll().units[1])},
+    ],
+)
+def test_any_change_of_a_roll_gives_another_id(change: dict[str, Any]) -> None:
+    assert a_roll(**change).event_id != a_roll().event_id

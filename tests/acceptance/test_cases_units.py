@@ -1,0 +1,120 @@
+"""What is added up, what is expected, and what does not count: small elections of several kinds of unit."""
+
+from __future__ import annotations
+
+from tests.acceptance.test_cases import FETCHED, LATER, NIGHT, Case, case, contest_file, votes
+
+__all__ = ["case"]
+HEAD = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,ballots_cast\n"
+
+
+def sheets(*rows: str) -> str:
+    return HEAD + "".join(f"case,{row}\n" for row in rows)
+
+
+def test_postal_votes_that_are_stated_for_a_county_are_added_to_its_precincts(case: Case) -> None:
+    case.count(
+        "precinct+county",
+        2,
+        sheets(
+            f"precinct,1,broome,{NIGHT},10,5,15",
+            f"precinct,2,broome,{NIGHT},20,6,26",
+            f"county,broome,,{NIGHT},100,50,150",
+        ),
+    )
+    for area in ("us", "ny", "broome"):
+        count = case.show(area)
+        assert (votes(count), count["ballots_cast"]) == ({"a": 130, "b": 61}, 191)
+        assert (count["basis"], count["counting_level"]) == ("COMPUTED", "precinct + county")
+    count = case.show("us")
+    assert (count["sub_units"]["counted"], count["sub_units_counted"]["percent"]) == (2, "100.000")
+    assert (count["progress"]["areas_reported"], count["progress"]["areas_expected"]) == (1, 2)
+    assert "processed" not in count["stated_by"], "a unit of postal votes has no sheets"
+    told = case.setup.json("results", "explain", "case", "broome")["publications"]
+    assert told[-1]["change"]["votes.a"] == 130
+
+
+def test_a_sheet_in_process_counts_where_the_contest_says_so(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
+    rows = f"case,precinct,1,broome,{NIGHT},100,50,150,IN_PROCESS\ncase,precinct,2,broome,{NIGHT},30,20,50,COUNTED\n"
+    case.count("precinct", 2, head + rows, more="partial_sheets_count = true\n")
+    count = case.show("us")
+    assert votes(count) == {"a": 130, "b": 70}
+    assert (count["progress"]["counted"], count["progress"]["partially_reporting"]) == (1, 1)
+    assert "partially reporting" in case.text("us")
+
+
+def test_votes_of_a_sheet_in_process_are_shown_and_do_not_count(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
+    rows = f"case,precinct,1,broome,{NIGHT},100,50,150,IN_PROCESS\ncase,precinct,2,broome,{NIGHT},30,20,50,COUNTED\n"
+    case.count("precinct", 2, head + rows)
+    count = case.show("us")
+    assert votes(count) == {"a": 30, "b": 20}
+    assert [s["not_counted"] for s in count["selections"]] == [100, 50]
+    assert "Votes stated and not counted (yet) a 100 · b 50" in " ".join(case.text("us").split())
+
+
+def test_what_happens_to_be_known_is_no_hundred_percent(case: Case) -> None:
+    case.count("precinct", 10, sheets(f"precinct,5,broome,{NIGHT},12,3,15"))
+    county, country = case.show("broome"), case.show("us")
+    assert (county["sub_units"]["counted"], county["sub_units"]["total"]) == (1, None)
+    assert county["sub_units_counted"]["percent"] is county["progress"]["expected"] is None
+    assert (country["sub_units_counted"]["percent"], country["progress"]["not_stated"]) == ("10.000", 9)
+
+
+def test_an_area_knows_what_it_waits_for_by_its_definition(case: Case) -> None:
+    areas = (
+        "area_id,name,type,parent_id,expected_units\nus,United States,country,,\nny,New York,state,us,\n"
+        "broome,Broome,county,ny,1\nkings,Kings,county,ny,4\n"
+    )
+    rows = (
+        f"precinct,{n},{area},{NIGHT},1{n},{n},1{2 * n}" for n, area in ((1, "broome"), (2, "broome"), (3, "kings"))
+    )
+    case.count("precinct", 5, sheets(*rows), areas=areas)
+    kings, broome = case.show("kings"), case.show("broome")
+    assert (kings["progress"]["expected_from"], kings["sub_units_counted"]["percent"]) == ("DEFINITION", "25.000")
+    assert (broome["progress"]["expected"], broome["progress"]["beyond_expected"]) == (1, 1)
+    (status,) = case.setup.json("aggregator", "status")["contests"]
+    assert status["beyond_expected"] == {"broome": 1}
+    assert "broome: 1 tally sheets above" in " ".join(case.setup.run("aggregator", "status").split())
+
+
+def test_a_candidate_who_withdraws_is_shown_as_withdrawn(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,votes.c")
+    first = f"{head}case,precinct,1,broome,{NIGHT},10,5,18,3\ncase,precinct,2,broome,{NIGHT},20,6,27,1\n"
+    case.count("precinct", 2, first, selections=("a", "b", "c"))
+    withdrawn = {"c": "withdrawn_at = 2020-11-04T03:00:00Z\n"}
+    file = contest_file(case.folder, "precinct", 2, ("a", "b", "c"), of_selections=withdrawn)
+    case.setup.run("ingest", "define", str(file))
+    later = HEAD.replace("ballots_cast", "ballots_cast,invalid_votes")
+    document = case.folder / "later.csv"
+    document.write_text(f"{later}case,precinct,1,broome,{LATER},10,5,18,3\ncase,precinct,2,broome,{LATER},20,6,27,1\n")
+    case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document))
+    case.setup.aggregate()
+    count = case.show("us")
+    assert (votes(count)["a"], votes(count)["b"], count["invalid_votes"]) == (30, 11, 4)
+    assert [s["withdrawn_at"] for s in count["selections"]] == [None, None, "2020-11-04T03:00:00Z"]
+    assert "c (c), withdrawn" in case.text("us")
+
+
+def test_areas_of_one_kind_within_each_other_and_a_kind_of_the_offices_own(case: Case) -> None:
+    areas = (
+        "area_id,name,type,parent_id\nat,Austria,country,\n4,Upper Austria,state,at\n"
+        "4A,Linz and around,other:Regionalwahlkreis,4\nL,Linz,county,4A\nL1,Linz 1,county,L\n"
+    )
+    head = HEAD.replace("unit_type", "unit_type")
+    rows = f"case,municipality,M1,L1,{NIGHT},7,2,9\ncase,other:Wahlkarten,W,4A,{NIGHT},3,1,4\n"
+    case.count("municipality+other:Wahlkarten", None, head + rows, areas=areas, more='sheet_types = ["municipality"]\n')
+    assert votes(case.show("L1")) == votes(case.show("L")) == {"a": 7, "b": 2}
+    assert votes(case.show("4A")) == votes(case.show("at")) == {"a": 10, "b": 3}
+    assert case.show("4A")["area_type"] == "other:Regionalwahlkreis"
+
+
+def test_no_leader_is_named_before_enough_is_counted(case: Case) -> None:
+    file = 'leader_from_percent = "50"\n'
+    case.count("precinct", 4, sheets(f"precinct,1,broome,{NIGHT},10,5,15"), more=file)
+    count = case.show("us")
+    assert (count["lead"], count["leader"], count["lead_is_withheld"]) == (None, None, True)
+    assert "No leader is named" in case.text("us")
+    case.count("precinct", 4, sheets(f"precinct,2,kings,{LATER},11,5,16"), more=file)
+    assert (case.show("us")["leader"], case.show("us")["lead"]) == ("a", 11)
