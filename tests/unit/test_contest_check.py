@@ -33,8 +33,10 @@ def check(*arguments: str | Path) -> Result:
     return result
 
 
-def checked(toml: str = TOML, areas: str = AREAS, **documents: str) -> tuple[int, str]:
+def checked(toml: str = TOML, areas: str = AREAS, roll: str | None = None, **documents: str) -> tuple[int, str]:
     """The exit code and the words for files in this folder."""
+    if roll is not None:
+        Path("roll.csv").write_text(roll, encoding="utf-8")
     file = written(Path.cwd(), toml, areas, **documents)
     result = check(file, *(f"{name}.csv" for name in documents))
     return result.exit_code, result.output
@@ -183,3 +185,79 @@ def test_the_offices_own_forms_are_read_too(tmp_path: Path) -> None:
         "would be published: 50 statements, 2 CORRECTED, 48 REPORTED; about 1 country and 6 precinct" in result.output
     )
     assert "would be passed over, because they repeat others: 4" in result.output
+
+
+ROLL = "unit_id,area_id,registered_voters\n0001,broome,500\n0002,broome,\n0003,kings,700\n"
+ON_ROLL = TOML.replace("expected_units = 3\n", 'roll = "roll.csv"\n')
+
+
+def test_a_sheet_that_is_not_on_the_roll_is_rejected_and_the_nearest_named() -> None:
+    t1 = HEADER + row("0001", "broome") + row("2", "broome", 40, 60) + row("Total", "broome", 140, 110)
+    code, said = checked(ON_ROLL, roll=ROLL, t1=t1 + row("00O3", "kings"))
+    assert code == 1
+    assert "  the roll would have 3 sheets\n" in said
+    assert "would be published: 1 statement, 1 REPORTED; about 1 precinct" in said
+    assert f"would be rejected: 3 × F307 ({RULES['F307']})" in said
+    assert "t1.csv, row 3: F307 precinct/2 is not on the roll; is '0002' meant? Expected" in said
+    assert "t1.csv, row 4: F307 precinct/Total is not on the roll. Expected" in said
+    assert "t1.csv, row 5: F307 precinct/00O3 is not on the roll; is '0003' meant?" in said
+
+
+def test_what_is_on_the_roll_is_no_total_and_no_second_spelling() -> None:
+    document = HEADER + row("0001", "broome") + row("1", "broome", 40, 60) + row("Total", "broome", 140, 110)
+    assert "2 × F210" in checked(t1=document)[1]
+    code, said = checked(ON_ROLL, roll=ROLL + "1,broome,\nTotal,broome,\n", t1=document)
+    assert code == 1, "the roll has two ids that differ by zeros"
+    assert "rejected:" not in said
+
+
+def test_a_roll_that_is_missing_or_wrong_is_named() -> None:
+    code, said = checked(ON_ROLL)
+    assert code == 2
+    assert "roll.csv, which the contest's file names: No such file" in said
+    code, said = checked(ON_ROLL, roll=ROLL.replace("kings", "kngs"), t1=REPEATED)
+    assert code == 1
+    assert "roll.csv, row 4, column area_id: 'kngs' is no area of the contest; is 'kings' meant?" in said
+    code, said = checked(TOML.replace("expected", 'roll = "roll.csv"\nexpected').replace("= 3", "= 4"), roll=ROLL)
+    assert code == 1
+    assert "contest.toml, line 8: expected_units is 4, but roll.csv has 3 sheets" in said
+
+
+def test_a_complete_publication_names_what_it_lacks() -> None:
+    toml = TOML.replace("expected", "complete_publications = true\nexpected")
+    t1 = HEADER + row("1", "broome") + row("2", "broome", 40, 60) + row("3", "kings")
+    t2 = HEADER + row("1", "broome", hour=22) + row("3", "kings", hour=22)
+    code, said = checked(toml, t1=t1, t2=t2)
+    assert code == 0
+    assert f"would be published with a finding: 1 × F117 ({RULES['F117']})" in said
+    assert "F117" not in checked(t1=t1, t2=t2)[1]
+    assert "F117" not in checked(toml, t1=t1, t2=t2 + row("2", "broome", 40, 60, hour=22))[1]
+
+
+def test_a_level_whose_sum_the_office_contradicts_waits() -> None:
+    """A total row that nobody holds, since it is confirmed, would be counted twice."""
+    toml = TOML.replace('["precinct"]', '["county", "precinct"]\nconfirmed_units = ["precinct/Total"]')
+    t1 = HEADER + row("1", "broome") + row("2", "broome", 40, 60) + row("Total", "broome", 140, 110)
+    county = "ny-2020-president,county,broome,,2020-11-03T21:30:00-05:00,140,110,250\n"
+    code, said = checked(toml, t1=t1 + county)
+    assert code == 1
+    assert "in doubt: every expected precinct is stated, but the counting level waits" in said
+    assert (
+        "ballots_cast of county/broome: the sum is 500, but 250 at 2020-11-04T02:30:00.000Z leaves at most 250" in said
+    )
+    assert "would move on" not in said
+    right = t1.replace("Total,broome,2020-11-03T21:30:00-05:00,140,110,250", "3,kings,2020-11-03T21:30:00-05:00,1,1,2")
+    code, said = checked(toml, t1=right + county)
+    assert code == 0
+    assert said.splitlines()[-1].startswith("the counting level would move on to precinct")
+
+
+def test_a_selection_that_has_withdrawn_lacks_no_votes_afterwards() -> None:
+    toml = TOML.replace("ballot_order = 2", "ballot_order = 2\nwithdrawn_at = 2020-11-03T22:00:00-05:00")
+    without = HEADER.replace(",votes.roe", "") + row("1", "broome", hour=22).replace(",100,50,", ",100,")
+    assert "F109" in checked(t1=without)[1]
+    code, said = checked(toml, t1=without)
+    assert code == 0
+    assert "F109" not in said
+    assert "2 Ben Roe (Independent, withdrawn 2020-11-04T03:00:00.000Z)" in said
+    assert "F109" in checked(toml, t1=without.replace("T22:", "T21:"))[1]

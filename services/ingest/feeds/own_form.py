@@ -238,6 +238,12 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
     under[_SHARE] = [(name, column) for name, column in under[_SHARE] if name in contest.selection_ids]
     meant = _similar(contest)
     sub_columns = [column for column in table.header if column.startswith(_SUB_UNITS)]
+    withdrawn = {s.selection_id: s.withdrawn_at for s in contest.selections if s.withdrawn_at is not None}
+
+    def without(selection: str, at: datetime) -> tuple[str | None, ...]:
+        """Return what a cell of votes says where the selection did not stand: of one that has withdrawn, nothing."""
+        since = withdrawn.get(selection)
+        return (NOT_ON_BALLOT,) if since is None or at < since else (NOT_ON_BALLOT, None)
 
     def read(index: int, row: list[str]) -> Statement:
         def cell(column: str) -> str | None:
@@ -309,7 +315,11 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             raise BadCell(
                 has_sub_units, "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row"
             )
-        on_ballot = [s for s in contest.selection_ids if cell(_VOTES + s) != NOT_ON_BALLOT]
+        reported_at = time("reported_at")
+        observed_at = table.document.observed_at if seen_at is None else seen(seen_at, "observed_at", table.document)
+        on_ballot = [
+            s for s in contest.selection_ids if cell(_VOTES + s) not in without(s, reported_at or observed_at)
+        ]
         votes, figures = {s: figure(_VOTES + s) for s in on_ballot}, {name: figure(name) for name in FIGURES}
         counts = Counts.model_validate({"votes": votes, **figures, "suppressed": tuple(suppressed) or None})
         sub_units = SubUnits(
@@ -323,8 +333,8 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
         codes = tuple(found for registry, column in registries if (found := code(registry, column)) is not None)
         return Statement(
             unit=_unit(cell, said("unit_name"), kind, contest, meant, codes),
-            reported_at=time("reported_at"),
-            observed_at=table.document.observed_at if seen_at is None else seen(seen_at, "observed_at", table.document),
+            reported_at=reported_at,
+            observed_at=observed_at,
             count_status=word("count_status", CountStatus, CountStatus.COUNTED),
             source_status=said("source_status"),
             review_reason=reason(),

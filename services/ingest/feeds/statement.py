@@ -129,7 +129,8 @@ class Rejection:
 
     def __str__(self) -> str:
         where = self.uri + (f", {self.place}" if self.place else "")
-        return f"{where}: {self.finding}. Expected {self.expected}."
+        stop = "" if self.finding.message.endswith("?") else "."
+        return f"{where}: {self.finding}{stop} Expected {self.expected}."
 
     def message(self, contest_id: str) -> Message:
         """Build the record for `results.rejected`: the original bytes as value, the reason in headers (UTF-8)."""

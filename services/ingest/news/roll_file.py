@@ -218,11 +218,12 @@ def _chunks(rows: Sequence[RollRow]) -> Iterator[list[RollRow]]:
     chunk: list[RollRow] = []
     size = 0
     for row in rows:
-        size += len(row.type) + 4 * (len(row.id) + len(row.area_id)) + 10
-        if chunk and (len(chunk) == MOST_UNITS or size > _LARGEST_PART):
+        of_row = len(row.type) + 4 * (len(row.id) + len(row.area_id)) + 10
+        if chunk and (len(chunk) == MOST_UNITS or size + of_row > _LARGEST_PART):
             yield chunk
             chunk, size = [], 0
         chunk.append(row)
+        size += of_row
     yield chunk
 
 

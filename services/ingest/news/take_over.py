@@ -106,7 +106,7 @@ class _Sum:
     reviewed: int
     """Sheets that were processed and are not counted."""
     typed: int
-    """Sheets that are being typed in."""
+    """Sheets that are being typed in, or whose statement was retracted."""
     voters: Numbers
     """Of each sheet, as far as it is known; NONE elsewhere."""
 
@@ -155,7 +155,8 @@ class _Sums:
         self._unbounded = self._grouped((out & (bound == NONE))[None])[0]
         reviewed = sheets & (retracted | np.isin(status, [STATUSES.index(s) for s in _TAKEN_OUT[:2]]))
         self._reviewed = self._grouped(reviewed[None])[0]
-        self._typed = self._grouped((status == STATUSES.index(CountStatus.IN_PROCESS))[None])[0]
+        typed = retracted | (status == STATUSES.index(CountStatus.IN_PROCESS))
+        self._typed = self._grouped((sheets & typed)[None])[0]
 
     def of(self, area_id: str) -> _Sum:
         """Return the sum of an area."""
