@@ -1,11 +1,8 @@
-"""What is one unit and what is none: parts by vote type, totals among the rows, ids without zeros, partial sheets."""
+"""What is one unit and what is none: parts by vote type, totals among the rows, ids without their zeros."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import pytest
 
 from tests.acceptance.test_cases import FETCHED, NIGHT, Case, case, contest_file, votes
 
@@ -17,12 +14,9 @@ def row(unit: str, *cells: object, at: str = NIGHT) -> str:
     return f"case,precinct,{unit},broome,{at},{','.join(map(str, cells))}\n"
 
 
-def load(
-    case: Case, text: str, *, expect: int = 0, expected: int = 2, selections: Sequence[str] = ("a", "b"), **keys: str
-) -> Any:
-    """Publish the case's contest, load a document of it, and add it up. `keys`: further ones of the contest's file."""
-    file = contest_file(case.folder, "precinct", expected, selections)
-    file.write_text("".join(f"{key} = {value}\n" for key, value in keys.items()) + file.read_text())
+def load(case: Case, text: str, *, expect: int = 0, expected: int = 2, **of_file: Any) -> Any:
+    """Publish the case's contest, load a document of it, and add it up. `of_file`: as of `contest_file`."""
+    file = contest_file(case.folder, "precinct", expected, **of_file)
     document = case.folder / "in.csv"
     document.write_text(text)
     given = ("--contest", str(file))
@@ -49,7 +43,7 @@ def test_totals_and_ids_without_their_zeros_are_held_until_they_are_confirmed(ca
     assert (told["news"], rejected(told)) == ({"REPORTED": 1}, [("F210", "row 2")])
     assert "from 001 on the log" in told["rejections"][0]["message"]
     assert votes(case.show("broome")) == {"a": 141, "b": 110}
-    told = load(case, text, confirmed_units='["precinct/1"]')
+    told = load(case, text, more='confirmed_units = ["precinct/1"]\n')
     assert (told["news"], told["rejected"]) == ({"REPORTED": 1}, {})
     assert votes(case.show("broome")) == {"a": 242, "b": 160}
 
@@ -110,21 +104,7 @@ def test_where_a_voter_may_mark_three_their_votes_exceed_the_ballots(case: Case)
     selections = ("a", "b", "c", "d")
     head = f"contest_id,unit_type,unit_id,area_path,reported_at,{','.join(f'votes.{s}' for s in selections)}"
     text = f"{head},ballots_cast,blank_votes,invalid_votes\n{row('1', 90, 80, 70, 40, 100, 20, 0)}"
-    told = load(case, text, expected=1, selections=selections, votes_allowed="3")
+    told = load(case, text, expected=1, selections=selections, more="votes_allowed = 3\n")
     assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {})
     count = case.show("broome")
     assert (sum(n or 0 for n in votes(count).values()), count["ballots_cast"], count["blank_votes"]) == (280, 100, 20)
-
-
-@pytest.mark.parametrize(
-    ("partly", "counted", "not_counted"), [("false", (30, 20), [100, 50]), ("true", (130, 70), [None, None])]
-)
-def test_a_partial_sheet_counts_where_the_contest_says_so(
-    case: Case, partly: str, counted: tuple[int, int], not_counted: list[int | None]
-) -> None:
-    text = f"{HEAD},count_status\n{row('1', 100, 50, 150, 'IN_PROCESS')}{row('2', 30, 20, 50, 'COUNTED')}"
-    load(case, text, partial_sheets_count=partly)
-    count = case.show("broome")
-    assert tuple(votes(count).values()) == counted
-    assert [s["not_counted"] for s in count["selections"]] == not_counted
-    assert [count["progress"][name] for name in ("counted", "partially_reporting")] == [1, 1]
