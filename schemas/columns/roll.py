@@ -5,6 +5,7 @@ which of them are accepted, and `Roll.judge` what the roll refuses, so that both
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -44,6 +45,8 @@ class Roll:
         self.units = self.area = self.voters = np.zeros(0, np.int64)
         """Of the roll in force, by entry: the number of the unit, the place of its area in `areas`, the voters or
         NONE."""
+        self.number: Counter[str] = Counter()
+        """Of the units on the roll in force, by type."""
         self.areas: list[tuple[str, ...]] = []
         """Areas of units, each with those that contain it, outermost first."""
         self._index = index
@@ -144,6 +147,7 @@ class Roll:
         self.units, self.area, self.voters = (np.concatenate(column) for column in zip(*self._coming, strict=True))
         self._listed = np.zeros(len(self._index.keys), bool)
         self._listed[self.units] = True
+        self.number = Counter(self._index.keys[unit].type for unit in self.units.tolist())
         self.revision, self.leaf = revision, hashlib.sha256(b"".join(self._leaves)).digest()
         self._coming, self._leaves = [], []
         self._coming_listed[:] = False

@@ -116,10 +116,12 @@ def is_complete(level: Level, definition: ContestDefined, memory: ContestMemory)
     areas = [UnitKey(area.type, area.area_id) for area in _areas(level, definition)]
     if not all(map(memory.is_stated, areas)):
         return False
-    if memory.roll.holds and _has_sheets(level, definition):
-        on_roll = memory.roll.units[[memory.index.keys[n].type in level for n in memory.roll.units.tolist()]]
-        return bool((memory.states(on_roll) >= 0).all())
-    return memory.count(filter(definition.is_sheet, level)) >= number - len(areas)
+    if memory.count(filter(definition.is_sheet, level)) < number - len(areas):
+        return False
+    if not memory.roll.holds or not _has_sheets(level, definition):
+        return True
+    on_roll = memory.roll.units[[memory.index.keys[n].type in level for n in memory.roll.units.tolist()]]
+    return bool((memory.states(on_roll) >= 0).all())
 
 
 def expected(level: Level, definition: ContestDefined, memory: ContestMemory) -> int | None:
@@ -131,7 +133,7 @@ def expected(level: Level, definition: ContestDefined, memory: ContestMemory) ->
     if not _has_sheets(level, definition):
         return areas
     if memory.roll.holds:
-        return areas + sum(memory.index.keys[n].type in level for n in memory.roll.units.tolist())
+        return areas + sum(memory.roll.number[unit_type] for unit_type in level)
     return None if definition.expected_units is None else areas + definition.expected_units
 
 
