@@ -206,7 +206,7 @@ class ContestMemory:
 
     def standing(self, at: int) -> Iterator[UnitKey]:
         """Yield the units that were stated for a time up to `at` (milliseconds) and are not retracted now."""
-        chains = self._chains[: len(self.index.keys)]
+        chains = self._chains
         for number in np.flatnonzero((chains["head"] >= 0) & (chains["since"] <= at)).tolist():
             state = int(chains["state"][number])
             if not self._rows["is_odd"][state] or self.said(state).figures is not None:
