@@ -7,6 +7,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Compiled once, and not again by each of the hundreds of processes that the tests start
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo secrets unit test soak check bench stop reset clean lock sbom
 
 VENV  := .venv

@@ -5,11 +5,12 @@ event of tomorrow is checked today. There, a field with a default is left out wh
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from schemas.errors import ContractError
-from schemas.types import from_milliseconds
+from schemas.types import from_milliseconds, rfc3339
 
 
 def branch(schema: Any) -> Any:
@@ -71,10 +72,14 @@ def _what_is_later(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any] | Non
 
 
 def _stated(value: Any, schema: Any) -> Any:
-    """Return a value of a type that is not known here, without the fields of it that are at their defaults."""
+    """Return a value of a type that is not known here, in JSON, without the fields of it that are at their defaults."""
     schema = branch(schema)
     if value is None or isinstance(schema, str):
         return value
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, UUID):
+        return str(value)
     match schema["type"]:
         case "record":
             fields = [f for f in schema["fields"] if not _is_default(value[f["name"]], f)]

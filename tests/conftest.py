@@ -24,8 +24,8 @@ pytest_plugins = [
     "tests.support.fix_postgres",
     "tests.support.fix_aggregate",
     "tests.support.fix_tables",
-    "tests.support.fix_ingest",
     "tests.support.fix_setup",
+    "tests.support.fix_ingest",
     "tests.support.fix_observed",
     "tests.support.fix_disk",
 ]

@@ -1,7 +1,7 @@
 """Make events and totals from rows of the views (pure)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,6 +13,7 @@ from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.faults import first_fault
 from schemas.log_record import Recorded
+from schemas.types import Event
 from schemas.unit_roll import UnitRoll
 
 
@@ -20,6 +21,9 @@ class RowError(EscrutinioError):
     """A row is not one that the aggregator writes."""
 
 
+E = TypeVar("E", ContestDefined, UnitRoll)
+
+_BEYOND = "beyond"
 CHANGED_OUTSIDE = "a row was changed outside the aggregator. Run `escrutinio-aggregator rebuild` to rebuild the tables."
 
 _SAME_NAME = tuple(name for name in CountUpdate.model_fields if name not in ("reporting_unit", "source", *RARE))
@@ -40,7 +44,7 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
     fields["source"] = {**row["source"], **{name: details.get(name) for name in RARE_OF_SOURCE}}
     try:
         event = CountUpdate.model_validate(fields, strict=False)
-        event._beyond.update(details.get("beyond", {}))
+        event._beyond.update(details.get(_BEYOND, {}))
     except ValidationError as error:
         raise RowError(
             f"the history row of offset {row['log_offset']} is not an update ({first_fault(error)}): {CHANGED_OUTSIDE}"
@@ -55,10 +59,15 @@ def total_of(row: Mapping[str, Any], vector: Vector) -> AreaTotal:
     )
 
 
+def content_of(event: Event) -> dict[str, Any]:
+    """Return the content of a `definition` or `roll` column: the event, and what only a later release knows of it."""
+    return event.model_dump(mode="json") | ({_BEYOND: event._beyond} if event._beyond else {})
+
+
 def roll_of(content: Mapping[str, Any]) -> UnitRoll:
     """Make a part of a roll from a `roll` column. Raises RowError when it is none."""
     try:
-        return UnitRoll.model_validate(content, strict=False)
+        return _event_of(UnitRoll, content)
     except ValidationError as error:
         raise RowError(f"the row of a roll is no roll ({first_fault(error)}): {CHANGED_OUTSIDE}") from error
 
@@ -66,8 +75,14 @@ def roll_of(content: Mapping[str, Any]) -> UnitRoll:
 def definition_of(content: Mapping[str, Any]) -> ContestDefined:
     """Make a definition from a `definition` column. Raises RowError when it is not a definition."""
     try:
-        return ContestDefined.model_validate(content, strict=False)
+        return _event_of(ContestDefined, content)
     except ValidationError as error:
         raise RowError(
             f"the row of a definition is not a definition ({first_fault(error)}): {CHANGED_OUTSIDE}"
         ) from error
+
+
+def _event_of(kind: type[E], content: Mapping[str, Any]) -> E:
+    event = kind.model_validate({name: value for name, value in content.items() if name != _BEYOND}, strict=False)
+    event._beyond.update(content.get(_BEYOND, {}))
+    return event

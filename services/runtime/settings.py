@@ -26,7 +26,7 @@ from runtime.kafka import access
 from runtime.kafka.access import KafkaAccess
 from runtime.logs import LogFormat
 from schemas import toml
-from schemas.errors import EscrutinioError
+from schemas.errors import ContractError, EscrutinioError
 from schemas.faults import first_fault
 from schemas.text import first_invisible
 from schemas.topics import TopicNames
@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     topic_prefix: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]*$", max_length=200)] = ""
     log_format: LogFormat = LogFormat.AUTO
     http: HttpAddress | None = None
+    schemas: Path | None = None
+    """A folder with the schemas of a later release, for what reads the log: see `learn_schemas`."""
 
     @classmethod
     def settings_customise_sources(
@@ -144,6 +146,17 @@ class Settings(BaseSettings):
             servers := self.need("bootstrap_servers"),
             hint=LOCAL_HINT if servers == local_stack().get("bootstrap_servers") else "",
         )
+
+    def learn_schemas(self) -> None:
+        """Read the schemas of a later release, if their folder is set: once, before the log. Raises SettingsError."""
+        if self.schemas is None:
+            return
+        from schemas.codec import learn  # a command's help needs none of it
+
+        try:
+            learn(self.schemas)
+        except ContractError as error:
+            raise SettingsError(f"configuration: schemas: {error}") from error
 
     @property
     def names(self) -> TopicNames:

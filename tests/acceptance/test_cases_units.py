@@ -118,3 +118,38 @@ def test_no_leader_is_named_before_enough_is_counted(case: Case) -> None:
     assert "No leader is named" in case.text("us")
     case.count("precinct", 4, sheets(f"precinct,2,kings,{LATER},11,5,16"), more=file)
     assert (case.show("us")["leader"], case.show("us")["lead"]) == ("a", 11)
+
+
+def test_a_roll_says_what_exists_and_what_is_still_out(case: Case) -> None:
+    """Mis-spelt ids are held until the roll names them; what is out is known at every level."""
+    file = contest_file(case.folder, "precinct", None, more='roll = "roll.csv"\n')
+    roll = "unit_id,area_id,registered_voters\n01001,broome,100\n01002,broome,200\n01003,kings,300\n"
+    (case.folder / "roll.csv").write_text(roll)
+    case.setup.run("ingest", "define", str(file))
+    head = HEAD.replace("ballots_cast", "ballots_cast,registered_voters")
+    document = case.folder / "one.csv"
+    document.write_text(
+        f"{head}case,precinct,1001,broome,{NIGHT},7,5,12,90\ncase,precinct,01002,broome,{NIGHT},9,2,11,200\n"
+    )
+    load = ("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document))
+    told = case.setup.run(*load, expect=1)
+    assert "F307" in told
+    assert "01001" in told
+    case.setup.aggregate()
+    us, broome, kings = (case.show(area) for area in ("us", "broome", "ny"))
+    assert votes(us) == votes(broome) == {"a": 9, "b": 2}
+    assert (us["progress"]["expected"], us["progress"]["expected_from"]) == (3, "ROLL")
+    assert (broome["sub_units_counted"]["percent"], us["sub_units_counted"]["percent"]) == ("50.000", "33.333")
+    assert (us["progress"]["voters_outstanding"], broome["progress"]["voters_outstanding"]) == (400, 100)
+    assert kings["progress"]["not_stated"] == 2
+    (case.folder / "roll.csv").write_text(f"{roll}1001,broome,90\n")
+    case.setup.run("ingest", "define", str(file))
+    case.setup.run(*load)
+    case.setup.aggregate()
+    assert votes(case.show("us")) == {"a": 16, "b": 7}
+    assert case.show("us")["progress"]["expected"] == 4
+    assert case.setup.json("results", "show", "case", "us", "--at-offset", "2")["progress"]["expected"] == 3
+    case.setup.run("aggregator", "verify", "case")
+    case.setup.run("aggregator", "rebuild")
+    case.setup.run("aggregator", "verify", "case")
+    assert case.show("us")["progress"]["voters_outstanding"] == 400

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,13 +91,22 @@ def test_the_brokers_data(
         broker.stop()
 
 
+@pytest.fixture(scope="module")
+def loaded(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path_factory: pytest.TempPathFactory
+) -> Setup:
+    """More on the log than fits into a database's small disk; nothing of it is added up."""
+    setup = new_setup(kafka_server)
+    setup.load(EXAMPLE / "updates.csv", many_sheets(tmp_path_factory.mktemp("loaded") / "sheets.csv", SHEETS))
+    return setup
+
+
 @pytest.mark.parametrize(("leave", "batch_size"), [(4 << 20, 2000), (9 << 20, 500)], ids=["tables", "write-ahead-log"])
 def test_the_databases_data(
     leave: int,
     batch_size: int,
-    kafka_server: Broker,
+    loaded: Setup,
     new_root: Callable[[], Path],
-    new_setup: Callable[[Broker], Setup],
     small_disk: Callable[[Path, int], SmallDisk],
     tmp_path: Path,
 ) -> None:
@@ -105,10 +115,8 @@ def test_the_databases_data(
     postgres, said = Postgres(root), tmp_path / "said"
     postgres.start()
     try:
-        made = new_setup(kafka_server)
-        setup = Setup(made.bootstrap_servers, made.prefix, database_of(postgres, "escrutinio"), made.archive)
+        setup = replace(loaded, database=database_of(postgres, "escrutinio"))
         setup.run("aggregator", "migrate")
-        setup.load(EXAMPLE / "updates.csv", many_sheets(tmp_path / "sheets.csv", SHEETS))
         disk.fill(leave)
         run = ("aggregator", "run", "--until-caught-up", "--batch-size", str(batch_size))
         with at_work(setup, said, *run) as aggregator:

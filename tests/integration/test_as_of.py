@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,11 +17,13 @@ from aggregator.replay.fold_to_moment import ContestFold
 from aggregator.verify.history import HistoryTables
 from aggregator.verify.report import Report
 from results.as_of import ContestAsOf
+from results.explain import explain
 from results.moment import NOW, Moment
 from results.named_sql import named_sql
 from results.reader import Reader
-from results.vectors import AreaTotal
+from results.vectors import LevelTotal
 from schemas.columns.layout import Layout
+from schemas.contest import ContestDefined
 from schemas.log_record import RawRecord, Recorded
 from tests.support import naive
 from tests.support.fix_postgres import Database
@@ -49,8 +52,8 @@ def from_the_log(records: Sequence[RawRecord], moment: Moment, area: str) -> obj
     return or_none(of_state, folding.state, None)
 
 
-def totals(views: Reader, moment: Moment, areas: Sequence[str]) -> dict[str, AreaTotal]:
-    return or_none(lambda: ContestAsOf(views, CONTEST, moment).totals(areas)) or {}
+def totals(views: Reader, moment: Moment, areas: Sequence[str]) -> dict[str, LevelTotal]:
+    return or_none(lambda: ContestAsOf(views, CONTEST, moment).level_totals(areas)) or {}
 
 
 def from_the_tables(views: Reader, moment: Moment, area: str) -> object:
@@ -96,7 +99,7 @@ def test_a_statement_that_came_late_counts_in_its_own_area_as_that_one_was_read(
     log = recorded([a_contest(counting_level=(PRECINCT,)), one, other, later, late, elsewhere])
     with written(tables, [raw(r) for r in log], [9]) as views:
         found = totals(views, Moment(stated_at=NIGHT + timedelta(hours=1)), ["pe", "010101", "010102"])
-    votes = {area: Layout.of(log[0].definition).votes(total.vector) for area, total in found.items()}
+    votes = {area: total.votes() for area, total in found.items()}
     assert votes["010101"] == {"peru-libre": 110, "fuerza-popular": 70}
     assert votes["010102"] == {"peru-libre": 7, "fuerza-popular": 6}
     assert votes["pe"] == {"peru-libre": 117, "fuerza-popular": 76}
@@ -123,7 +126,7 @@ def test_what_came_late_is_found_by_its_own_index_and_not_by_reading_the_history
         before = db.execute(scans).fetchone()
         assert before is not None
         with Reader(tables.reader_url) as views:
-            ContestAsOf(views, "pe-2021-night-1", Moment(stated_at=log[3_000].update.stated_at)).totals(["pe"])
+            ContestAsOf(views, "pe-2021-night-1", Moment(stated_at=log[3_000].update.stated_at)).level_totals(["pe"])
         # For the totals, and for the last update among them. PostgreSQL counts when the reader's session has ended.
         eventually(lambda: (db.execute(scans).fetchone() or before)[0] >= before[0] + 2)
         after = db.execute(scans).fetchone()
@@ -159,6 +162,13 @@ def test_what_came_before_the_definition_is_remembered_over_a_restart(tables: Da
         assert views.offset_of(CONTEST, Moment(recorded_at=NIGHT - timedelta(seconds=1))) == log[0].offset - 1
 
 
+def named(contest: ContestDefined, total: LevelTotal | None) -> dict[str, int]:
+    """Every slot of a total over all types of the counting level, by name."""
+    layout = Layout.of(contest)
+    vectors = [part.vector for part in total.parts.values()] if total is not None else [layout.zero()]
+    return layout.named([sum(slot) for slot in zip(*vectors, strict=True)])
+
+
 @pytest.mark.usefixtures("small_blocks")
 @given(st.data())
 def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: Database, data: st.DataObject) -> None:
@@ -169,18 +179,25 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
         for moment in [NOW, *data.draw(st.lists(moments(night), min_size=1, max_size=4))]:
             if (past := or_none(ContestAsOf, views, CONTEST, moment)) is None:
                 continue
-            told = past.totals([area.area_id for area in past.contest.areas])
-            layout = Layout.of(past.contest)
-            nothing = layout.named(layout.zero())
+            told = past.level_totals([area.area_id for area in past.contest.areas])
             for area, figures in naive.totals(places, past.to_offset, moment.stated_at).items():
-                total = told.get(area)
-                assert (layout.named(total.vector) if total is not None else nothing) == figures, (moment, area)
+                assert named(past.contest, told.get(area)) == figures, (moment, area)
+        contest, _ = views.contest(CONTEST)
+        for area in contest.areas:  # what is explained of an area adds up to it
+            if contest.counting_level != (area.type,):
+                total = totals(views, NOW, [area.area_id]).get(area.area_id)
+                explained = or_none(explain, views, CONTEST, area.area_id)
+                summed = Counter[str]()
+                for publication in explained.publications if explained is not None else ():
+                    summed.update(publication.change)
+                expected = {name: figure for name, figure in named(contest, total).items() if figure}
+                assert {name: figure for name, figure in summed.items() if figure} == expected
         offset = data.draw(st.sampled_from(night)).offset
         kept = HistoryTables(views, CONTEST, Report(CONTEST, offset), offset)
         folding = ContestFold(
             CONTEST,
             Moment(offset=offset),
-            lambda step: kept.compare(step, folding.moment_state.all_totals, folding.moment_state.layout),
+            lambda step: kept.compare(step, folding.moment_state),
         )
         folding.apply(records)
         assert kept.digest() == folding.state.root()

@@ -265,10 +265,13 @@ def following(broker: Broker, prefix: str, folder: Path) -> Follower:
     return Follower(Desk(broker, f"{prefix}results.events", folder), prefix, folder)
 
 
-def test_killed_at_any_moment_it_goes_on_without_loss(kafka_server: Broker, topic_prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])
+def test_killed_at_any_moment_it_goes_on_without_loss(
+    kafka_server: Broker, topic_prefix: str, tmp_path: Path, kills: int
+) -> None:
     follower = following(kafka_server, topic_prefix, tmp_path)
     chance, total = random.Random(7), 0
-    for _ in range(8):
+    for _ in range(kills):
         process = follower.start()
         try:
             for _ in range(4):

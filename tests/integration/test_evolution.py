@@ -1,13 +1,15 @@
-"""Old and new events on one log, by a real broker and a real PostgreSQL: added up, replayed, verified, explained."""
+"""Events of today and tomorrow on one log, by a real broker and a real PostgreSQL: added up, replayed, verified."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,12 @@ from kafka import KafkaProducer
 from aggregator.replay import replay
 from results.cli import main
 from results.moment import Moment
-from schemas.codec import encode
+from schemas.codec import SCHEMAS, Message, decode, encode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus
-from tests.support.builders import CONTEST, contest, sheet
+from tests.support import tomorrow
+from tests.support.builders import CONTEST, contest, revised, sheet
 from tests.support.fix_aggregate import EventLog, aggregate, count_of, verified
 from tests.support.fix_postgres import Database
 from tests.support.fix_secured import SecuredBroker
@@ -34,45 +37,92 @@ def noted(update: CountUpdate, note: str) -> CountUpdate:
     return named(update.model_copy(update={"office_note": note}))
 
 
+def of_tomorrow(message: Message) -> CountUpdate:
+    """An update of the later release, as this one reads it."""
+    with tomorrow.learnt():
+        event = decode(message.value, message.headers)
+    assert isinstance(event, CountUpdate)
+    return event
+
+
 FIRST, SECOND, THIRD = (sheet(n) for n in (1, 2, 3))
-FIXED = noted(sheet(1, {"a": 9, "b": 21}, after=FIRST, hours=13), NOTE)
-STILL = sheet(1, {"a": 9, "b": 22}, after=FIXED, hours=14)
-FOURTH = noted(
-    sheet(4, status=CountStatus.ANNULLED, votes={"a": 0, "b": 0}, invalid=20, blank=0), "annulled by the jury"
+FIXED = tomorrow.written(
+    noted(sheet(1, {"a": 9, "b": 21}, after=FIRST, hours=13), NOTE), {"ruling": tomorrow.RULING, "seals": ["A1"]}
 )
+STILL = sheet(1, {"a": 9, "b": 22}, after=of_tomorrow(FIXED), hours=14)
+FOURTH = tomorrow.written(
+    noted(sheet(4, status=CountStatus.ANNULLED, votes={"a": 0, "b": 0}, invalid=20, blank=0), "annulled by the jury"),
+    {"counts.spoiled_ballots": 3},
+)
+REDEFINED = tomorrow.written(revised(contest(), "precinct"), {"observers": [{"name": "OEA", "since": None}]})
+SEALED = tomorrow.written(sheet(5), {"count_status": "SEALED"})
+
+
+@pytest.fixture(autouse=True)
+def later_release() -> Iterator[None]:
+    """The schemas of the later release are known."""
+    with tomorrow.learnt():
+        yield
 
 
 def write_both(log: EventLog, totals: Database | None = None) -> None:
-    """Before the upgrade version 1; after it version 2, and for a moment an old ingest beside it: offsets 0 to 6."""
-    log.append([contest()])
-    log.append_version_1([FIRST, SECOND])
+    """Today, tomorrow, and for a moment an ingest of today beside one of tomorrow: offsets 0 to 7."""
+    log.append([contest(), FIRST, SECOND])
     if totals is not None:
         aggregate(log, totals)
-    log.append([FIXED])
-    log.append_version_1([THIRD])
-    log.append([FOURTH, STILL])
+    log.append_messages([FIXED, REDEFINED])
+    if totals is not None:
+        aggregate(log, totals)
+    log.append([THIRD])
+    log.append_messages([FOURTH])
+    log.append([STILL])
 
 
-@pytest.mark.parametrize("upgraded_while_running", [True, False])
+@pytest.mark.parametrize("batch_by_batch", [True, False])
 @pytest.mark.parametrize("batch_size", [1, 2, 1000])
 def test_both_versions_are_added_up_and_replayed_to_one_digest(
-    event_log: EventLog, totals: Database, batch_size: int, upgraded_while_running: bool
+    event_log: EventLog, totals: Database, batch_size: int, batch_by_batch: bool
 ) -> None:
-    write_both(event_log, totals if upgraded_while_running else None)
+    write_both(event_log, totals if batch_by_batch else None)
     aggregate(event_log, totals, batch_size=batch_size)
     count = count_of(totals, CONTEST)
     state = replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment())
     assert count.digest == state.root()
     assert ([s.votes for s in count.selections], count.blocked) == ([29, 62], None)
     found = verified(event_log, totals)
-    assert (found.equal, found.events, found.differences) == (True, 7, [])
+    assert (found.equal, found.events, found.differences) == (True, 8, [])
+
+
+def test_a_status_of_tomorrow_leaves_the_total_of_the_tables_open(event_log: EventLog, totals: Database) -> None:
+    write_both(event_log, totals)
+    event_log.append_messages([SEALED])
+    aggregate(event_log, totals)
+    count = count_of(totals, CONTEST)
+    assert (count.unknown_units, [s.votes for s in count.selections], count.lead) == (1, [None, None], None)
+    assert count.digest == replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment()).root()
+    event_log.append([sheet(5, after=of_tomorrow(SEALED), hours=15)])
+    aggregate(event_log, totals)
+    count = count_of(totals, CONTEST)
+    assert (count.unknown_units, [s.votes for s in count.selections]) == (0, [39, 82])
+    assert verified(event_log, totals).equal
+
+
+def test_without_the_schemas_the_contest_stops_at_tomorrow(event_log: EventLog, totals: Database) -> None:
+    write_both(event_log)
+    for schema_id in (5, 6):
+        del SCHEMAS[schema_id]
+    aggregate(event_log, totals)
+    count = count_of(totals, CONTEST)
+    assert count.blocked is not None
+    assert count.as_of.offset == 2
+    assert "schema id 5 is of a newer release" in str(count.blocked)
 
 
 def test_the_note_is_in_the_history_and_in_explain(event_log: EventLog, totals: Database) -> None:
     write_both(event_log)
     aggregate(event_log, totals)
     rows = totals.read("SELECT log_offset, office_note FROM results.update_history ORDER BY log_offset")
-    assert rows == [(1, None), (2, None), (3, NOTE), (4, None), (5, "annulled by the jury"), (6, None)]
+    assert rows == [(1, None), (2, None), (3, NOTE), (5, None), (6, "annulled by the jury"), (7, None)]
     command = ["explain", CONTEST, "precinct/000001", "--reader-url", totals.reader_url]
     told = CliRunner().invoke(main, command)
     assert told.exit_code == 0, told.output
@@ -110,24 +160,33 @@ def test_the_reader_of_the_contract_reads_a_secured_cluster(secured_server: Secu
     assert line.startswith(f"{place.offset} REPORTED")
 
 
-def test_the_reader_of_the_contract_reads_both(event_log: EventLog) -> None:
+def test_the_reader_of_the_contract_reads_both(event_log: EventLog, tmp_path: Path) -> None:
+    """With the later schemas in its folder; and with its own as the reader's, when it sees what it knows."""
     write_both(event_log)
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
+    entries = []
+    for folder in (ROOT / "schemas", tomorrow.FOLDER):
+        entries += json.loads((folder / "manifest.json").read_text())["schemas"]
+        for path in folder.glob("*.avsc"):
+            shutil.copy(path, schemas)
+    (schemas / "manifest.json").write_text(json.dumps({"schemas": entries}))
     sample, _ = samples(event_log.bootstrap_servers)
     sample = sample.replace("results.events", event_log.topic)
     mine = "mine = fastavro.parse_schema(json.load(open('schemas/count_update.v1.avsc')))\n"
     assert sample.count("), schema, None)") == 1
     as_version_1 = sample.replace("), schema, None)", "), schema, mine if schema['name'].endswith('Update') else None)")
     for code in (sample, as_version_1.replace("for message", f"{mine}for message")):
-        lines = first_lines(code, 6)
-        assert [line.split()[0] for line in lines] == ["1", "2", "3", "4", "5", "6"]
+        lines = first_lines(code, 6, tmp_path)
+        assert [line.split()[0] for line in lines] == ["1", "2", "3", "5", "6", "7"]
         assert lines[2].endswith("precinct 000001 {'a': 9, 'b': 21}")
 
 
-def first_lines(code: str, number: int) -> list[str]:
+def first_lines(code: str, number: int, folder: Path = ROOT) -> list[str]:
     """The first lines that a program prints which never ends by itself."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-W", "ignore", "-c", code], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout is not None
         given_up = threading.Timer(60, program.kill)

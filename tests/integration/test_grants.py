@@ -390,6 +390,7 @@ def test_connections_from_outside_leave_the_services_theirs(
 # --- who is who
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_wrong_password_is_said_and_not_taken_for_a_broker_that_is_away(secured_server: SecuredBroker) -> None:
     right = secured_server.access("aggregator")
     wrong = KafkaAccess(
@@ -409,7 +410,7 @@ def test_without_a_name_nobody_comes_in(secured_server: SecuredBroker) -> None:
         secured_server.access("admin"),
     ):
         with pytest.raises((BrokerAway, AccessRefused)):
-            KafkaAccess(server.bootstrap_servers).open(KafkaConsumer, bootstrap_timeout_ms=3000)
+            KafkaAccess(server.bootstrap_servers).open(KafkaConsumer, bootstrap_timeout_ms=1000)
 
 
 def test_a_broker_that_another_authority_vouches_for_is_not_trusted(
@@ -442,6 +443,7 @@ def test_an_expired_certificate_is_refused_by_name(
 # --- what is declared is so
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_newsroom_comes_and_goes(secured_server: SecuredBroker) -> None:
     folder = secured_server.secrets / "kafka"
     external = secured_server.access("newsroom-demo").bootstrap_servers

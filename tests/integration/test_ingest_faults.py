@@ -25,15 +25,16 @@ from tests.support.servers import Broker
 from tests.support.waiting import WITHIN_S, eventually
 
 
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])
 def test_killed_at_any_moment_and_run_again_the_log_is_the_same(
-    desk: Desk, kafka_server: Broker, tmp_path: Path
+    desk: Desk, kafka_server: Broker, tmp_path: Path, kills: int
 ) -> None:
     documents = [UPDATES, many_sheets(tmp_path / "a.csv", 12_000), many_sheets(tmp_path / "b.csv", 12_000, 45, 2)]
     undisturbed = Desk(kafka_server, TopicNames(f"{desk.names.prefix}calm."), tmp_path, desk.contest)
     undisturbed.create_topics()
     assert undisturbed.run("load", *documents).returncode == 0
     chance = random.Random()
-    for _ in range(6):
+    for _ in range(kills):
         process = desk.begin("load", *documents)
         try:
             process.communicate(timeout=chance.uniform(0.7, 3.0))

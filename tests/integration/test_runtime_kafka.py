@@ -249,6 +249,7 @@ def test_what_is_deleted_before_it_is_read_is_missed(event_log: EventLog) -> Non
             until(reading, 39)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_topic_that_is_deleted_while_it_is_read_is_missed(event_log: EventLog) -> None:
     filled(event_log, 3)
     with Reader(event_log.kafka, event_log.topic, stall_s=1) as log:
@@ -281,6 +282,7 @@ def test_a_broker_that_comes_back_is_read_on(own_kafka_server: Broker) -> None:
         producer.close()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_broker_that_stays_away_is_said(own_kafka_server: Broker) -> None:
     create_topic(own_kafka_server, EVENTS)
     with Reader(KafkaAccess(own_kafka_server.bootstrap_servers), EVENTS, stall_s=1) as log:
@@ -308,10 +310,13 @@ def test_a_secured_log_is_read_until_it_is_no_longer_granted(own_secured_server:
 
 def test_a_reader_without_a_group_needs_no_grant_for_one(secured_server: SecuredBroker) -> None:
     """Who reads by hand commits nothing anywhere: a newsroom's auditor and ingest have no group of this name."""
-    for principal in ("newsroom-demo", "ingest"):
-        with Reader(secured_server.access(principal), EVENTS) as log:
-            reading, begun = log.read({0: 0}), time.monotonic()
-            while time.monotonic() - begun < 3:
+    with (
+        Reader(secured_server.access("newsroom-demo"), EVENTS) as newsroom,
+        Reader(secured_server.access("ingest"), EVENTS) as ingest,
+    ):
+        readings, begun = [log.read({0: 0}, wait_ms=50) for log in (newsroom, ingest)], time.monotonic()
+        while time.monotonic() - begun < 3:
+            for reading in readings:
                 next(reading)
 
 
@@ -411,6 +416,7 @@ def test_a_whole_topic_without_its_beginning_is_refused_though_it_was_read_befor
         assert offsets(log.read_to_end(0, 2)) == [2, 3, 4]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_after_a_fault_the_next_call_connects_again(own_kafka_server: Broker) -> None:
     create_topic(own_kafka_server, EVENTS)
     with Reader(KafkaAccess(own_kafka_server.bootstrap_servers), EVENTS) as log:
@@ -525,7 +531,7 @@ def test_a_sending_that_ends_in_the_middle_is_not_mixed_up_with_the_next(event_l
     assert numbers(event_log.kafka, event_log.topic) == list(range(15))
 
 
-@pytest.mark.parametrize("killed_at", [0, IN_FLIGHT - 1, 2 * IN_FLIGHT + 500])
+@pytest.mark.parametrize("killed_at", [0, pytest.param(IN_FLIGHT - 1, marks=pytest.mark.soak), 2 * IN_FLIGHT + 500])
 def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost_doubled_or_turned_round(
     own_kafka_server: Broker, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
@@ -608,6 +614,7 @@ def test_a_record_is_put_back_with_its_partition_its_time_and_what_it_lacks(
 
 def test_who_sends_may_end_the_waiting_for_a_broker(own_kafka_server: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.kafka.producer.PATIENCE_S", 0.5)
+    monkeypatch.setattr("runtime.kafka.producer.CLOSE_S", 1.0)
     create_topic(own_kafka_server, EVENTS)
 
     def waiting(silent_s: float) -> None:

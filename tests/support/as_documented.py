@@ -35,7 +35,7 @@ def rfc8785(value: Any) -> str:
 
 def read(value: bytes, writer: Any, reader: Any = None) -> Any:
     """What a plain client reads: the schema of the message, and its own as the reader's."""
-    found = fastavro.schemaless_reader(io.BytesIO(value[5:]), fastavro.parse_schema(writer), reader)
+    found = fastavro.schemaless_reader(io.BytesIO(value[5:]), writer, reader)
     assert isinstance(found, dict)
     return found
 
@@ -72,7 +72,7 @@ def _in_words(value: Any, schema: Any) -> Any:
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if value is None or isinstance(schema, str):
         return value
     match schema["type"]:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import fastavro
-
-from schemas import codec
 from schemas.contest import Area, ContestDefined, Level, Selection
 from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, Source, SubUnits
 from schemas.identity import NIL, named
@@ -195,20 +189,6 @@ def revised(definition: ContestDefined, level: str, hours: float = 13) -> Contes
             }
         )
     )
-
-
-def avsc(file: str) -> Any:
-    """A released schema as any client reads it: with its logical types, and nothing of ours."""
-    return fastavro.parse_schema(json.loads((Path(codec.__file__).parent / file).read_text(encoding="utf-8")))
-
-
-def in_version_1(update: CountUpdate) -> codec.Message:
-    """The message that ingest wrote of an update before version 2. Such an update had no note."""
-    assert update.office_note is None
-    now, body = codec.encode(update), io.BytesIO()
-    fastavro.schemaless_writer(body, avsc("count_update.v1.avsc"), update.model_dump())
-    headers = [(k, codec.SCHEMAS[2].sha256.encode() if k == "schema_sha256" else v) for k, v in now.headers]
-    return codec.Message(now.key, b"\0\0\0\0\2" + body.getvalue(), headers)
 
 
 def _chain(after: CountUpdate | None) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from results.count import Count
 from results.projection import LIVE, Projection
 from results.reader import Reader
 from runtime.kafka.access import KafkaAccess
-from schemas.codec import Event, encode
-from schemas.count_update import CountUpdate
+from schemas.codec import Event, Message, encode
 from schemas.topics import TopicNames
-from tests.support.builders import CONTEST, in_version_1
+from tests.support.builders import CONTEST
 from tests.support.fix_postgres import Database
 from tests.support.servers import Broker, Postgres
 
@@ -47,9 +46,9 @@ class EventLog:
         self.producer.flush()
         return int(sent[-1].get(30).offset) if sent else -1
 
-    def append_version_1(self, updates: Iterable[CountUpdate]) -> int:
-        """Append updates as they were written before version 2; returns the offset of the last."""
-        return [self.append_raw(m.key, m.value, m.headers) for m in map(in_version_1, updates)][-1]
+    def append_messages(self, messages: Iterable[Message]) -> int:
+        """Append messages as they are; returns the offset of the last."""
+        return [self.append_raw(m.key, m.value, m.headers) for m in messages][-1]
 
     def append_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> int:
         """Append any bytes."""

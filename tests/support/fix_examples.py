@@ -18,7 +18,7 @@ set_hypothesis_home_dir(Path(__file__).parents[2] / ".cache" / "hypothesis")
 # A shared machine may stall for a second: slow is not wrong here. A test that shares a fixture among its examples
 # empties it.
 _calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-settings.register_profile("here", _calm, max_examples=25)
-settings.register_profile("ci", _calm, max_examples=25, derandomize=True, database=None)
+settings.register_profile("here", _calm, max_examples=12)
+settings.register_profile("ci", _calm, max_examples=12, derandomize=True, database=None)
 settings.register_profile("soak", _calm, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "here"))

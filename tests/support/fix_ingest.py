@@ -24,9 +24,9 @@ from schemas.count_update import CountUpdate
 from schemas.identity import is_named_right
 from schemas.log_record import RawRecord
 from schemas.topics import TopicNames
+from tests.support.fix_setup import in_process
 from tests.support.ingest_samples import EXAMPLE, ROOT, contest
 from tests.support.servers import Broker
-from tests.support.waiting import WITHIN_S
 
 UPDATES = EXAMPLE / "updates.csv"
 
@@ -103,15 +103,9 @@ class Desk:
         }
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=WITHIN_S,
-        )
+        """Run a command to its end, in this process."""
+        words = ["ingest", *map(str, arguments)]
+        return subprocess.CompletedProcess(words, *in_process(words, self.environment, self.folder))
 
     def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -18,6 +19,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.record.util import calc_crc32c
 
 from runtime.kafka import librdkafka
+from runtime.kafka.access import KafkaAccess
 from schemas.topics import EVENTS
 from tests.support.containers import ContainerBroker
 from tests.support.servers import Broker, Servers
@@ -70,6 +72,21 @@ def each_kafka_client(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     if request.param == "kafka-python":
         monkeypatch.setattr(librdkafka, "client", None)
     assert (librdkafka.client is None) == (request.param == "kafka-python"), "the extra `fast` is to be installed"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of kafka-python in this process waits for 3 s instead of 10 s: for tests of a broker that is away, or
+    that lets nobody in, which wait for the end of that time."""
+    opened = KafkaAccess.open
+
+    def open_(access: KafkaAccess, client: Callable[..., Any], **options: Any) -> Any:
+        waits = {"bootstrap_timeout_ms": 3000, **options}
+        if "request_timeout_ms" in waits:
+            waits["request_timeout_ms"] = 3000
+        return opened(access, client, **waits)
+
+    monkeypatch.setattr(KafkaAccess, "open", open_)
 
 
 @pytest.fixture

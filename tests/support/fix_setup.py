@@ -113,9 +113,9 @@ class Setup:
         return found
 
 
-def in_process(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run `python -m …` without the second that a process takes to begin: its exit code, standard output and standard
-    error.
+def in_process(command: Sequence[str], environment: Mapping[str, str], folder: Path = CHECKOUT) -> tuple[int, str, str]:
+    """Run `python -m …` in a folder, without the second that a process takes to begin: its exit code, standard output
+    and standard error.
 
     What a command sets for the whole process (loggers, the collector's thresholds, handlers of signals) is as before
     afterwards.
@@ -127,7 +127,7 @@ def in_process(command: Sequence[str], environment: Mapping[str, str]) -> tuple[
     code: object = 0
     with (
         pytest.MonkeyPatch.context() as patch,
-        chdir(CHECKOUT),
+        chdir(folder),
         CliRunner().isolation(env={**gone, **environment}) as (out, err, _),
     ):
         patch.setattr(sys, "argv", [package, *arguments])

@@ -1,9 +1,10 @@
 """How tests are shared out to two workers (`pytest -n 2`): by file, the longest files first, and together what shares
 what is dear.
 
-Each worker has servers of its own. Docker compose's projects are built and run by one worker, and the real night is
-loaded by one. Interrupted, the session waits until each worker has stopped its servers: pytest-xdist by itself would
-end them after ten seconds.
+Each worker has servers of its own. Docker compose's projects are built and run by one worker, the real night is loaded
+by one, and one sets up a secured broker. Files of unit tests, which are short, come last, so that no worker is left
+alone with a long one. Interrupted, the session waits until each worker has stopped its servers: pytest-xdist by itself
+would end them after ten seconds.
 """
 
 from __future__ import annotations
@@ -28,8 +29,16 @@ _TOGETHER = {
     "tests/acceptance/test_real_night.py": "the real night",
     "tests/acceptance/test_time.py": "the real night",
     "tests/acceptance/test_killed.py": "the real night",
+    "tests/integration/test_runtime_kafka.py": "the secured broker",
+    "tests/integration/test_grants.py": "the secured broker",
+    "tests/integration/test_certificates.py": "the secured broker",
+    "tests/integration/test_evolution.py": "the secured broker",
+    "tests/integration/test_local_stack.py": "the local stack",
 }
 """By the beginning of a file's name. They are the longest, and begin first."""
+
+_THEN = ("tests/acceptance/", "tests/integration/", "tests/")
+"""In which order the others follow."""
 
 _AT_WORK: list[Path] = []
 """A file for each worker, there while the worker is at work."""
@@ -39,6 +48,14 @@ _STOP_WITHIN_S = 60.0
 def _group(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
     return next((group for begin, group in _TOGETHER.items() if file.startswith(begin)), file)
+
+
+def _place(nodeid: str) -> int:
+    """When the file of a test begins."""
+    first = list(dict.fromkeys(_TOGETHER.values()))
+    if (group := _group(nodeid)) in first:
+        return first.index(group)
+    return len(first) + next(place for place, folder in enumerate(_THEN) if group.startswith(folder))
 
 
 class _Scheduling(LoadScopeScheduling):
@@ -90,8 +107,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    first = list(dict.fromkeys(_TOGETHER.values()))
-    items.sort(key=lambda item: first.index(group) if (group := _group(item.nodeid)) in first else len(first))
+    items.sort(key=lambda item: _place(item.nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -18,10 +18,12 @@ lock_wait = setting("--lock-wait", "Seconds to wait for sessions that hold what 
 
 
 def settings(flags: dict[str, Any]) -> AggregatorSettings:
-    """Read the settings, overridden by the given flags. Raises SettingsError."""
+    """Read the settings, overridden by the given flags, and the schemas that they name. Raises SettingsError."""
     from aggregator.cli.settings import AggregatorSettings
 
-    return AggregatorSettings.load(**flags)
+    found = AggregatorSettings.load(**flags)
+    found.learn_schemas()
+    return found
 
 
 def progress_bar(console: Terminal | None = None) -> Progress:

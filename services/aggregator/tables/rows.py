@@ -14,6 +14,7 @@ import orjson
 from aggregator.fold.evolve import Defined, Folded
 from aggregator.fold.totals import Place
 from aggregator.tables import binary
+from results.rows import content_of
 from schemas.columns.layout import KINDS, NONE, REASONS, STAGES, STATUSES
 from schemas.columns.roll import Roll
 from schemas.columns.wire import NO_TIME
@@ -275,7 +276,7 @@ def definition_rows(step: Folded | Defined) -> dict[str, list[Row]]:
         recorded, event = step.recorded, step.recorded.event
         row = (
             recorded.partition, recorded.offset, recorded.recorded_at, event.event_id, event.contest_id,
-            step.accepted, event.model_dump(mode="json"),
+            step.accepted, content_of(event),
         )  # fmt: skip
         found["roll_history" if isinstance(event, UnitRoll) else "contest_history"].append(row)
     return found

@@ -103,6 +103,7 @@ def _at_work(
 ) -> Iterator[tuple[Pipeline, ConsoleProgress, threading.Event]]:
     """Open a pipeline that has read the log. Also yields where it shows progress, and the event that stops it."""
     settings = IngestSettings.load(**flags)
+    settings.learn_schemas()
     # A document is a million small values without cycles: looking for cycles among them took a third of the time.
     gc.set_threshold(1_000_000, 20, 100)
     stop = stopping()
