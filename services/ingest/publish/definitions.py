@@ -124,10 +124,9 @@ class Definitions:
         """Move the counting level on when every expected unit of a later level has been stated."""
         move = moved_level(contest)
         self._listener.waits(contest.definition.contest_id, bool(move.waiting))
-        if move.waiting and move.waiting != self._waiting:
-            line = in_one_line(move.waiting, move.contradictions)
-            self._progress.warn(line)
-            self._report.waiting = line
+        self._report.waiting = in_one_line(move.waiting, move.contradictions) if move.waiting else None
+        if self._report.waiting is not None and move.waiting != self._waiting:
+            self._progress.warn(self._report.waiting)
         self._waiting = move.waiting
         if (moved := move.definition) is None:
             return
