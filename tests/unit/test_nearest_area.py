@@ -56,7 +56,7 @@ def test_an_area_names_itself_and_the_one_it_is_in() -> None:
     of_kings = row("kings", "").replace("precinct", "county")
     for path in ("", "ny", "us/ny"):
         (event,) = changes(of_kings.replace("kings,", f"kings,{path}")).events
-        assert event.reporting_unit.type is ReportingUnitType.COUNTY
+        assert event.reporting_unit.type == ReportingUnitType.COUNTY
         assert event.reporting_unit.area_path == ("us", "ny")
 
 
