@@ -75,8 +75,10 @@ class Roll:
         """
         if not self.holds:
             return
-        is_sheet = np.array([contest.is_sheet(unit_type) for unit_type, _ in batch.index.groups], bool)
-        refused = batch.is_judged & (batch.kind != _RETRACTED) & is_sheet[batch.group] & ~self.is_listed(batch.unit)
+        groups = np.unique(batch.group)
+        of_sheets = groups[[contest.is_sheet(batch.index.groups[group][0]) for group in groups.tolist()]]
+        refused = batch.is_judged & (batch.kind != _RETRACTED) & np.isin(batch.group, of_sheets)
+        refused &= ~self.is_listed(batch.unit)
         for entry in np.flatnonzero(refused).tolist():
             finding = Finding("F307", f"{batch.index.keys[int(batch.unit[entry])]} is not on the roll")
             batch.findings[entry] = (*batch.findings.get(entry, ()), finding)
