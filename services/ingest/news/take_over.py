@@ -88,8 +88,9 @@ def contradictions(memory: ContestMemory, level: Level) -> list[Contradiction]:
     found: list[Contradiction] = []
     for unit in units:
         if unit.id in contest.areas_by_id and unit.type not in level and (of := memory.units.get(unit)) is not None:
-            said = [s for s in of.said if s.figures is not None and s.stated_at <= from_milliseconds(last)]
-            if said:
+            said = [s for s in of.said if s.stated_at <= from_milliseconds(last)]
+            figures = said[-1].figures if said else None
+            if figures is not None and figures.count_status in contest.adding(unit.type):
                 found.extend(_compared(memory, sums.of(unit.id), unit, said[-1], last))
     return sorted(found, key=lambda one: (one.unit != root, -one.size))
 
@@ -241,7 +242,10 @@ def _compared(memory: ContestMemory, of: _Sum, unit: UnitKey, said: Said, last: 
         growth = nothing
     stated: dict[str, int | None] = {f"votes.{name}": n for name, n in figures.votes}
     stated |= {name: getattr(figures, "valid" if name == "valid_votes" else name) for name in _BALLOTS}
-    falls, grows = dict.fromkeys(stated, of.taken_out), dict.fromkeys(stated, growth)
+    falls: dict[str, int | None] = dict.fromkeys(stated, of.taken_out)
+    grows: dict[str, int | None] = dict.fromkeys(stated, growth)
+    for bounds in (falls, grows):  # where a voter has several votes, these may be the valid ones
+        bounds["valid_votes"] = _times(bounds["valid_votes"], memory.definition.votes_allowed)
     stated |= {name: sub.get(name) for name in _SHEETS}
     falls |= {"counted": of.reviewed, "processed": of.typed}
     grows |= {
@@ -277,6 +281,10 @@ def _open_voters(memory: ContestMemory, of: _Sum, unit: UnitKey, figures: Any, u
 
 def _difference(whole: int | None, part: int | None) -> int | None:
     return None if whole is None or part is None else max(whole - part, 0)
+
+
+def _times(number: int | None, times: int) -> int | None:
+    return None if number is None else number * times
 
 
 def _sum(one: int | None, other: int | None) -> int | None:
