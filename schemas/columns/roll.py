@@ -5,6 +5,7 @@ which of them are accepted, and `Roll.judge` what the roll refuses, so that both
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -44,6 +45,8 @@ class Roll:
         self.units = self.area = self.voters = np.zeros(0, np.int64)
         """Of the roll in force, by entry: the number of the unit, the place of its area in `areas`, the voters or
         NONE."""
+        self.number: Counter[str] = Counter()
+        """Of the units on the roll in force, by type."""
         self.areas: list[tuple[str, ...]] = []
         """Areas of units, each with those that contain it, outermost first."""
         self._index = index
@@ -72,8 +75,10 @@ class Roll:
         """
         if not self.holds:
             return
-        is_sheet = np.array([contest.is_sheet(unit_type) for unit_type, _ in batch.index.groups], bool)
-        refused = batch.is_judged & (batch.kind != _RETRACTED) & is_sheet[batch.group] & ~self.is_listed(batch.unit)
+        groups = np.unique(batch.group)
+        of_sheets = groups[[contest.is_sheet(batch.index.groups[group][0]) for group in groups.tolist()]]
+        refused = batch.is_judged & (batch.kind != _RETRACTED) & np.isin(batch.group, of_sheets)
+        refused &= ~self.is_listed(batch.unit)
         for entry in np.flatnonzero(refused).tolist():
             finding = Finding("F307", f"{batch.index.keys[int(batch.unit[entry])]} is not on the roll")
             batch.findings[entry] = (*batch.findings.get(entry, ()), finding)
@@ -144,6 +149,7 @@ class Roll:
         self.units, self.area, self.voters = (np.concatenate(column) for column in zip(*self._coming, strict=True))
         self._listed = np.zeros(len(self._index.keys), bool)
         self._listed[self.units] = True
+        self.number = Counter(self._index.keys[unit].type for unit in self.units.tolist())
         self.revision, self.leaf = revision, hashlib.sha256(b"".join(self._leaves)).digest()
         self._coming, self._leaves = [], []
         self._coming_listed[:] = False

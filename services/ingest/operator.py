@@ -19,10 +19,12 @@ from ingest.feeds.statement import Capture, Kept, Rejection, Statement
 from ingest.news import proposal as proposals
 from ingest.news.changes import Changes
 from ingest.news.proposal import CODE_LENGTH, Confirmation, Proposal, Wish
+from ingest.news.roll_file import off_roll
 from ingest.pipeline import Pipeline
 from ingest.sources import documents
 from ingest.sources import folder as source
 from ingest.sources.archive import Archive
+from schemas.types import UpdateKind
 
 
 def propose(pipeline: Pipeline, archive: Archive, wish: Wish, figures: Path | UUID | None) -> tuple[Proposal, str]:
@@ -42,6 +44,9 @@ def propose(pipeline: Pipeline, archive: Archive, wish: Wish, figures: Path | UU
     if isinstance(figures, UUID) and earlier is None:
         raise IngestError(f"event {figures} is none of {wish.unit} on the log")
     proposal = proposals.propose(wish, history, contest, content or earlier)
+    off = off_roll(pipeline.contest, proposal.event.reporting_unit)
+    if off is not None and wish.kind is not UpdateKind.RETRACTED:
+        raise IngestError(f"{wish.unit} cannot be published: {off}; a retraction can")
     kept = archive.keep(Capture("operator/proposal.json", proposal.content(), wish.at))
     return proposal, kept.sha256[:CODE_LENGTH]
 

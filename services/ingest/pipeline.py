@@ -184,6 +184,8 @@ class Pipeline(Loader):
             self._delivery.patiently(self.memory.read)
             rows, roll = (None, None) if self._roll is None else (self._roll.rows, self._kept(self._roll))
             self.contest = self._definitions.choose(self._definition, rows, roll, revising=self._revising)
+            if not self._revising:
+                self._roll = None
             self._move_level()  # a crash may have come between the last sheet and this
             self.listener.advanced()
             self._stack = stack.pop_all()

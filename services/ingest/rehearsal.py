@@ -20,7 +20,7 @@ from ingest.news.changes import Changes, adopt
 from ingest.news.contest_fault import listed
 from ingest.news.contest_file import Contest
 from ingest.news.contest_memory import ContestMemory
-from ingest.news.definitions import expected, moved_level
+from ingest.news.definitions import expected_sheets, moved_level
 from ingest.news.roll_file import RollFile, next_parts
 from ingest.news.take_over import in_one_line
 from ingest.pipeline import Loader
@@ -111,18 +111,26 @@ class Rehearsal(Loader):
         levels = (self._defined.counting_level, *self._defined.later_counting_levels)
         found = []
         if self.units and not any(map(self.contest.count, levels)):
-            types = dict.fromkeys(unit_type for level in levels for unit_type in level)
+            names = dict.fromkeys(unit_type for level in levels for unit_type in level)
             found.append(
-                f"no statement is about a {' or a '.join(types)}, which is what is added up: nothing would "
+                f"no statement is about a {' or a '.join(names)}, which is what is added up: nothing would "
                 f"be counted; the documents state {self._stated()}; see counting_levels"
             )
         for level in levels:
-            most, stated = expected(level, self._defined, self.contest), self.contest.count(level)
+            types = tuple(filter(self._defined.is_sheet, level))
+            most, stated = expected_sheets(level, self._defined, self.contest), self.contest.count(types)
             if most is not None and stated > most:
                 found.append(
-                    f"{stated:,} units of type {in_words(level)} are stated, but {most:,} are expected; "
+                    f"{stated:,} units of type {in_words(types)} are stated, but {most:,} are expected; "
                     "see expected_units, and whether one unit stands under two ids"
                 )
+        within = self.contest.sheets_within()
+        found += [
+            f"{within[area.area_id]:,} sheets are stated in {area.area_id}, but {area.expected_units:,} are expected; "
+            "see expected_units in the table of areas, and whether one unit stands under two ids"
+            for area in self._defined.areas
+            if area.expected_units is not None and within[area.area_id] > area.expected_units
+        ]
         if self._waits is not None:
             found.append(self._waits)
         return found

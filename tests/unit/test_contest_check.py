@@ -261,3 +261,13 @@ def test_a_selection_that_has_withdrawn_lacks_no_votes_afterwards() -> None:
     assert "F109" not in said
     assert "2 Ben Roe (Independent, withdrawn 2020-11-04T03:00:00.000Z)" in said
     assert "F109" in checked(toml, t1=without.replace("T22:", "T21:"))[1]
+
+
+def test_a_county_with_more_sheets_than_its_own_is_in_doubt() -> None:
+    areas = AREAS.replace("parent_id", "parent_id,expected_units").replace("country,", "country,,")
+    areas = areas.replace("state,us", "state,us,9").replace("county,ny", "county,ny,1")
+    t1 = HEADER + row("1", "broome") + row("2", "broome", 40, 60) + row("3", "kings")
+    code, said = checked(areas=areas, t1=t1)
+    assert code == 1
+    assert "in doubt: 2 sheets are stated in broome, but 1 are expected; see expected_units in the table" in said
+    assert said.count("in doubt") == 1

@@ -17,7 +17,7 @@ from ingest.news import contest_file
 from ingest.news.contest_areas import AREA_COLUMNS, CODE, MORE_COLUMNS
 from ingest.news.contest_keys import Choice, File
 from ingest.news.roll_file import MORE_ROLL_COLUMNS, ROLL_COLUMNS, RollRow
-from schemas.types import ReportingUnitType
+from schemas.types import ReportingUnitType, SelectionKind
 from tests.support.ingest_samples import ROOT
 
 PAGE = (ROOT / "docs" / "contest.md").read_text(encoding="utf-8")
@@ -117,6 +117,14 @@ def test_the_example_of_each_key_can_be_used(example: Path, name: str) -> None:
     held |= {"complete_publications": contest.complete_publications}
     has, says = held[name], tomllib.loads(line)[name]
     assert (list(has) if isinstance(has, tuple) else has) == (str(says) if name == "leader_from_percent" else says)
+
+
+def test_what_other_contests_need_are_keys_and_words_of_the_file() -> None:
+    needs = [row[1] for row in rows("Which keys for which contest")]
+    named = {word.partition(" = ")[0] for need in needs for word in re.findall("`([^`]+)`", need)}
+    assert named <= {*File.model_fields, *Choice.model_fields}
+    kinds = {word for need in needs for word in re.findall('kind = "([^"]+)"', need)}
+    assert kinds <= set(SelectionKind)
 
 
 @pytest.mark.parametrize("name", Choice.model_fields)

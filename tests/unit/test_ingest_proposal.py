@@ -13,9 +13,9 @@ from ingest.errors import IngestError, Overtaken
 from ingest.feeds.statement import Kept
 from ingest.news.contest_memory import ContestMemory, remember
 from ingest.news.proposal import Wish, confirmed, decided, propose, read
-from schemas.count_update import CountUpdate, UnitKey
+from schemas.count_update import CountUpdate, UnitKey, VoteTypeCounts
 from schemas.identity import is_named_right, named
-from schemas.types import CorrectionBasis, UpdateKind
+from schemas.types import CorrectionBasis, UpdateKind, VoteType
 from tests.support.builders import STARTS, contest, revised, sheet
 from tests.support.builders import bulletin as of_country
 
@@ -171,3 +171,20 @@ def test_what_was_seen_must_still_be_there() -> None:
         decided(event, CONTEST.event_id, memory)
     known = decided(event, CONTEST.event_id, remembered(FIRST, SECOND, event))
     assert (list(known.events), known.known) == ([], 1)
+
+
+def test_figures_by_type_of_vote_and_what_stands_beside_them_are_shown_too() -> None:
+    early = VoteTypeCounts(vote_type=VoteType.EARLY, name="early", votes={"a": 3, "b": None}, ballots_cast=4)
+    assert SECOND.counts is not None
+    counts = SECOND.counts.model_copy(update={"by_vote_type": (early,), "suppressed": ("undervotes",)})
+    content = SECOND.model_copy(update={"counts": counts, "recount": 2, "signed_at": AT})
+    proposal = propose(wish(UpdateKind.CORRECTED), (FIRST, SECOND), CONTEST, content)
+    assert (proposal.event.recount, proposal.event.signed_at) == (2, AT)
+    assert {d.name: d.after for d in proposal.stated} == {
+        "signed_at": "2021-06-07T05:00:00.000Z",
+        "recount": "2",
+        "suppressed": "undervotes",
+        "early.votes.a": "3",
+        "early.ballots_cast": "4",
+    }
+    assert read(proposal.content(), "0" * 16) == proposal

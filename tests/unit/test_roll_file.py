@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.errors import IngestError
 from ingest.news import roll_file
 from ingest.news.contest_file import ContestFileError, Files, examine, read
-from ingest.news.roll_file import RollRow, expectation_of, is_same, next_parts, read_roll
+from ingest.news.contest_memory import ContestMemory, remember
+from ingest.news.proposal import Wish, decided, propose
+from ingest.news.roll_file import RollRow, expectation_of, is_same, next_parts, read_roll, stated_beside
+from ingest.news.summary import Enrolled
 from schemas.codec import decode, encode
 from schemas.columns.roll import Roll
 from schemas.columns.unit_index import UnitIndex
-from schemas.identity import text_of
+from schemas.count_update import ReportingUnit, UnitKey
+from schemas.identity import named, text_of
+from schemas.types import UpdateKind
 from schemas.unit_roll import UnitRoll
+from tests.support.builders import sheet
 from tests.support.small_contest import AREAS, TOML, small
 
 CONTEST = small()
@@ -182,3 +189,33 @@ def test_another_file_after_a_crash_is_the_next_revision(monkeypatch: pytest.Mon
         assert {part.revision for part in made} == {2}
         put(roll, *made)
         assert is_same(rows, roll)
+
+
+def test_what_was_stated_before_a_roll_and_is_not_on_it_is_named_and_can_only_be_retracted() -> None:
+    memory = ContestMemory(CONTEST)
+    unit = ReportingUnit(id="0009", type="precinct", name=None, area_path=CONTEST.area_paths["kings"])
+    event = sheet(1, {"lee": 1, "roe": 2}, contest_id=CONTEST.contest_id, hours=24 * 600)
+    event = named(event.model_copy(update={"reporting_unit": unit}))
+    assert remember(memory, event)
+    assert stated_beside(memory) == []
+    put(memory.roll, *parts(ROWS, memory.roll))
+    assert stated_beside(memory) == [UnitKey("precinct", "0009")]
+    (line, beside) = Enrolled.of(memory.roll, "x", is_new=True, beside=stated_beside(memory)).lines()
+    assert line == "published: the roll of x, revision 1: 3 sheets"
+    assert beside.strip().startswith("not on it, but stated before and still counted: precinct/0009; `retract` takes")
+    wish = Wish(
+        unit=event.unit, kind=UpdateKind.RETRACTED, reason="no sheet of ours", authority="Clerk", operator="Ana",
+        replaced_by=("0001", "0002"), at=event.observed_at + timedelta(hours=1),
+    )  # fmt: skip
+    taken_back = propose(wish, (event,), CONTEST, None)
+    assert taken_back.event.replaced_by == ("0001", "0002")
+    assert "  replaced by 0001, 0002" in list(taken_back.lines())
+    assert len(decided(taken_back.event, CONTEST.event_id, memory).events) == 1
+    corrected = event.model_copy(update={"counts": event.counts and event.counts.model_copy(update={"blank_votes": 5})})
+    again = propose(
+        wish.model_copy(update={"kind": UpdateKind.CORRECTED, "replaced_by": None}), (event,), CONTEST, corrected
+    )
+    with pytest.raises(IngestError, match=r"precinct/0009 cannot be published: F307 .* is not on the roll"):
+        decided(again.event, CONTEST.event_id, memory)
+    assert remember(memory, taken_back.event)
+    assert stated_beside(memory) == []

@@ -213,6 +213,27 @@ def test_voters_may_be_those_of_the_roll() -> None:
     assert found(memory)["us ballots_cast"] == (80, 150, 170)
 
 
+def test_where_voters_have_several_votes_these_are_more_than_the_voters() -> None:
+    one_open = {"total": 3, "counted": 2, "processed": 2}
+    for allowed, too_many in ((1, True), (3, False)):
+        of = contest(votes_allowed=allowed)
+        third = statement("precinct", "3", 90, 90, of=of, ballots_cast=100, registered_voters=100, valid_votes=280)
+        office = statement("country", "us", 40, 60, of=of, minute=0, sub_units=one_open)
+        against = found(memory_of(of, *sheets(of)[:2], third, office))
+        assert ("us valid_votes" in against) is too_many
+
+
+def test_what_the_office_has_taken_back_or_not_counted_is_not_compared() -> None:
+    of = contest()
+    office = statement("country", "us", 900, 900, of=of, status=CountStatus.PENDING)
+    assert found(memory_of(of, *sheets(of), office)) == {}
+    said = statement("country", "us", 900, 900, of=of)
+    why = Correction(reason="x", basis=CorrectionBasis.OPERATOR, authority="x", replaces_event_id=said.event_id)
+    gone = statement("country", "us", 900, 900, of=of, after=said)
+    gone = named(gone.model_copy(update={"kind": UpdateKind.RETRACTED, "correction": why}))
+    assert found(memory_of(of, *sheets(of), said, gone)) == {}
+
+
 def test_what_is_said_names_the_figures_and_the_way_out() -> None:
     of = contest()
     memory = memory_of(of, *sheets(of, third=45), statement("country", "us", 45, 65, of=of))

@@ -273,11 +273,17 @@ def correct(figures: Path | None, figures_of: UUID | None, **flags: Any) -> None
 
     if flags["code"] is None and (figures is None) == (figures_of is None):
         raise click.UsageError("give the right figures: --figures FILE, or --figures-of EVENT, and not both")
-    decide(UpdateKind.CORRECTED, figures or figures_of, **flags)
+    decide(UpdateKind.CORRECTED, figures or figures_of, replaced_by=(), **flags)
 
 
 @main.command()
 @_deciding
+@click.option(
+    "--replaced-by",
+    multiple=True,
+    metavar="ID",
+    help="The id of a unit that takes the place of this one, as of a precinct that was split; may be repeated.",
+)
 def retract(**flags: Any) -> None:
     """Retract a unit's statement on the log: the unit then adds nothing. Two steps, as `correct`.
 

@@ -135,6 +135,7 @@ def _at_work(
             roll=None if contest is None else contest.roll,
             is_complete=complete or (contest is not None and contest.complete_publications),
         )
+        del contest  # a roll of many sheets takes as much memory as their statements
         with pipeline:
             yield pipeline, progress, stop
 
@@ -191,6 +192,7 @@ def decide(
     authority: str | None,
     operator: str,
     replaces: UUID | None,
+    replaced_by: tuple[str, ...],
     code: str | None,
     as_json: bool,
     **flags: Any,
@@ -198,7 +200,7 @@ def decide(
     """Propose an operator's decision; with a code, publish the one that was proposed under it."""
     archive = Archive(IngestSettings.load(**flags).archive, beside=True)
     if code is not None:
-        if any(given is not None for given in (unit, reason, authority, replaces, figures)):
+        if any(given is not None for given in (unit, reason, authority, replaces, replaced_by or None, figures)):
             raise click.UsageError("--confirm publishes what was proposed; it goes with --operator alone")
         _confirm(kind, archive, code, operator, as_json, flags)
     if unit is None or not reason or not authority:
@@ -211,6 +213,7 @@ def decide(
             authority=authority,
             operator=operator,
             replaces=replaces,
+            replaced_by=tuple(map(normal_id, replaced_by)) or None,
             at=folder.now(),
         )
     except ValidationError as error:

@@ -317,9 +317,7 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
             )
         reported_at = time("reported_at")
         observed_at = table.document.observed_at if seen_at is None else seen(seen_at, "observed_at", table.document)
-        on_ballot = [
-            s for s in contest.selection_ids if cell(_VOTES + s) not in without(s, reported_at or observed_at)
-        ]
+        on_ballot = [s for s in contest.selection_ids if cell(_VOTES + s) not in without(s, reported_at or observed_at)]
         votes, figures = {s: figure(_VOTES + s) for s in on_ballot}, {name: figure(name) for name in FIGURES}
         counts = Counts.model_validate({"votes": votes, **figures, "suppressed": tuple(suppressed) or None})
         sub_units = SubUnits(

@@ -30,6 +30,7 @@ from schemas.types import (
     SelectionKind,
     Text,
     UnitType,
+    is_type,
 )
 
 _FileName = Annotated[str, StringConstraints(pattern=r"^[^/\x00]+$", max_length=200)]
@@ -60,7 +61,7 @@ def _up_to_100(text: str) -> str:
 
 def _unit(text: str) -> str:
     unit_type, sign, unit_id = text.partition("/")
-    if not (sign and unit_type and unit_id):
+    if not (sign and is_type(unit_type) and normal_id(unit_id)):
         raise ValueError("no type, / and id")
     return f"{unit_type}/{normal_id(unit_id)}"
 

@@ -204,9 +204,20 @@ class ContestMemory:
         chosen = [n for n, key in enumerate(self.index.keys) if key.type in types and self.chain("head", n) >= 0]
         return from_milliseconds(int(self._chains["since"][chosen].max()))
 
+    def sheets_within(self) -> Counter[str]:
+        """Count the sheets that are stated in each area."""
+        heads = self._chains["head"]
+        content = self._rows["content"][self._chains["state"][heads >= 0]]
+        found: Counter[str] = Counter()
+        for code, number in zip(*np.unique(content[:, 0], return_counts=True), strict=True):
+            unit_type, areas = self.index.groups[int(code)]
+            if self.definition.is_sheet(unit_type):
+                found.update(dict.fromkeys(areas, int(number)))
+        return found
+
     def standing(self, at: int) -> Iterator[UnitKey]:
         """Yield the units that were stated for a time up to `at` (milliseconds) and are not retracted now."""
-        chains = self._chains[: len(self.index.keys)]
+        chains = self._chains
         for number in np.flatnonzero((chains["head"] >= 0) & (chains["since"] <= at)).tolist():
             state = int(chains["state"][number])
             if not self._rows["is_odd"][state] or self.said(state).figures is not None:

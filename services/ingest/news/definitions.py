@@ -110,33 +110,32 @@ def is_complete(level: Level, definition: ContestDefined, memory: ContestMemory)
 
     Never where it is not known how many sheets there will be. Units that are neither are not expected.
     """
-    number = expected(level, definition, memory)
-    if not number:
+    sheets, areas = expected_sheets(level, definition, memory), _areas(level, definition)
+    if sheets is None or not sheets + len(areas):
         return False
-    areas = [UnitKey(area.type, area.area_id) for area in _areas(level, definition)]
-    if not all(map(memory.is_stated, areas)):
+    if not all(memory.is_stated(UnitKey(area.type, area.area_id)) for area in areas):
         return False
-    if memory.roll.holds and _has_sheets(level, definition):
-        on_roll = memory.roll.units[[memory.index.keys[n].type in level for n in memory.roll.units.tolist()]]
-        return bool((memory.states(on_roll) >= 0).all())
-    return memory.count(filter(definition.is_sheet, level)) >= number - len(areas)
+    if memory.count(filter(definition.is_sheet, level)) < sheets:
+        return False
+    if not memory.roll.holds or not sheets:
+        return True
+    on_roll = memory.roll.units[[memory.index.keys[n].type in level for n in memory.roll.units.tolist()]]
+    return bool((memory.states(on_roll) >= 0).all())
 
 
 def expected(level: Level, definition: ContestDefined, memory: ContestMemory) -> int | None:
-    """Count the expected units of a level: sheets as the roll or else the contest says, and areas of its other types.
+    """Count the expected units of a level: sheets, and areas of its other types; None where it is not known."""
+    sheets = expected_sheets(level, definition, memory)
+    return None if sheets is None else sheets + len(_areas(level, definition))
 
-    None where it is not known how many sheets there will be.
-    """
-    areas = len(_areas(level, definition))
-    if not _has_sheets(level, definition):
-        return areas
+
+def expected_sheets(level: Level, definition: ContestDefined, memory: ContestMemory) -> int | None:
+    """Count the expected sheets of a level: as the roll or else the contest says; None where it is not known."""
+    if not any(map(definition.is_sheet, level)):
+        return 0
     if memory.roll.holds:
-        return areas + sum(memory.index.keys[n].type in level for n in memory.roll.units.tolist())
-    return None if definition.expected_units is None else areas + definition.expected_units
-
-
-def _has_sheets(level: Level, definition: ContestDefined) -> bool:
-    return any(map(definition.is_sheet, level))
+        return sum(memory.roll.number[unit_type] for unit_type in level)
+    return definition.expected_units
 
 
 def _areas(level: Level, definition: ContestDefined) -> list[Area]:

@@ -14,6 +14,7 @@ an official time it is valid from when it was proposed. A retraction repeats the
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,16 +26,20 @@ from ingest.news.changes import Changes
 from ingest.news.contest_memory import ContestMemory, extended
 from ingest.news.figures import adds, figures
 from ingest.news.new_events import NewEvents
+from ingest.news.roll_file import off_roll
 from schemas.contest import ContestDefined
-from schemas.count_update import Correction, CountUpdate, Document, Source, UnitKey
+from schemas.count_update import Correction, CountUpdate, Document, Source, UnitKey, VoteTypeCounts
 from schemas.faults import first_fault
 from schemas.identity import NIL, is_named_right, named
 from schemas.rules import Finding, check
-from schemas.types import CorrectionBasis, Frozen, Id, Instant, Text, UpdateKind, rfc3339
+from schemas.types import CorrectionBasis, Frozen, Id, Instant, Label, Text, UpdateKind, rfc3339
 
 CODE_LENGTH = 16
 """Hexadecimal digits of a confirmation code: the beginning of the proposal's SHA-256."""
-_STATED = ("count_status", "source_status", "review_reason", "result_stage", "office_note")
+_STATED = (
+    "count_status", "source_status", "review_reason", "result_stage", "office_note", "signed_at", "registered_at",
+    "recount", "rules_version",
+)  # fmt: skip
 _GROUPS = {"counts": "", "sub_units": "sub_units.", "published_percentages": "published."}
 """Groups of figures in an event, and the beginning of their names in a proposal."""
 
@@ -45,9 +50,11 @@ class Wish(Frozen):
     unit: UnitKey
     kind: UpdateKind
     reason: Text = Field(min_length=1)
-    authority: Id
-    operator: Id
+    authority: Label
+    operator: Label
     replaces: UUID | None = None
+    replaced_by: tuple[Id, ...] | None = None
+    """Of a retraction: the units that take the place of this one."""
     at: Instant
 
 
@@ -63,7 +70,7 @@ class Proposal(Frozen):
     """The proposal as a document. Its `event` does not name the proposal and the confirmation yet: see `confirmed`."""
 
     format: Text = "escrutinio.operator-proposal.1"
-    proposed_by: Id
+    proposed_by: Label
     proposed_at: Instant
     definition_event_id: UUID
     stated: tuple[Difference, ...]
@@ -90,6 +97,8 @@ class Proposal(Frozen):
         yield f"  replaces event {correction.replaces_event_id}"
         yield f"  follows  event {event.previous_event_id} (sequence {event.sequence - 1})"
         yield f"  reason: {correction.reason}"
+        if event.replaced_by is not None:
+            yield f"  replaced by {', '.join(event.replaced_by)}"
         yield f"  on the word of {correction.authority}; proposed by {self.proposed_by} at {rfc3339(self.proposed_at)}"
         yield from _table("stated figures", self.stated)
         if not self.count:
@@ -111,7 +120,7 @@ class Confirmation(Frozen):
     format: Text = "escrutinio.operator-confirmation.1"
     proposal_sha256: Text
     event_id: UUID
-    confirmed_by: Id
+    confirmed_by: Label
     confirmed_at: Instant
 
     def content(self) -> bytes:
@@ -210,6 +219,7 @@ def _event(
             **{name: getattr(content, name) for name in (*_STATED, *_GROUPS)},
             source=Source(name="operator", snapshot_id="proposal", part=1, parts=1, documents=documents),
             is_test=contest.is_test,
+            replaced_by=wish.replaced_by,
         )
     except ValidationError as error:
         raise IngestError(f"{wish.unit} cannot be published with these figures: {first_fault(error)}") from error
@@ -245,6 +255,8 @@ def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Chan
             f"operator saw {event.previous_event_id} (sequence {event.sequence - 1}). The proposal does not count and "
             "will not be sent again; check the office's latest statement, and propose again"
         )
+    if event.kind is not UpdateKind.RETRACTED and (off := off_roll(memory, event.reporting_unit)) is not None:
+        raise IngestError(f"{event.unit} cannot be published: {off}; a retraction can")
     if contest.event_id != definition:
         raise Overtaken(
             f"{contest.contest_id} has a new definition since this was proposed; check it, and propose again"
@@ -261,9 +273,27 @@ def _figures(event: CountUpdate) -> dict[str, str | None]:
         for name, value in getattr(event, group) or ():
             if isinstance(value, Mapping):
                 stated |= {f"{prefix}{name}.{key}": one for key, one in value.items()}
+            elif name == "by_vote_type":
+                stated |= _by_vote_type(value or ())
             else:
                 stated[prefix + name] = value
-    return {name: None if value is None else str(value) for name, value in stated.items()}
+    return {name: _text(value) for name, value in stated.items()}
+
+
+def _by_vote_type(parts: Sequence[VoteTypeCounts]) -> Iterator[tuple[str, int | None]]:
+    """Yield the figures of each type of votes, by a name as `early.votes.lee`."""
+    for part in parts:
+        for name, value in part:
+            if isinstance(value, Mapping):
+                yield from ((f"{part.name}.{name}.{key}", one) for key, one in value.items())
+            elif name not in ("vote_type", "name"):
+                yield f"{part.name}.{name}", value
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, datetime):
+        return None if value is None else rfc3339(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _adding(event: CountUpdate, contest: ContestDefined) -> dict[str, str | None]:

@@ -26,7 +26,7 @@ from schemas.count_update import ReportingUnit, UnitKey
 from schemas.identity import NIL, named
 from schemas.rules import Finding
 from schemas.text import first_invisible, normal_id
-from schemas.types import COUNT_LIMIT
+from schemas.types import COUNT_LIMIT, LATEST_MS
 from schemas.unit_roll import MOST_UNITS, RollUnit, UnitRoll
 
 ROLL_COLUMNS = ("unit_id", "area_id")
@@ -255,6 +255,15 @@ def _parts(
     return found
 
 
+def stated_beside(memory: ContestMemory) -> list[UnitKey]:
+    """List the sheets that are stated, and not on the roll in force: they were stated before it."""
+    if not memory.roll.holds:
+        return []
+    listed_units = memory.roll.is_listed(np.arange(len(memory.index.keys)))
+    sheets = [key for key in memory.standing(LATEST_MS) if memory.definition.is_sheet(key.type)]
+    return [key for key in sheets if not listed_units[memory.index.number(key)]]
+
+
 class Nearest:
     """Find which unit on a roll one that is not on it was most likely meant to be."""
 
@@ -286,6 +295,11 @@ class Nearest:
             return []
         self._searches -= 1
         return difflib.get_close_matches(unit.id, within, n=_NAMED, cutoff=0.75)
+
+
+def off_roll(memory: ContestMemory, unit: ReportingUnit) -> Finding | None:
+    """Return the rule that one sheet breaks which is not on the roll in force."""
+    return Nearest(memory.roll, memory.index.keys).finding(unit, memory) if memory.roll.holds else None
 
 
 def _bare(unit_id: str) -> str:

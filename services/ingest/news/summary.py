@@ -4,13 +4,14 @@ Place in the flow: `contest check` says it before a definition is published, `de
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ingest.news.contest_fault import listed
 from schemas.columns.roll import Roll
 from schemas.contest import SHEETS, ContestDefined, Selection, in_words
+from schemas.count_update import UnitKey
 from schemas.types import DEPTH_LIMIT, SelectionKind, rfc3339
 
 _MOST = 20
@@ -49,18 +50,23 @@ class Enrolled:
     sheets: int
     registered_voters: int | None
     is_new: bool
+    beside: tuple[str, ...] = ()
+    """Sheets that are stated and not on the roll, as type/id."""
 
     @classmethod
-    def of(cls, roll: Roll, contest_id: str, *, is_new: bool) -> "Enrolled":
+    def of(cls, roll: Roll, contest_id: str, *, is_new: bool, beside: Iterable[UnitKey]) -> "Enrolled":
         """Return what a roll in force holds."""
         whole = max(roll.units_of().values(), key=lambda held: held[0], default=(0, None))
-        return cls(contest_id, roll.revision, *whole, is_new)
+        return cls(contest_id, roll.revision, *whole, is_new, tuple(map(str, beside)))
 
     def lines(self) -> Iterator[str]:
         """Yield what it says, line by line."""
         voters = "" if self.registered_voters is None else f", {self.registered_voters:,} registered voters"
         said = "published: the roll" if self.is_new else "nothing is changed; on the log is the roll"
         yield f"{said} of {self.contest_id}, revision {self.revision}: {self.sheets:,} sheets{voters}"
+        if self.beside:
+            names = listed(self.beside, _MOST)
+            yield f"  not on it, but stated before and still counted: {names}; `retract` takes one back"
 
     def as_json(self) -> dict[str, Any]:
         """Return the same for machines."""

@@ -10,7 +10,7 @@ under review or annulled now. A statement that says nothing of its sheets leaves
 later, and nothing for what is stated for the same time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -88,8 +88,9 @@ def contradictions(memory: ContestMemory, level: Level) -> list[Contradiction]:
     found: list[Contradiction] = []
     for unit in units:
         if unit.id in contest.areas_by_id and unit.type not in level and (of := memory.units.get(unit)) is not None:
-            said = [s for s in of.said if s.figures is not None and s.stated_at <= from_milliseconds(last)]
-            if said:
+            said = [s for s in of.said if s.stated_at <= from_milliseconds(last)]
+            figures = said[-1].figures if said else None
+            if figures is not None and figures.count_status in contest.adding(unit.type):
                 found.extend(_compared(memory, sums.of(unit.id), unit, said[-1], last))
     return sorted(found, key=lambda one: (one.unit != root, -one.size))
 
@@ -116,47 +117,31 @@ class _Sums:
 
     def __init__(self, memory: ContestMemory, states: Numbers) -> None:
         contest, rows = memory.definition, memory.statements[states]
-        self._names = (*(f"votes.{s}" for s in contest.selection_ids), *_BALLOTS, *_SHEETS)
-        content = rows["content"]
-        codes, self._group = np.unique(content[:, 0], return_inverse=True)
+        codes, self._group = np.unique(rows["content"][:, 0], return_inverse=True)
         groups = [memory.index.groups[code] for code in codes.tolist()]
         self._groups_of: dict[str, list[int]] = {}
         for place, (_, areas) in enumerate(groups):
             for area_id in areas:
                 self._groups_of.setdefault(area_id, []).append(place)
-        status = content[:, 1]
-        sheets = np.array([contest.is_sheet(type_) for type_, _ in groups], bool)[self._group]
+        status = rows["content"][:, 1]
+        sheets = np.array([contest.is_sheet(unit_type) for unit_type, _ in groups], bool)[self._group]
         retracted, sub_units = _odd(memory, states, rows["is_odd"])
-        adds = np.array([[s in contest.adding(type_) for s in STATUSES] for type_, _ in groups], bool)
-        counts = adds[self._group, status] & ~retracted
-        annulled = sheets & (status == STATUSES.index(CountStatus.ANNULLED)) & ~retracted
-        stated = dict(zip(COUNTS, content[:, WORDS : WORDS + len(COUNTS)].T, strict=True))
-        votes = content[:, WORDS + len(COUNTS) :]
-        columns = [*votes.T, *(stated[name] for name in _BALLOTS)]
-        added, lacking = [], []
-        for column in columns:
-            added.append(np.where(counts, np.maximum(column, 0), 0))
-            lacking.append(counts & (column == NONE))
-        for name in ("ballots_cast", "invalid_votes"):  # the ballots of annulled sheets are null votes
-            added[len(votes.T) + _BALLOTS.index(name)][annulled] = np.maximum(stated["ballots_cast"][annulled], 0)
+        adding = np.array([[s in contest.adding(unit_type) for s in STATUSES] for unit_type, _ in groups], bool)
+        counts = adding[self._group, status] & ~retracted
+        figures, lacking = _figures(memory, rows, counts, sheets & _is(status, CountStatus.ANNULLED) & ~retracted)
         for name, of in zip(_SHEETS, (_COUNTED, _PROCESSED), strict=True):
-            there = sheets & ~retracted & np.isin(status, [STATUSES.index(s) for s in of])
-            column, silent = there.astype(np.int64), np.zeros(len(rows), bool)
-            for entry, sub in sub_units.items():
-                value = None if sub is None else sub.get(name)
-                column[entry], silent[entry] = value or 0, value is None
-            added.append(column)
-            lacking.append(silent)
-        self._added, self._lacking = self._grouped(np.stack(added)), self._grouped(np.stack(lacking))
-        self._voters = np.where(sheets, _voters(memory, rows["unit"], stated), NONE)
-        out = retracted | np.isin(status, [STATUSES.index(s) for s in _TAKEN_OUT])
-        bound = np.where(self._voters == NONE, self._voters.max(initial=NONE), self._voters)
-        self._taken_out = self._grouped(np.where(out & (bound != NONE), bound, 0)[None])[0]
-        self._unbounded = self._grouped((out & (bound == NONE))[None])[0]
-        reviewed = sheets & (retracted | np.isin(status, [STATUSES.index(s) for s in _TAKEN_OUT[:2]]))
-        self._reviewed = self._grouped(reviewed[None])[0]
-        typed = retracted | (status == STATUSES.index(CountStatus.IN_PROCESS))
-        self._typed = self._grouped((sheets & typed)[None])[0]
+            figures[name], lacking[name] = _numbers(sheets & ~retracted & _is(status, *of), sub_units, name)
+        self._names = tuple(figures)
+        self._added, self._lacking = self._grouped(*figures.values()), self._grouped(*lacking.values())
+        self._voters = np.where(sheets, _voters(memory, rows), NONE)
+        out = retracted | _is(status, *_TAKEN_OUT)
+        bound = np.where(sheets & (self._voters == NONE), self._voters.max(initial=NONE), self._voters)
+        self._taken_out, self._unbounded, self._reviewed, self._typed = self._grouped(
+            np.where(out, np.maximum(bound, 0), 0),
+            out & (bound == NONE),
+            sheets & (retracted | _is(status, CountStatus.UNDER_REVIEW, CountStatus.LOST)),
+            sheets & (retracted | _is(status, CountStatus.IN_PROCESS)),
+        )
 
     def of(self, area_id: str) -> _Sum:
         """Return the sum of an area."""
@@ -171,7 +156,7 @@ class _Sums:
             self._voters[np.isin(self._group, places)],
         )
 
-    def _grouped(self, columns: Any) -> Numbers:
+    def _grouped(self, *columns: Any) -> Numbers:
         """Add up columns by group. Shape (columns, groups)."""
         size = int(self._group.max(initial=-1)) + 1
         found = np.zeros((len(columns), size), np.int64)
@@ -180,10 +165,40 @@ class _Sums:
         return found
 
 
-def _odd(memory: ContestMemory, states: Numbers, is_odd: Mask) -> tuple[Mask, dict[int, dict[str, int] | None]]:
+def _is(status: Numbers, *statuses: CountStatus) -> Mask:
+    return np.isin(status, [STATUSES.index(one) for one in statuses])
+
+
+def _figures(
+    memory: ContestMemory, rows: Any, counts: Mask, annulled: Mask
+) -> tuple[dict[str, Numbers], dict[str, Mask]]:
+    """Return by name what each unit adds to a figure, and whether it counts and does not state it.
+
+    `counts`: units whose votes are added up. The ballots of `annulled` ones are null votes.
+    """
+    content = rows["content"]
+    stated = dict(zip(COUNTS, content[:, WORDS : WORDS + len(COUNTS)].T, strict=True))
+    votes = zip(memory.layout.selections, content[:, WORDS + len(COUNTS) :].T, strict=True)
+    columns = {f"votes.{name}": column for name, column in votes} | {name: stated[name] for name in _BALLOTS}
+    added = {name: np.where(counts, np.maximum(column, 0), 0) for name, column in columns.items()}
+    for name in ("ballots_cast", "invalid_votes"):
+        added[name][annulled] = np.maximum(stated["ballots_cast"][annulled], 0)
+    return added, {name: counts & (column == NONE) for name, column in columns.items()}
+
+
+def _numbers(sheets: Mask, sub_units: Mapping[int, Mapping[str, int] | None], name: str) -> tuple[Numbers, Mask]:
+    """Return how many sheets each unit adds to a number of them, and which areas do not state it."""
+    added, lacking = sheets.astype(np.int64), np.zeros(len(sheets), bool)
+    for entry, sub in sub_units.items():
+        value = None if sub is None else sub.get(name)
+        added[entry], lacking[entry] = value or 0, value is None
+    return added, lacking
+
+
+def _odd(memory: ContestMemory, states: Numbers, is_odd: Mask) -> tuple[Mask, Mapping[int, Mapping[str, int] | None]]:
     """Find which statements are retractions, and what areas state of their sheets, by entry."""
     retracted = np.zeros(len(states), bool)
-    sub_units: dict[int, dict[str, int] | None] = {}
+    sub_units: dict[int, Mapping[str, int] | None] = {}
     for entry in np.flatnonzero(is_odd).tolist():
         figures = memory.said(int(states[entry])).figures
         key = memory.index.keys[int(memory.statements["unit"][states[entry]])]
@@ -199,13 +214,14 @@ def _sheets_of(stated: Sequence[object]) -> dict[str, int]:
     return {name: value for name, value in names if isinstance(value, int)}
 
 
-def _voters(memory: ContestMemory, units: Numbers, stated: dict[str, Numbers]) -> Numbers:
-    """Return the voters of sheets: as they state them, else as the roll does, else at least who has voted."""
-    voters = stated["registered_voters"].copy()
-    roll = memory.roll
+def _voters(memory: ContestMemory, rows: Any) -> Numbers:
+    """Return the voters of units: as they state them, else as the roll does, else at least who has voted."""
+    column = {name: rows["content"][:, WORDS + place] for place, name in enumerate(COUNTS)}
+    voters: Numbers = column["registered_voters"].copy()
+    units, roll = rows["unit"], memory.roll
     on_roll = np.full(int(max(units.max(initial=0), roll.units.max(initial=0))) + 1, NONE, np.int64)
     on_roll[roll.units] = roll.voters
-    for other in (on_roll[units], stated["ballots_cast"]):
+    for other in (on_roll[units], column["ballots_cast"]):
         voters[voters == NONE] = other[voters == NONE]
     return voters
 
@@ -226,7 +242,10 @@ def _compared(memory: ContestMemory, of: _Sum, unit: UnitKey, said: Said, last: 
         growth = nothing
     stated: dict[str, int | None] = {f"votes.{name}": n for name, n in figures.votes}
     stated |= {name: getattr(figures, "valid" if name == "valid_votes" else name) for name in _BALLOTS}
-    falls, grows = dict.fromkeys(stated, of.taken_out), dict.fromkeys(stated, growth)
+    falls: dict[str, int | None] = dict.fromkeys(stated, of.taken_out)
+    grows: dict[str, int | None] = dict.fromkeys(stated, growth)
+    for bounds in (falls, grows):  # where a voter has several votes, these may be the valid ones
+        bounds["valid_votes"] = _times(bounds["valid_votes"], memory.definition.votes_allowed)
     stated |= {name: sub.get(name) for name in _SHEETS}
     falls |= {"counted": of.reviewed, "processed": of.typed}
     grows |= {
@@ -262,6 +281,10 @@ def _open_voters(memory: ContestMemory, of: _Sum, unit: UnitKey, figures: Any, u
 
 def _difference(whole: int | None, part: int | None) -> int | None:
     return None if whole is None or part is None else max(whole - part, 0)
+
+
+def _times(number: int | None, times: int) -> int | None:
+    return None if number is None else number * times
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

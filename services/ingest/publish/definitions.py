@@ -13,7 +13,7 @@ from ingest.feeds.statement import Kept
 from ingest.listener import Listener, Progress
 from ingest.news.contest_memory import ContestMemory
 from ingest.news.definitions import differing, expected, moved_level, next_revision, only_contest
-from ingest.news.roll_file import RollRow, is_same, next_parts
+from ingest.news.roll_file import RollRow, is_same, next_parts, stated_beside
 from ingest.news.summary import Defined, Enrolled
 from ingest.news.take_over import in_one_line
 from ingest.publish.delivery import Delivery
@@ -97,7 +97,8 @@ class Definitions:
         # A crash between two parts leaves a roll that does not hold yet; the next `define` sends the rest.
         self._delivery.put(missing)
         if sent or not self._report.rolls:
-            self._report.rolls.append(Enrolled.of(contest.roll, contest_id, is_new=sent > 0))
+            beside = stated_beside(contest)
+            self._report.rolls.append(Enrolled.of(contest.roll, contest_id, is_new=sent > 0, beside=beside))
         self._listener.enrolled(contest_id, sent)
         return sent > 0
 
@@ -123,10 +124,9 @@ class Definitions:
         """Move the counting level on when every expected unit of a later level has been stated."""
         move = moved_level(contest)
         self._listener.waits(contest.definition.contest_id, bool(move.waiting))
-        if move.waiting and move.waiting != self._waiting:
-            line = in_one_line(move.waiting, move.contradictions)
-            self._progress.warn(line)
-            self._report.waiting = line
+        self._report.waiting = in_one_line(move.waiting, move.contradictions) if move.waiting else None
+        if self._report.waiting is not None and move.waiting != self._waiting:
+            self._progress.warn(self._report.waiting)
         self._waiting = move.waiting
         if (moved := move.definition) is None:
             return
