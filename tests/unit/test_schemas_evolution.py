@@ -48,6 +48,7 @@ from tests.support.folded import Step, folded_messages
 from tests.support.ingest_samples import ACTA, EXAMPLE, contest, kept, parse
 from tests.support.strategies import (
     PRECINCT,
+    a_bulletin,
     a_contest,
     a_roll,
     a_sheet,
@@ -349,6 +350,18 @@ def test_a_statement_of_which_is_not_known_whether_it_counts_leaves_the_total_op
     assert "NO TOTAL: 1 units state something that this release does not know" in shown.getvalue()
     text = as_documented.text_of(as_documented.read(unknown.value, V2), V2)
     assert bytes(state.units.state_leaf[1]) == leaf(text.encode()), "what it says is in the digest"
+
+
+@pytest.mark.usefixtures("later_release")
+@pytest.mark.parametrize("symbol", [{"count_status": "SEALED"}, {"kind": "REOPENED"}])
+def test_an_offices_own_statement_that_is_not_known_states_nothing(symbol: dict[str, str]) -> None:
+    count, _, _ = count_of(encode(a_contest()), tomorrow.written(a_bulletin(), symbol))
+    assert (count.basis, count.unknown_units) == ("OFFICIAL", 1)
+    assert {s.votes for s in count.selections} | {s.published_share for s in count.selections} == {None}
+    assert {*count.sub_units.values(), count.valid_votes, count.lead, count.turnout.published} == {None}
+    assert count.progress.counted is None
+    known, _, _ = count_of(encode(a_contest()), tomorrow.written(a_bulletin()))
+    assert (known.unknown_units, known.valid_votes, known.progress.counted) == (0, 1_800, 10)
 
 
 @pytest.mark.usefixtures("later_release")
