@@ -198,6 +198,17 @@ def test_a_field_at_its_default_is_not_in_the_text(changes: dict[str, Any], expe
     assert is_named_right(event)
 
 
+@pytest.mark.usefixtures("later_release")
+@pytest.mark.parametrize("changes", [
+    {"seals": ["A1", "\0"]},
+    {"ruling": tomorrow.RULING | {"court": "\0"}},
+    {"ruling": tomorrow.RULING | {"appeals": {"\0": minute(1)}}},
+])  # fmt: skip
+def test_a_text_that_no_table_can_store_is_refused_in_fields_of_tomorrow_too(changes: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match="not a CountUpdate: a text of a later release has a NUL character"):
+        read_today(tomorrow.written(a_sheet(), changes))
+
+
 @given(updates())
 def test_a_statement_of_tomorrow_that_says_nothing_new_is_that_of_today(update: CountUpdate) -> None:
     with tomorrow.learnt():
@@ -206,13 +217,14 @@ def test_a_statement_of_tomorrow_that_says_nothing_new_is_that_of_today(update: 
     assert encode(again) == encode(update)
 
 
+_texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3)
 _additions = st.fixed_dictionaries(
     {},
     optional={
         "ruling": st.just(tomorrow.RULING),
         "is_sampled": st.booleans(),
-        "seals": st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=2),
-        "reporting_unit.address": st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
+        "seals": st.lists(_texts, max_size=2),
+        "reporting_unit.address": st.none() | _texts,
         "count_status": st.sampled_from(["SEALED", "COUNTED"]),
         "result_stage": st.sampled_from(["AUDITED", "PROCLAIMED"]),
         "review_reason": st.sampled_from(["WRONG_BOX", "OTHER"]),
