@@ -31,7 +31,8 @@ def kind(schema: Any) -> str:
 def beyond(value: dict[str, Any], writer: Any, reader: Any) -> dict[str, Any]:
     """Take out of a decoded record what the reader's schema does not know, and return it, as `Event._beyond`.
 
-    What a later version adds to a group that is no part of the canonical text is passed over.
+    What a later version adds to a group that is no part of the canonical text is passed over. Raises ValueError for a
+    text with a NUL character, which no table can store.
     """
     found: dict[str, Any] = {}
     known = {field["name"]: field["type"] for field in reader["fields"]}
@@ -74,6 +75,8 @@ def _what_is_later(parts: Mapping[str, tuple[Any, Any]]) -> dict[str, Any] | Non
 def _stated(value: Any, schema: Any) -> Any:
     """Return a value of a type that is not known here, in JSON, without the fields of it that are at their defaults."""
     schema = branch(schema)
+    if isinstance(value, str):
+        return _storable(value)
     if value is None or isinstance(schema, str):
         return value
     if isinstance(value, datetime):
@@ -87,8 +90,14 @@ def _stated(value: Any, schema: Any) -> Any:
         case "array":
             return [_stated(one, schema["items"]) for one in value]
         case "map":
-            return {name: _stated(one, schema["values"]) for name, one in value.items()}
+            return {_storable(name): _stated(one, schema["values"]) for name, one in value.items()}
     return value
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text of a later release has a NUL character")
+    return text
 
 
 def _is_default(value: Any, field: Mapping[str, Any]) -> bool:

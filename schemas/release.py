@@ -121,9 +121,42 @@ def _versions(folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
         if stems.setdefault(name, stem) != stem:
             yield f"{file}: {name} is the record of {stems[name]}.v*.avsc. Name the file after it, to be compared."
         records[stem].append(Version(file, avro))
+        yield from (f"{file}: {fault}" for fault in _unreadable(avro, ""))
+        taken = {f["name"] for f in avro["fields"]} & _KEYS if stem == "count_update" else set()
+        for key in sorted(taken):
+            yield f"{file}: {key}: it is a key of the canonical text already. Choose another name."
     for versions in records.values():
         for older, newer in itertools.combinations(versions, 2):
             yield from (f"{newer.file}, against {older.file}: {fault}" for fault in faults(older, newer))
+
+
+def _unreadable(schema: Any, path: str) -> Iterator[str]:
+    """Yield the types that a reader of another version, or the canonical text, could not write as a value of JSON."""
+    place = path or "the record"
+    if isinstance(schema, list):
+        others = [kind for kind in schema if kind != "null"]
+        if len(others) != 1 or len(schema) != 2:
+            yield f"{place}: it is a union of more than null and one type. Make a field of each."
+        for kind in others:
+            yield from _unreadable(kind, path)
+        return
+    kind = schema if isinstance(schema, str) else schema.get("logicalType") or schema["type"]
+    if kind not in (_PLAIN if isinstance(schema, str) else _DEFINED):
+        yield f"{place}: its type is {kind}, which the canonical text does not have. {_TYPES}"
+    elif kind == "enum" and "default" not in schema:
+        yield f"{place}: its enum has no default, so that it could never get a symbol. Give it one."
+    elif isinstance(schema, dict):
+        for field in schema.get("fields", ()):
+            yield from _unreadable(field["type"], f"{path}.{field['name']}".lstrip("."))
+        for inner in (schema[key] for key in ("items", "values") if key in schema):
+            yield from _unreadable(inner, f"{path}[]")
+
+
+_PLAIN = {"string", "long", "boolean"}
+_DEFINED = {*_PLAIN, "uuid", "timestamp-millis", "record", "enum", "array", "map"}
+_TYPES = "Take a string, long, boolean, enum, uuid or timestamp-millis, or a record, list or map written out here."
+_KEYS = {"area_path", "counted_with", "stated_at", "unit_id", "unit_type"}
+"""Keys of the canonical text of a CountUpdate that are no fields of its own."""
 
 
 def main() -> int:

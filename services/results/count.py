@@ -269,7 +269,10 @@ def _official(
     contest: ContestDefined, area: Area, recorded: Recorded, as_of: AsOf, digest: str | None, around: Around
 ) -> Count:
     update = recorded.update
-    counts, sub, published = update.counts, update.sub_units, update.published_percentages
+    is_known = update.count_status is not CountStatus.UNKNOWN and update.kind is not UpdateKind.UNKNOWN
+    counts = update.counts if is_known else None
+    sub = update.sub_units if is_known else None
+    published = update.published_percentages if is_known else None
     roll = counts.registered_voters if counts is not None else None
     if roll is None and area.parent_id is None:
         roll = contest.registered_voters
@@ -281,17 +284,16 @@ def _official(
         figures["valid_votes"] = sum(v or 0 for v in votes.values())
     stated = sheets["total"]
     expected = (stated, ExpectedFrom.OFFICE) if stated is not None else _expected(contest, area, (), around)
-    is_known = update.count_status is not CountStatus.UNKNOWN and update.kind is not UpdateKind.UNKNOWN
     return _answer(
         contest,
         area,
         Basis.OFFICIAL,
         as_of,
         digest,
-        votes={s: votes.get(s) if is_known else None for s in contest.selection_ids},
+        votes={s: votes.get(s) for s in contest.selection_ids},
         has_all_votes=has_all_votes,
         not_counted={},
-        figures=dict.fromkeys(figures, None) | (figures if is_known else {}) | {"annulled_ballots": None},
+        figures=figures | {"annulled_ballots": None},
         sheets=sheets,
         reasons=sub.under_review_by_reason if sub is not None else {},
         voters=(counts.registered_voters_counted if counts is not None else None, roll),

@@ -455,6 +455,23 @@ SPOILT: dict[str, tuple[Edit, list[str]]] = {
     "a version left out": (
         third_version(lambda _: None, 6, "count_update.v4.avsc"), [r"count_update\.v4\.avsc: id 6 is not released",
             r"count_update\.v4\.avsc: its name is out of order\."]),
+    "a type that the canonical text does not have": (
+        third_version(add({"name": "share", "type": ["null", "double"], "default": None})),
+        [UNRELEASED, r"count_update\.v3\.avsc: share: its type is double, which the canonical text does not have\. "]),
+    "a type that is named and not written out": (
+        third_version(add({"name": "ids", "type": ["null", {"type": "array", "items": "Code"}], "default": None})),
+        [UNRELEASED, r"count_update\.v3\.avsc: ids\[\]: its type is Code, which the canonical text does not have\. "
+            r"Take a string, .* written out here\."]),
+    "a union of three": (
+        third_version(add({"name": "share", "type": ["null", "long", "string"], "default": None})),
+        [UNRELEASED, r"count_update\.v3\.avsc: share: it is a union of more than null and one type\. "]),
+    "an enum that could never grow": (
+        third_version(add({"name": "colour", "type": ["null", {"type": "enum", "name": "Colour", "symbols": ["RED"]}],
+            "default": None})),
+        [UNRELEASED, r"count_update\.v3\.avsc: colour: its enum has no default"]),
+    "a name that the canonical text has already": (
+        third_version(add({"name": "unit_id", "type": ["null", "string"], "default": None})),
+        [UNRELEASED, r"count_update\.v3\.avsc: unit_id: it is a key of the canonical text already\. "]),
     "no schema": (third_version(lambda s: s.update(type="recrod")), [UNRELEASED,
         r"count_update\.v3\.avsc: it is not an Avro record \(UnknownType: "]),
 }  # fmt: skip

@@ -48,6 +48,7 @@ from tests.support.folded import Step, folded_messages
 from tests.support.ingest_samples import ACTA, EXAMPLE, contest, kept, parse
 from tests.support.strategies import (
     PRECINCT,
+    a_bulletin,
     a_contest,
     a_roll,
     a_sheet,
@@ -197,6 +198,17 @@ def test_a_field_at_its_default_is_not_in_the_text(changes: dict[str, Any], expe
     assert is_named_right(event)
 
 
+@pytest.mark.usefixtures("later_release")
+@pytest.mark.parametrize("changes", [
+    {"seals": ["A1", "\0"]},
+    {"ruling": tomorrow.RULING | {"court": "\0"}},
+    {"ruling": tomorrow.RULING | {"appeals": {"\0": minute(1)}}},
+])  # fmt: skip
+def test_a_text_that_no_table_can_store_is_refused_in_fields_of_tomorrow_too(changes: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match="not a CountUpdate: a text of a later release has a NUL character"):
+        read_today(tomorrow.written(a_sheet(), changes))
+
+
 @given(updates())
 def test_a_statement_of_tomorrow_that_says_nothing_new_is_that_of_today(update: CountUpdate) -> None:
     with tomorrow.learnt():
@@ -205,13 +217,14 @@ def test_a_statement_of_tomorrow_that_says_nothing_new_is_that_of_today(update: 
     assert encode(again) == encode(update)
 
 
+_texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3)
 _additions = st.fixed_dictionaries(
     {},
     optional={
         "ruling": st.just(tomorrow.RULING),
         "is_sampled": st.booleans(),
-        "seals": st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=2),
-        "reporting_unit.address": st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
+        "seals": st.lists(_texts, max_size=2),
+        "reporting_unit.address": st.none() | _texts,
         "count_status": st.sampled_from(["SEALED", "COUNTED"]),
         "result_stage": st.sampled_from(["AUDITED", "PROCLAIMED"]),
         "review_reason": st.sampled_from(["WRONG_BOX", "OTHER"]),
@@ -349,6 +362,18 @@ def test_a_statement_of_which_is_not_known_whether_it_counts_leaves_the_total_op
     assert "NO TOTAL: 1 units state something that this release does not know" in shown.getvalue()
     text = as_documented.text_of(as_documented.read(unknown.value, V2), V2)
     assert bytes(state.units.state_leaf[1]) == leaf(text.encode()), "what it says is in the digest"
+
+
+@pytest.mark.usefixtures("later_release")
+@pytest.mark.parametrize("symbol", [{"count_status": "SEALED"}, {"kind": "REOPENED"}])
+def test_an_offices_own_statement_that_is_not_known_states_nothing(symbol: dict[str, str]) -> None:
+    count, _, _ = count_of(encode(a_contest()), tomorrow.written(a_bulletin(), symbol))
+    assert (count.basis, count.unknown_units) == ("OFFICIAL", 1)
+    assert {s.votes for s in count.selections} | {s.published_share for s in count.selections} == {None}
+    assert {*count.sub_units.values(), count.valid_votes, count.lead, count.turnout.published} == {None}
+    assert count.progress.counted is None
+    known, _, _ = count_of(encode(a_contest()), tomorrow.written(a_bulletin()))
+    assert (known.unknown_units, known.valid_votes, known.progress.counted) == (0, 1_800, 10)
 
 
 @pytest.mark.usefixtures("later_release")
