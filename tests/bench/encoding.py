@@ -33,7 +33,7 @@ def encode(event: Event) -> Message:
             *_SCHEMA.headers,
             ("ce_id", str(event.event_id).encode()),
             ("ce_source", _source(event.contest_id)),
-            ("ce_subject", f"{event.reporting_unit.type.value}/{event.reporting_unit.id}".encode()),
+            ("ce_subject", f"{event.reporting_unit.type}/{event.reporting_unit.id}".encode()),
             ("ce_time", rfc3339(event.observed_at).encode()),
         ],
     )

@@ -61,14 +61,14 @@ def moments(reader_url: str, contest: str) -> dict[str, list[float]]:
         "both": [Moment(offset=chance.randint(of, last), stated_at=at) for of, at in zip(offsets, times, strict=True)],
     }
     with Reader(reader_url) as views:
-        areas = [a.area_id for a in views.contest(contest)[0].areas if a.type is ReportingUnitType.MUNICIPALITY]
+        areas = [a.area_id for a in views.contest(contest)[0].areas if a.type == ReportingUnitType.MUNICIPALITY]
 
         def outermost(moment: Moment) -> None:
             with suppress(NothingCounted):  # an answer too
                 ContestAsOf(views, contest, moment).count(None)
 
         def municipalities(moment: Moment) -> None:
-            ContestAsOf(views, contest, moment).totals(areas)
+            ContestAsOf(views, contest, moment).level_totals(areas)
 
         found: dict[str, list[float]] = {}
         for what, asked in axes.items():

@@ -183,10 +183,10 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
             for area, figures in naive.totals(places, past.to_offset, moment.stated_at).items():
                 assert named(past.contest, told.get(area)) == figures, (moment, area)
         contest, _ = views.contest(CONTEST)
-        for area in contest.areas:  # what is explained of an area adds up to it
-            if contest.counting_level != (area.type,):
-                total = totals(views, NOW, [area.area_id]).get(area.area_id)
-                explained = or_none(explain, views, CONTEST, area.area_id)
+        for of in contest.areas:  # what is explained of an area adds up to it
+            if contest.counting_level != (of.type,):
+                total = totals(views, NOW, [of.area_id]).get(of.area_id)
+                explained = or_none(explain, views, CONTEST, of.area_id)
                 summed = Counter[str]()
                 for publication in explained.publications if explained is not None else ():
                     summed.update(publication.change)

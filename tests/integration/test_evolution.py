@@ -137,7 +137,7 @@ def samples(bootstrap_servers: str) -> tuple[str, str]:
     """The reader of the contract, and the lines of a secured cluster's."""
     text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8").replace("127.0.0.1:29092", bootstrap_servers)
     reader = text[text.index("    import io, json, fastavro") : text.index("A broker that requires authentication")]
-    secured = text[text.index("    secured = dict(") : text.index("Fields are documented where")]
+    secured = text[text.index("    secured = dict(") : text.index("Three rules to read them by")]
     return textwrap.dedent(reader), textwrap.dedent(secured)
 
 

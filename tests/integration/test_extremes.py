@@ -14,11 +14,11 @@ from aggregator.live.metrics import Metrics
 from aggregator.live.partition import PartitionFold
 from aggregator.tables.writer import Writer
 from schemas.contest import ContestDefined
-from schemas.count_update import Counts, CountUpdate
+from schemas.count_update import CountUpdate
 from schemas.identity import named
-from schemas.types import AREA_TYPES, COUNT_LIMIT, EARLIEST_MS, LATEST_MS, NUMBER_LIMIT, from_milliseconds
+from schemas.types import COUNT_LIMIT, EARLIEST_MS, LATEST_MS, NUMBER_LIMIT, from_milliseconds
 from tests.support.fix_postgres import Database
-from tests.support.strategies import NIGHT, PRECINCT, a_contest, raw, recorded, updates
+from tests.support.strategies import NIGHT, PRECINCT, a_contest, counted, raw, recorded, updates
 
 DEFINED = a_contest(counting_level=(PRECINCT,))
 PATHS = list(DEFINED.area_paths.values())
@@ -29,8 +29,8 @@ _LARGE = COUNT_LIMIT // 2 - 1
 def extremes(draw: st.DrawFn) -> CountUpdate:
     """An update about the contest, with the largest and the smallest of everything."""
     update = draw(updates())
-    unit, areas = update.reporting_unit, [area for area in DEFINED.areas if area.type in AREA_TYPES]
-    if unit.type in AREA_TYPES:
+    unit, areas = update.reporting_unit, DEFINED.areas
+    if unit.type in DEFINED.area_types:
         area = draw(st.sampled_from(areas))
         place: dict[str, Any] = {
             "id": area.area_id, "type": area.type, "area_path": DEFINED.area_paths[area.area_id][:-1]
@@ -40,7 +40,7 @@ def extremes(draw: st.DrawFn) -> CountUpdate:
     sequence = draw(st.sampled_from([1, 2, NUMBER_LIMIT - 1]))
     at = draw(st.sampled_from([NIGHT, from_milliseconds(EARLIEST_MS), from_milliseconds(LATEST_MS)]))
     figure = st.sampled_from([None, 0, 1, _LARGE])
-    figures = {name: draw(figure) for name in Counts.model_fields if name != "votes"}
+    votes = st.fixed_dictionaries(dict.fromkeys(DEFINED.selection_ids, figure))
     changes = {
         "contest_id": DEFINED.contest_id,
         "reporting_unit": unit.model_copy(update=place),
@@ -49,7 +49,7 @@ def extremes(draw: st.DrawFn) -> CountUpdate:
         "reported_at": draw(st.sampled_from([None, at])),
         "observed_at": at,
         "is_test": False,
-        "counts": Counts(votes={s: draw(figure) for s in DEFINED.selection_ids}, **figures),
+        "counts": draw(counted(votes, figure)),
     }
     return named(update.model_copy(update=changes))
 

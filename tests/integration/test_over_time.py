@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,14 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator.fold.evolve import ContestState
 from results.as_of import ContestAsOf
-from results.count import AsOf, Basis, Count, count
+from results.count import Around, AsOf, Basis, Count, OnRoll, count
 from results.difference import AreaDifference, Difference
 from results.moment import NOW, Moment
 from results.over_time import between, over_time
 from results.reader import Reader
 from results.timeline import end_of_interval
+from results.vectors import AreaTotal, LevelTotal
 from schemas.columns.layout import BALLOTS, Layout
+from schemas.contest import ContestDefined, Level
 from schemas.count_update import CountUpdate
 from schemas.log_record import RawRecord, Recorded
 from tests.support.fix_postgres import Database
@@ -137,7 +141,8 @@ def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Data
                 continue
             before, later = ContestAsOf(views, CONTEST, first), ContestAsOf(views, CONTEST, second)
             sides = ((answer.area.basis_before, before), (answer.area.basis_after, later))
-            kinds = {answer.area.area_type if basis is Basis.OFFICIAL else past.level for basis, past in sides}
+            levels = {(answer.area.area_type,) if basis is Basis.OFFICIAL else past.level for basis, past in sides}
+            kinds = {kind for level in levels for kind in level}
             expected = {r.offset for r in accepted if before.includes(r) != later.includes(r) and unit_type(r) in kinds}
             offsets = [u.offset for u in answer.updates]
             assert answer.updates_total == len(offsets)
@@ -147,14 +152,14 @@ def test_the_changes_of_the_events_behind_a_difference_add_up_to_it(tables: Data
                 assert set(offsets) == expected
             by_offset = {r.offset: r for r in accepted}
             assert all(u.taken_back == before.includes(by_offset[u.offset]) for u in answer.updates)
-            if len(kinds) > 1:
+            if len(levels) > 1:
                 continue
-            (kind,) = kinds
+            (level,) = levels
             gained: dict[str, int] = {}
             for update in answer.updates:
                 for name, change in update.change.items():
                     gained[name] = gained.get(name, 0) + change
-            was, now = total(before, area, kind), total(later, area, kind)
+            was, now = total(before, area, level), total(later, area, level)
             assert {n: c for n, c in gained.items() if c} == {
                 n: now.get(n, 0) - was.get(n, 0) for n in {**was, **now} if now.get(n, 0) != was.get(n, 0)
             }, (first, second, area)
@@ -169,9 +174,12 @@ def unit_type(r: Recorded) -> str:
     return r.update.unit.type
 
 
-def total(past: ContestAsOf, area: str, kind: str) -> dict[str, int]:
-    totals = past.totals([area], kind)
-    return Layout.of(past.contest).named(totals[area].vector) if area in totals else {}
+def total(past: ContestAsOf, area: str, level: Level) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for kind in level:
+        if (of_kind := past.totals([area], kind).get(area)) is not None:
+            found.update(Layout.of(past.contest).named(of_kind.vector))
+    return dict(found)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -204,28 +212,37 @@ def test_the_computed_course_is_what_was_published_up_to_each_official_time(
     ]
 
 
+def wide(state: ContestState, contest: ContestDefined, area: str) -> LevelTotal | None:
+    """An area's count so far, under a later definition."""
+    layout, parts = Layout.of(contest), dict[str, AreaTotal | None]()
+    for kind in contest.counting_level:
+        if (found := state.all_totals.total((kind, area))) is not None:
+            parts[kind] = replace(found, vector=layout.widened(found.vector))
+    return LevelTotal.of(layout, contest.counting_level, parts)
+
+
 def published(records: Sequence[RawRecord], area_id: str) -> list[Count]:
     """The same, event by event, from the fold of the log: the total before each first update of a later time."""
     state, _ = folded_messages(records)
     contest, level = state.contest, state.contest.counting_level
     area = contest.areas_by_id[area_id]
-    if area.type is level:
+    if (area.type,) == level:
         return []
     counts = list[Count]()
+    rolled = OnRoll(*state.roll.units_of().get(area_id, (0, 0))) if state.roll.holds else None
     kept: Count | None = None
     as_of = AsOf(offset=0, recorded_at=minute(0), reported_at=None)
     latest: datetime | None = None
     for state, (step,) in batches(records, [1]):
         event = step.recorded.event
-        if not isinstance(event, CountUpdate) or event.unit.type != level or area_id not in step.areas:
+        if not isinstance(event, CountUpdate) or event.unit.type not in level or area_id not in step.areas:
             continue
         if kept is not None and latest is not None and event.stated_at > latest:
             counts.append(kept)
         latest = event.stated_at if latest is None else max(latest, event.stated_at)
-        total = state.all_totals.total((level.value, area_id))
-        assert total is not None
-        wide = replace(total, vector=Layout.of(contest).widened(total.vector))
-        kept = count(contest, area, wide, (), as_of, None)
+        own, whole = (wide(state, contest, of) for of in (area_id, contest.root.area_id))
+        assert own is not None
+        kept = count(contest, area, own, (), as_of, None, Around.of(rolled, whole))
     return [*counts, *([kept] if kept is not None else [])]
 
 

@@ -32,7 +32,7 @@ from results.moment import NOW, Moment
 from results.projection import LIVE, Projection, ProjectionError
 from results.reader import Reader
 from schemas.chain import broken_rules
-from schemas.columns import decode_general
+from schemas.columns import decode_general, layout
 from schemas.columns.layout import STATUSES, Numbers, contributions
 from schemas.count_update import CountUpdate
 from schemas.rules import Finding
@@ -162,12 +162,12 @@ def test_another_rule_of_what_is_added_takes_over_unasked_and_rolls_back(
     before = count_of(totals, CONTEST)
     assert votes(totals) == [10, 20]
 
-    def with_annulled(kind: Numbers, is_sheet: Any, status: Numbers, *stated: Numbers) -> Numbers:
+    def with_annulled(kind: Numbers, is_sheet: Any, status: Numbers, *stated: Numbers, **more: Any) -> Numbers:
         counted, annulled = (STATUSES.index(of) for of in (CountStatus.COUNTED, CountStatus.ANNULLED))
-        return contributions(kind, is_sheet, np.where(status == annulled, counted, status), *stated)
+        return contributions(kind, is_sheet, np.where(status == annulled, counted, status), *stated, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(decode_general, "contributions", with_annulled)
+        patched.setattr(layout, "contributions", with_annulled)
         assert rebuild(event_log, totals).to_version == 2
     assert (votes(totals), count_of(totals, CONTEST).digest) == ([20, 40], before.digest)
     assert rebuild(event_log, totals, V1).to_version == 1

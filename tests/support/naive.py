@@ -10,12 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import is_named_right
 from schemas.rules import check
 from schemas.types import CountStatus, ReviewReason, UpdateKind
+from schemas.unit_roll import UnitRoll
 
 FIGURES = (
     "registered_voters", "registered_voters_counted", "ballots_cast", "valid_votes", "blank_votes", "invalid_votes",
@@ -37,7 +39,7 @@ class Place(NamedTuple):
 
     offset: int
     recorded_at: datetime
-    event: CountUpdate | ContestDefined
+    event: CountUpdate | ContestDefined | UnitRoll
 
 
 def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime | None = None) -> Totals:
@@ -46,7 +48,7 @@ def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime 
     `offset`: as of that place on the log, inclusive. `stated_at`: of what the office had stated by then; what counts is
     still judged over the whole log up to `offset`. Without a definition there are no areas.
     """
-    definitions, updates = _accepted([place.event for place in log if offset is None or place.offset <= offset])
+    definitions, updates, under = _accepted([place.event for place in log if offset is None or place.offset <= offset])
     if not definitions:
         return {}
     areas, selections = definitions[-1].areas, [s.selection_id for s in definitions[-1].selections]
@@ -60,16 +62,21 @@ def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime 
     for update in _states(updates, stated_at):
         if update.reporting_unit.type in level:
             for area in _areas(update, definitions[-1]):
-                for name, number in contribution(update, definitions[-1]).items():
+                for name, number in contribution(update, under[update.event_id]).items():
                     result[area][name] += number
     return result
 
 
-def _accepted(events: Sequence[CountUpdate | ContestDefined]) -> tuple[list[ContestDefined], list[CountUpdate]]:
-    """What counts of a log, in its order."""
+def _accepted(
+    events: Sequence[CountUpdate | ContestDefined | UnitRoll],
+) -> tuple[list[ContestDefined], list[CountUpdate], dict[UUID, ContestDefined]]:
+    """What counts of a log, in its order, and the definition that each update came under."""
     definitions: list[ContestDefined] = []
     updates: list[CountUpdate] = []
     chains: dict[UnitKey, int] = defaultdict(int)
+    under: dict[UUID, ContestDefined] = {}
+    rolls: list[UnitRoll] = []
+    listed: set[UnitKey] = set()
     for event in events:
         if not is_named_right(event):
             continue
@@ -77,12 +84,23 @@ def _accepted(events: Sequence[CountUpdate | ContestDefined]) -> tuple[list[Cont
             if _follows(event, definitions):
                 definitions.append(event)
             continue
+        if isinstance(event, UnitRoll):
+            if definitions and (not rolls or rolls[-1].event_id == event.previous_event_id):
+                rolls.append(event)
+                whole = [part for part in rolls if part.revision == event.revision]
+                if len(whole) == event.parts:
+                    listed = {unit.key for part in whole for unit in part.units}
+            continue
+        is_sheet = bool(definitions) and event.reporting_unit.type in definitions[-1].sheet_types
+        if listed and is_sheet and event.kind is not UpdateKind.RETRACTED and event.unit not in listed:
+            continue
         if not definitions or any(finding.rejects for finding in check(event, definitions[-1])):
             continue
         if event.sequence > chains[event.unit]:
             chains[event.unit] = event.sequence
             updates.append(event)
-    return definitions, updates
+            under[event.event_id] = definitions[-1]
+    return definitions, updates, under
 
 
 def _follows(event: ContestDefined, definitions: list[ContestDefined]) -> bool:

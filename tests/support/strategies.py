@@ -377,7 +377,7 @@ class Chain:
             "office_note": f"note {move.a}" if move.b % 4 == 3 else None,
         }
         was = None if self.head is None else self.head.count_status
-        if self.unit.type is not PRECINCT:
+        if self.unit.type != PRECINCT:
             fields |= {"count_status": CountStatus.IN_PROCESS} | self._bulletin(move.a, move.b)
         elif move.deed is Deed.RETRACTED and self.head is not None:
             fields |= {"count_status": CountStatus.PENDING}
@@ -486,8 +486,8 @@ class _Night:
             update = chain.next(move)
             self.log.append(named(update.model_copy(update={"is_test": not update.is_test})))
         else:
-            if move.deed is Deed.MOVED and chain.unit.type is PRECINCT:
-                paths = [p for a, p in self.contest.area_paths.items() if _type(self.contest, a) is MUNICIPALITY]
+            if move.deed is Deed.MOVED and chain.unit.type == PRECINCT:
+                paths = [p for a, p in self.contest.area_paths.items() if _type(self.contest, a) == MUNICIPALITY]
                 chain.unit = chain.unit.model_copy(update={"area_path": paths[move.a % len(paths)]})
             update = chain.next(move)
             chain.take(update)
@@ -495,11 +495,20 @@ class _Night:
 
 
 def played(
-    contest: ContestDefined, script: Sequence[Move], revised_after: int | None, new_selection: bool
+    contest: ContestDefined,
+    script: Sequence[Move],
+    revised_after: int | None,
+    new_selection: bool,
+    rolled_after: int | None = None,
+    listed: int = 0,
 ) -> list[Event]:
-    """The log of a contest. After `revised_after` deeds a revision moves the counting level to the sheets."""
-    night = _Night(contest, [Chain(unit, contest) for unit in units_of(contest)], [contest])
+    """The log of a contest. After `revised_after` deeds a revision moves the counting level to the sheets; after
+    `rolled_after` a roll in two parts names so many of them."""
+    units = units_of(contest)
+    night = _Night(contest, [Chain(unit, contest) for unit in units], [contest])
     for i, move in enumerate(script):
+        if i == rolled_after:
+            night.log += roll_of(contest, [unit for unit in units if unit.type == PRECINCT][:listed])
         if i == revised_after:
             late = Selection(selection_id="late", candidate="L", party="L", ballot_order=99, external_id=None)
             selections = (*contest.selections, late) if new_selection else contest.selections
@@ -508,9 +517,34 @@ def played(
     return night.log
 
 
+def roll_of(contest: ContestDefined, sheets: Sequence[ReportingUnit], after: UnitRoll | None = None) -> list[Event]:
+    """A revision of a roll, in two parts."""
+    parts: list[Event] = []
+    half = len(sheets) // 2
+    for part, some in enumerate((sheets[:half], sheets[half:]), 1):
+        units = tuple(
+            RollUnit(type=unit.type, id=unit.id, area_id=unit.area_path[-1], registered_voters=300) for unit in some
+        )
+        after = named(
+            UnitRoll(
+                event_id=NIL,
+                contest_id=contest.contest_id,
+                revision=1 if after is None else after.revision + (part == 1),
+                part=part,
+                parts=2,
+                previous_event_id=None if after is None else after.event_id,
+                observed_at=NIGHT,
+                document_sha256="cd" * 32,
+                units=units,
+            )
+        )
+        parts.append(after)
+    return parts
+
+
 def units_of(contest: ContestDefined) -> list[ReportingUnit]:
     """Two sheets in each municipality; the municipalities; the country. The first sheet has a municipality's id."""
-    places = [a for a in contest.areas if a.type is MUNICIPALITY]
+    places = [a for a in contest.areas if a.type == MUNICIPALITY]
     sheets = [
         a_unit(place.area_id if i == n == 0 else f"{2 * i + n:06d}", PRECINCT, contest.area_paths[place.area_id])
         for i, place in enumerate(places)
@@ -569,7 +603,9 @@ def nights(draw: st.DrawFn, faults: bool = True, counting_level: Level | None = 
     )
     script = draw(st.lists(move, min_size=1, max_size=25))
     revised_after = draw(st.none() | st.integers(0, len(script) - 1))
-    return recorded(played(contest, script, revised_after, draw(st.booleans())))
+    rolled_after = draw(st.none() | st.integers(0, len(script) - 1))
+    listed = draw(st.integers(0, 9)) if faults else 99
+    return recorded(played(contest, script, revised_after, draw(st.booleans()), rolled_after, listed))
 
 
 def raw(recorded: Recorded) -> RawRecord:

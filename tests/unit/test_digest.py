@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.fold.digest import StateDigest
+from schemas.codec import SCHEMAS
 from schemas.columns.roll import Roll
 from schemas.columns.unit_index import UnitIndex
 from schemas.count_update import CountUpdate
 from schemas.identity import name_text, text_of
 from schemas.log_record import Recorded
 from schemas.unit_roll import UnitRoll
+from tests.support import as_documented
 from tests.support.folded import fold, folded
-from tests.support.strategies import a_contest, a_roll, a_sheet, a_unit, nights
+from tests.support.strategies import a_contest, a_roll, a_sheet, a_unit, nights, raw
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "state_digest.json").read_text())
 
@@ -161,6 +163,25 @@ def test_a_folded_state_has_the_specified_digest(log: list[Recorded], batch: int
         if step.is_current:
             current[unit] = leaf
     assert state.root() == specified(definition, bytes(32), {unit: current[unit] + head[unit] for unit in head})
+
+
+@given(nights(faults=False))
+def test_the_digest_is_computed_from_the_messages_by_the_words_of_the_contract(log: list[Recorded]) -> None:
+    definition, current, head = b"", dict[str, tuple[str, int, bytes]](), dict[str, bytes]()
+    for message in map(raw, log):
+        assert message.value is not None
+        schema = SCHEMAS[message.value[4]].avro
+        event = as_documented.read(message.value, schema)
+        text = as_documented.text_of(event, schema)
+        leaf = sha256(text.encode())
+        if schema["name"] == "ContestDefined":
+            definition = leaf
+            continue
+        unit, said = "{type}/{id}".format(**event["reporting_unit"]), json.loads(text)
+        place = said["stated_at"], said["sequence"], leaf
+        current[unit], head[unit] = max(current.get(unit, place), place), leaf
+    units = {unit.encode(): current[unit][2] + head[unit] for unit in head}
+    assert folded(log, 7)[0].root() == specified(definition, bytes(32), units)
 
 
 def test_the_state_of_a_contest_with_a_roll_has_the_specified_digest() -> None:

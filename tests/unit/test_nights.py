@@ -233,7 +233,7 @@ def test_what_falls_is_a_correction_that_says_so() -> None:
         change = step.change
         if deed in (Deed.STATED, Deed.BULLETIN) and isinstance(event, CountUpdate):
             fell = {n for n, by in change.items() if by < 0 and n.startswith(watched) and n != "counted_normal"}
-            if event.reporting_unit.type is ReportingUnitType.PRECINCT:
+            if event.reporting_unit.type == ReportingUnitType.PRECINCT:
                 fell -= {"processed", "counted"}
             assert (event.kind is UpdateKind.CORRECTED) == bool(fell), change
             falls += bool(fell)

@@ -22,8 +22,8 @@ def test_a_nights_encoder_writes_the_bytes_of_the_contract(night: Night) -> None
 @pytest.mark.parametrize(
     ("night", "sha256"),
     [
-        (SMALL, "6a629f4564bdb1f9e08fc7835dd2a042f095adb039410e3cbd0ee3ada76c23f9"),
-        (ROUGH, "330f09cf482d96a6d432b1217962e63d11a7a2780cd9d00408e7c444d1712919"),
+        (SMALL, "8eb1f83c4cf1aac9e03c0b4ee67416b8e84c43486976f4276b62dc2d5c423209"),
+        (ROUGH, "e14b2ffeece7b83436cd84b44e6dc884f54e5942856e51be7a458e70bbe44bbe"),
     ],
     ids=["small", "rough"],
 )

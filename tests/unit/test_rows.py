@@ -105,7 +105,7 @@ def test_a_row_says_what_the_update_states_and_what_it_did(log: list[Recorded], 
             assert row["recorded_at"] == recorded.recorded_at
             assert (row["event_id"], row["previous_event_id"]) == (update.event_id, update.previous_event_id)
             assert (row["unit_type"], row["unit_id"], row["unit_name"]) == (unit.type, unit.id, unit.name)
-            own = (unit.id,) if a_contest().is_area(unit) else ()
+            own = (unit.id,) if log[0].definition.is_area(unit) else ()
             assert row["areas"] == [*unit.area_path, *own] == list(index.groups[int(step.batch.group[entry])][1])
             for name in (
                 "contest_id",

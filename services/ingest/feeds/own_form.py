@@ -17,20 +17,18 @@ as `ny/broome`. The rest of the path is the contest's. Ids are compared in their
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from ingest.feeds import vote_types
+from ingest.feeds.cells import Cells
 from ingest.feeds.records import Refused
 from ingest.feeds.statement import PassedOver, Rejection, Rejections, Snapshot, Statement
-from ingest.feeds.table import BadCell, Form, Table, evidence, fitting, folded, instant, seen, share, whole
+from ingest.feeds.table import BadCell, Form, Table, fitting, folded, seen
 from schemas.contest import ContestDefined
 from schemas.count_update import FIGURES, Code, Counts, PublishedPercentages, ReportingUnit, SubUnits
-from schemas.faults import first_fault
 from schemas.text import normal_id
 from schemas.types import (
     OTHER_TYPE,
@@ -44,8 +42,6 @@ from schemas.types import (
 FAMILY = "own-form"
 NOT_ON_BALLOT = "not on ballot"
 """The votes of a selection that did not stand on a unit's ballots."""
-SUPPRESSED = "suppressed"
-"""A figure that the office holds back."""
 _VOTES, _CODE, _REASON = "votes.", "code:", "sub_units.under_review_by_reason."
 _SHARE, _PUBLISHED, _SUB_UNITS = "published.valid_votes_share.", "published.", "sub_units."
 _SUB = tuple(name for name in SubUnits.model_fields if name != "under_review_by_reason")
@@ -229,137 +225,112 @@ def _says(table: Table, column: str, ours: list[int] | None) -> bool:
 
 
 def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]], Statement]:
-    at = {name: place for place, name in enumerate(table.header)}
-    under = {
-        prefix: [(column.removeprefix(prefix), column) for column in table.header if column.startswith(prefix)]
-        for prefix in (_REASON, _SHARE)
-    }
-    registries = [(column.removeprefix(_CODE), column) for column in table.header if column.startswith(_CODE)]
-    under[_SHARE] = [(name, column) for name, column in under[_SHARE] if name in contest.selection_ids]
+    """Make the function that reads a row, with everything looked up once that does not depend on the row."""
+    header, document = table.header, table.document
+    at = {name: place for place, name in enumerate(header)}
+    figures_there = [name for name in FIGURES if name in at]
+    not_there = dict.fromkeys(FIGURES)
+    ballot = [(selection, _VOTES + selection) for selection in contest.selection_ids]
+    registries = [(column.removeprefix(_CODE), column) for column in header if column.startswith(_CODE)]
+    sub_columns = [column for column in header if column.startswith(_SUB_UNITS)]
+    published = _published_columns(table, contest)
     meant = _similar(contest)
-    sub_columns = [column for column in table.header if column.startswith(_SUB_UNITS)]
     withdrawn = {s.selection_id: s.withdrawn_at for s in contest.selections if s.withdrawn_at is not None}
 
-    def without(selection: str, at: datetime) -> tuple[str | None, ...]:
-        """Return what a cell of votes says where the selection did not stand: of one that has withdrawn, nothing."""
-        since = withdrawn.get(selection)
-        return (NOT_ON_BALLOT,) if since is None or at < since else (NOT_ON_BALLOT, None)
+    def stood(selection: str, text: str | None, at: datetime) -> bool:
+        """Say whether a selection stood on the ballots. One that had withdrawn did not where nothing is stated."""
+        since = withdrawn.get(selection) if text is None else None
+        return text != NOT_ON_BALLOT and (since is None or at < since)
+
+    def counts(cells: Cells, at: datetime) -> Counts:
+        votes = {s: cells.figure(column) for s, column in ballot if stood(s, cells.text(column), at)}
+        figures = not_there | {name: cells.figure(name) for name in figures_there}
+        return Counts.model_validate({"votes": votes, **figures, "suppressed": tuple(cells.suppressed) or None})
 
     def read(index: int, row: list[str]) -> Statement:
-        def cell(column: str) -> str | None:
-            place = at.get(column)
-            return row[place] or None if place is not None else None
-
-        left_out: list[BadCell] = []
-        suppressed: list[str] = []
-
-        def stated(column: str) -> int | None:
-            text = cell(column)
-            return None if text is None else whole(text, column)
-
-        def figure(column: str) -> int | None:
-            if cell(column) != SUPPRESSED:
-                return stated(column)
-            suppressed.append(column)
-            return None
-
-        def percentage(column: str) -> str | None:
-            return share(cell(column), column, left_out.append)
-
-        def reason() -> ReviewReason | None:
-            try:
-                return word("review_reason", ReviewReason, None)  # type: ignore[no-any-return]
-            except BadCell as bad:
-                left_out.append(bad)
-                return None
-
-        def said(column: str) -> str | None:
-            return evidence(cell(column), column, left_out.append)
-
-        def time(column: str) -> datetime | None:
-            text = cell(column)
-            return None if text is None else instant(text, column).astimezone(UTC)
-
-        def time_beside(column: str) -> datetime | None:
-            try:
-                return time(column)
-            except BadCell as bad:
-                left_out.append(bad)
-                return None
-
-        def code(registry: str, column: str) -> Code | None:
-            try:
-                return None if (text := cell(column)) is None else Code(registry=registry, value=text)
-            except ValidationError as error:
-                left_out.append(BadCell(column, "F112", first_fault(error), "at most 200 visible characters"))
-                return None
-
-        def recount() -> int | None:
-            if (number := stated("recount")) == 0:
-                raise BadCell("recount", "F201", "0 is no recount", "1, 2, … or an empty cell")
-            return number
-
-        def word(column: str, words: Any, default: Any) -> Any:
-            text = cell(column)
-            if text is None:
-                return default
-            if text not in list(words):
-                raise BadCell(column, "F204", f"{text[:40]!r} is unknown", f"one of {', '.join(words)}")
-            return words(text)
-
-        kind, seen_at = cell("unit_type"), cell("observed_at")
-        if kind is not None and not kind.startswith(OTHER_TYPE):
-            kind = word("unit_type", ReportingUnitType, None).value
-        has_sub_units = next((column for column in sub_columns if cell(column) is not None), None)
-        if has_sub_units is not None and kind is not None and contest.is_sheet(kind):
-            raise BadCell(
-                has_sub_units, "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row"
-            )
-        reported_at = time("reported_at")
-        observed_at = table.document.observed_at if seen_at is None else seen(seen_at, "observed_at", table.document)
-        on_ballot = [s for s in contest.selection_ids if cell(_VOTES + s) not in without(s, reported_at or observed_at)]
-        votes, figures = {s: figure(_VOTES + s) for s in on_ballot}, {name: figure(name) for name in FIGURES}
-        counts = Counts.model_validate({"votes": votes, **figures, "suppressed": tuple(suppressed) or None})
-        sub_units = SubUnits(
-            under_review_by_reason={name: n for name, column in under[_REASON] if (n := stated(column)) is not None},
-            **{name: stated(_SUB_UNITS + name) for name in _SUB},
-        )
-        published = PublishedPercentages(
-            valid_votes_share={name: s for name, column in under[_SHARE] if (s := percentage(column)) is not None},
-            **{name: percentage(_PUBLISHED + name) for name in _SHARES},
-        )
-        codes = tuple(found for registry, column in registries if (found := code(registry, column)) is not None)
+        cells = Cells(at, row)
+        kind, seen_at = _kind(cells), cells.text("observed_at")
+        reported_at = cells.time("reported_at")
+        observed_at = document.observed_at if seen_at is None else seen(seen_at, "observed_at", document)
+        codes = tuple(code for registry, column in registries if (code := cells.code(registry, column)) is not None)
         return Statement(
-            unit=_unit(cell, said("unit_name"), kind, contest, meant, codes),
+            sub_units=_sub_units(cells, kind, sub_columns, contest),
+            counts=counts(cells, reported_at or observed_at),
+            published_percentages=_percentages(cells, published),
+            unit=_unit(cells, kind, contest, meant, codes),
             reported_at=reported_at,
             observed_at=observed_at,
-            count_status=word("count_status", CountStatus, CountStatus.COUNTED),
-            source_status=said("source_status"),
-            review_reason=reason(),
-            result_stage=word("result_stage", ResultStage, ResultStage.PROVISIONAL),
-            office_note=said("office_note"),
-            counts=counts,
-            sub_units=sub_units if has_sub_units is not None else None,
-            published_percentages=published
-            if any((published.valid_votes_share, *(getattr(published, s) for s in _SHARES)))
-            else None,
+            count_status=cells.word("count_status", CountStatus) or CountStatus.COUNTED,
+            source_status=cells.said("source_status"),
+            review_reason=cells.beside(lambda: cells.word("review_reason", ReviewReason)),
+            result_stage=cells.word("result_stage", ResultStage) or ResultStage.PROVISIONAL,
+            office_note=cells.said("office_note"),
+            signed_at=cells.beside(lambda: cells.time("signed_at")),
+            registered_at=cells.beside(lambda: cells.time("registered_at")),
+            recount=_recount(cells),
+            rules_version=cells.said("rules_version"),
+            authority=cells.said("source_authority"),
+            channel=cells.said("channel"),
             documents=(table.at(index),),
             original=table.original(index),
-            signed_at=time_beside("signed_at"),
-            registered_at=time_beside("registered_at"),
-            recount=recount(),
-            rules_version=said("rules_version"),
-            authority=said("source_authority"),
-            channel=said("channel"),
-            left_out=table.leave_out(index, left_out),
+            left_out=table.leave_out(index, cells.left_out),
         )
 
     return read
 
 
+def _kind(cells: Cells) -> str | None:
+    kind = cells.text("unit_type")
+    if kind is None or kind.startswith(OTHER_TYPE):
+        return kind
+    word = cells.word("unit_type", ReportingUnitType)
+    return None if word is None else word.value
+
+
+def _recount(cells: Cells) -> int | None:
+    if (number := cells.count("recount")) == 0:
+        raise BadCell("recount", "F201", "0 is no recount", "1, 2, … or an empty cell")
+    return number
+
+
+def _sub_units(cells: Cells, kind: str | None, columns: Sequence[str], contest: ContestDefined) -> SubUnits | None:
+    stated = [column for column in columns if cells.text(column) is not None]
+    if not stated:
+        return None
+    if kind is not None and contest.is_sheet(kind):
+        raise BadCell(stated[0], "F205", f"a {kind} has no sub-units to state", "an empty cell, or an area's row")
+    reasons = [column for column in stated if column.startswith(_REASON)]
+    return SubUnits.model_validate(
+        {
+            **{name: cells.count(_SUB_UNITS + name) for name in _SUB},
+            "under_review_by_reason": {column.removeprefix(_REASON): cells.count(column) for column in reasons},
+        }
+    )
+
+
+def _published_columns(table: Table, contest: ContestDefined) -> list[tuple[str, str]]:
+    """Return the table's columns of percentages: of a selection with its id, of others with an empty one."""
+    shares = [(s, _SHARE + s) for s in contest.selection_ids]
+    others = [("", _PUBLISHED + name) for name in _SHARES]
+    return [(selection, column) for selection, column in (*shares, *others) if column in table.header]
+
+
+def _percentages(cells: Cells, columns: Sequence[tuple[str, str]]) -> PublishedPercentages | None:
+    shares: dict[str, str] = {}
+    others: dict[str, str | None] = dict.fromkeys(_SHARES)
+    for selection, column in columns:
+        if (stated := cells.percentage(column)) is not None:
+            if selection:
+                shares[selection] = stated
+            else:
+                others[column.removeprefix(_PUBLISHED)] = stated
+    if not shares and not any(others.values()):
+        return None
+    return PublishedPercentages(valid_votes_share=shares, **others)
+
+
 def _unit(
-    cell: Callable[[str], str | None],
-    name: str | None,
+    cells: Cells,
     kind: str | None,
     contest: ContestDefined,
     meant: Callable[[str], str | None],
@@ -369,12 +340,12 @@ def _unit(
 
     `meant`: finds the area that an unknown one was meant to be.
     """
-    office_id = cell("unit_id") or ""
+    office_id, name = cells.text("unit_id") or "", cells.said("unit_name")
     unit_id = normal_id(office_id)
     if not unit_id or kind is None:
         missing = "unit_type" if unit_id else "unit_id"
         raise BadCell(missing, "F202", f"{missing} is empty", "the unit's own id and type in every row")
-    area, path = contest.areas_by_id.get(unit_id), normal_id(cell("area_path") or "")
+    area, path = contest.areas_by_id.get(unit_id), normal_id(cells.text("area_path") or "")
     is_area = area is not None and area.type == kind
     stands_in_area = not is_area and (contest.is_sheet(kind) or kind not in contest.area_types)
     if path:
@@ -389,7 +360,7 @@ def _unit(
         near = meant(nearest)
         hint = f"; is {near!r} meant?" if near else ""
         raise BadCell("area_path", "F302", f"the contest has no area {nearest[:60]!r}{hint}", _NEAREST)
-    elsewhere = cell("counted_with")
+    elsewhere = cells.text("counted_with")
     return ReportingUnit(
         id=unit_id,
         type=kind,

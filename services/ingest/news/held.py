@@ -9,9 +9,10 @@ Sums are made of whole columns, and rows are looked at by themselves only where 
 sheets without a total costs some hundredths of a second.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ingest.feeds.statement import Sheets, Snapshot, Statement
 from ingest.news.contest_memory import ContestMemory
 from schemas.columns.layout import COUNTS, NONE, Mask, Numbers
 from schemas.contest import ContestDefined
-from schemas.count_update import ReportingUnit, UnitKey
+from schemas.count_update import Counts, ReportingUnit, UnitKey
 from schemas.rules import Finding
 from schemas.types import ReportingUnitType
 
@@ -106,7 +107,7 @@ def _rows(snapshots: Sequence[Snapshot], memory: ContestMemory) -> _Rows:
             kinds_of = [kinds.setdefault(statement.unit.type, len(kinds)) for statement in of]
             paths_of = [paths.setdefault(statement.unit.area_path, len(paths)) for statement in of]
             about.append(np.column_stack((kinds_of, np.full(len(of), time), paths_of)))
-            figures = np.array([[*_figures(statement, layout.selections)] for statement in of], np.int64)
+            figures = np.array([_figures(statement, layout.selections) for statement in of], np.int64)
             counts.append(figures[:, : len(COUNTS)])
             votes.append(figures[:, len(COUNTS) :])
     kind_of, time_of, path_of = np.concatenate(about).T
@@ -120,15 +121,14 @@ def _adds(unit: ReportingUnit, contest: ContestDefined) -> bool:
     return contest.is_sheet(unit.type) or unit.type not in contest.area_types
 
 
-def _figures(statement: Statement, selections: Sequence[str]) -> Iterator[int]:
+_OF_COUNTS: Callable[[Counts], tuple[int | None, ...]] = attrgetter(*COUNTS)
+
+
+def _figures(statement: Statement, selections: Sequence[str]) -> list[int]:
     counts = statement.counts
     if counts is None:
-        yield from (NONE for _ in range(len(COUNTS) + len(selections)))
-        return
-    for name in COUNTS:
-        yield NONE if (n := getattr(counts, name)) is None else n
-    for selection in selections:
-        yield NONE if (n := counts.votes.get(selection)) is None else n
+        return [NONE] * (len(COUNTS) + len(selections))
+    return [NONE if n is None else n for n in (*_OF_COUNTS(counts), *map(counts.votes.get, selections))]
 
 
 # --- totals
