@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement
+from ingest.feeds.statement import Rejection, Snapshot, Statement, by_our_clock
 from ingest.feeds.vote_types import MOST_PARTS, type_of
 from ingest.news.figures import figures, repeats
 from schemas.count_update import Code, Counts
@@ -217,6 +217,16 @@ def test_what_stands_beside_the_figures() -> None:
     assert found.unit.codes == (Code(registry="state", value="NY-031"),)
     plain = only(f"{HEAD}\n{row('CP 1', 10, 5, 15)}")
     assert (plain.unit.office_id, plain.unit.codes, plain.recount, plain.signed_at) == (None, None, None, None)
+
+
+def test_by_our_clock_what_the_office_registered_stands_earlier_too() -> None:
+    """The offset is of the office's clock; a sheet is signed by another one."""
+    text = f"{HEAD},signed_at,registered_at\n{row('1', 10, 5, 15, AT, AT)}"
+    (snapshot,) = snapshots(text)
+    (ours,) = by_our_clock(snapshot, timedelta(hours=1)).statements
+    (office,) = snapshot.statements
+    assert ours.reported_at == ours.registered_at == office.stated_at - timedelta(hours=1)
+    assert ours.signed_at == office.signed_at == office.stated_at
 
 
 def test_what_is_odd_beside_the_figures_costs_no_votes() -> None:
