@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ingest.news.changes import changes_since
@@ -15,9 +17,11 @@ from tests.support.ingest_samples import ACTA, EXAMPLE, FINAL, contest, kept, pa
 UPDATES = (EXAMPLE / "updates.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("is_complete", [False, True])
 @pytest.mark.parametrize("document", [ACTA, FINAL, UPDATES], ids=["acta", "final", "own form"])
-def test_events_of_every_kind_of_document(document: str) -> None:
-    events = changes_since(parse(kept(document)), ContestMemory(contest())).events
+def test_events_of_every_kind_of_document(document: str, is_complete: bool) -> None:
+    snapshots = [replace(snapshot, is_complete=is_complete) for snapshot in parse(kept(document))]
+    events = changes_since(snapshots, ContestMemory(contest())).events
     assert events
     assert list(encode_all(events.items)) == [codec.encode(event) for event in events]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.feeds.statement import Rejection, Snapshot, Statement
+from ingest.feeds.statement import Rejection, Snapshot, Statement, by_our_clock
 from ingest.feeds.vote_types import MOST_PARTS, type_of
+from ingest.news.changes import changes_since
+from ingest.news.contest_memory import ContestMemory, remember
 from ingest.news.figures import figures, repeats
-from schemas.count_update import Code, Counts
+from ingest.publish.encode import encode_all
+from schemas.codec import decode
+from schemas.count_update import Code, Counts, CountUpdate
 from schemas.types import CountStatus, ReportingUnitType, VoteType
 from tests.support.ingest_samples import kept, parse
 from tests.support.small_contest import small
@@ -219,6 +223,16 @@ def test_what_stands_beside_the_figures() -> None:
     assert (plain.unit.office_id, plain.unit.codes, plain.recount, plain.signed_at) == (None, None, None, None)
 
 
+def test_by_our_clock_what_the_office_registered_stands_earlier_too() -> None:
+    """The offset is of the office's clock; a sheet is signed by another one."""
+    text = f"{HEAD},signed_at,registered_at\n{row('1', 10, 5, 15, AT, AT)}"
+    (snapshot,) = snapshots(text)
+    (ours,) = by_our_clock(snapshot, timedelta(hours=1)).statements
+    (office,) = snapshot.statements
+    assert ours.reported_at == ours.registered_at == office.stated_at - timedelta(hours=1)
+    assert ours.signed_at == office.signed_at == office.stated_at
+
+
 def test_what_is_odd_beside_the_figures_costs_no_votes() -> None:
     columns = ",signed_at,code:state"
     found = only(f"{HEAD}{columns}\n{row('1', 10, 5, 15, '8 pm', 'x' * 201)}")
@@ -275,6 +289,46 @@ def test_what_stands_beside_the_figures_is_not_withdrawn_by_a_document_without_i
     assert repeats(figures(modes.unit, modes), figures(whole.unit, whole))
     moved = only(by_type(("absentee", 88, 40, 132), ("early_voting", 3, 2, 5), *MODES[2:]))
     assert not repeats(figures(modes.unit, modes), figures(moved.unit, moved)), "the same sums, other parts"
+
+
+NEW_FIELDS = {
+    "undervotes and overvotes": (",undervotes,overvotes", (10, 5, 18, 2, 1), (10, 5, 18, 1, 2)),
+    "held back": ("", ("suppressed", 5, 18), (10, 5, 18)),
+    "not stated, then held back": ("", ("", 5, 18), ("suppressed", 5, 18)),
+    "a time of signature": (",signed_at", (10, 5, 15, AT), (10, 5, 15, AT.replace("21:", "20:"))),
+    "a recount": (",recount", (10, 5, 15, ""), (10, 5, 15, 1)),
+    "counted with another": (",counted_with", (10, 5, 15, ""), ("", "", "", "CP7")),
+    "rules": (",rules_version", (10, 5, 15, "2020-09"), (10, 5, 15, "2020-10")),
+    "another word": (
+        ",channel,source_authority,code:state",
+        (10, 5, 15, "courier", "City", "7"),
+        (11, 5, 16, "", "", ""),
+    ),
+    "votes by type": (",vote_type", (10, 5, 15, "early"), (10, 5, 15, "mail")),
+}
+
+
+@pytest.mark.parametrize(("columns", "first", "second"), NEW_FIELDS.values(), ids=NEW_FIELDS.keys())
+def test_what_is_published_is_known_again_from_the_log_and_a_change_is_news(
+    columns: str, first: tuple[object, ...], second: tuple[object, ...]
+) -> None:
+    """The memory of a later run is what the log says: an event goes through the wire, whole."""
+    on_log: list[CountUpdate] = []
+    for cells in (first, second):
+        text = f"{HEAD}{columns}\n{row('1', *cells)}"
+        memory = ContestMemory(CONTEST)
+        assert remember(memory, *on_log)
+        found = changes_since(snapshots(text), memory)
+        assert (len(found.events), found.known, len(found.rejections)) == (1, 0, 0)
+        for message in encode_all(found.events.items):
+            event = decode(message.value, message.headers)
+            assert isinstance(event, CountUpdate)
+            on_log.append(event)
+        assert on_log[-1:] == list(found.events)
+        again = ContestMemory(CONTEST)
+        assert remember(again, *on_log)
+        repeated = changes_since(snapshots(text), again)
+        assert (len(repeated.events), repeated.known) == (0, 1)
 
 
 def test_the_types_of_the_contract_are_read() -> None:

@@ -11,7 +11,7 @@ sheets without a total costs some hundredths of a second.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from operator import attrgetter
 
 import numpy as np
@@ -20,7 +20,7 @@ from ingest.feeds.statement import Sheets, Snapshot, Statement
 from ingest.news.contest_memory import ContestMemory
 from schemas.columns.layout import COUNTS, NONE, Mask, Numbers
 from schemas.contest import ContestDefined
-from schemas.count_update import Counts, ReportingUnit, UnitKey
+from schemas.count_update import Counts, UnitKey
 from schemas.rules import Finding
 from schemas.types import ReportingUnitType
 
@@ -87,6 +87,7 @@ def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, 
 
 def _rows(snapshots: Sequence[Snapshot], memory: ContestMemory) -> _Rows:
     contest, layout = memory.definition, memory.layout
+    adds = cache(lambda kind: contest.is_sheet(kind) or kind not in contest.area_types)
     ids: list[str] = []
     kinds: dict[str, int] = {}
     paths: dict[tuple[str, ...], int] = {}
@@ -102,23 +103,24 @@ def _rows(snapshots: Sequence[Snapshot], memory: ContestMemory) -> _Rows:
             votes.append(layout.votes_of(sheets.figures))
             ids += sheets.ids
             statements = list(statements.others.values())
-        if of := [statement for statement in statements if _adds(statement.unit, contest)]:
-            ids += [statement.unit.id for statement in of]
-            kinds_of = [kinds.setdefault(statement.unit.type, len(kinds)) for statement in of]
-            paths_of = [paths.setdefault(statement.unit.area_path, len(paths)) for statement in of]
-            about.append(np.column_stack((kinds_of, np.full(len(of), time), paths_of)))
-            figures = np.array([_figures(statement, layout.selections) for statement in of], np.int64)
-            counts.append(figures[:, : len(COUNTS)])
-            votes.append(figures[:, len(COUNTS) :])
+        of: list[tuple[int, int, int]] = []
+        figures: list[list[int]] = []
+        for statement in statements:
+            unit = statement.unit
+            if adds(unit.type):
+                ids.append(unit.id)
+                number = kinds.setdefault(unit.type, len(kinds))
+                of.append((number, time, paths.setdefault(unit.area_path, len(paths))))
+                figures.append(_figures(statement, layout.selections))
+        if of:
+            stated = np.array(figures, np.int64)
+            about.append(np.array(of, np.int64))
+            counts.append(stated[:, : len(COUNTS)])
+            votes.append(stated[:, len(COUNTS) :])
     kind_of, time_of, path_of = np.concatenate(about).T
     return _Rows(
         ids, kind_of, list(kinds), time_of, path_of, list(paths), np.concatenate(votes), np.concatenate(counts)
     )
-
-
-def _adds(unit: ReportingUnit, contest: ContestDefined) -> bool:
-    """Say whether a unit is no area, and may stand beside others in a table that ends with their sum."""
-    return contest.is_sheet(unit.type) or unit.type not in contest.area_types
 
 
 _OF_COUNTS: Callable[[Counts], tuple[int | None, ...]] = attrgetter(*COUNTS)
@@ -256,11 +258,11 @@ def _is_total(rows: _Rows, row: int, members: Numbers, area: str) -> Finding:
 def _second_spellings(rows: _Rows, memory: ContestMemory) -> Iterator[tuple[UnitKey, Finding]]:
     """Find units that nobody has stated so far whose ids differ from others by leading zeros alone."""
     lengths, kinds = set(map(len, rows.ids)), set(rows.kinds)
-    if len(lengths) == 1 and lengths.issuperset(len(key.id) for key in memory.index.keys if key.type in kinds):
+    if len(lengths) == 1 and lengths.issuperset({len(key.id) for key in memory.index.keys if key.type in kinds}):
         return
     near: dict[tuple[str, str], dict[str, str]] = {}
-    for kind, unit_id in zip(rows.kind.tolist(), rows.ids, strict=True):
-        near.setdefault((rows.kinds[kind], unit_id.lstrip("0")), {}).setdefault(unit_id, "in the document")
+    for kind, unit_id in dict.fromkeys(zip(rows.kind.tolist(), rows.ids, strict=True)):
+        near.setdefault((rows.kinds[kind], unit_id.lstrip("0")), {})[unit_id] = "in the document"
     for number, key in enumerate(memory.index.keys):
         ids = near.get((key.type, key.id.lstrip("0"))) if key.type in kinds else None
         if ids is not None and memory.chain("head", number) >= 0:
