@@ -501,10 +501,11 @@ def played(
     new_selection: bool,
     rolled_after: int | None = None,
     listed: int = 0,
+    ends: bool = False,
 ) -> list[Event]:
-    """The log of a contest. After `revised_after` deeds a revision moves the counting level to the sheets; after
-    `rolled_after` a roll in two parts names so many of them."""
-    units = units_of(contest)
+    """The log of a contest. After `revised_after` deeds a revision moves the counting level to the sheets, and may end
+    a municipality; after `rolled_after` a roll in two parts names so many of the sheets."""
+    units, last = units_of(contest), contest.areas[-1]
     night = _Night(contest, [Chain(unit, contest) for unit in units], [contest])
     for i, move in enumerate(script):
         if i == rolled_after:
@@ -512,7 +513,9 @@ def played(
         if i == revised_after:
             late = Selection(selection_id="late", candidate="L", party="L", ballot_order=99, external_id=None)
             selections = (*contest.selections, late) if new_selection else contest.selections
-            night.log.append(a_revision(contest, counting_level=(PRECINCT,), selections=selections))
+            areas = [a.model_copy(update={"ends_at": minute(10)}) if a is last and ends else a for a in contest.areas]
+            changes = {"selections": selections, "areas": tuple(areas)}
+            night.log.append(a_revision(contest, counting_level=(PRECINCT,), **changes))
         night.play(move)
     return night.log
 
@@ -560,7 +563,7 @@ def _type(contest: ContestDefined, area_id: str) -> str:
 
 @st.composite
 def contests(draw: st.DrawFn, counting_level: Level | None = None) -> ContestDefined:
-    """Small contests: 2–4 selections, 1–2 states of 1–2 counties of 1–2 municipalities."""
+    """Small contests: 2–4 selections, 1–2 states of 1–2 counties of 1–2 municipalities; some counties within others."""
     selections = tuple(
         Selection(
             selection_id=f"s{i}", candidate=f"Candidate {i}", party=f"Party {i}", ballot_order=i, external_id=None
@@ -573,8 +576,12 @@ def contests(draw: st.DrawFn, counting_level: Level | None = None) -> ContestDef
         areas.append(Area(area_id=f"{s:02d}0000", name=f"State {s}", type=STATE, parent_id="pe"))
         for c in range(1, 1 + draw(few)):
             areas.append(Area(area_id=f"{s:02d}{c:02d}00", name="County", type=COUNTY, parent_id=f"{s:02d}0000"))
+            around = f"{s:02d}{c:02d}00"
+            for inner in range(draw(st.sampled_from([0, 0, 1, 3]))):
+                areas.append(Area(area_id=f"{around}-{inner}", name="Part", type=COUNTY, parent_id=areas[-1].area_id))
+            around = areas[-1].area_id
             areas.extend(
-                Area(area_id=f"{s:02d}{c:02d}{m:02d}", name="Place", type=MUNICIPALITY, parent_id=f"{s:02d}{c:02d}00")
+                Area(area_id=f"{s:02d}{c:02d}{m:02d}", name="Place", type=MUNICIPALITY, parent_id=around)
                 for m in range(1, 1 + draw(few))
             )
     level = counting_level or draw(
@@ -604,8 +611,8 @@ def nights(draw: st.DrawFn, faults: bool = True, counting_level: Level | None = 
     script = draw(st.lists(move, min_size=1, max_size=25))
     revised_after = draw(st.none() | st.integers(0, len(script) - 1))
     rolled_after = draw(st.none() | st.integers(0, len(script) - 1))
-    listed = draw(st.integers(0, 9)) if faults else 99
-    return recorded(played(contest, script, revised_after, draw(st.booleans()), rolled_after, listed))
+    listed, ends = (draw(st.integers(0, 9)), draw(st.booleans())) if faults else (99, False)
+    return recorded(played(contest, script, revised_after, draw(st.booleans()), rolled_after, listed, ends))
 
 
 def raw(recorded: Recorded) -> RawRecord:
