@@ -15,8 +15,8 @@ from datetime import timedelta
 from itertools import pairwise
 
 from schemas.contest import ContestDefined
-from schemas.count_update import FIGURES, Counts, CountUpdate, SubUnits
-from schemas.types import CountStatus, rfc3339
+from schemas.count_update import Counts, CountUpdate, SubUnits
+from schemas.types import CountStatus, ResultStage, UpdateKind, rfc3339
 
 RULES = {
     "F101": "processed = counted + under review",
@@ -112,11 +112,14 @@ def check(update: CountUpdate, contest: ContestDefined) -> tuple[Finding, ...]:
         findings.extend(_settled(update))
     if CLOCK_TOLERANCE < _ahead(update) <= CLOCK_LIMIT:
         findings.append(Finding("F111", _of_two_clocks(update)))
-    findings.extend(_times(update))
+    if update.signed_at is not None or update.registered_at is not None:
+        findings.extend(_times(update))
     if update.counts is not None and update.counts.by_vote_type:
         findings.extend(_vote_types(update.counts))
-    if unknown := [name for name in _DECIDING if getattr(update, name).value == "UNKNOWN"]:
-        findings.append(Finding("F116", f"{', '.join(unknown)} of {update.unit} has a symbol of a later release"))
+    deciding = {"kind": update.kind, "count_status": update.count_status, "result_stage": update.result_stage}
+    if _UNKNOWN & set(deciding.values()):
+        unknown = ", ".join(name for name, symbol in deciding.items() if symbol in _UNKNOWN)
+        findings.append(Finding("F116", f"{unknown} of {update.unit} has a symbol of a later release"))
     findings.extend(_belongs(update, contest))
     return tuple(findings)
 
@@ -128,13 +131,15 @@ def unstated(update: CountUpdate) -> tuple[str, ...]:
         return ()
     if counts is None:
         return "votes", "ballots_cast"
-    votes = [f"votes.{name}" for name, n in counts.votes.items() if n is None] if counts.votes else ["votes"]
-    lacking = (*votes, *(["ballots_cast"] if counts.ballots_cast is None else []))
-    return tuple(name for name in lacking if name not in (counts.suppressed or ()))
+    lacking = [f"votes.{name}" for name, n in counts.votes.items() if n is None] if counts.votes else ["votes"]
+    if counts.ballots_cast is None:
+        lacking.append("ballots_cast")
+    held_back = counts.suppressed or ()
+    return tuple(name for name in lacking if name not in held_back) if held_back else tuple(lacking)
 
 
-_DECIDING = ("kind", "count_status", "result_stage")
-"""Fields whose symbol decides whether, and as whose word, a statement counts."""
+_UNKNOWN = frozenset({UpdateKind.UNKNOWN, CountStatus.UNKNOWN, ResultStage.UNKNOWN})
+"""Of what decides whether, and as whose word, a statement counts: symbols of a later release."""
 
 
 def _times(update: CountUpdate) -> Iterator[Finding]:
@@ -211,13 +216,18 @@ def _counts(c: Counts, allowed: int) -> Iterator[Finding]:
             yield Finding(
                 "F105", f"votes, undervotes and overvotes {total} exceed {allowed} for each of {cast} ballots"
             )
-    limits = {"undervotes": cast * allowed, "overvotes": cast * allowed, "valid_votes": cast * allowed}
-    for name, value in (*c.votes.items(), *((name, getattr(c, name)) for name in FIGURES)):
-        if name in ("ballots_cast", "registered_voters", "registered_voters_counted"):
-            continue
-        if value is not None and value > (limit := limits.get(name, cast)):
-            of = "ballots cast" if limit == cast else f"the {allowed} votes allowed on each of {cast} ballots:"
-            yield Finding("F107", f"{name.replace('_', ' ')} {value} exceed {of} {limit}")
+    for name, value in (
+        *c.votes.items(),
+        ("blank votes", c.blank_votes),
+        ("invalid votes", c.invalid_votes),
+        ("challenged votes", c.challenged_votes),
+    ):
+        if value is not None and value > cast:
+            yield Finding("F107", f"{name} {value} exceed ballots cast {cast}")
+    for name, value in (("valid votes", c.valid_votes), ("undervotes", c.undervotes), ("overvotes", c.overvotes)):
+        if value is not None and value > cast * allowed:
+            of = "ballots cast" if allowed == 1 else f"the {allowed} votes allowed on each of {cast} ballots:"
+            yield Finding("F107", f"{name} {value} exceed {of} {cast * allowed}")
     voters = c.registered_voters_counted if c.registered_voters_counted is not None else c.registered_voters
     if voters is not None and cast > voters:
         yield Finding("F108", f"ballots cast {cast} exceed registered voters {voters}")
