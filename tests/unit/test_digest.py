@@ -17,6 +17,7 @@ from aggregator.fold.digest import StateDigest
 from schemas.codec import SCHEMAS
 from schemas.columns.roll import Roll
 from schemas.columns.unit_index import UnitIndex
+from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.identity import name_text, text_of
 from schemas.log_record import Recorded
@@ -147,27 +148,44 @@ def test_a_digest_asked_for_now_and_then_is_the_same(puts: list[tuple[bytes, byt
     assert kept.root() == specified(b"\3" * 32, bytes(32), dict(puts))
 
 
+class RollHash:
+    """The hash of the roll in force, by the words of its specification."""
+
+    def __init__(self) -> None:
+        self.hash = bytes(32)
+        self.leaves: list[bytes] = []
+
+    def put(self, part: int, parts: int, leaf: bytes) -> None:
+        """Add a part that was accepted."""
+        self.leaves = [*(self.leaves if part > 1 else []), leaf]
+        if part == parts:
+            self.hash = sha256(b"".join(self.leaves))
+
+
 @given(nights(), st.integers(1, 30))
 def test_a_folded_state_has_the_specified_digest(log: list[Recorded], batch: int) -> None:
-    definition, current, head = b"", dict[bytes, bytes](), dict[bytes, bytes]()
+    definition, roll, current, head = b"", RollHash(), dict[bytes, bytes](), dict[bytes, bytes]()
     state, steps = folded(log, batch)
     for step in steps:
         event = step.recorded.event
         leaf = sha256(text_of(event))
+        if isinstance(event, UnitRoll) and step.accepted:
+            roll.put(event.part, event.parts, leaf)
+        if isinstance(event, ContestDefined) and step.accepted:
+            definition = leaf
         if not isinstance(event, CountUpdate):
-            definition = leaf if step.accepted else definition
             continue
         unit = str(event.unit).encode()
         if step.accepted:
             head[unit] = leaf
         if step.is_current:
             current[unit] = leaf
-    assert state.root() == specified(definition, bytes(32), {unit: current[unit] + head[unit] for unit in head})
+    assert state.root() == specified(definition, roll.hash, {unit: current[unit] + head[unit] for unit in head})
 
 
 @given(nights(faults=False))
 def test_the_digest_is_computed_from_the_messages_by_the_words_of_the_contract(log: list[Recorded]) -> None:
-    definition, current, head = b"", dict[str, tuple[str, int, bytes]](), dict[str, bytes]()
+    definition, roll, current, head = b"", RollHash(), dict[str, tuple[str, int, bytes]](), dict[str, bytes]()
     for message in map(raw, log):
         assert message.value is not None
         schema = SCHEMAS[message.value[4]].avro
@@ -177,11 +195,14 @@ def test_the_digest_is_computed_from_the_messages_by_the_words_of_the_contract(l
         if schema["name"] == "ContestDefined":
             definition = leaf
             continue
+        if schema["name"] == "UnitRoll":
+            roll.put(event["part"], event["parts"], leaf)
+            continue
         unit, said = "{type}/{id}".format(**event["reporting_unit"]), json.loads(text)
         place = said["stated_at"], said["sequence"], leaf
         current[unit], head[unit] = max(current.get(unit, place), place), leaf
     units = {unit.encode(): current[unit][2] + head[unit] for unit in head}
-    assert folded(log, 7)[0].root() == specified(definition, bytes(32), units)
+    assert folded(log, 7)[0].root() == specified(definition, roll.hash, units)
 
 
 def test_the_state_of_a_contest_with_a_roll_has_the_specified_digest() -> None:
