@@ -597,8 +597,13 @@ _FAULTS = (Deed.AGAIN, Deed.FORK, Deed.LOST, Deed.FORGED, Deed.STRAY)
 
 
 @st.composite
-def nights(draw: st.DrawFn, faults: bool = True, counting_level: Level | None = None) -> list[Recorded]:
-    """The log of a contest's night, its definition first. With `faults`, also what no log should hold."""
+def nights(
+    draw: st.DrawFn, faults: bool = True, counting_level: Level | None = None, refuses: bool = True
+) -> list[Recorded]:
+    """The log of a contest's night, its definition first. With `faults`, also what no log should hold.
+
+    `refuses` False: roll and definitions refuse no sheet, so it does not matter where on the log they stand.
+    """
     contest = draw(contests(counting_level))
     move = st.builds(
         Move,
@@ -611,7 +616,7 @@ def nights(draw: st.DrawFn, faults: bool = True, counting_level: Level | None = 
     script = draw(st.lists(move, min_size=1, max_size=25))
     revised_after = draw(st.none() | st.integers(0, len(script) - 1))
     rolled_after = draw(st.none() | st.integers(0, len(script) - 1))
-    listed, ends = (draw(st.integers(0, 9)), draw(st.booleans())) if faults else (99, False)
+    listed, ends = (draw(st.integers(0, 9)), draw(st.booleans())) if faults and refuses else (99, False)
     return recorded(played(contest, script, revised_after, draw(st.booleans()), rolled_after, listed, ends))
 
 
