@@ -1,6 +1,6 @@
 """Tell what a reader knows of an event of a later version, and what it does not (pure).
 
-What it does not know stays with the event (`Event._beyond`), in the form that its canonical text has: the id of an
+What it does not know stays with the event (`Event.beyond`), in the form that its canonical text has: the id of an
 event of tomorrow is checked today. There, a field with a default is left out where it has that default.
 """
 
@@ -29,7 +29,7 @@ def kind(schema: Any) -> str:
 
 
 def beyond(value: dict[str, Any], writer: Any, reader: Any) -> dict[str, Any]:
-    """Take out of a decoded record what the reader's schema does not know, and return it, as `Event._beyond`.
+    """Take out of a decoded record what the reader's schema does not know, and return it, as `Event.beyond`.
 
     What a later version adds to a group that is no part of the canonical text is passed over. Raises ValueError for a
     text with a NUL character, which no table can store.

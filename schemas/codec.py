@@ -84,8 +84,8 @@ def encode(event: Event) -> Message:
     body = io.BytesIO()
     body.write(_PREFIX.pack(MAGIC, schema.id))
     try:
-        if event._beyond:
-            raise ValueError(f"it states what only a later release knows: {', '.join(event._beyond)}")
+        if event.beyond:
+            raise ValueError(f"it states what only a later release knows: {', '.join(event.beyond)}")
         _check(event)
         fastavro.schemaless_writer(body, schema.wire, schema.to_wire(event), strict=True)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -158,7 +158,7 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
         content = schema.from_wire(plain)
         later = {} if schema.id in OWN else beyond(content, schema.avro, WRITTEN[schema.record].avro)
         event = _MODELS[schema.record].model_validate(content, strict=False)
-        event._beyond.update(later)
+        event.beyond.update(later)
         return event
     except ValidationError as error:
         raise ContractError(f"not a {schema.record}: {first_fault(error)}") from error

@@ -55,38 +55,39 @@ def canonical(value: Any) -> bytes:
 
 def statement(update: CountUpdate) -> bytes:
     """Return the canonical text of an update; see the module's docstring."""
-    unit, sub, correction = update.reporting_unit, update.sub_units, update.correction
-    text = (
-        {
-            "area_path": unit.area_path,
-            "contest_id": update.contest_id,
-            "correction": None
-            if correction is None
-            else {
-                "authority": correction.authority,
-                "basis": correction.basis,
-                "reason": correction.reason,
-                "replaces_event_id": str(correction.replaces_event_id),
-            },
-            "count_status": update.count_status,
-            "counts": _counts(update.counts),
-            "is_test": update.is_test,
-            "kind": update.kind,
-            "previous_event_id": None if update.previous_event_id is None else str(update.previous_event_id),
-            "reported_at": None if update.reported_at is None else rfc3339(update.reported_at),
-            "result_stage": update.result_stage,
-            "review_reason": update.review_reason,
-            "sequence": update.sequence,
-            "source_status": update.source_status,
-            "stated_at": rfc3339(update.stated_at),
-            "sub_units": None if sub is None else sub.__dict__,
-            "unit_id": unit.id,
-            "unit_type": unit.type,
-        }
-        | {name: value for name in _IF_STATED if (value := getattr(update, name)) is not None}
-        | ({} if unit.counted_with is None else {"counted_with": unit.counted_with})
-    )
-    return canonical(_with(text, update._beyond))
+    unit, sub, correction, fields = update.reporting_unit, update.sub_units, update.correction, update.__dict__
+    text: dict[str, Any] = {
+        "area_path": unit.area_path,
+        "contest_id": update.contest_id,
+        "correction": None
+        if correction is None
+        else {
+            "authority": correction.authority,
+            "basis": correction.basis,
+            "reason": correction.reason,
+            "replaces_event_id": str(correction.replaces_event_id),
+        },
+        "count_status": update.count_status,
+        "counts": _counts(update.counts),
+        "is_test": update.is_test,
+        "kind": update.kind,
+        "previous_event_id": None if update.previous_event_id is None else str(update.previous_event_id),
+        "reported_at": None if update.reported_at is None else rfc3339(update.reported_at),
+        "result_stage": update.result_stage,
+        "review_reason": update.review_reason,
+        "sequence": update.sequence,
+        "source_status": update.source_status,
+        "stated_at": rfc3339(update.stated_at),
+        "sub_units": None if sub is None else sub.__dict__,
+        "unit_id": unit.id,
+        "unit_type": unit.type,
+    }
+    for name in _IF_STATED:
+        if (value := fields[name]) is not None:
+            text[name] = value
+    if unit.counted_with is not None:
+        text["counted_with"] = unit.counted_with
+    return canonical(_with(text, beyond) if (beyond := fields.get("beyond")) else text)
 
 
 _IF_STATED = ("office_note", "recount", "registered_at", "replaced_by", "rules_version", "signed_at")
@@ -118,7 +119,7 @@ def text_of(event: Event) -> bytes:
     """Return the canonical text that gives an event its id: of all but statements, every field but the id itself."""
     if isinstance(event, CountUpdate):
         return statement(event)
-    return canonical(_with(event.model_dump(exclude={"event_id"}), event._beyond))
+    return canonical(_with(event.model_dump(exclude={"event_id"}), event.beyond))
 
 
 def name_text(text: bytes) -> UUID:

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, CountUpdate, SubUnits
-from schemas.types import CountStatus, ResultStage, UpdateKind, rfc3339
+from schemas.types import CountStatus, rfc3339
 
 RULES = {
     "F101": "processed = counted + under review",
@@ -116,9 +116,8 @@ def check(update: CountUpdate, contest: ContestDefined) -> tuple[Finding, ...]:
         findings.extend(_times(update))
     if update.counts is not None and update.counts.by_vote_type:
         findings.extend(_vote_types(update.counts))
-    deciding = {"kind": update.kind, "count_status": update.count_status, "result_stage": update.result_stage}
-    if _UNKNOWN & set(deciding.values()):
-        unknown = ", ".join(name for name, symbol in deciding.items() if symbol in _UNKNOWN)
+    if _UNKNOWN in (update.kind, update.count_status, update.result_stage):
+        unknown = ", ".join(name for name in _DECIDING if getattr(update, name) == _UNKNOWN)
         findings.append(Finding("F116", f"{unknown} of {update.unit} has a symbol of a later release"))
     findings.extend(_belongs(update, contest))
     return tuple(findings)
@@ -138,8 +137,10 @@ def unstated(update: CountUpdate) -> tuple[str, ...]:
     return tuple(name for name in lacking if name not in held_back) if held_back else tuple(lacking)
 
 
-_UNKNOWN = frozenset({UpdateKind.UNKNOWN, CountStatus.UNKNOWN, ResultStage.UNKNOWN})
-"""Of what decides whether, and as whose word, a statement counts: symbols of a later release."""
+_DECIDING = ("kind", "count_status", "result_stage")
+"""Fields whose symbol decides whether, and as whose word, a statement counts."""
+_UNKNOWN = CountStatus.UNKNOWN.value
+"""In every enumeration: a symbol of a later release."""
 
 
 def _times(update: CountUpdate) -> Iterator[Finding]:

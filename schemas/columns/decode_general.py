@@ -120,8 +120,8 @@ def _details(update: CountUpdate, layout: Layout) -> dict[str, object]:
     details: dict[str, object] = {n: group.model_dump(mode="json") for n, group in groups.items() if group is not None}
     for of, names in ((update, RARE), (update.reporting_unit, RARE_OF_UNIT), (update.source, RARE_OF_SOURCE)):
         details |= {name: value for name, value in of.model_dump(include=set(names)).items() if value is not None}
-    if update._beyond:
-        details["beyond"] = update._beyond
+    if update.beyond:
+        details["beyond"] = update.beyond
     return details
 
 

@@ -44,7 +44,7 @@ def recorded_of(row: Mapping[str, Any]) -> Recorded:
     fields["source"] = {**row["source"], **{name: details.get(name) for name in RARE_OF_SOURCE}}
     try:
         event = CountUpdate.model_validate(fields, strict=False)
-        event._beyond.update(details.get(_BEYOND, {}))
+        event.beyond.update(details.get(_BEYOND, {}))
     except ValidationError as error:
         raise RowError(
             f"the history row of offset {row['log_offset']} is not an update ({first_fault(error)}): {CHANGED_OUTSIDE}"
@@ -61,7 +61,7 @@ def total_of(row: Mapping[str, Any], vector: Vector) -> AreaTotal:
 
 def content_of(event: Event) -> dict[str, Any]:
     """Return the content of a `definition` or `roll` column: the event, and what only a later release knows of it."""
-    return event.model_dump(mode="json") | ({_BEYOND: event._beyond} if event._beyond else {})
+    return event.model_dump(mode="json") | ({_BEYOND: event.beyond} if event.beyond else {})
 
 
 def roll_of(content: Mapping[str, Any]) -> UnitRoll:
@@ -84,5 +84,5 @@ def definition_of(content: Mapping[str, Any]) -> ContestDefined:
 
 def _event_of(kind: type[E], content: Mapping[str, Any]) -> E:
     event = kind.model_validate({name: value for name, value in content.items() if name != _BEYOND}, strict=False)
-    event._beyond.update(content.get(_BEYOND, {}))
+    event.beyond.update(content.get(_BEYOND, {}))
     return event

@@ -26,7 +26,7 @@ from schemas.codec import Message
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Document, ReportingUnit, Source
 from schemas.identity import NIL, name_text, named, statement
-from schemas.types import CorrectionBasis, CountStatus, Event, ReportingUnitType, ResultStage, UpdateKind
+from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ResultStage, UpdateKind
 from tests.bench.country import definition, homes
 from tests.bench.encoding import encode
 from tests.bench.lives import Bulletin, Sheet, fall
@@ -170,7 +170,7 @@ def trusted(model: Any, **fields: Any) -> Any:
         ("__dict__", _defaults(model) | fields),
         ("__pydantic_fields_set__", set(fields)),
         ("__pydantic_extra__", None),
-        ("__pydantic_private__", {"_beyond": {}} if issubclass(model, Event) else None),
+        ("__pydantic_private__", None),
     ):
         object.__setattr__(made, name, value)
     return made

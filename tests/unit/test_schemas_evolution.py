@@ -193,7 +193,7 @@ def test_symbols_are_read_by_the_schema_that_they_were_written_with() -> None:
 ])  # fmt: skip
 def test_a_field_at_its_default_is_not_in_the_text(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     event = read_today(tomorrow.written(a_sheet(), changes))
-    assert event._beyond == expected
+    assert event.beyond == expected
     assert json.loads(statement(event)) == json.loads(statement(a_sheet())) | expected
     assert is_named_right(event)
 
@@ -249,7 +249,7 @@ def test_every_id_of_tomorrow_is_checked_today(
     assert statement(event).decode() == text
     assert is_named_right(event)
     altered = event.model_copy(update={"sequence": event.sequence + 1})
-    assert altered._beyond == event._beyond
+    assert altered.beyond == event.beyond
     assert not is_named_right(altered)
 
 
