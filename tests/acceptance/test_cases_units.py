@@ -153,3 +153,25 @@ def test_a_roll_says_what_exists_and_what_is_still_out(case: Case) -> None:
     case.setup.run("aggregator", "rebuild")
     case.setup.run("aggregator", "verify", "case")
     assert case.show("us")["progress"]["voters_outstanding"] == 400
+
+
+def test_towns_add_up_to_the_states_own_statement_and_state_no_ballots(case: Case) -> None:
+    """In the shape of AP's feed: votes and precincts reporting, no ballots, no precincts processed."""
+    head = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,sub_units.counted,sub_units.total\n"
+    areas = (
+        "area_id,name,type,parent_id\nus,United States,country,\nri,Rhode Island,state,us\nb,Bristol,county,ri\n"
+        "40001,Barrington,municipality,b\n40002,Bristol,municipality,b\n"
+    )
+    rows = (f"state,ri,,{NIGHT},3288,2497,8,8", f"municipality,40001,,{NIGHT},1037,1663,5,5")
+    last = f"case,municipality,40002,,{NIGHT},2251,834,3,3\n"
+    case.count("municipality", 8, head + "".join(f"case,{row}\n" for row in rows), areas=areas)
+    early = case.show("ri")
+    assert (early["progress"]["areas_reported"], early["progress"]["areas_expected"]) == (1, 2)
+    assert early["sub_units_counted"]["percent"] == "62.500"
+    case.count("municipality", 8, head + last, areas=areas)
+    count = case.show("ri")
+    assert (count["basis"], votes(count)) == ("COMPUTED", {"a": 3288, "b": 2497})
+    assert set(count["official"]["differences"].values()) == {0}
+    assert (count["sub_units"]["counted"], count["sub_units_counted"]["percent"]) == (8, "100.000")
+    assert count["ballots_cast"] is count["sub_units"]["processed"] is count["sub_units_processed"]["percent"] is None
+    assert case.show("40001")["basis"] == "OFFICIAL"
