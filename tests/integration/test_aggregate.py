@@ -32,6 +32,7 @@ from schemas.errors import EscrutinioError
 from schemas.identity import NIL, named
 from schemas.log_record import recorded_of_raw
 from schemas.types import CountStatus, ReportingUnitType
+from schemas.unit_roll import UnitRoll
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
 from tests.support.fix_aggregate import EventLog, aggregate, count_of
 from tests.support.fix_kafka import delete_records, transact
@@ -79,6 +80,18 @@ def test_a_second_run_goes_on_where_the_first_ended(event_log: EventLog, totals:
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [21, 40]
     assert totals.read("SELECT count(*) FROM results.update_history") == [(3,)]
+
+
+def test_a_roll_without_units_is_kept_and_changes_no_unit(event_log: EventLog, totals: Database) -> None:
+    roll = UnitRoll(
+        event_id=NIL, contest_id=CONTEST, revision=1, part=1, parts=1, previous_event_id=None, observed_at=STARTS,
+        document_sha256="ab" * 32, units=(),
+    )  # fmt: skip
+    event_log.append([contest(), named(roll)])
+    aggregate(event_log, totals)
+    event_log.append([sheet(1)])
+    aggregate(event_log, totals)
+    assert count_of(totals, CONTEST).digest == replay.replay(event_log.kafka, event_log.topic, CONTEST, Moment()).root()
 
 
 def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, totals: Database) -> None:

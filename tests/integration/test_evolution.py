@@ -24,7 +24,7 @@ from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus
 from tests.support import tomorrow
-from tests.support.builders import CONTEST, contest, revised, sheet
+from tests.support.builders import CONTEST, bulletin, contest, revised, sheet
 from tests.support.fix_aggregate import EventLog, aggregate, count_of, verified
 from tests.support.fix_postgres import Database
 from tests.support.fix_secured import SecuredBroker
@@ -105,6 +105,25 @@ def test_a_status_of_tomorrow_leaves_the_total_of_the_tables_open(event_log: Eve
     count = count_of(totals, CONTEST)
     assert (count.unknown_units, [s.votes for s in count.selections]) == (0, [39, 82])
     assert verified(event_log, totals).equal
+
+
+def test_a_bulletin_of_an_unknown_kind_is_no_count_in_the_views(event_log: EventLog, totals: Database) -> None:
+    known = bulletin(10, 20, counted=5)
+    unknown = tomorrow.written(bulletin(11, 22, counted=6, after=known, hours=13), {"kind": "REOPENED"})
+    event_log.append([contest(level=("country",)), known])
+    aggregate(event_log, totals)
+    query = "SELECT votes, valid_votes, registered_voters_counted, counted, total FROM results.area_count"
+    assert totals.read(query) == [({"a": 10, "b": 20}, 30, 1_500, 5, 100)]
+    event_log.append_messages([unknown])
+    aggregate(event_log, totals)
+    assert totals.read(query) == [(None,) * 5]
+    count = count_of(totals, CONTEST)
+    assert (count.unknown_units, count.valid_votes, count.sub_units["counted"]) == (1, None, None)
+
+
+def test_voters_outstanding_are_told_only_where_a_roll_has_them(event_log: EventLog, totals: Database) -> None:
+    write_both(event_log, totals)
+    assert totals.read("SELECT DISTINCT voters_outstanding FROM results.area_count") == [(None,)]
 
 
 def test_without_the_schemas_the_contest_stops_at_tomorrow(event_log: EventLog, totals: Database) -> None:

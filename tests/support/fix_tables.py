@@ -22,8 +22,8 @@ from tests.support.servers import Postgres
 CONTEST = "pe-2021-president-runoff"
 Answer = TypeVar("Answer")
 TABLES = (
-    "cursor, contest_history, count_update_history, unit_state, area_path, publication, contest, selection, area,"
-    " area_total, area_total_block, log_time, finding, parked"
+    "cursor, contest_history, roll_history, roll_area, count_update_history, unit_state, area_path, publication,"
+    " contest, selection, area, area_total, area_total_block, log_time, finding, parked"
 )
 
 

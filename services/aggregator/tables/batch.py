@@ -210,6 +210,8 @@ class Unwritten:
             return None
         number = np.unique(np.concatenate(self._units))
         self._units.clear()
+        if not len(number):  # of a roll without units
+            return None
         if (room := 2 * int(number[-1]) + 2 - len(self._is_stored)) > 0:
             self._is_stored = np.pad(self._is_stored, (0, room))
         is_new = ~self._is_stored[number]

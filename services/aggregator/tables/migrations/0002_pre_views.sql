@@ -236,19 +236,19 @@ COMMENT ON VIEW :results.expected IS 'How many tally sheets each area has, by th
 CREATE VIEW :results.area_count AS
 WITH official AS (
     SELECT u.contest_id, u.unit_id AS area_id, u.unit_type,
-           CASE WHEN is_known THEN counts -> 'votes' END AS votes,
+           counts -> 'votes' AS votes,
            (counts ->> 'registered_voters')::bigint         AS registered_voters,
            (counts ->> 'registered_voters_counted')::bigint AS registered_voters_counted,
-           CASE WHEN is_known THEN (counts ->> 'ballots_cast')::bigint END AS ballots_cast,
-           CASE WHEN is_known THEN coalesce((counts ->> 'valid_votes')::bigint,
+           (counts ->> 'ballots_cast')::bigint AS ballots_cast,
+           coalesce((counts ->> 'valid_votes')::bigint,
                     -- not stated: their sum, when the votes of every selection on the ballot are
                     (SELECT CASE WHEN bool_and(votes IS NOT NULL) THEN sum(votes::bigint) END
-                     FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes)))::bigint END AS valid_votes,
-           CASE WHEN is_known THEN (counts ->> 'blank_votes')::bigint END AS blank_votes,
-           CASE WHEN is_known THEN (counts ->> 'invalid_votes')::bigint END AS invalid_votes,
-           CASE WHEN is_known THEN (counts ->> 'challenged_votes')::bigint END AS challenged_votes,
-           CASE WHEN is_known THEN (counts ->> 'undervotes')::bigint END AS undervotes,
-           CASE WHEN is_known THEN (counts ->> 'overvotes')::bigint END AS overvotes,
+                     FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes)))::bigint AS valid_votes,
+           (counts ->> 'blank_votes')::bigint AS blank_votes,
+           (counts ->> 'invalid_votes')::bigint AS invalid_votes,
+           (counts ->> 'challenged_votes')::bigint AS challenged_votes,
+           (counts ->> 'undervotes')::bigint AS undervotes,
+           (counts ->> 'overvotes')::bigint AS overvotes,
            (sub_units ->> 'total')::bigint           AS total,
            (sub_units ->> 'processed')::bigint       AS processed,
            (sub_units ->> 'counted')::bigint         AS counted,
@@ -261,7 +261,10 @@ WITH official AS (
            (SELECT bool_and(votes IS NOT NULL) FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes))
                AS has_all_votes,
            u.stated_at, u.log_offset AS last_offset, u.event_id AS last_event_id
-    FROM (SELECT *, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known FROM :results.unit_count) u
+    -- what a statement of an unknown status or kind states is no count
+    FROM (SELECT contest_id, unit_id, unit_type, kind, stated_at, log_offset, event_id,
+                 CASE WHEN is_known THEN counts END AS counts, CASE WHEN is_known THEN sub_units END AS sub_units
+          FROM (SELECT *, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known FROM :results.unit_count) k) u
     JOIN :aggregate.area a ON a.contest_id = u.contest_id AND a.area_id = u.unit_id AND a.type = u.unit_type
     WHERE kind <> 'RETRACTED'
 ), both_bases AS (
@@ -291,8 +294,8 @@ WITH official AS (
            t.to_be_processed + coalesce(greatest(x.expected - t.total, 0), 0), t.annulled, t.not_installed,
            t.pending + coalesce(greatest(x.expected - t.total, 0), 0),
            t.under_review_by_reason, t.units, t.units_counted, x.areas_reported, x.areas_expected,
-           CASE WHEN NOT t.not_stated ? 'registered_voters_counted' THEN
-               greatest(e.voters - t.registered_voters_counted, 0) END,
+           CASE WHEN e.voters IS NOT NULL AND t.units_unknown = 0 AND NOT t.not_stated ? 'registered_voters_counted' THEN
+               greatest(e.voters - coalesce(t.registered_voters_counted, 0), 0) END,
            t.not_counted,
            t.not_stated - array_remove(ARRAY[CASE WHEN x.expected IS NOT NULL THEN 'total' END,
                                              CASE WHEN a.parent_id IS NULL AND c.registered_voters IS NOT NULL
