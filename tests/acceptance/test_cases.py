@@ -96,7 +96,7 @@ class Case:
         (row,) = self.setup.database.read(
             "SELECT votes, ballots_cast, valid_votes, total, processed, to_be_processed, counted_percent::text,"
             " turnout_of_counted_percent::text, turnout_of_roll_percent::text, expected, beyond_expected,"
-            " areas_reported, areas_expected, voters_outstanding, not_counted, undervotes"
+            " areas_reported, areas_expected, voters_outstanding, not_counted, undervotes, suppressed_units, unknown_units"
             " FROM results.area_count WHERE area_id = %s AND is_count",
             area,
         )
@@ -109,7 +109,7 @@ class Case:
             *(turnout["of_registered_voters_counted"], turnout["of_registered_voters"]),
             *(shown["progress"][name] for name in _PROGRESS),
             {s["selection_id"]: s["not_counted"] for s in shown["selections"] if s["not_counted"]},
-            shown["undervotes"],
+            *(shown[name] for name in ("undervotes", "suppressed_units", "unknown_units")),
         )
         shares = self.setup.database.read(
             "SELECT selection_id, share::text FROM results.selection_count WHERE area_id = %s AND is_count", area

@@ -260,9 +260,10 @@ WITH official AS (
            sub_units -> 'under_review_by_reason' AS under_review_by_reason,
            (SELECT bool_and(votes IS NOT NULL) FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes))
                AS has_all_votes,
+           is_known, (counts -> 'suppressed') IS NOT NULL AND jsonb_typeof(counts -> 'suppressed') = 'array' AS suppresses,
            u.stated_at, u.log_offset AS last_offset, u.event_id AS last_event_id
     -- what a statement of an unknown status or kind states is no count
-    FROM (SELECT contest_id, unit_id, unit_type, kind, stated_at, log_offset, event_id,
+    FROM (SELECT contest_id, unit_id, unit_type, kind, stated_at, log_offset, event_id, is_known,
                  CASE WHEN is_known THEN counts END AS counts, CASE WHEN is_known THEN sub_units END AS sub_units
           FROM (SELECT *, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known FROM :results.unit_count) k) u
     JOIN :aggregate.area a ON a.contest_id = u.contest_id AND a.area_id = u.unit_id AND a.type = u.unit_type
@@ -276,6 +277,7 @@ WITH official AS (
            o.processed, o.counted, o.under_review, o.to_be_processed, o.annulled,
            o.not_installed, o.pending, o.under_review_by_reason, NULL::bigint AS units, NULL::bigint AS units_counted,
            NULL::bigint AS areas_reported, NULL::bigint AS areas_expected, NULL::bigint AS voters_outstanding,
+           coalesce(o.suppresses, false)::int::bigint AS suppressed_units, (NOT o.is_known)::int::bigint AS unknown_units,
            '{}'::jsonb AS not_counted, '{}'::jsonb AS not_stated, o.has_all_votes, o.stated_at, o.last_offset, o.last_event_id
     FROM official o
     JOIN :aggregate.area a USING (contest_id, area_id)
@@ -296,7 +298,7 @@ WITH official AS (
            t.under_review_by_reason, t.units, t.units_counted, x.areas_reported, x.areas_expected,
            CASE WHEN e.voters IS NOT NULL AND t.units_unknown = 0 AND NOT t.not_stated ? 'registered_voters_counted' THEN
                greatest(e.voters - coalesce(t.registered_voters_counted, 0), 0) END,
-           t.not_counted,
+           t.units_suppressed, t.units_unknown, t.not_counted,
            t.not_stated - array_remove(ARRAY[CASE WHEN x.expected IS NOT NULL THEN 'total' END,
                                              CASE WHEN a.parent_id IS NULL AND c.registered_voters IS NOT NULL
                                                   THEN 'registered_voters' END], NULL),
@@ -335,7 +337,8 @@ SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.pare
        b.votes, b.registered_voters, b.registered_voters_counted, b.ballots_cast, b.valid_votes, b.blank_votes,
        b.invalid_votes, b.challenged_votes, b.undervotes, b.overvotes, b.total, b.expected, b.beyond_expected, b.processed,
        b.counted, b.under_review, b.to_be_processed, b.annulled, b.not_installed, b.pending, b.under_review_by_reason,
-       b.units, b.units_counted, b.areas_reported, b.areas_expected, b.voters_outstanding, b.not_counted, b.not_stated,
+       b.units, b.units_counted, b.areas_reported, b.areas_expected, b.voters_outstanding, b.suppressed_units, b.unknown_units,
+       b.not_counted, b.not_stated,
        b.has_all_votes,
        -- over the same units: only where all of them state it, and of what is expected
        CASE WHEN NOT b.not_stated ? 'processed' THEN
