@@ -294,7 +294,7 @@ def contributions(
     made[:, _UNITS_FROM + 2] = in_process & is_sheet & (stated[:, _VOTES] >= 0).any(axis=1)
     sheets = np.flatnonzero(is_sheet)
     state = status[sheets]
-    on_roll = _ON_COUNTED_ROLL[state]
+    on_roll = _ON_COUNTED_ROLL[state] | (partial_sheets_count & (state == _IN_PROCESS))
     made[sheets, len(COUNTS) + 1 : len(FIGURES)] = _ONE_SHEET[state, len(COUNTS) + 1 :]
     made[sheets, 0] = figures[sheets, 0]
     made[sheets, 1] = np.where(on_roll, figures[sheets, 0], 0)
@@ -310,7 +310,7 @@ def contributions(
     if suppresses is not None:
         made[:, _UNITS_FROM + 3] = suppresses
     if is_elsewhere is not None:
-        made[is_elsewhere, _LACKING_FROM:_VOTES_FROM] = 0
+        made[is_elsewhere, _LACKING_FROM + len(VOTERS) : _VOTES_FROM] = 0
         made[is_elsewhere, _VOTES_FROM + 1 :: 3] = 0
     unknown = np.flatnonzero((status == _UNKNOWN) | (kind == _UNKNOWN_KIND))
     made[unknown] = 0

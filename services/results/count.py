@@ -338,10 +338,15 @@ def _computed(
     found = total.figures()
     named = {name: figure.value for name, figure in found.items()}
     stated_by = {n: StatedBy(units=f.stated_by, of=f.units) for n, f in found.items() if not f.is_whole}
-    if area.parent_id is None and contest.registered_voters is not None:
-        named["registered_voters"] = contest.registered_voters
-        stated_by.pop("registered_voters", None)
     known, progress = named["total"], _progress(contest, area, total, found, statements, around)
+    whole = contest.registered_voters if area.parent_id is None else None
+    if around.roll is not None:
+        whole = around.roll.registered_voters
+    if around.roll is not None or whole is not None:
+        named["registered_voters"] = whole
+        stated_by.pop("registered_voters", None)
+    elif total.has_sheets and progress.not_stated != 0:  # the voters of sheets that happen to be known
+        named["registered_voters"] = None
     if progress.expected is not None:
         named["total"] = max(progress.expected, known or 0)
         stated_by.pop("total", None)
@@ -391,7 +396,7 @@ def _progress(
     areas_reported = sum(total.parts[name].vector[slot] for name in areas if name in total.parts) if areas else None
     expected = _expected(contest, area, statements, around)
     if expected is None and known is not None:
-        if total.has_sheets and contest.expected_units == around.known_in_all:
+        if total.has_sheets and contest.expected_units is not None and contest.expected_units == around.known_in_all:
             expected = known, ExpectedFrom.ALL_STATED
         elif not total.has_sheets and found["total"].is_whole and areas_reported == areas_expected:
             expected = known, ExpectedFrom.OFFICE

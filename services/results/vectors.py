@@ -101,20 +101,22 @@ class LevelTotal:
             for kind, total in self._that_state(name).items():
                 vector = total.vector
                 value += vector[slots[name]]
-                units += vector[slots[self._base(name, kind)]]
+                units += sum(vector[slots[base]] for base in self._base(name, kind))
                 unknown += vector[slots["units_unknown"]]
                 lacking += vector[slots[NOT_STATED + name]] if NOT_STATED + name in slots else 0
             is_stated = not unknown and (lacking < units or not units)
             found[name] = Figure(value if is_stated else None, units - lacking, units + unknown)
         return found
 
-    def _base(self, name: str, kind: str) -> str:
-        """Return the slot that counts the units which should state a figure."""
+    def _base(self, name: str, kind: str) -> tuple[str, ...]:
+        """Return the slots that count the units which should state a figure."""
         if name in SHEETS:
-            return "units"
+            return ("units",)
         if kind in self.layout.sheet_types:  # the rolls of all sheets that are known are added up, and of the counted
-            return {"registered_voters": "units", "registered_voters_counted": "counted"}.get(name, "units_counted")
-        return "units_counted"
+            partly = ("in_process",) if self.layout.partial_sheets_count else ()
+            bases = {"registered_voters": ("units",), "registered_voters_counted": ("counted", *partly)}
+            return bases.get(name, ("units_counted",))
+        return ("units_counted",)
 
     def not_counted(self) -> dict[str, int]:
         """Return the votes that units state and that do not count (yet), without zeros."""

@@ -154,8 +154,8 @@ def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]
     adds["units_partial"] = int(partial and bool(votes))
     if update.count_status is not CountStatus.ANNULLED and not _adds(update, contest):
         adds |= {f"not_counted.votes.{selection}": number for selection, number in votes.items()}
-    if update.reporting_unit.counted_with is not None:
-        adds = {name: number for name, number in adds.items() if not name.startswith("not_stated.")}
+    if update.reporting_unit.counted_with is not None:  # its voters are its own
+        adds = {n: number for n, number in adds.items() if not n.startswith("not_stated.") or "registered_voters" in n}
     return adds
 
 
@@ -175,8 +175,9 @@ def _sheet(update: CountUpdate, selections: Sequence[str], contest: ContestDefin
         return one | {"to_be_processed": 1, "pending": 1}
     if status is CountStatus.IN_PROCESS:
         partly = _figures(update, selections) if contest.partial_sheets_count else {}
-        return partly | one | {"registered_voters_counted": 0, "not_stated.registered_voters_counted": 0,
-                               "to_be_processed": 1, "in_process": 1}  # fmt: skip
+        of_counted = {"registered_voters_counted": roll, "not_stated.registered_voters_counted": int(stated is None)}
+        voters = of_counted if contest.partial_sheets_count else {}
+        return partly | one | voters | {"to_be_processed": 1, "in_process": 1}
     one["processed"] = 1
     if status is CountStatus.UNDER_REVIEW:
         return one | {"under_review": 1, f"under_review.{update.review_reason or ReviewReason.OTHER}": 1}

@@ -11,6 +11,7 @@ SELECT contest_id, topic, partition, definition_offset,
        ARRAY(SELECT jsonb_array_elements_text(definition -> 'counting_level')) AS counting_types,
        array_to_string(ARRAY(SELECT jsonb_array_elements_text(definition -> 'counting_level')), ' + ') AS counting_level,
        ARRAY(SELECT jsonb_array_elements_text(definition -> 'sheet_types')) AS sheet_types,
+       (definition ->> 'partial_sheets_count')::boolean AS partial_sheets_count,
        (definition ->> 'expected_units')::bigint    AS expected_units,
        (definition ->> 'registered_voters')::bigint AS registered_voters,
        (definition ->> 'is_test')::boolean          AS is_test,
@@ -59,7 +60,8 @@ COMMENT ON VIEW :results.update_row IS 'Every official update with its figures a
 
 CREATE VIEW :results.update_history AS
 SELECT c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.unit_type, h.unit_id, h.unit_name,
-       CASE WHEN r.area_id IS NULL THEN h.areas ELSE h.areas[:cardinality(h.areas) - 1] END AS area_path,
+       CASE WHEN r.area_id IS NOT NULL AND h.areas[cardinality(h.areas)] = h.unit_id
+            THEN h.areas[:cardinality(h.areas) - 1] ELSE h.areas END AS area_path,
        h.sequence, h.previous_event_id, h.kind, (h.details -> 'correction')::jsonb AS correction,
        h.reported_at, h.observed_at, h.stated_at, h.count_status, h.source_status, h.review_reason, h.result_stage,
        h.details ->> 'office_note' AS office_note,
@@ -136,7 +138,9 @@ CREATE VIEW :results.summed_total AS
 SELECT t.contest_id, t.unit_type, t.area_id, t.figures, t.stated_at, t.last_offset, t.last_event_id, t.since, t.kept_at,
        t.figures[30] AS of_sheets,
        CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[30] ELSE t.figures[31] END AS on_roll,
-       CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[13] ELSE t.figures[31] END AS on_counted_roll
+       CASE WHEN t.unit_type = ANY (c.sheet_types)
+            THEN t.figures[13] + CASE WHEN c.partial_sheets_count THEN t.figures[20] ELSE 0 END
+            ELSE t.figures[31] END AS on_counted_roll
 FROM :aggregate.area_total t
 LEFT JOIN :results.contest c USING (contest_id)
 UNION ALL
@@ -153,11 +157,13 @@ SELECT t.contest_id, c.counting_level, t.area_id,
        coalesce(sum(t.figures[30]) FILTER (WHERE t.unit_type = ANY (c.sheet_types)
                                            OR NOT c.counting_types && c.sheet_types), 0)::bigint,
        sum(CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[30] ELSE t.figures[31] END)::bigint,
-       sum(CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[13] ELSE t.figures[31] END)::bigint
+       sum(CASE WHEN t.unit_type = ANY (c.sheet_types)
+                THEN t.figures[13] + CASE WHEN c.partial_sheets_count THEN t.figures[20] ELSE 0 END
+                ELSE t.figures[31] END)::bigint
 FROM :aggregate.area_total t
 JOIN :results.contest c USING (contest_id)
 WHERE cardinality(c.counting_types) > 1 AND t.unit_type = ANY (c.counting_types)
-GROUP BY t.contest_id, t.area_id, c.counting_level, c.counting_types, c.sheet_types;
+GROUP BY t.contest_id, t.area_id, c.counting_level, c.counting_types, c.sheet_types, c.partial_sheets_count;
 
 -- A figure that none of the units states is null, which is not zero. Some may state it: `not_stated` counts those that do not.
 -- Nothing is known where a unit states what this release does not understand.
@@ -285,8 +291,9 @@ WITH official AS (
     JOIN :results.expected e USING (contest_id, area_id)
     UNION ALL
     SELECT t.contest_id, t.area_id, 'COMPUTED', t.votes,
-           CASE WHEN a.parent_id IS NULL THEN coalesce(c.registered_voters, t.registered_voters)
-                ELSE t.registered_voters END,
+           CASE WHEN e.by_roll IS NOT NULL THEN e.voters
+                WHEN a.parent_id IS NULL AND c.registered_voters IS NOT NULL THEN c.registered_voters
+                WHEN NOT x.has_sheets OR x.expected <= t.total THEN t.registered_voters END,
            t.registered_voters_counted, t.ballots_cast, t.valid_votes, t.blank_votes, t.invalid_votes,
            t.challenged_votes, t.undervotes, t.overvotes,
            CASE WHEN x.expected IS NOT NULL THEN greatest(x.expected, coalesce(t.total, 0))
@@ -300,7 +307,8 @@ WITH official AS (
                greatest(e.voters - coalesce(t.registered_voters_counted, 0), 0) END,
            t.units_suppressed, t.units_unknown, t.not_counted,
            t.not_stated - array_remove(ARRAY[CASE WHEN x.expected IS NOT NULL THEN 'total' END,
-                                             CASE WHEN a.parent_id IS NULL AND c.registered_voters IS NOT NULL
+                                             CASE WHEN e.by_roll IS NOT NULL
+                                                    OR a.parent_id IS NULL AND c.registered_voters IS NOT NULL
                                                   THEN 'registered_voters' END], NULL),
            t.units_unknown = 0 AND NOT EXISTS (SELECT FROM jsonb_object_keys(t.not_stated) k WHERE k LIKE 'votes.%'),
            t.stated_at, t.last_offset, t.last_event_id
