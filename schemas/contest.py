@@ -163,7 +163,7 @@ class ContestDefined(Event):
         """Say whether units of a type have one tally sheet each. Others state the numbers of theirs, or only add."""
         return unit_type in self.sheet_types
 
-    @cached_property
+    @property
     def sheets_counted(self) -> Level:
         """The types of sheets that are added up now or later, in that order."""
         levels = (self.counting_level, *self.later_counting_levels)

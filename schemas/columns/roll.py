@@ -6,7 +6,7 @@ which of them are accepted, and `Roll.judge` what the roll refuses, so that both
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from uuid import UUID
 
 import numpy as np
@@ -20,7 +20,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.identity import leaf
 from schemas.rules import Finding
-from schemas.types import UpdateKind
+from schemas.types import TOTAL_LIMIT, UpdateKind
 from schemas.unit_roll import UnitRoll
 
 _RETRACTED = KINDS.index(UpdateKind.RETRACTED)
@@ -55,6 +55,7 @@ class Roll:
         self._coming: list[tuple[Numbers, Numbers, Numbers]] = []
         self._coming_listed = np.zeros(0, bool)
         self._leaves: list[bytes] = []
+        self._coming_voters = 0
 
     @property
     def holds(self) -> bool:
@@ -84,21 +85,32 @@ class Roll:
             batch.findings[entry] = (*batch.findings.get(entry, ()), finding)
         batch.is_sound &= ~refused
 
-    def units_of(self) -> dict[str, tuple[int, int | None]]:
-        """Count the units on the roll in force, and their voters, of each area that has some.
+    def by_type(self) -> dict[str, dict[str, tuple[int, int | None]]]:
+        """Count the units on the roll in force, and their voters, by type and by each area that has some.
 
         Voters are None where any unit of the area does not state them.
         """
-        size = len(self.areas)
-        units = np.bincount(self.area, minlength=size).tolist()
-        silent = np.bincount(self.area[self.voters == NONE], minlength=size).tolist()
-        voters = np.zeros(size, np.int64)
-        np.add.at(voters, self.area, np.maximum(self.voters, 0))
+        kinds = np.array([self._index.keys[unit].type for unit in self.units.tolist()])
+        return {str(kind): self._units_of(kinds == kind) for kind in np.unique(kinds).tolist()}
+
+    def units_of(self, types: Collection[str]) -> dict[str, tuple[int, int | None]]:
+        """Count the units of some types, and their voters, of each area that has some."""
         found: dict[str, tuple[int, int | None]] = {}
-        for path, number, stated, unstated in zip(self.areas, units, voters.tolist(), silent, strict=True):
+        for kind, areas in self.by_type().items():
+            for area_id, (number, voters) in areas.items() if kind in types else ():
+                _add(found, area_id, number, voters)
+        return found
+
+    def _units_of(self, chosen: Mask) -> dict[str, tuple[int, int | None]]:
+        size, area, stated = len(self.areas), self.area[chosen], self.voters[chosen]
+        units = np.bincount(area, minlength=size).tolist()
+        silent = np.bincount(area[stated == NONE], minlength=size).tolist()
+        voters = np.zeros(size, np.int64)
+        np.add.at(voters, area, np.maximum(stated, 0))
+        found: dict[str, tuple[int, int | None]] = {}
+        for path, number, known, unstated in zip(self.areas, units, voters.tolist(), silent, strict=True):
             for area_id in path if number else ():
-                before, of_before = found.get(area_id, (0, 0))
-                found[area_id] = before + number, None if of_before is None or unstated else of_before + stated
+                _add(found, area_id, number, None if unstated else known)
         return found
 
     def listed(self) -> Iterator[tuple[UnitKey, str, int | None]]:
@@ -115,6 +127,11 @@ class Roll:
         if (fault := self.fault(event, text, contest)) is not None:
             return fault
         assert contest is not None
+        voters = self._coming_voters if event.part > 1 else 0
+        voters += sum(unit.registered_voters or 0 for unit in event.units)
+        if voters >= TOTAL_LIMIT:
+            return Finding("F407", "the voters on the roll would reach 2^62: no election has as many")
+        self._coming_voters = voters
         if event.part == 1:
             self._coming, self._leaves, self.follows = [], [], event.previous_event_id
             self._coming_listed[:] = False
@@ -153,3 +170,8 @@ class Roll:
         self.revision, self.leaf = revision, hashlib.sha256(b"".join(self._leaves)).digest()
         self._coming, self._leaves = [], []
         self._coming_listed[:] = False
+
+
+def _add(found: dict[str, tuple[int, int | None]], area_id: str, number: int, voters: int | None) -> None:
+    before, of_before = found.get(area_id, (0, 0))
+    found[area_id] = before + number, None if of_before is None or voters is None else of_before + voters

@@ -139,10 +139,10 @@ class ContestAsOf:
 
     def roll(self, area: Area) -> OnRoll | None:
         """Return what the contest's roll has of an area, None without a roll."""
-        return self._reader.rolls(self._contest_id, [area.area_id], self.to_offset).get(area.area_id)
+        return self._reader.rolls(self._contest_id, self.level, [area.area_id], self.to_offset).get(area.area_id)
 
     def _around(self, areas: Sequence[str], totals: Mapping[str, LevelTotal]) -> dict[str, Around]:
-        rolls = self._reader.rolls(self._contest_id, areas, self.to_offset)
+        rolls = self._reader.rolls(self._contest_id, self.level, areas, self.to_offset)
         known = Around.of(None, totals.get(self.contest.root.area_id)).known_in_all
         return {area: Around(rolls.get(area), known) for area in areas}
 
@@ -304,7 +304,8 @@ class ContestAsOf:
             return AsOf(
                 offset=last["log_offset"], recorded_at=last["recorded_at"], reported_at=last["last_reported_at"]
             )
-        offset, recorded_at = in_force.offset, in_force.recorded_at
+        roll = self._reader.last_roll(self._contest_id, self.to_offset)
+        offset, recorded_at = max(in_force.offset, -1 if roll is None else roll), in_force.recorded_at
         root = self.contest.root.area_id
         for unit_type in self._reader.unit_types(self._contest_id):
             up_to = self.totals_up_to(unit_type, [root], self._stated_at)[root]

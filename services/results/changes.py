@@ -34,6 +34,8 @@ _FIGURES = (
     ("blank_votes", "blank"),
     ("invalid_votes", "null"),
     ("challenged_votes", "challenged"),
+    ("undervotes", "undervotes"),
+    ("overvotes", "overvotes"),
     ("registered_voters_counted", "registered voters of counted sheets"),
 )
 _SHEETS = (
@@ -115,6 +117,7 @@ def changes(
             sentences = ["arrived after a later statement: kept in the history, changes nothing"]
         else:
             sentences = _status(before, update) + _place(contest, before, update) + sentences_of(contest, change)
+            sentences += _beside(update)
             if not change and before is not None:
                 sentences.append("nothing that counts changed")
         described.append(
@@ -205,6 +208,18 @@ def _sheets_to_the_jury(change: Mapping[str, int]) -> str | None:
         reasons = ", ".join(why) or "no stated reason"
         return f"inferred: {sheets} observed and went to the electoral jury (JEE) for {reasons}"
     return None
+
+
+def _beside(update: CountUpdate) -> list[str]:
+    """Describe what else an update says of its unit."""
+    said = [] if update.replaced_by is None else [f"replaced by {', '.join(update.replaced_by)}"]
+    if update.recount is not None:
+        said.append(f"recount {update.recount}")
+    if (other := update.reporting_unit.counted_with) is not None:
+        said.append(f"counted together with {other}")
+    if update.source.authority is not None:
+        said.append(f"on the word of {update.source.authority}")
+    return said
 
 
 def _status(before: CountUpdate | None, update: CountUpdate) -> list[str]:

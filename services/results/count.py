@@ -212,7 +212,7 @@ def find_area(contest: ContestDefined, area_id: str | None) -> Area:
     """Find an area by its id or `type/id` (default: the outermost). Raises NothingCounted for an unknown one."""
     if area_id is None:
         return contest.root
-    kind, slash, name = area_id.rpartition("/")
+    kind, slash, name = area_id.partition("/")
     area = contest.areas_by_id.get(area_id) or contest.areas_by_id.get(name)
     if area is None or (slash and area.area_id != area_id and area.type != kind):
         raise NothingCounted(

@@ -104,7 +104,7 @@ def _published(state: ContestAsOf, area: Area, every: timedelta | None) -> Itera
     """Yield our sum as published up to each official time, without late statements: one lookup for each."""
     stated_at: datetime | None = _BEFORE_ALL
     layout, root = Layout.of(state.contest), state.contest.root.area_id
-    roll = state.roll(area)
+    roll, official = state.roll(area), state.official(area)
     areas = list(dict.fromkeys((area.area_id, root)))
     while stated_at is not None:
         up_to = {name: state.totals_up_to(name, areas, stated_at) for name in state.level}
@@ -113,6 +113,7 @@ def _published(state: ContestAsOf, area: Area, every: timedelta | None) -> Itera
             for of in (area.area_id, root)
         )
         if own is not None:
-            yield count(state.contest, area, own, (), state.as_of, None, Around.of(roll, whole))
+            stated = [r for r in official if r.stated_at <= own.stated_at]
+            yield count(state.contest, area, own, stated, state.as_of, None, Around.of(roll, whole))
         later = [at for found in up_to.values() if (at := found[area.area_id].next_stated_at) is not None]
         stated_at = end_of_interval(min(later), every) if later else None

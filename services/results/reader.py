@@ -85,13 +85,22 @@ class Reader:
             [recorded_of(r) for r in self.history(contest_id, area_key(area))],
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
-            Around.of(self.rolls(contest_id, [area.area_id], row["last_offset"]).get(area.area_id), whole),
+            Around.of(
+                self.rolls(contest_id, contest.counting_level, [area.area_id], row["last_offset"]).get(area.area_id),
+                whole,
+            ),
         )
         return answer.model_copy(update={"blocked": _blocked(row)})
 
-    def rolls(self, contest_id: str, areas: Sequence[str], to_offset: int) -> dict[str, OnRoll]:
-        """Return what the contest's roll has of areas, as of an offset; empty without a roll."""
-        rows = self._rows("roll_of_areas", contest_id=contest_id, areas=list(areas), to_offset=to_offset)
+    def last_roll(self, contest_id: str, to_offset: int) -> int | None:
+        """Return the offset of the last accepted part of a roll up to an offset."""
+        (row,) = self._rows("last_roll", contest_id=contest_id, to_offset=to_offset)
+        return None if row["log_offset"] is None else int(row["log_offset"])
+
+    def rolls(self, contest_id: str, level: Level, areas: Sequence[str], to_offset: int) -> dict[str, OnRoll]:
+        """Return what the contest's roll has of areas, of a level's types, as of an offset; empty without a roll."""
+        where = {"contest_id": contest_id, "types": list(level), "areas": list(areas), "to_offset": to_offset}
+        rows = self._rows("roll_of_areas", **where)
         return {row["area_id"]: OnRoll(row["units"], row["registered_voters"]) for row in rows}
 
     def blocked(self, contest_id: str, to_offset: int) -> str | None:

@@ -56,7 +56,7 @@ def test_a_roll_in_parts_holds_once_all_are_accepted() -> None:
     roll = Roll(index)
     assert not roll.holds
     assert roll.leaf == bytes(32)
-    assert roll.units_of() == {}
+    assert roll.units_of(roll.by_type()) == {}
     first = part(sheets("1", "2"), parts=2)
     assert accept(roll, first) is None
     assert not roll.holds
@@ -71,7 +71,7 @@ def test_a_roll_in_parts_holds_once_all_are_accepted() -> None:
         ("2", INSIDE, 300),
         ("3", INSIDE, None),
     }
-    assert roll.units_of() == dict.fromkeys(CONTEST.area_paths[INSIDE], (3, None))
+    assert roll.units_of(roll.by_type()) == dict.fromkeys(CONTEST.area_paths[INSIDE], (3, None))
     assert roll.is_listed(np.array([0, 1, 2, 99])).tolist() == [True, True, True, False]
 
 
@@ -82,7 +82,7 @@ def test_a_later_revision_replaces_the_roll_and_one_without_units_takes_it_back(
     third = part([], second)
     assert [accept(roll, event) for event in (first, second)] == [None, None]
     assert [key.id for key, *_ in roll.listed()] == ["2", "3"]
-    assert roll.units_of()[CONTEST.root.area_id] == (2, 20)
+    assert roll.units_of(roll.by_type())[CONTEST.root.area_id] == (2, 20)
     assert accept(roll, third) is None
     assert not roll.holds
     assert roll.revision == 3

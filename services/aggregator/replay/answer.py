@@ -16,6 +16,7 @@ def of_state(state: ContestState, digest: str | None) -> Count:
         recorded_at=from_milliseconds(state.last.recorded),
         reported_at=instant(state.last_reported),
     )
-    roll = OnRoll(*state.roll.units_of().get(area.area_id, (0, 0))) if state.roll.holds else None
+    level = state.contest.counting_level
+    roll = OnRoll(*state.roll.units_of(level).get(area.area_id, (0, 0))) if state.roll.holds else None
     around = Around.of(roll, state.total(state.contest.root.area_id))
     return count(state.contest, area, state.total(area.area_id), state.official, as_of, digest, around)

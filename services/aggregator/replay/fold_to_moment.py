@@ -16,6 +16,7 @@ from schemas.errors import ContractError
 from schemas.identity import leaf, text_of
 from schemas.log_record import RawRecord, Recorded
 from schemas.types import to_milliseconds
+from schemas.unit_roll import UnitRoll
 
 Step = Folded | Defined
 
@@ -73,7 +74,7 @@ class ContestFold:
         if isinstance(step, Defined) and step.accepted and isinstance(step.recorded.event, ContestDefined):
             self._definitions.append(step.recorded)
         for applied in (step,) if self.moment_state is self._log_state else self._to_moment(step):
-            if isinstance(applied, Folded):
+            if isinstance(applied, Folded) or isinstance(applied.recorded.event, UnitRoll):
                 self._last = self.moment_state.last
             if self.on_step is not None:
                 self.on_step(applied)

@@ -66,8 +66,8 @@ ROLL = {
 """`roll_history`."""
 
 ROLL_AREA = {
-    "contest_id": "text", "log_offset": "int8", "revision": "int8", "area_id": "text", "units": "int8",
-    "registered_voters": "int8",
+    "contest_id": "text", "log_offset": "int8", "revision": "int8", "unit_type": "text", "area_id": "text",
+    "units": "int8", "registered_voters": "int8",
 }  # fmt: skip
 """`roll_area`."""
 
@@ -283,13 +283,19 @@ def definition_rows(step: Folded | Defined) -> dict[str, list[Row]]:
 
 
 def roll_area_rows(contest_id: str, step: Folded | Defined, roll: Roll) -> Iterator[Row]:
-    """Return a row for each area of a roll that holds from this step on, in the order of ROLL_AREA.
+    """Return a row for each type and area of a roll that holds from this step on, in the order of ROLL_AREA.
 
-    `roll`: of the contest, after the step.
+    One that takes the roll back has a row of no area. `roll`: of the contest, after the step.
     """
-    if isinstance(step, Defined) and step.accepted and isinstance(part := step.recorded.event, UnitRoll):
-        for area, (units, voters) in sorted(roll.units_of().items()) if part.part == part.parts else ():
-            yield contest_id, step.recorded.offset, part.revision, area, units, voters
+    if not isinstance(step, Defined) or not step.accepted or not isinstance(part := step.recorded.event, UnitRoll):
+        return
+    if part.part == part.parts:
+        head = contest_id, step.recorded.offset, part.revision
+        for kind, areas in sorted(roll.by_type().items()):
+            for area, (units, voters) in sorted(areas.items()):
+                yield *head, kind, area, units, voters
+        if not roll.holds:
+            yield *head, "", "", 0, None
 
 
 def log_time_rows(contest_id: str, step: Folded | Defined) -> Iterator[Row]:

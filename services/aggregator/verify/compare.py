@@ -181,15 +181,18 @@ def _state(
         report.add(Mismatch("contest", f"digest is {contest['digest']}, by the log {report.log_digest}"))
     _definition(reader, contest, state, at, report)
     sql, where = _SQL, {"contest_id": report.contest_id}
-    kept = {
+    rows = {
         UnitKey(row["unit_type"], row["unit_id"]): (row["current_offset"], row["head_offset"])
         for row in reader.run(sql["units"], **where)
     }
+    kept = {key: offsets for key, offsets in rows.items() if offsets != (None, None)}
     units, keys = state.units, state.index.keys
     expected = {
         keys[number]: (int(units.state_offset[number]), int(units.head_offset[number]))
         for number in np.flatnonzero(units.head_sequence[: len(units)]).tolist()
     }
+    for key in sorted(key for key, _, _ in state.roll.listed() if key not in rows):
+        report.add(Mismatch("unit_state", "it is on the roll, and has no row", unit=str(key)))
     for key in sorted(key for key in kept.keys() | expected.keys() if kept.get(key) != expected.get(key)):
         number = state.index.find(key)
         offset, _ = expected.get(key, (None, None))

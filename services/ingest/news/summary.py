@@ -56,7 +56,7 @@ class Enrolled:
     @classmethod
     def of(cls, roll: Roll, contest_id: str, *, is_new: bool, beside: Iterable[UnitKey]) -> "Enrolled":
         """Return what a roll in force holds."""
-        whole = max(roll.units_of().values(), key=lambda held: held[0], default=(0, None))
+        whole = max(roll.units_of(roll.by_type()).values(), key=lambda held: held[0], default=(0, None))
         return cls(contest_id, roll.revision, *whole, is_new, tuple(map(str, beside)))
 
     def lines(self) -> Iterator[str]:

@@ -12,11 +12,20 @@ WHERE contest_id = %(contest_id)s AND area_id = ANY (%(areas)s)
 -- Of the roll that holds at an offset: an area of which it has nothing has none.
 SELECT a.area_id, coalesce(r.units, 0) AS units, CASE WHEN r.units IS NULL THEN 0 ELSE r.registered_voters END
            AS registered_voters
-FROM (SELECT max(log_offset) AS log_offset FROM roll_area
-      WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s) h
+FROM (SELECT log_offset, units FROM roll_area WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s
+      ORDER BY log_offset DESC LIMIT 1) h
 CROSS JOIN unnest(%(areas)s::text[]) AS a (area_id)
-LEFT JOIN roll_area r ON r.contest_id = %(contest_id)s AND r.log_offset = h.log_offset AND r.area_id = a.area_id
-WHERE h.log_offset IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT sum(units)::bigint AS units,
+           CASE WHEN bool_and(registered_voters IS NOT NULL) THEN sum(registered_voters)::bigint END AS registered_voters
+    FROM roll_area o
+    WHERE o.contest_id = %(contest_id)s AND o.log_offset = h.log_offset AND o.area_id = a.area_id
+      AND o.unit_type = ANY (%(types)s)) r
+WHERE h.units > 0
+
+-- last_roll --
+SELECT max(log_offset) AS log_offset FROM roll_history
+WHERE contest_id = %(contest_id)s AND accepted AND log_offset <= %(to_offset)s
 
 -- unit_history --
 SELECT * FROM update_history
@@ -128,7 +137,8 @@ SELECT log_offset, recorded_at, last_reported_at FROM (
      WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s ORDER BY log_offset DESC LIMIT 1)
     UNION ALL
     (SELECT d.log_offset, d.recorded_at, u.last_reported_at
-     FROM definition_history d
+     FROM (SELECT contest_id, log_offset, recorded_at FROM definition_history
+           UNION ALL SELECT contest_id, log_offset, recorded_at FROM roll_history) d
      LEFT JOIN LATERAL (
         SELECT last_reported_at FROM update_row h
         WHERE h.contest_id = d.contest_id AND h.log_offset < d.log_offset ORDER BY h.log_offset DESC LIMIT 1) u ON true

@@ -63,10 +63,11 @@ CREATE TABLE :aggregate.roll_area (
     contest_id        text COLLATE "C" NOT NULL,
     log_offset        bigint NOT NULL,
     revision          bigint NOT NULL,
+    unit_type         text COLLATE "C" NOT NULL,
     area_id           text COLLATE "C" NOT NULL,
-    units             bigint NOT NULL,
+    units             bigint NOT NULL,       -- 0, of no area: the roll was taken back
     registered_voters bigint,                -- null where it does not say so of every unit
-    PRIMARY KEY (contest_id, area_id, log_offset)
+    PRIMARY KEY (contest_id, area_id, log_offset, unit_type)
 );
 
 -- The units of a contest, by a number within the contest that only tables use. Those on its roll are among them.

@@ -227,9 +227,14 @@ FROM :aggregate.area a
 JOIN :results.contest c USING (contest_id)
 CROSS JOIN LATERAL (
     SELECT coalesce(a.expected_units, CASE WHEN a.parent_id IS NULL THEN c.expected_units END) AS by_definition) d
-LEFT JOIN (SELECT contest_id, max(log_offset) AS log_offset FROM :aggregate.roll_area GROUP BY contest_id) h USING (contest_id)
-LEFT JOIN :aggregate.roll_area r
-    ON r.contest_id = a.contest_id AND r.area_id = a.area_id AND r.log_offset = h.log_offset
+LEFT JOIN (SELECT DISTINCT ON (contest_id) contest_id, log_offset, units FROM :aggregate.roll_area
+           ORDER BY contest_id, log_offset DESC) h ON h.contest_id = a.contest_id AND h.units > 0
+LEFT JOIN LATERAL (
+    SELECT sum(units)::bigint AS units,
+           CASE WHEN bool_and(registered_voters IS NOT NULL) THEN sum(registered_voters)::bigint END AS registered_voters
+    FROM :aggregate.roll_area o
+    WHERE o.contest_id = a.contest_id AND o.area_id = a.area_id AND o.log_offset = h.log_offset
+      AND o.unit_type = ANY (c.counting_types)) r ON true
 LEFT JOIN (
     SELECT t.contest_id, sum(t.figures[11])::bigint AS all_known
     FROM :aggregate.area_total t

@@ -28,7 +28,8 @@ WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s 
 
 -- roll_area --
 SELECT * FROM roll_area
-WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s ORDER BY log_offset, area_id COLLATE "C"
+WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s
+ORDER BY log_offset, unit_type COLLATE "C", area_id COLLATE "C"
 
 -- finding --
 SELECT * FROM finding
@@ -72,7 +73,7 @@ WHERE contest_id = %(contest_id)s AND current_offset IS NULL
       WHERE r.contest_id = %(contest_id)s AND r.accepted)
 
 -- units --
-SELECT unit_type, unit_id, current_offset, head_offset FROM unit_state WHERE contest_id = %(contest_id)s
+SELECT unit_type, unit_id, current_offset, head_offset FROM unit_row WHERE contest_id = %(contest_id)s
 
 -- totals --
 SELECT * FROM total_row WHERE contest_id = %(contest_id)s
