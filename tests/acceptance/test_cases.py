@@ -96,7 +96,8 @@ class Case:
         (row,) = self.setup.database.read(
             "SELECT votes, ballots_cast, valid_votes, total, processed, to_be_processed, counted_percent::text,"
             " turnout_of_counted_percent::text, turnout_of_roll_percent::text, expected, beyond_expected,"
-            " areas_reported, areas_expected, voters_outstanding, not_counted, undervotes, suppressed_units, unknown_units"
+            " areas_reported, areas_expected, voters_outstanding, not_counted, undervotes, suppressed_units,"
+            " unknown_units"
             " FROM results.area_count WHERE area_id = %s AND is_count",
             area,
         )
