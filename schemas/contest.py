@@ -65,6 +65,15 @@ class Area(Frozen):
     ends_at: Instant | None = None
     replaced_by: tuple[Id, ...] = ()
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        registries = Counter(code.registry for code in self.codes)
+        if twice := [registry for registry, times in registries.items() if times > 1]:
+            raise ValueError(f"area {self.area_id} has several codes of {', '.join(twice[:5])}")
+        if self.replaced_by and self.ends_at is None:
+            raise ValueError(f"area {self.area_id} is replaced, and does not end")
+        return self
+
 
 class ContestDefined(Event):
     """The first event of a contest; a later revision replaces it from its offset on.
@@ -127,6 +136,9 @@ class ContestDefined(Event):
         known = {a.area_id for a in self.areas}
         if orphans := [a.area_id for a in self.areas if a.parent_id is not None and a.parent_id not in known]:
             raise ValueError(f"areas whose parent is not defined: {', '.join(orphans[:5])}")
+        for area in self.areas:
+            if strange := [other for other in area.replaced_by if other not in known or other == area.area_id]:
+                raise ValueError(f"area {area.area_id} is replaced by what is no other area: {', '.join(strange[:5])}")
         parents = {a.area_id: a.parent_id for a in self.areas}
         depths = {roots[0]: 1}
         for area in self.areas:
@@ -150,9 +162,23 @@ class ContestDefined(Event):
             if (kind := types[area_id]) in counted and kind in (within := [types[above] for above in path[:-1]]):
                 outer = path[within.index(kind)]
                 raise ValueError(f"{kind} is a counting level, but {outer} contains {area_id}: it would count twice")
+        for level in (self.counting_level, *self.later_counting_levels):
+            self._contain_no_other(self.areas_added_up(level))
         if (self.revision == 1) != (self.previous_event_id is None):
             raise ValueError("previous_event_id is given from revision 2 on, and only then")
         return self
+
+    def _contain_no_other(self, kinds: frozenset[str]) -> None:
+        """Refuse an area of some types that contains another one of another of them: its votes are added up twice."""
+        for area in self.areas if len(kinds) > 1 else ():
+            for above in self.area_paths[area.area_id][:-1] if area.type in kinds else ():
+                if (outer := self.areas_by_id[above]).type in kinds:
+                    names = f"{outer.type} {above} contains {area.type} {area.area_id}"
+                    raise ValueError(f"{in_words(tuple(sorted(kinds)))} are added up together, but {names}")
+
+    def areas_added_up(self, level: Level) -> frozenset[str]:
+        """Return the types of a level of which areas state figures. Sheets stand within them, and beside those."""
+        return self.area_types.intersection(level).difference(self.sheet_types)
 
     @cached_property
     def zone(self) -> ZoneInfo:

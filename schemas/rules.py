@@ -15,8 +15,8 @@ from datetime import timedelta
 from itertools import pairwise
 
 from schemas.contest import ContestDefined
-from schemas.count_update import Counts, CountUpdate, SubUnits
-from schemas.types import CountStatus, rfc3339
+from schemas.count_update import FIGURES, Counts, CountUpdate, SubUnits
+from schemas.types import CountStatus, UpdateKind, rfc3339
 
 RULES = {
     "F101": "processed = counted + under review",
@@ -55,6 +55,7 @@ RULES = {
     "F306": "an update says whether it is a test as its contest does",
     "F307": "with a roll, every tally sheet is on it",
     "F308": "nothing is stated in an area for a time after its end",
+    "F309": "a unit that is counted with another states no votes or ballots of its own, and not itself",
     "F401": "a unit's first update has sequence 1, and each later one the next",
     "F402": "an update stands on the log once",
     "F403": "an update names the event it follows",
@@ -271,9 +272,6 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
         yield Finding("F303", f"the contest defines no {unit.type} {unit.id}")
     elif not unit.area_path or contest.area_paths.get(unit.area_path[-1]) != unit.area_path:
         yield Finding("F302", f"area path {'/'.join(unit.area_path)} of {update.unit} is unknown to the contest")
-    for area in contest.areas_of(unit) if contest.ended_areas else ():
-        if (end := contest.ended_areas.get(area)) is not None and update.stated_at >= end:
-            yield Finding("F308", f"area {area} of {update.unit} ended at {rfc3339(end)}")
     if update.stated_at < contest.count_starts_at and not contest.is_test:
         starts = rfc3339(contest.count_starts_at)
         yield Finding("F304", f"stated at {rfc3339(update.stated_at)}, before the count begins at {starts}")
@@ -281,3 +279,29 @@ def _belongs(update: CountUpdate, contest: ContestDefined) -> Iterator[Finding]:
         yield Finding("F305", _of_two_clocks(update))
     if update.is_test != contest.is_test:
         yield Finding("F306", f"is_test is {update.is_test}, the contest's is {contest.is_test}")
+    if contest.ended_areas and update.kind is not UpdateKind.RETRACTED:  # what an ended area states may be taken back
+        for area in contest.areas_of(unit):
+            if (end := contest.ended_areas.get(area)) is not None and update.stated_at >= end:
+                yield Finding("F308", f"area {area} of {update.unit} ended at {rfc3339(end)}")
+    if unit.counted_with is not None:
+        yield from _counted_with(update, unit.counted_with)
+
+
+def _counted_with(update: CountUpdate, other: str) -> Iterator[Finding]:
+    if other == update.reporting_unit.id:
+        yield Finding("F309", f"{update.unit} is counted with itself")
+    if update.counts is not None and (own := list(_of_ballots(update.counts))):
+        yield Finding("F309", f"{update.unit} is counted with {other}, but states {', '.join(own)} of its own")
+
+
+def _of_ballots(counts: Counts) -> Iterator[str]:
+    """Yield the figures of votes and ballots that are stated, whatever they are."""
+    yield from (f"votes.{name}" for name, n in counts.votes.items() if n is not None)
+    yield from (name for name in FIGURES if name not in _OF_VOTERS and getattr(counts, name) is not None)
+    for part in counts.by_vote_type or ():
+        stated = part.model_dump(exclude={"vote_type", "name", "votes"}).values()
+        if any(n is not None for n in (*part.votes.values(), *stated)):
+            yield part.name
+
+
+_OF_VOTERS = ("registered_voters", "registered_voters_counted")

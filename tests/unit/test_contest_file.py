@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ingest.news.contest_areas import read_areas
 from ingest.news.contest_fault import Fault
 from ingest.news.contest_file import ContestFileError, Files, examine, read
-from schemas.contest import SHEETS, ContestDefined
+from schemas.contest import SHEETS, Area, ContestDefined
 from schemas.count_update import Code
 from schemas.types import SelectionKind
 from tests.support.small_contest import AREAS, TOML, small
@@ -314,6 +314,37 @@ def test_what_is_wrong_in_the_table_is_said_with_its_row_what_is_allowed_and_an_
     assert says in one(areas=areas)
     with pytest.raises(ContestFileError):
         read(TOML, areas)
+
+
+def test_areas_of_two_types_that_are_added_up_together_do_not_contain_each_other() -> None:
+    areas = AREAS + "m1,A town,municipality,kings\n"
+    said = one(TOML.replace('["precinct"]', '[["county", "municipality"]]'), areas)
+    assert "has county and municipality added up together, but county kings contains municipality m1: counted" in said
+    values = {name: getattr(small(areas=areas), name) for name in ContestDefined.model_fields}
+    together = "county + municipality are added up together, but county kings contains municipality m1"
+    for level in ("counting_level", "later_counting_levels"):
+        both = ("municipality", "county")
+        with pytest.raises(ValueError, match=re.escape(together)):
+            ContestDefined(**values | {level: both if level == "counting_level" else (both,)})
+    for level in ('[["precinct", "county"]]', '["county", "municipality"]', '[["precinct", "state"]]'):
+        assert [text for text in faults(TOML.replace('["precinct"]', level), areas) if "twice" in text] == []
+    assert faults(TOML.replace('["precinct"]', '[["county", "municipality"]]'), AREAS + "m1,M,municipality,ny\n") == []
+
+
+def test_a_register_has_one_code_of_an_area_and_successors_are_areas_of_the_contest() -> None:
+    table = AREAS.replace("\n", ",code:FIPS,code: FIPS\n", 1)
+    assert "row 1: column code:FIPS stands twice" in faults(areas=table)[0]
+    kings = small().areas_by_id["kings"]
+    values = {name: getattr(kings, name) for name in Area.model_fields}
+    with pytest.raises(ValueError, match="area kings has several codes of FIPS"):
+        Area(**values | {"codes": (Code(registry="FIPS", value="1"), Code(registry="FIPS", value="2"))})
+    with pytest.raises(ValueError, match="area kings is replaced, and does not end"):
+        Area(**values | {"replaced_by": ("broome",)})
+    whole = {name: getattr(small(), name) for name in ContestDefined.model_fields}
+    for other in ("queens", "kings"):
+        ended = Area(**values | {"replaced_by": (other,), "ends_at": small().effective_at})
+        with pytest.raises(ValueError, match=f"area kings is replaced by what is no other area: {other}"):
+            ContestDefined(**whole | {"areas": (*small().areas[:-1], ended)})
 
 
 def test_units_of_a_counting_level_that_contain_each_other_are_refused() -> None:

@@ -109,6 +109,9 @@ BREACHES: list[tuple[str, str, CountUpdate]] = [
     ("F302", "a municipality elsewhere", a_bulletin(reporting_unit=a_unit("010101", MUNICIPALITY, ("pe",)))),
     ("F303", "an area that is not defined", a_bulletin(reporting_unit=a_unit("019999", MUNICIPALITY, PATH[:3]))),
     ("F303", "an area of another type", a_bulletin(reporting_unit=a_unit("010101", COUNTRY, PATH[:3]))),
+    ("F309", "counted with another, and ballots of its own",
+        an_update(reporting_unit=a_unit().model_copy(update={"counted_with": "000002"}),
+            counts=counts(dict.fromkeys(TWO), ballots_cast=0))),
     ("F304", "a count before election day", a_sheet(reported_at=datetime(2021, 6, 6, 4, 59, 59, tzinfo=UTC))),
     ("F304", "fetched before election day", a_sheet(reported_at=None, observed_at=datetime(2021, 6, 6, 4, tzinfo=UTC))),
     ("F111", "stated after it was seen",
@@ -252,6 +255,31 @@ def test_a_unit_that_is_counted_with_another_states_no_figures() -> None:
     assert codes(an_update(count_status=COUNTED, reporting_unit=unit)) == []
 
 
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"ballots_cast": 0}, "but states ballots_cast of its own"),
+        ({"undervotes": 3, "blank_votes": 1}, "but states blank_votes, undervotes of its own"),
+        ({"votes": {"peru-libre": 1}}, "but states votes.peru-libre of its own"),
+        ({"by_vote_type": (cast(VoteType.EARLY, None, 4),)}, "but states early of its own"),
+        ({"by_vote_type": (cast(VoteType.EARLY, None, None, overvotes=4),)}, "but states early of its own"),
+    ],
+)
+def test_a_unit_that_is_counted_with_another_is_refused_with_figures_of_its_own(own: dict[str, Any], says: str) -> None:
+    unit = a_unit().model_copy(update={"counted_with": "000002"})
+    null = counts(dict.fromkeys(TWO), registered_voters=12)
+    assert codes(an_update(count_status=COUNTED, reporting_unit=unit, counts=null)) == []
+    update = an_update(count_status=COUNTED, reporting_unit=unit, counts=null.model_copy(update=own))
+    (refused,) = [finding for finding in check(update, CONTEST) if finding.code == "F309"]
+    assert refused.message.endswith(says)
+    assert refused.rejects
+
+
+def test_no_unit_is_counted_with_itself() -> None:
+    itself = a_unit().model_copy(update={"counted_with": a_unit().id})
+    assert codes(an_update(count_status=COUNTED, reporting_unit=itself)) == ["F309"]
+
+
 def test_a_sheet_is_signed_registered_and_published_in_that_order() -> None:
     tolerated = a_sheet(signed_at=NIGHT + CLOCK_TOLERANCE, registered_at=NIGHT)
     assert codes(tolerated) == []
@@ -285,6 +313,8 @@ def test_nothing_is_stated_in_an_area_for_a_time_after_its_end() -> None:
     within = a_bulletin(reporting_unit=a_unit("010101", MUNICIPALITY, PATH[:3]))
     assert codes(within, ended) == ["F308"], "the area itself states nothing more"
     assert codes(a_sheet(reporting_unit=a_unit(area_path=(*PATH[:3], "010102"))), ended) == []
+    taken_back = a_sheet(reported_at=NIGHT).model_copy(update={"kind": UpdateKind.RETRACTED})
+    assert codes(taken_back, ended) == [], "what the area stated before can be taken back"
 
 
 def test_a_statement_in_two_areas_that_ended_is_refused_for_each() -> None:

@@ -51,7 +51,7 @@ def read_areas(text: str, file: str) -> tuple[Rows, list[Fault]]:
 def _read(text: str, file: str) -> Iterator[tuple[int, Area] | Fault]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [cell.strip() for cell in next(reader, [])]
+        header = [_column(cell.strip()) for cell in next(reader, [])]
         while header and not header[-1]:  # of columns that a spreadsheet once had
             header.pop()
         if not set(header) >= set(AREA_COLUMNS) or not all(map(_is_column, header)) or len(set(header)) < len(header):
@@ -63,6 +63,11 @@ def _read(text: str, file: str) -> Iterator[tuple[int, Area] | Fault]:
     except csv.Error as error:
         place, said = f"line {reader.line_num}", "well-formed CSV, in which a quote that opens a cell also closes it"
         yield Fault(file, place, str(error), said, f'broome,"Broome, N.Y.",county,ny (instead of {_ROW})')
+
+
+def _column(name: str) -> str:
+    """Return the name of a column; that of a register without spaces around it."""
+    return CODE + name.removeprefix(CODE).strip() if name.startswith(CODE) else name
 
 
 def _is_column(name: str) -> bool:
@@ -123,6 +128,11 @@ def _area(number: int, row: Sequence[str], header: Sequence[str], file: str) -> 
     except BadCell:
         message, said = f"{end[:40]!r} is not a time with its zone", "a time with its zone; nothing if it does not end"
         return Fault(file, f"row {number}, column ends_at", message, said, "2021-06-07T00:00:00-05:00")
+    replaced_by = tuple(filter(None, map(normal_id, cells.get("replaced_by", "").split(";"))))
+    if replaced_by and ends_at is None:
+        message = f"{cells['area_id'][:60]} is replaced, but does not end: ends_at is empty"
+        said, column = "the time of the change in the column ends_at", f"row {number}, column replaced_by"
+        return Fault(file, column, message, said, "2021-06-07T00:00:00-05:00")
     try:
         area = Area(
             area_id=normal_id(cells["area_id"]),
@@ -131,12 +141,12 @@ def _area(number: int, row: Sequence[str], header: Sequence[str], file: str) -> 
             parent_id=normal_id(cells["parent_id"]) or None,
             expected_units=int(units) if units else None,
             codes=tuple(
-                Code(registry=name.removeprefix(CODE).strip(), value=cell)
+                Code(registry=name.removeprefix(CODE), value=cell)
                 for name, cell in cells.items()
                 if name.startswith(CODE) and cell
             ),
             ends_at=ends_at,
-            replaced_by=tuple(filter(None, map(normal_id, cells.get("replaced_by", "").split(";")))),
+            replaced_by=replaced_by,
         )
     except ValidationError as error:
         return _not_allowed(error, number, cells["type"], file)
@@ -188,9 +198,6 @@ def _tree(rows: Rows, file: str) -> Iterator[Fault]:
 def _successors(number: int, area: Area, row_of: dict[str, int], file: str) -> Iterator[Fault]:
     """Find what is wrong with the areas that take the place of another one."""
     place, example = f"row {number}, column replaced_by", "kings;queens"
-    if area.replaced_by and area.ends_at is None:
-        message = f"{area.area_id[:60]} is replaced, but does not end: ends_at is empty"
-        yield Fault(file, place, message, "the time of the change in the column ends_at", "2021-06-07T00:00:00-05:00")
     for area_id in area.replaced_by:
         if area_id not in row_of or area_id == area.area_id:
             message = f"{area_id[:60]!r} is no other area_id of the table{meant(area_id, row_of)}"
@@ -235,8 +242,8 @@ def _alike(rows: Rows, file: str) -> Iterator[Fault]:
             yield Fault(file, f"row {number}, column area_id", message, said, "010101,…", refuses=False)
 
 
-def nested_alike(rows: Iterable[tuple[int, Area]], kind: str) -> tuple[str, str] | None:
-    """Return two areas of a type of which one contains the other; None when there are none. The rows are one tree."""
+def nested(rows: Iterable[tuple[int, Area]], *kinds: str) -> tuple[Area, Area] | None:
+    """Return two areas of some types of which one contains the other, None without such. The rows are one tree."""
     areas = {area.area_id: area for _, area in rows}
     inside: dict[str, str | None] = {}
     for area_id in areas:
@@ -245,11 +252,11 @@ def nested_alike(rows: Iterable[tuple[int, Area]], kind: str) -> tuple[str, str]
         while at is not None and at not in inside:
             way.append(at)
             at = areas[at].parent_id
-        above = None if at is None else at if areas[at].type == kind else inside[at]
+        above = None if at is None else at if areas[at].type in kinds else inside[at]
         for name in reversed(way):
             inside[name] = above
-            if areas[name].type == kind:
+            if areas[name].type in kinds:
                 if above is not None:
-                    return above, name
+                    return areas[above], areas[name]
                 above = name
     return None

@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from ingest.news.contest_areas import Rows, nested_alike, read_areas
+from ingest.news.contest_areas import Rows, nested, read_areas
 from ingest.news.contest_fault import MOST_FAULTS, Fault, listed
 from ingest.news.contest_keys import Choice, File, Lines, example_of, faults_of_values
 from ingest.news.roll_file import RollFile, expectation_of, read_roll
 from schemas import toml
-from schemas.contest import SHEETS, ContestDefined, Selection
+from schemas.contest import SHEETS, Area, ContestDefined, Selection
 from schemas.errors import EscrutinioError
 from schemas.faults import first_fault, shown
 from schemas.identity import NIL, named
@@ -361,6 +361,15 @@ def _of_levels(content: Mapping[str, Any], rows: Rows, lines: Lines, files: File
             said_of_areas = f"areas that contain sheets, or another counting_levels than {name}"
             row, column = "broome,Broome,county,ny", f"row {number}, column type"
             yield Fault(files.areas, column, message, said_of_areas, row, refuses=False)
-        elif (pair := nested_alike(rows, name)) is not None:
-            message = f"counting_levels has {name}, but {name} {pair[0]} contains {name} {pair[1]}: counted twice"
+        elif (pair := nested(rows, name)) is not None:
+            yield Fault(files.contest, place, _twice(name, pair), "types of which no area contains another", example)
+    for level in several:
+        kinds = [name for name in level if name in there and name not in sheets]
+        if (pair := nested(rows, *kinds)) is not None and pair[0].type != pair[1].type:
+            message = _twice(f"{listed(kinds)} added up together", pair)
             yield Fault(files.contest, place, message, "types of which no area contains another", example)
+
+
+def _twice(what: str, pair: tuple[Area, Area]) -> str:
+    outer, inner = (f"{area.type} {area.area_id[:60]}" for area in pair)
+    return f"counting_levels has {what}, but {outer} contains {inner}: counted twice"
