@@ -18,7 +18,7 @@ from schemas.codec import Event, decode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.types import CountStatus, ReportingUnitType
-from tests.support.builders import CONTEST, bulletin, contest, revised, sheet, source
+from tests.support.builders import CONTEST, bulletin, contest, revised, roll, sheet, source
 from tests.support.fix_aggregate import EventLog, aggregate, verified
 from tests.support.fix_postgres import Database
 
@@ -291,16 +291,17 @@ ANOTHER = {
 """Another value of a type."""
 
 
-def a_blocked_night(log: EventLog) -> None:
+def a_blocked_night(log: EventLog, *more: Event) -> None:
     """A night that ends with a message nobody can read, one that waits behind it, and another contest's."""
     a_night(log)
+    log.append(more)
     log.append_raw(CONTEST.encode(), b"no event", [("h", b"1")])
     log.append([sheet(4)])
     log.append([contest("another")])
 
 
 def test_every_column_and_every_row_is_compared(event_log: EventLog, totals: Database) -> None:
-    a_blocked_night(event_log)
+    a_blocked_night(event_log, roll(1, 2, 3, 4, 5))
     aggregate(event_log, totals)
     unnamed = []
     with psycopg.connect(totals.owner_url, autocommit=True) as db:

@@ -10,6 +10,7 @@ from schemas.contest import Area, ContestDefined, Level, Selection
 from schemas.count_update import Correction, Counts, CountUpdate, Document, ReportingUnit, Source, SubUnits
 from schemas.identity import NIL, named
 from schemas.types import CorrectionBasis, CountStatus, ReportingUnitType, ResultStage, ReviewReason, UpdateKind
+from schemas.unit_roll import RollUnit, UnitRoll
 
 CONTEST = "xx-2021-test"
 STARTS = datetime(2021, 6, 6, 5, tzinfo=UTC)
@@ -195,3 +196,23 @@ def _chain(after: CountUpdate | None) -> dict[str, Any]:
     if after is None:
         return {"sequence": 1, "previous_event_id": None}
     return {"sequence": after.sequence + 1, "previous_event_id": after.event_id}
+
+
+def roll(*mesas: int) -> UnitRoll:
+    """The first roll of the small contest, in one part."""
+    return named(
+        UnitRoll(
+            event_id=NIL,
+            contest_id=CONTEST,
+            revision=1,
+            part=1,
+            parts=1,
+            previous_event_id=None,
+            observed_at=STARTS,
+            document_sha256="0" * 64,
+            units=tuple(
+                RollUnit(type="precinct", id=f"{mesa:06d}", area_id=AREA_PATH[-1], registered_voters=300)
+                for mesa in mesas
+            ),
+        )
+    )

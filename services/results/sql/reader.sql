@@ -155,7 +155,7 @@ WHERE contest_id = %(contest_id)s AND accepted AND reported_at IS NOT NULL AND l
 ORDER BY reported_at DESC LIMIT 1
 
 -- unit_types --
-SELECT DISTINCT unit_type FROM area_total WHERE contest_id = %(contest_id)s
+SELECT DISTINCT unit_type FROM total_row WHERE contest_id = %(contest_id)s
 
 -- unit_history_to --
 SELECT h.* FROM unnest(%(types)s::text[], %(ids)s::text[]) AS u (unit_type, unit_id)
@@ -178,7 +178,7 @@ SELECT log_offset, event_id, stated_at, change FROM update_row
 WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
 
 -- totals_since --
-SELECT area_id, since FROM area_total
+SELECT area_id, since FROM total_row
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND area_id = ANY (%(areas)s)
 
 -- blocks_to --
