@@ -68,8 +68,10 @@ _NIST_TYPES = frozenset(map(str, ReportingUnitType))
 
 
 def is_type(text: str) -> bool:
-    """Say whether a text names a kind of area or reporting unit."""
-    return text in _NIST_TYPES or (text.startswith(OTHER_TYPE) and len(text) > len(OTHER_TYPE) and "/" not in text)
+    """Say whether a text names a kind of area or reporting unit. A level of several is named `precinct + county`."""
+    if text in _NIST_TYPES:
+        return True
+    return text.startswith(OTHER_TYPE) and len(text) > len(OTHER_TYPE) and "/" not in text and " + " not in text
 
 
 def _known_type(text: str) -> str:
@@ -215,8 +217,9 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterVal
 Id = Annotated[Label, AfterValidator(_normal)]
 """An id in its one normal form (`schemas.text.normal_id`): a string, since leading zeros matter."""
 
-UnitType = Annotated[Label, AfterValidator(_known_type)]
-"""The kind of an area or reporting unit: a ReportingUnitType, or OTHER_TYPE and the office's own word."""
+UnitType = Annotated[Label, AfterValidator(_known_type), AfterValidator(_normal)]
+"""The kind of an area or reporting unit: a ReportingUnitType, or OTHER_TYPE and the office's own word; in the normal
+form of an id."""
 
 Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=200)]
 """An id that is a key in a map: printable ASCII, which sorts the same everywhere."""
