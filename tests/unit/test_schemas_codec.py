@@ -177,6 +177,8 @@ def test_every_truncation_is_refused(event: Event) -> None:
         (with_wire("event_id", "not-a-uuid"), "event_id: .*UUID"),
         (with_wire("count_status", 8, SHEET), "not a CountUpdate: .*count_status"),
         (with_wire("reporting_unit.type", "galaxy"), r"reporting_unit.type: .* \(got 'galaxy'\)"),
+        (with_wire("reporting_unit.counted_with", "a\u0378"), "an id must not have U\\+0378, which is no character"),
+        (with_wire("reporting_unit.type", "other:\ufdd0"), "an id must not have U\\+FDD0, which is no character"),
         (with_wire("reporting_unit.type", "other:a  b"), "reporting_unit.type: the normal form of id "),
         (with_wire("reporting_unit.type", "other:a + b"), r"reporting_unit.type: .* nor other: and a name"),
         (with_wire("reporting_unit.type", "other:"), r"reporting_unit.type: .* nor other: and a name"),
