@@ -233,6 +233,11 @@ class ContestDefined(Event):
         return frozenset(area.type for area in self.areas)
 
     @cached_property
+    def known_types(self) -> frozenset[str]:
+        """The types of what a statement can be about: areas, sheets, and what is added up now or later."""
+        return self.area_types.union(self.sheet_types, self.counting_level, *self.later_counting_levels)
+
+    @cached_property
     def areas_within(self) -> dict[str, dict[str, int]]:
         """How many areas of each type are within each area, itself included, by its id. Ended ones are none."""
         found: dict[str, dict[str, int]] = {area.area_id: {} for area in self.areas}

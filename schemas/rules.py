@@ -37,6 +37,7 @@ RULES = {
     "F115": "what all vote types state adds up to the whole",
     "F116": "every symbol is one that this release knows",
     "F117": "a complete publication names every unit that an earlier one named",
+    "F118": "a unit's type is one that is added up, or an area's",
     "F201": "a count is a non-negative whole number",
     "F202": "an identifier has the form its kind has",
     "F203": "a unit is stated once in a document",
@@ -120,6 +121,8 @@ def check(update: CountUpdate, contest: ContestDefined) -> tuple[Finding, ...]:
     if _UNKNOWN in (update.kind, update.count_status, update.result_stage):
         unknown = ", ".join(name for name in _DECIDING if getattr(update, name) == _UNKNOWN)
         findings.append(Finding("F116", f"{unknown} of {update.unit} has a symbol of a later release"))
+    if (unit_type := update.reporting_unit.type) not in contest.known_types:
+        findings.append(Finding("F118", f"{update.unit} is added up nowhere: {unit_type} is in no counting level"))
     findings.extend(_belongs(update, contest))
     return tuple(findings)
 

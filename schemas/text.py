@@ -1,6 +1,7 @@
 """Make every character of a text visible, for terminals, logs and JSON; ids have no invisible one at all (pure).
 
-An id has one normal form (`normal_id`), so that two spellings of it are one id.
+An id has one normal form (`normal_id`), so that two spellings of it are one id. That form is the same in every release
+of Python, as long as the text has no code point that is unassigned (`schemas.unassigned`).
 
 Invisible are control characters, ends of line, those that turn the direction of writing, those of no width, fillers,
 tags, and lone surrogates: they can hide a part of a name, draw over a screen, or forge a line of a log.

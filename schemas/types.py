@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.text import first_invisible, normal_id
+from schemas.unassigned import first_unassigned
 
 
 class Frozen(BaseModel):
@@ -68,8 +69,10 @@ _NIST_TYPES = frozenset(map(str, ReportingUnitType))
 
 
 def is_type(text: str) -> bool:
-    """Say whether a text names a kind of area or reporting unit."""
-    return text in _NIST_TYPES or (text.startswith(OTHER_TYPE) and len(text) > len(OTHER_TYPE) and "/" not in text)
+    """Say whether a text names a kind of area or reporting unit. A level of several is named `precinct + county`."""
+    if text in _NIST_TYPES:
+        return True
+    return text.startswith(OTHER_TYPE) and len(text) > len(OTHER_TYPE) and "/" not in text and " + " not in text
 
 
 def _known_type(text: str) -> str:
@@ -204,6 +207,8 @@ def _all_visible(text: str) -> str:
 
 
 def _normal(text: str) -> str:
+    if (unassigned := first_unassigned(text)) is not None:
+        raise ValueError(f"an id must not have {unassigned}, which is no character of Unicode 14.0")
     if (normal := normal_id(text)) != text:
         raise ValueError(f"the normal form of id {text[:60]!r} is {normal[:60]!r}")
     return text
@@ -213,10 +218,12 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterVal
 """A short text, never empty, of visible characters (`schemas.text`) and spaces."""
 
 Id = Annotated[Label, AfterValidator(_normal)]
-"""An id in its one normal form (`schemas.text.normal_id`): a string, since leading zeros matter."""
+"""An id in its one normal form (`schemas.text.normal_id`), of assigned characters: a string, since leading zeros
+matter."""
 
-UnitType = Annotated[Label, AfterValidator(_known_type)]
-"""The kind of an area or reporting unit: a ReportingUnitType, or OTHER_TYPE and the office's own word."""
+UnitType = Annotated[Label, AfterValidator(_known_type), AfterValidator(_normal)]
+"""The kind of an area or reporting unit: a ReportingUnitType, or OTHER_TYPE and the office's own word; in the normal
+form of an id."""
 
 Key = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=200)]
 """An id that is a key in a map: printable ASCII, which sorts the same everywhere."""

@@ -30,6 +30,7 @@ from schemas.log_record import RawRecord, Recorded, recorded_of_raw
 from schemas.rules import CLOCK_TOLERANCE
 from schemas.text import first_invisible, normal_id
 from schemas.types import COUNT_LIMIT, EARLIEST_MS, LATEST_MS, NUMBER_LIMIT, TEXT_LIMIT, to_milliseconds
+from schemas.unassigned import first_unassigned
 
 _REMEMBERED = 1 << 17
 """Strings whose check is remembered, of each kind: more are checked again, so that memory is bounded."""
@@ -247,7 +248,7 @@ class Decoder:
         if not contest.is_sheet(unit_type) or unit_id in contest.areas_by_id or not 1 <= len(unit_id) <= 200:
             return None
         plain = unit_id.isascii() and unit_id.isalnum()
-        if not plain and (first_invisible(unit_id) is not None or normal_id(unit_id) != unit_id):
+        if not plain and (first_invisible(unit_id) or first_unassigned(unit_id) or normal_id(unit_id) != unit_id):
             return None
         return self.index.number(UnitKey(unit_type, unit_id)), unit_type
 

@@ -117,7 +117,8 @@ class Loader(ABC):
         self._progress.start(batch.names, 0)
         snapshots = self.documents.parse(batch, self.contest.definition, patient=patient)
         if self._is_complete:
-            snapshots = tuple(replace(snapshot, is_complete=True) for snapshot in snapshots)
+            is_one = sum(len(snapshot.statements) > 0 for snapshot in snapshots) == 1
+            snapshots = tuple(replace(snapshot, is_complete=is_one, of_complete=True) for snapshot in snapshots)
         self.report.seconds += time.monotonic() - started
         self.publish(lambda: self._compare(snapshots), batch.names, again=again)
         self._move_level()
@@ -166,7 +167,7 @@ class Pipeline(Loader):
             following: A unit whose accepted events are kept in `memory.followed`.
             clocks: How far the clock of a source is known to be ahead of ours, by its name.
             roll: The contest's roll of units, where its file names one.
-            is_complete: Every publication names every unit that the office knows.
+            is_complete: Every publication, or document of several, names every unit that the office knows.
         """
         self.memory = Memory(connection, progress, listener := listener or Listener(), following)
         super().__init__(Documents(archive, self.memory.first_seen, limits, clocks), progress, stop, listener)

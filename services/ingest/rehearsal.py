@@ -169,6 +169,7 @@ class Rehearsal(Loader):
                 yield f"  … and {len(self._became) - SHOWN:,} more"
         for code, number in sorted(report.findings.items()):
             yield f"would be published with a finding: {number:,} × {code} ({RULES[code]})"
+        yield from report.lines_of_types()
         for code, number in sorted(report.rejected.items()):
             yield f"would be rejected: {number:,} × {code} ({RULES[code]})"
         yield from (f"  {rejection}" for rejection in report.rejections)

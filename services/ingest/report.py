@@ -28,11 +28,13 @@ class Report:
     rejected: Counter[str] = field(default_factory=Counter)
     refused_documents: int = 0
     findings: Counter[str] = field(default_factory=Counter)
-    """By code: F109 once for a source and a figure, the others once for an update or a place."""
+    """By code: F109 once for a source and a figure, F118 once for a type, the others once for an update or a place."""
     first: dict[str, str] = field(default_factory=dict)
-    """The first finding of an update of each code but F109, with its unit."""
+    """The first finding of an update of each code but F109 and F118, with its unit."""
     unstated: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Counted units that do not state a figure (F109), by source and figure."""
+    added_nowhere: Counter[str] = field(default_factory=Counter)
+    """Units of no type that is added up, or an area's (F118), by type."""
     left_out: list[Rejection] = field(default_factory=list)
     """Evidence that is left out of statements, and what is odd about documents."""
     other_rows: list[PassedOver] = field(default_factory=list)
@@ -68,7 +70,7 @@ class Report:
         self.news.update({kind.value: number for kind, number in changes.events.kinds().items()})
         self.findings.update(finding.code for _, finding in findings)
         for update, finding in findings:
-            if finding.code != "F109":
+            if finding.code not in ("F109", "F118"):
                 self.first.setdefault(finding.code, f"{update.unit} {finding.message}")
         for odd in changes.left_out:
             self.findings[odd.finding.code] += odd.rows
@@ -88,6 +90,10 @@ class Report:
 
     def _new(self, findings: Iterable[tuple[CountUpdate, Finding]]) -> Iterator[tuple[CountUpdate, Finding]]:
         for update, finding in findings:
+            if finding.code == "F118":
+                self.added_nowhere[update.unit.type] += 1
+                if self.added_nowhere[update.unit.type] > 1:
+                    continue
             if finding.code != "F109":
                 yield update, finding
                 continue
@@ -136,6 +142,7 @@ class Report:
             "unstated": [
                 {"source": source, "figure": figure, "units": units} for (source, figure), units in self._unstated
             ],
+            "added_nowhere": dict(sorted(self.added_nowhere.items())),
             "rejections": [_as_json(rejection) for rejection in self.rejections],
             "left_out": [_as_json(odd) for odd in self.left_out],
             "rows_passed_over": self.rows_passed_over,
@@ -156,6 +163,15 @@ class Report:
             yield from enrolled.lines()
         if self.waiting:
             yield self.waiting
+
+    def lines_of_types(self) -> Iterator[str]:
+        """Yield what is silently left out of the count, unless somebody asks: units of a type that is in no level."""
+        for unit_type, number in sorted(self.added_nowhere.items()):
+            statements = "1 statement is" if number == 1 else f"{number:,} statements are"
+            yield (
+                f"  F118 {statements} about a unit of type {unit_type}, which is no area's and is added up nowhere; "
+                "see counting_levels of the contest's file"
+            )
 
     def lines(self) -> Iterator[str]:
         """Yield the report for people, line by line."""
@@ -179,6 +195,7 @@ class Report:
                 yield f"  F109 {source} does not state {figure} of {units:,} counted unit{'s' * (units > 1)}"
             if len(self._unstated) > SHOWN:
                 yield f"  … and {len(self._unstated) - SHOWN:,} more figures that are not stated"
+            yield from self.lines_of_types()
             for odd in self.left_out:
                 yield f"  {odd}"
             beside = sum(self.findings[code] for code in ("F112", "F113", "F117"))

@@ -51,6 +51,7 @@ from schemas.types import (
     from_milliseconds,
     to_milliseconds,
 )
+from schemas.unassigned import first_unassigned
 from schemas.unit_roll import RollUnit, UnitRoll
 
 Event = CountUpdate | ContestDefined | UnitRoll
@@ -655,9 +656,9 @@ _instants = st.integers(EARLIEST_MS, LATEST_MS).map(from_milliseconds)
 _hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 _percents = st.decimals(0, 100, places=3).map(str)
 _texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
-_names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1, max_size=12).filter(
-    lambda text: first_invisible(text) is None and normal_id(text) == text
-)
+_names = st.text(
+    st.characters(exclude_categories=["Cc", "Cf", "Cn", "Cs", "Zl", "Zp"]), min_size=1, max_size=12
+).filter(lambda text: first_invisible(text) is None and first_unassigned(text) is None and normal_id(text) == text)
 _keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from ingest.cli import main as cli
+from ingest.feeds.statement import Snapshot
+from ingest.news.changes import Changes, changes_since
+from ingest.rehearsal import Rehearsal
 from schemas.rules import RULES
 from tests.support.ingest_samples import ACTA, EXAMPLE
 from tests.support.small_contest import AREAS, HEADER, TOML, row, written
@@ -221,6 +225,42 @@ def test_a_roll_that_is_missing_or_wrong_is_named() -> None:
     code, said = checked(TOML.replace("expected", 'roll = "roll.csv"\nexpected').replace("= 3", "= 4"), roll=ROLL)
     assert code == 1
     assert "contest.toml, line 8: expected_units is 4, but roll.csv has 3 sheets" in said
+
+
+def test_units_of_a_type_that_nobody_adds_up_are_said_once_for_the_type() -> None:
+    postal = row("P1", "broome") + row("P2", "kings", 40, 60)
+    document = HEADER + row("1", "broome") + postal.replace(",precinct,", ",other:postal,")
+    code, said = checked(t1=document)
+    assert code == 0
+    assert "2 statements are about a unit of type other:postal, which is no area's and is added up nowhere" in said
+    assert f"1 × F118 ({RULES['F118']})" in said
+    level = TOML.replace('["precinct"]', '["precinct", ["other:postal", "precinct"]]')
+    assert "F118" not in checked(level, t1=document)[1]
+
+
+def test_a_complete_document_of_many_times_is_judged_as_a_whole() -> None:
+    toml = TOML.replace("expected", "complete_publications = true\nexpected")
+    series = HEADER + row("1", "broome", hour=20) + row("2", "broome", 40, 60, hour=21) + row("3", "kings", hour=22)
+    assert "F117" not in checked(toml, t1=series)[1]
+    lacking = HEADER + row("1", "broome", hour=22) + row("3", "kings", hour=23)
+    code, said = checked(toml, t1=series, t2=lacking)
+    assert code == 0
+    assert "would be published with a finding: 1 × F117" in said
+
+
+def test_only_a_document_of_one_time_is_complete_on_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[str, bool]] = []
+
+    def noted(rehearsal: Rehearsal, snapshots: Sequence[Snapshot]) -> Changes:
+        changes = changes_since(snapshots, rehearsal.contest)
+        found.extend((event.reporting_unit.id, event.source.is_complete) for event in changes.events)
+        return changes
+
+    monkeypatch.setattr(Rehearsal, "_compare", noted)
+    toml = TOML.replace("expected", "complete_publications = true\nexpected")
+    checked(toml, t1=HEADER + row("1", "broome", hour=20) + row("2", "broome", hour=21))
+    checked(toml, t1=HEADER + row("1", "broome") + row("2", "broome") + row("3", "broome", "x"))
+    assert found == [("1", False), ("2", False), ("1", True), ("2", True)]
 
 
 def test_a_complete_publication_names_what_it_lacks() -> None:

@@ -316,6 +316,19 @@ def test_what_is_wrong_in_the_table_is_said_with_its_row_what_is_allowed_and_an_
         read(TOML, areas)
 
 
+def test_types_are_brought_into_their_normal_form() -> None:
+    toml = TOML.replace('["precinct"]', '["\u00a0precinct", ["other:a  b", "county"]]')
+    toml = toml.replace("expected", 'sheet_types = ["other:a \u00a0b", "precinct"]\nexpected')
+    found = small(toml, AREAS.replace(",county,", ",county\u00a0,"))
+    assert found.counting_level == ("precinct",)
+    assert found.later_counting_levels == (("other:a b", "county"),)
+    assert found.sheet_types == ("other:a b", "precinct")
+    roll = "unit_id,area_id,unit_type\n1,kings,other:a\u00a0b\n".encode()
+    rolled = read(toml.replace("expected", 'roll = "roll.csv"\nexpected'), AREAS, FILES, roll).roll
+    assert rolled is not None
+    assert rolled.rows[0].type == "other:a b"
+
+
 def test_areas_of_two_types_that_are_added_up_together_do_not_contain_each_other() -> None:
     areas = AREAS + "m1,A town,municipality,kings\n"
     said = one(TOML.replace('["precinct"]', '[["county", "municipality"]]'), areas)

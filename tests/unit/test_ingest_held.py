@@ -15,7 +15,7 @@ from schemas.contest import ContestDefined
 from schemas.identity import NIL, named, text_of
 from schemas.unit_roll import RollUnit, UnitRoll
 from tests.support.ingest_samples import ACTA, ACTA_HEADER, ACTA_ROWS, DATA, contest, kept, needs_data, parse, read_file
-from tests.support.small_contest import small
+from tests.support.small_contest import AREAS, TOML, small
 
 CONTEST = small()
 AT = "2020-11-03T21:30:00-05:00"
@@ -121,10 +121,96 @@ def test_a_figure_that_others_do_not_state_is_not_compared() -> None:
     assert of(*rows, head=head)[1] == {}
 
 
-def test_areas_are_never_held_and_never_counted_in_a_sum() -> None:
+def test_areas_beside_which_nothing_is_added_up_are_not_held_and_not_counted_in_a_sum() -> None:
     rows = row(*P1), row(*P2), row("broome", 140, 110, 250, kind="county", area="")
     assert of(*rows) == (["P1", "P2", "broome"], {})
     assert of(*rows, row("Total", 140, 110, 250))[1] == {"row 5": "F209"}
+
+
+POSTAL = small(TOML.replace('["precinct"]', '[["precinct", "county", "other:postal"]]'))
+"""Postal votes are added up beside the precincts: of a county, or by units of their own."""
+
+
+def test_an_area_that_is_added_up_beside_other_units_and_is_their_sum_is_held() -> None:
+    rows = row(*P1), row(*P2), row("broome", 140, 110, 250, kind="county", area="")
+    found = loaded(ContestMemory(POSTAL), HEAD + "".join(rows))
+    assert outcome(found) == (["P1", "P2"], {"row 4": "F209"})
+    assert "county/broome is the sum of 2 other units in Broome" in next(iter(found.rejections)).finding.message
+    assert outcome(loaded(ContestMemory(confirming(POSTAL, "county/broome")), HEAD + "".join(rows)))[1] == {}
+    votes = row("broome", 7, 8, 15, kind="county", area="")
+    whole = *rows[:2], votes, row("Total", 147, 118, 265), row("kings", 3, 1, 4, kind="county", area="")
+    assert outcome(loaded(ContestMemory(POSTAL), HEAD + "".join(whole))) == (
+        ["P1", "P2", "broome", "kings"], {"row 5": "F209"},
+    )  # fmt: skip
+
+
+def test_units_of_the_office_s_own_type_have_totals_too() -> None:
+    kind = "other:postal"
+    rows = row("B1", 100, 0, 100, kind=kind), row("B2", 150, 50, 200, kind=kind)
+    total = row("Total postal", 250, 50, 300, kind=kind)
+    for rest in ("", row(*P1) + row(*P2)):
+        found = loaded(ContestMemory(POSTAL), HEAD + rest + "".join(rows) + total)
+        assert list(outcome(found)[1].values()) == ["F209"]
+        assert "other:postal/Total postal" in next(iter(found.rejections)).finding.message
+
+
+def test_areas_that_are_all_that_is_added_up_are_not_held() -> None:
+    counties = small(TOML.replace('["precinct"]', '["county"]'), AREAS + "queens,Queens,county,ny\n")
+    rows = [row(*cells, kind="county", area="") for cells in
+            (("broome", 100, 50, 150), ("kings", 40, 60, 100), ("queens", 140, 110, 250))]  # fmt: skip
+    assert outcome(loaded(ContestMemory(counties), HEAD + "".join(rows)))[1] == {}
+
+
+# --- subtotals of groups that are no areas
+
+P3, P4 = ("P3", 7, 8, 15), ("P4", 9, 2, 11)
+CITY_A, CITY_B, TOTAL = ("City A", 140, 110, 250), ("City B", 16, 10, 26), ("Total", 156, 120, 276)
+
+
+def test_subtotals_of_groups_in_one_area_are_held_and_the_total_of_all() -> None:
+    rows = [row(*cells) for cells in (P1, P2, CITY_A, P3, P4, CITY_B, TOTAL)]
+    assert of(*rows) == (["P1", "P2", "P3", "P4"], {f"row {n}": "F209" for n in (4, 7, 8)})
+    found = loaded(ContestMemory(CONTEST), HEAD + "".join(rows[:3] + rows[3:6]))
+    assert [f.finding.message.partition(";")[0] for f in found.rejections] == [
+        "every figure of precinct/City A is the sum of 2 other units directly before it: P1, P2",
+        "every figure of precinct/City B is the sum of 2 other units directly before it: P3, P4",
+    ]
+
+
+def test_subtotals_of_subtotals_and_repeated_ones_are_held() -> None:
+    far = row("P5", 1, 2, 3), row("P6", 2, 4, 6), row("City C", 3, 6, 9), row("District 2", 3, 6, 9)
+    rows = [row(*cells) for cells in (P1, P2, CITY_A, P3, P4, CITY_B, ("District 1", *TOTAL[1:]))]
+    total = row("Total", 159, 126, 285)
+    published, rejected = of(*rows, *far, total, row("P7", 5, 5, 10))
+    assert published == ["P1", "P2", "P3", "P4", "P5", "P6", "P7"]
+    assert set(rejected) == {f"row {n}" for n in (4, 7, 8, 11, 12, 13)}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row(*P3), row(*P1), row(*P2), row(*CITY_A)],
+        [row(*P1), row(*P2), row("City A", 140, 110, 251), row(*P3), row(*P4)],
+        [row(*P1), row("P2", 40, 60, 100, at=AT.replace("21:30", "21:00")), row(*CITY_A), row(*P3)],
+        [row(*P1), row("P2", 40, 60, 100, kind="polling-place"), row(*CITY_A), row(*P3)],
+        [row(*P1), row("P2", 0, 0, 0), row("P9", 100, 50, 150), row(*P3)],
+    ],
+    ids=["not from the begin", "other ballots", "another time", "another type", "one with votes"],
+)  # fmt: skip
+def test_what_is_not_the_sum_of_all_directly_before_it_is_published(rows: Sequence[str]) -> None:
+    assert of(*rows)[1] == {}
+
+
+def test_a_confirmed_row_is_no_subtotal_and_is_a_part() -> None:
+    memory = ContestMemory(confirming(CONTEST, "precinct/City A"))
+    rows = row(*P1), row(*P2), row(*CITY_A), row(*P3), row("City B", 287, 228, 515), row(*P4)
+    assert outcome(loaded(memory, HEAD + "".join(rows)))[1] == {"row 6": "F209"}
+
+
+def test_endless_totals_of_totals_cost_no_endless_time() -> None:
+    many = [row(f"T{n:05}", 140 + n % 2, 110, 250 + n % 2) for n in range(5_000)]
+    snapshots = parse(kept(HEAD + row(*P1) + row(*P2) + "".join(many)), of=CONTEST)
+    assert len(held(snapshots, ContestMemory(CONTEST))) < 100
 
 
 @pytest.mark.parametrize("total", [(140, 110, 250), (150, 120, 270)], ids=["of the precincts", "of all"])

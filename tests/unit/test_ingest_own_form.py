@@ -223,6 +223,14 @@ def test_what_stands_beside_the_figures() -> None:
     assert (plain.unit.office_id, plain.unit.codes, plain.recount, plain.signed_at) == (None, None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("word", "kind"), [("other:Postal\u00a0 votes ", "other:Postal votes"), ("\u00a0precinct", "precinct")]
+)
+def test_a_type_is_brought_into_its_normal_form(word: str, kind: str) -> None:
+    found = only(f"{HEAD}\n{row('1', 10, 5, 15)}".replace(",precinct,", f",{word},"))
+    assert found.unit.type == kind
+
+
 def test_by_our_clock_what_the_office_registered_stands_earlier_too() -> None:
     """The offset is of the office's clock; a sheet is signed by another one."""
     text = f"{HEAD},signed_at,registered_at\n{row('1', 10, 5, 15, AT, AT)}"

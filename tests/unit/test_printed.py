@@ -29,6 +29,7 @@ from runtime.commands import Group, answer, say
 from runtime.logs import LogFormat
 from runtime.terminal import Line, Terminal
 from schemas.text import first_invisible, visible, visible_json
+from schemas.unassigned import RANGES, first_unassigned
 from tests.support.ingest_samples import ROOT
 from tests.support.strategies import NIGHT
 
@@ -52,6 +53,23 @@ def as_before() -> Iterator[None]:
 def is_seen(text: str) -> bool:
     """Unicode's own word, beside the list of `schemas.text`; signs of numbers and music are formats that are drawn."""
     return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text) and first_invisible(text) is None
+
+
+@pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="this Python knows another Unicode")
+def test_what_is_unassigned_is_what_unicode_14_says() -> None:
+    cn = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cn"]
+    begins = [code for at, code in enumerate(cn) if not at or cn[at - 1] != code - 1]
+    ends = [code for at, code in enumerate(cn) if at + 1 == len(cn) or cn[at + 1] != code + 1]
+    pairs = zip(begins, ends, strict=True)
+    assert RANGES.split() == [f"{a:x}" if a == b else f"{a:x}-{b:x}" for a, b in pairs]
+    known = set(cn)
+    assert all((first_unassigned(chr(code)) is not None) == (code in known) for code in range(sys.maxunicode + 1))
+
+
+def test_the_first_unassigned_code_point_is_named() -> None:
+    assert first_unassigned("Mesa Ñuñoa 012 \U0001f600") is None
+    assert first_unassigned("Ñ\u0378\uffff") == "U+0378"
+    assert first_unassigned("a\U000e01f0") == "U+E01F0"
 
 
 @given(texts)

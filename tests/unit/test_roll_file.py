@@ -15,13 +15,14 @@ from ingest.news.contest_file import ContestFileError, Files, examine, read
 from ingest.news.contest_memory import ContestMemory, remember
 from ingest.news.proposal import Wish, decided, propose
 from ingest.news.roll_file import RollRow, expectation_of, is_same, next_parts, read_roll, stated_beside
-from ingest.news.summary import Enrolled
+from ingest.news.summary import Defined, Enrolled
 from schemas.codec import decode, encode
 from schemas.columns.roll import Roll
 from schemas.columns.unit_index import UnitIndex
-from schemas.count_update import ReportingUnit, UnitKey
-from schemas.identity import named, text_of
-from schemas.types import UpdateKind
+from schemas.contest import ContestDefined
+from schemas.count_update import Correction, ReportingUnit, UnitKey
+from schemas.identity import NIL, named, text_of
+from schemas.types import CorrectionBasis, UpdateKind
 from schemas.unit_roll import UnitRoll
 from tests.support.builders import sheet
 from tests.support.small_contest import AREAS, TOML, small
@@ -189,6 +190,39 @@ def test_another_file_after_a_crash_is_the_next_revision(monkeypatch: pytest.Mon
         assert {part.revision for part in made} == {2}
         put(roll, *made)
         assert is_same(rows, roll)
+
+
+def test_an_area_that_ends_and_still_has_a_statement_is_named() -> None:
+    end = {"ends_at": CONTEST.effective_at, "replaced_by": ("broome",)}
+    areas = tuple(a.model_copy(update=end) if a.area_id == "kings" else a for a in CONTEST.areas)
+    level = {"areas": areas, "counting_level": ("county", "precinct"), "revision": 2}
+    values = {name: getattr(CONTEST, name) for name in ContestDefined.model_fields} | level
+    ended = named(ContestDefined(**values | {"previous_event_id": CONTEST.event_id, "event_id": NIL}))
+    memory = ContestMemory(CONTEST)
+    of = {
+        "kings": ReportingUnit(id="kings", type="county", name=None, area_path=("us", "ny")),
+        "0009": ReportingUnit(id="0009", type="precinct", name=None, area_path=CONTEST.area_paths["kings"]),
+        "0008": ReportingUnit(id="0008", type="precinct", name=None, area_path=CONTEST.area_paths["broome"]),
+        "ny": ReportingUnit(id="ny", type="state", name=None, area_path=("us",)),
+    }
+    events = []
+    for unit in of.values():
+        event = sheet(1, {"lee": 1, "roe": 2}, contest_id=CONTEST.contest_id, hours=24 * 600)
+        events.append(named(event.model_copy(update={"reporting_unit": unit})))
+        assert remember(memory, events[-1])
+    assert memory.standing_in_ended() == {}
+    memory.definition = ended
+    assert memory.standing_in_ended() == {"kings": 2}
+    *_, line = Defined(ended, 0, 7, ended=memory.standing_in_ended()).lines()
+    assert line.startswith(
+        "  county kings ends at 2020-11-03T05:00:00.000Z, replaced by broome, and the statements of 2"
+    )
+    back = {"kind": UpdateKind.RETRACTED, "counts": None, "sequence": 2, "previous_event_id": events[0].event_id}
+    why = Correction(
+        reason="merged", basis=CorrectionBasis.OPERATOR, authority="x", replaces_event_id=events[0].event_id
+    )
+    assert remember(memory, named(events[0].model_copy(update=back | {"correction": why})))
+    assert memory.standing_in_ended() == {"kings": 1}
 
 
 def test_what_was_stated_before_a_roll_and_is_not_on_it_is_named_and_can_only_be_retracted() -> None:

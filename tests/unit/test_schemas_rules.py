@@ -102,6 +102,7 @@ BREACHES: list[tuple[str, str, CountUpdate]] = [
     ("F116", "a kind of a later release", an_update(kind=UpdateKind.UNKNOWN)),
     ("F116", "a status of a later release", an_update(count_status=CountStatus.UNKNOWN)),
     ("F116", "a stage of a later release", an_update(result_stage=ResultStage.UNKNOWN)),
+    ("F118", "of a type that nobody adds up", a_sheet(reporting_unit=a_unit("1", "other:postal"))),
     ("F301", "an unknown selection", sheet(COUNTED, TWO | {"write-in": 1}, ballots_cast=200)),
     ("F302", "a path that skips an area", a_sheet(reporting_unit=a_unit(area_path=("pe", "010101")))),
     ("F302", "a path through an unknown area", a_sheet(reporting_unit=a_unit(area_path=(*PATH[:3], "019999")))),
@@ -343,7 +344,7 @@ def test_an_observed_sheet_may_contradict_itself(figures: dict[str, int | None])
 @given(updates())
 def test_an_observed_sheet_gives_no_finding_about_its_figures(update: CountUpdate) -> None:
     observed = update.model_copy(update={"count_status": CountStatus.UNDER_REVIEW, "sub_units": None})
-    assert set(codes(observed)) <= {"F111", "F114", "F115", *(code for code in RULES if code.startswith("F3"))}
+    assert set(codes(observed)) <= {"F111", "F114", "F115", "F118", *(code for code in RULES if code.startswith("F3"))}
 
 
 def test_an_observed_sheet_still_has_to_belong_to_the_contest() -> None:
@@ -374,7 +375,9 @@ def test_a_unit_of_a_type_that_is_a_sheet_here_needs_no_definition() -> None:
     assert codes(a_sheet(reporting_unit=place), contest) == []
     assert codes(a_sheet(reporting_unit=place)) == ["F303"]
     mail = a_unit("mail", "other:Briefwahlbezirk", PATH[:2])
-    assert codes(a_sheet(reporting_unit=mail)) == [], "a type of no area is one of the office's own units"
+    assert codes(a_sheet(reporting_unit=mail)) == ["F118"], "a type of no area is one of the office's own units"
+    assert codes(a_sheet(reporting_unit=mail), a_contest(counting_level=(PRECINCT, mail.type))) == []
+    assert codes(a_sheet(reporting_unit=mail), a_contest(later_counting_levels=((PRECINCT, mail.type),))) == []
 
 
 def test_the_moment_election_day_begins_is_part_of_it() -> None:

@@ -251,7 +251,8 @@ def _confirm(kind: UpdateKind, archive: Archive, code: str, name: str, as_json: 
 
 
 def _unit(text: str) -> UnitKey:
-    kind, _, unit_id = text.partition("/")
+    word, _, unit_id = text.partition("/")
+    kind = normal_id(word)
     if not is_type(kind) or not unit_id:
         raise click.UsageError(
             f"{text!r} is no unit: give its type and id, as country/pe; the type is one of "
@@ -262,7 +263,7 @@ def _unit(text: str) -> UnitKey:
 
 def level_of(text: str) -> Level:
     """Read a counting level: a type, or several with + between them. Raises UsageError."""
-    level = tuple(name.strip() for name in text.split("+"))
+    level = tuple(map(normal_id, text.split("+")))
     for name in level:
         if not is_type(name):
             known = ", ".join(ReportingUnitType)

@@ -36,6 +36,7 @@ from schemas.types import (
     ReportingUnitType,
     ResultStage,
     ReviewReason,
+    is_type,
     rfc3339,
 )
 
@@ -75,7 +76,7 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
         except BadCell as bad:
             rejections.append(table.reject(index, bad.column or None, bad.code, str(bad), bad.expected))
             kind, unit_id = (table.get(name).text(index) for name in ("unit_type", "unit_id"))
-            unread.setdefault(f"{kind} {normal_id(unit_id)}", []).append(index)
+            unread.setdefault(f"{normal_id(kind)} {normal_id(unit_id)}", []).append(index)
             continue
         rows[index] = statement
         places.setdefault((f"{statement.unit.type} {statement.unit.id}", statement.stated_at), []).append(index)
@@ -280,8 +281,8 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
 
 
 def _kind(cells: Cells) -> str | None:
-    kind = cells.text("unit_type")
-    if kind is None or kind.startswith(OTHER_TYPE):
+    kind = normal_id(cells.text("unit_type") or "")
+    if kind.startswith(OTHER_TYPE) or is_type(kind):
         return kind
     word = cells.word("unit_type", ReportingUnitType)
     return None if word is None else word.value

@@ -325,6 +325,8 @@ class Snapshot:
     passed_over: tuple[PassedOver, ...] = ()
     is_complete: bool = False
     """Whether it is said to name every unit that is known so far."""
+    of_complete: bool = False
+    """Whether this is said of its document, which may state several times. Then it is not said of each of them."""
 
 
 def by_our_clock(snapshot: Snapshot, ahead: timedelta) -> Snapshot:

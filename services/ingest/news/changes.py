@@ -105,8 +105,9 @@ def changes_since(snapshots: Sequence[Snapshot], memory: ContestMemory) -> Chang
         changes.passed_over.extend(snapshot.passed_over)
         changes.statements += len(snapshot.statements)
         _compare_snapshot(snapshot, memory, changes, not_units, nearest, by_columns=len(snapshots) == 1)
-        if snapshot.is_complete and (missing := no_longer_named(snapshot, memory, changes.units)) is not None:
-            changes.left_out.append(missing)
+    complete = [snapshot for snapshot in snapshots if snapshot.of_complete and len(snapshot.statements)]
+    if complete and (missing := no_longer_named(complete, memory, changes.units)) is not None:
+        changes.left_out.append(missing)
     return changes
 
 

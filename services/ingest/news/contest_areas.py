@@ -137,7 +137,7 @@ def _area(number: int, row: Sequence[str], header: Sequence[str], file: str) -> 
         area = Area(
             area_id=normal_id(cells["area_id"]),
             name=cells["name"],
-            type=cells["type"],
+            type=normal_id(cells["type"]),
             parent_id=normal_id(cells["parent_id"]) or None,
             expected_units=int(units) if units else None,
             codes=tuple(

@@ -190,10 +190,17 @@ def _normal(content: dict[str, Any]) -> dict[str, Any]:
     found = dict(content)
     if isinstance(contest_id := found.get("contest_id"), str):
         found["contest_id"] = normal_id(contest_id)
+    found |= {key: _normal_types(found[key]) for key in ("counting_levels", "sheet_types") if key in found}
     for choice in _choices(found):
         if isinstance(code := choice.get("external_id"), str):
             choice["external_id"] = normal_id(code)
     return found
+
+
+def _normal_types(value: object) -> object:
+    if isinstance(value, list):
+        return [_normal_types(one) for one in value]
+    return normal_id(value) if isinstance(value, str) else value
 
 
 def _choices(content: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -60,7 +60,8 @@ def _up_to_100(text: str) -> str:
 
 
 def _unit(text: str) -> str:
-    unit_type, sign, unit_id = text.partition("/")
+    kind, sign, unit_id = text.partition("/")
+    unit_type = normal_id(kind)
     if not (sign and is_type(unit_type) and normal_id(unit_id)):
         raise ValueError("no type, / and id")
     return f"{unit_type}/{normal_id(unit_id)}"

@@ -215,6 +215,23 @@ class ContestMemory:
                 found.update(dict.fromkeys(areas, int(number)))
         return found
 
+    def standing_in_ended(self) -> dict[str, int]:
+        """Count the units of the counting level whose statement stands in each area that ends, or is about it."""
+        ended, level = self.definition.ended_areas, self.definition.counting_level
+        found: Counter[str] = Counter()
+        if not ended or not self._used:
+            return found
+        states = self._chains["state"][self._chains["head"] >= 0]
+        groups = self._rows["content"][states, 0]
+        for code in np.unique(groups).tolist():
+            unit_type, areas = self.index.groups[code]
+            if unit_type in level and (there := [area for area in areas if area in ended]):
+                rows = states[groups == code]
+                odd = [row for row in rows[self._rows["is_odd"][rows]].tolist() if self.said(row).figures is None]
+                if len(rows) > len(odd):
+                    found.update(dict.fromkeys(there, len(rows) - len(odd)))
+        return found
+
     def standing(self, at: int) -> Iterator[UnitKey]:
         """Yield the units that were stated for a time up to `at` (milliseconds) and are not retracted now."""
         chains = self._chains

@@ -5,13 +5,18 @@ is rejected by a rule of its own (F209, F210), and told. Naming the unit in `con
 loading again, releases it.
 
 A total states, in every figure, the sum of all other units of the document, or of those in one area that contains it.
+A subtotal is that of the rows that stand directly before it, back to the last subtotal: of a group that is no area. An
+area may be a total only where areas are added up beside units of another type, as postal votes of a county beside its
+precincts.
+
 Sums are made of whole columns, and rows are looked at by themselves only where their votes fit, so a document of 86,488
 sheets without a total costs some hundredths of a second.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 from operator import attrgetter
 
 import numpy as np
@@ -22,17 +27,19 @@ from schemas.columns.layout import COUNTS, NONE, Mask, Numbers
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, UnitKey
 from schemas.rules import Finding
-from schemas.types import ReportingUnitType
+from schemas.types import DEPTH_LIMIT, ReportingUnitType
 
 _ALIKE = 9
 """Total rows of one sum, at most."""
+_FEWEST = 2
+"""Units with votes of which a row is the total, at least."""
 _NAMED = 3
 """Units that a message names."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """The statements of a document about units that are no areas: entry i of each column is of one."""
+    """The statements of a document that may be added up, now or later: entry i of each column is of one."""
 
     ids: list[str]
     kind: Numbers
@@ -40,9 +47,12 @@ class _Rows:
     kinds: list[str]
     time: Numbers
     """Which of the document's times they are of, from 0, ascending."""
+    place: Numbers
+    """Where they stand among the statements of their time."""
     path: Numbers
     """Which of `paths` they have."""
     paths: list[tuple[str, ...]]
+    """Of an area, with itself."""
     votes: Numbers
     """Below 0 where not stated. Shape (statements, selections)."""
     counts: Numbers
@@ -79,47 +89,71 @@ def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, 
     confirmed = {UnitKey(*name.split("/", 1)) for name in contest.confirmed_units if "/" in name}
     found = {key: finding for key, finding in _second_spellings(rows, memory) if key not in confirmed}
     units = ~rows.are(found)
-    is_sheet = np.array([contest.is_sheet(kind) for kind in rows.kinds], bool)[rows.kind]
-    for key, finding in _totals(rows, units, units & is_sheet & ~rows.are(confirmed), contest):
+    is_added = np.array([_is_added(kind, contest) for kind in rows.kinds], bool)[rows.kind]
+    for key, finding in _totals(rows, units, units & is_added & ~rows.are(confirmed), contest):
         found.setdefault(key, finding)
     return found
 
 
+def _is_added(kind: str, contest: ContestDefined) -> bool:
+    """Say whether units of a type add figures of their own, so that a total among them counts twice.
+
+    Areas do beside units of another type. Where areas of one type are all that is added up, there is no other row for
+    what they state.
+    """
+    if contest.is_sheet(kind):
+        return True
+    level = contest.counting_level
+    if kind in contest.area_types:
+        return kind in level and len(level) > 1
+    return kind in contest.known_types
+
+
 def _rows(snapshots: Sequence[Snapshot], memory: ContestMemory) -> _Rows:
     contest, layout = memory.definition, memory.layout
-    adds = cache(lambda kind: contest.is_sheet(kind) or kind not in contest.area_types)
+    adds = cache(lambda kind: kind not in contest.area_types or _is_added(kind, contest))
     ids: list[str] = []
     kinds: dict[str, int] = {}
     paths: dict[tuple[str, ...], int] = {}
-    about, counts, votes = ([np.zeros((0, n), np.int64)] for n in (3, len(COUNTS), len(layout.selections)))
+    about, counts, votes = ([np.zeros((0, n), np.int64)] for n in (4, len(COUNTS), len(layout.selections)))
     for time, snapshot in enumerate(snapshots):
         statements: Sequence[Statement] = snapshot.statements
         if isinstance(statements, Sheets):
             sheets, number = statements.columns, len(statements.columns.ids)
             kind = kinds.setdefault(ReportingUnitType.PRECINCT.value, len(kinds))
             path = np.array([paths.setdefault(areas, len(paths)) for areas in sheets.areas], np.int64)[sheets.area]
-            about.append(np.column_stack((np.full(number, kind), np.full(number, time), path)))
+            about.append(np.column_stack((np.full(number, kind), np.full(number, time), sheets.places, path)))
             counts.append(sheets.figures[:, : len(COUNTS)])
             votes.append(layout.votes_of(sheets.figures))
             ids += sheets.ids
-            statements = list(statements.others.values())
-        of: list[tuple[int, int, int]] = []
+            others: Iterable[tuple[int, Statement]] = statements.others.items()
+        else:
+            others = enumerate(statements)
+        of: list[tuple[int, int, int, int]] = []
         figures: list[list[int]] = []
-        for statement in statements:
+        for place, statement in others:
             unit = statement.unit
             if adds(unit.type):
                 ids.append(unit.id)
                 number = kinds.setdefault(unit.type, len(kinds))
-                of.append((number, time, paths.setdefault(unit.area_path, len(paths))))
+                of.append((number, time, place, paths.setdefault(contest.areas_of(unit), len(paths))))
                 figures.append(_figures(statement, layout.selections))
         if of:
             stated = np.array(figures, np.int64)
             about.append(np.array(of, np.int64))
             counts.append(stated[:, : len(COUNTS)])
             votes.append(stated[:, len(COUNTS) :])
-    kind_of, time_of, path_of = np.concatenate(about).T
+    kind_of, time_of, place_of, path_of = np.concatenate(about).T
     return _Rows(
-        ids, kind_of, list(kinds), time_of, path_of, list(paths), np.concatenate(votes), np.concatenate(counts)
+        ids,
+        kind_of,
+        list(kinds),
+        time_of,
+        place_of,
+        path_of,
+        list(paths),
+        np.concatenate(votes),
+        np.concatenate(counts),
     )
 
 
@@ -150,17 +184,54 @@ def _totals(rows: _Rows, units: Mask, may_be_total: Mask, contest: ContestDefine
         moments.append((nothing, units & is_last))
     for time, there in moments:
         remaining = there.copy()
-        for of_kind in (nothing, rows.kind) if len(rows.kinds) > 1 else (nothing,):
-            again = True
-            while again:
-                again = False
-                for of_area, names in _areas(rows, contest):
-                    groups = _numbered(time, of_kind, of_area)
-                    for totals, members, area in _sums(rows, groups, of_area, remaining, may_be_total):
-                        remaining[totals] = False
-                        again = True
-                        for row in totals.tolist():
-                            yield rows.key(row), _is_total(rows, row, members, names[area] if names else "")
+        for _ in range(DEPTH_LIMIT):  # totals of subtotals, at every depth
+            for of_kind in (nothing, rows.kind) if len(rows.kinds) > 1 else (nothing,):
+                again = True
+                while again:
+                    again = False
+                    for of_area, names in _areas(rows, contest):
+                        groups = _numbered(time, of_kind, of_area)
+                        for totals, members, area in _sums(rows, groups, of_area, remaining, may_be_total):
+                            remaining[totals] = False
+                            again = True
+                            for row in totals.tolist():
+                                where = f" in {names[area]}" if names else ""
+                                yield rows.key(row), _is_total(rows, row, members, where)
+            found = list(_subtotals(rows, remaining, may_be_total)) if time is rows.time else []
+            for row, members in found:
+                remaining[row] = False
+                yield rows.key(row), _is_total(rows, row, members, " directly before it")
+            if not found:
+                break
+
+
+def _subtotals(rows: _Rows, remaining: Mask, may_be_total: Mask) -> Iterator[tuple[int, Numbers]]:
+    """Yield rows that state the sum of those directly before them, of their time and type: each with these.
+
+    The first of them stands behind the last such row, or is the first row of all. A row that repeats the subtotal above
+    it is one, too.
+    """
+    there = np.flatnonzero(remaining)
+    order = there[np.lexsort((rows.place[there], rows.kind[there], rows.time[there]))]
+    begins = np.flatnonzero(np.diff(rows.time[order] * len(rows.kinds) + rows.kind[order], prepend=-1)).tolist()
+    for begin, end in pairwise((*begins, len(order))):
+        run = order[begin:end]
+        start, added, parts = 0, 0, run[:0]
+        for at, votes in enumerate(rows.summed[run].tolist() if len(run) > _FEWEST else ()):
+            if votes > 0 and (votes == added or at == start):
+                row, above = int(run[at]), run[start:at] if at > start else parts
+                if may_be_total[row] and _is_subtotal(rows, row, above):
+                    yield row, above
+                    start, added, parts = at + 1, 0, above
+                    continue
+            added += votes
+
+
+def _is_subtotal(rows: _Rows, row: int, members: Numbers) -> bool:
+    if (rows.summed[members] > 0).sum() < _FEWEST:
+        return False
+    sums = np.maximum(rows.votes[members], 0).sum(axis=0)
+    return bool((sums == np.maximum(rows.votes[row], 0)).all()) and _is_sum(rows, row, members)
 
 
 def _areas(rows: _Rows, contest: ContestDefined) -> Iterator[tuple[Numbers, list[str]]]:
@@ -217,7 +288,7 @@ def _sums(
         of, alike = there[begin:end], (votes[begin:end] == votes[row]).all(axis=1)
         members = of[~alike]
         seen.update(of[alike].tolist())
-        if (summed[begin:end][~alike] > 0).sum() < 2:
+        if (summed[begin:end][~alike] > 0).sum() < _FEWEST:
             continue
         totals = [one for one in of[alike & may_be_total[of]].tolist() if _is_sum(rows, one, members)]
         if totals:
@@ -240,11 +311,10 @@ def _is_sum(rows: _Rows, row: int, members: Numbers) -> bool:
     return True
 
 
-def _is_total(rows: _Rows, row: int, members: Numbers, area: str) -> Finding:
+def _is_total(rows: _Rows, row: int, members: Numbers, where: str) -> Finding:
     key = rows.key(row)
     names = [rows.ids[member] for member in members[:_NAMED].tolist()]
     more = f" and {len(members) - _NAMED:,} more" if len(members) > _NAMED else ""
-    where = f" in {area}" if area else ""
     return Finding(
         "F209",
         f"every figure of {key} is the sum of {len(members):,} other units{where}: {', '.join(names)}{more}; "

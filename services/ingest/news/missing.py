@@ -1,10 +1,10 @@
-"""Find the units that a complete publication no longer names, although an earlier one named them. Pure.
+"""Find the units that a complete document no longer names, although an earlier one named them. Pure.
 
-Place in the flow: within `changes`, for publications that are said to be complete. It is a finding and costs nothing:
-the units stay as they were stated last.
+Place in the flow: within `changes`, for documents that are said to be complete. It is a finding and costs nothing: the
+units stay as they were stated last.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ingest.feeds.statement import Rejection, Sheets, Snapshot
 from ingest.news.contest_memory import ContestMemory, UnitMemory
@@ -17,18 +17,20 @@ _NAMED = 10
 """Units that a message names."""
 
 
-def no_longer_named(snapshot: Snapshot, memory: ContestMemory, units: Mapping[UnitKey, UnitMemory]) -> Rejection | None:
-    """Return what is odd (F117) about a publication that lacks units; None when it names all.
+def no_longer_named(
+    snapshots: Sequence[Snapshot], memory: ContestMemory, units: Mapping[UnitKey, UnitMemory]
+) -> Rejection | None:
+    """Return what is odd (F117) about a document that lacks units; None when it names all.
 
     Only units of the types that it names are asked for: an office publishes bulletins and sheets apart. One whose
     statement was retracted is not missing.
 
     Args:
-        units: What the batch states before and in this publication.
+        snapshots: All that states something in the document, at one time or at several: they name units together.
+        units: What the document states.
     """
-    if not len(snapshot.statements):
-        return None
-    first, (named, at) = snapshot.statements[0], _named(snapshot)
+    first, all_named = snapshots[0].statements[0], list(map(_named, snapshots))
+    named, at = set[UnitKey]().union(*(there for there, _ in all_named)), max(at for _, at in all_named)
     types = {key.type for key in named}
     standing = dict.fromkeys(memory.standing(at))
     standing |= {

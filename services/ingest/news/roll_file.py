@@ -27,6 +27,7 @@ from schemas.identity import NIL, named
 from schemas.rules import Finding
 from schemas.text import first_invisible, normal_id
 from schemas.types import COUNT_LIMIT, LATEST_MS
+from schemas.unassigned import first_unassigned
 from schemas.unit_roll import MOST_UNITS, RollUnit, UnitRoll
 
 ROLL_COLUMNS = ("unit_id", "area_id")
@@ -144,8 +145,8 @@ def _reader(header: Sequence[str], file: str, of: Expectation) -> Callable[[int,
             message, said = f"it has {len(row)} fields, the header {width}", f"{width} fields in every row"
             return Fault(file, f"row {number}", message, said, _ROW)
         cells = {name: row[place].strip() if place >= 0 else "" for name, place in at.items()}
-        unit_id, unit_type = normal_id(cells["unit_id"]), cells["unit_type"] or of.default
-        if not 1 <= len(unit_id) <= 200 or (hidden := first_invisible(unit_id)) is not None:
+        unit_id, unit_type = normal_id(cells["unit_id"]), normal_id(cells["unit_type"]) or of.default
+        if not 1 <= len(unit_id) <= 200 or (hidden := first_invisible(unit_id) or first_unassigned(unit_id)):
             message = f"{unit_id[:40]!r} is no id" if not 1 <= len(unit_id) <= 200 else f"the id has {hidden} in it"
             return Fault(file, f"row {number}, column unit_id", message, "1 to 200 visible characters", _ROW)
         if unit_type is None or unit_type not in of.types:
@@ -194,7 +195,7 @@ def next_parts(
 ) -> Sequence[UnitRoll]:
     """Make a roll the parts that the log lacks: those of the next revision, or the rest of the last one.
 
-    None when the roll in force has exactly these rows.
+    None of them, an empty sequence, when the roll in force has exactly these rows.
 
     Args:
         roll: As the log has it.

@@ -4,8 +4,8 @@ Place in the flow: `contest check` says it before a definition is published, `de
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.news.contest_fault import listed
@@ -26,6 +26,8 @@ class Defined:
     partition: int
     offset: int
     is_new: bool = True
+    ended: Mapping[str, int] = field(default_factory=dict)
+    """Units that are added up and whose statement stands in an area that ends, or is about it, by area."""
 
     def lines(self) -> Iterator[str]:
         """Yield what it says, line by line."""
@@ -33,12 +35,21 @@ class Defined:
         said = "published" if self.is_new else "nothing is changed; on the log is"
         yield f"{said}: {of.contest_id}, revision {of.revision}, offset {self.offset}, event {of.event_id}"
         yield from summary(of)
+        for area_id, units in sorted(self.ended.items()):
+            area = of.areas_by_id[area_id]
+            assert area.ends_at is not None
+            by = f", replaced by {listed(area.replaced_by)}," if area.replaced_by else ""
+            are = "statement of 1 unit still adds" if units == 1 else f"statements of {units:,} units still add"
+            yield (
+                f"  {area.type} {area_id} ends at {rfc3339(area.ends_at)}{by} and the {are} there, beside its "
+                "successors; `retract` takes one back"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Return the same for machines."""
         event = {"event_id": str(self.definition.event_id), "revision": self.definition.revision}
         return {"is_new": self.is_new, "partition": self.partition, "offset": self.offset, **event,
-                **summary_json(self.definition)}  # fmt: skip
+                "standing_in_ended": dict(self.ended), **summary_json(self.definition)}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

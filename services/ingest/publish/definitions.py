@@ -114,7 +114,7 @@ class Definitions:
         if revision is None:
             known, said = contest.definition, [defined.definition.event_id for defined in self._report.defined]
             if known.event_id not in said:
-                self._report.defined.append(Defined(known, *self._memory.defined_at[known.contest_id], is_new=False))
+                self._report_defined(known, is_new=False)
             return False
         self._define(revision)
         self._report.waiting = None
@@ -150,5 +150,10 @@ class Definitions:
             return definition
 
         self._delivery.put(missing)
-        self._report.defined.append(Defined(definition, *self._memory.defined_at[definition.contest_id]))
+        self._report_defined(definition, is_new=True)
         self._listener.defined(definition)
+
+    def _report_defined(self, definition: ContestDefined, *, is_new: bool) -> None:
+        contest_id = definition.contest_id
+        ended = self._memory.contests[contest_id].standing_in_ended()
+        self._report.defined.append(Defined(definition, *self._memory.defined_at[contest_id], is_new, ended))
