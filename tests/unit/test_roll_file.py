@@ -74,6 +74,7 @@ FAULTS = {
     ),
     "no id": (ROLL.replace("0002", ""), "row 3, column unit_id: '' is no id. Allowed: 1 to 200 visible characters"),
     "an invisible id": (ROLL.replace("0002", "00\u200b02"), "row 3, column unit_id: the id has U+200B in it"),
+    "no character": (ROLL.replace("0002", "00\u037802"), "row 3, column unit_id: the id has U+0378 in it"),
     "too long an id": (ROLL.replace("0002", "0" * 201), "is no id. Allowed: 1 to 200 visible characters"),
     "a number with a comma": (
         ROLL.replace("700", '"1,700"'),

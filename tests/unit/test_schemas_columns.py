@@ -320,7 +320,8 @@ def test_the_same_written_otherwise(usual: bytes, other: bytes) -> None:
     agree([one._replace(offset=1), changed, NEIGHBOUR])
 
 
-@pytest.mark.parametrize("hidden", ["\x00", "\n", "\x1b", "\x7f", "\x9b", "\u202e", "\ufeff", "\u3164", "\U000e0041"])
+@pytest.mark.parametrize("hidden", ["\x00", "\n", "\x1b", "\x7f", "\x9b", "\u202e", "\ufeff", "\u3164", "\U000e0041",
+    "\u0378", "\ufdd0", "\U000e01f0"])  # fmt: skip
 def test_an_id_with_an_invisible_character_is_refused_though_its_hash_is_right(
     hidden: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,7 +329,7 @@ def test_an_id_with_an_invisible_character_is_refused_though_its_hash_is_right(
     with monkeypatch.context() as unchecked:  # another's encoder
         unchecked.setattr("schemas.codec._check", lambda _: None)
         record = raw(recorded([named(a_sheet().model_copy(update={"reporting_unit": unit}))])[0])
-    with pytest.raises(ContractError, match=f"an id must not have the invisible character U.{ord(hidden):04X}"):
+    with pytest.raises(ContractError, match=f"an id must not have (the invisible character )?U.{ord(hidden):04X}"):
         recorded_of_raw(record)
     assert agree([record, NEIGHBOUR]) == []
 
