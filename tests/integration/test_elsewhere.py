@@ -131,7 +131,7 @@ def test_ingest_passes_over_what_the_aggregator_passes_over(log: EventLog) -> No
     assert any("stands in partition 1, but messages with its key belong in partition 0" in x for x in progress.lines)
     for name in (FIRST, BESIDE, OTHER):
         memory.refuse_blocked(name)
-        assert memory.contests[name].count(sheet(1).reporting_unit.type) == 3
+        assert memory.contests[name].count((sheet(1).reporting_unit.type,)) == 3
     with pytest.raises(
         IngestError, match=f"{NEW} is in partition 1 of .*, and its next events would be in partition 0, where"
     ):
