@@ -33,7 +33,7 @@ NOT_OF_VIEWS = (
 
 APPENDED = {
     "count_update_history", "contest_history", "finding", "parked", "log_time", "area_total_block", "area_path",
-    "publication",
+    "publication", "roll_history", "roll_area",
 }  # fmt: skip
 KEPT = {"cursor", "unit_state", "contest", "selection", "area", "area_total"}
 """What `0001_pre_history_and_totals.sql` grants the writer to add to, and to change as well."""
