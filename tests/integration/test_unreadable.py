@@ -201,7 +201,7 @@ def test_ingest_publishes_nothing_for_a_partition_that_it_cannot_read_back(log: 
         with pytest.raises(IngestError, match=r"cannot be read from offset 4 on.* nothing more is published for it"):
             memory.refuse_blocked(name)
     memory.refuse_blocked(OTHER)
-    assert memory.contests[OTHER].count(sheet(1).reporting_unit.type) == 2
+    assert memory.contests[OTHER].count((sheet(1).reporting_unit.type,)) == 2
     assert not memory.grown()
     memory.close()
 

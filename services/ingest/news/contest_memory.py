@@ -10,7 +10,7 @@ there keeps its `Said` beside it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -36,7 +36,7 @@ from schemas.columns.roll import Roll
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import NO_TIME
-from schemas.contest import ContestDefined
+from schemas.contest import ContestDefined, Level
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.feed_status import FeedStatus
 from schemas.log_record import Recorded
@@ -195,7 +195,7 @@ class ContestMemory:
         number = self.index.find(key)
         return number is not None and self.chain("head", number) >= 0
 
-    def count(self, types: Iterable[str]) -> int:
+    def count(self, types: Level) -> int:
         """Count the units of some types that have been stated."""
         return sum(self.stated[unit_type] for unit_type in types)
 
