@@ -115,7 +115,7 @@ def is_complete(level: Level, definition: ContestDefined, memory: ContestMemory)
         return False
     if not all(memory.is_stated(UnitKey(area.type, area.area_id)) for area in areas):
         return False
-    if memory.count(filter(definition.is_sheet, level)) < sheets:
+    if memory.count(tuple(filter(definition.is_sheet, level))) < sheets:
         return False
     if not memory.roll.holds or not sheets:
         return True
