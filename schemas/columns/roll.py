@@ -56,6 +56,7 @@ class Roll:
         self._coming_listed = np.zeros(0, bool)
         self._leaves: list[bytes] = []
         self._coming_voters = 0
+        self._by_type: dict[str, dict[str, tuple[int, int | None]]] | None = None
 
     @property
     def holds(self) -> bool:
@@ -90,8 +91,10 @@ class Roll:
 
         Voters are None where any unit of the area does not state them.
         """
-        kinds = np.array([self._index.keys[unit].type for unit in self.units.tolist()])
-        return {str(kind): self._units_of(kinds == kind) for kind in np.unique(kinds).tolist()}
+        if self._by_type is None:  # asked for at every commit, and the same until the next revision holds
+            kinds = np.array([self._index.keys[unit].type for unit in self.units.tolist()])
+            self._by_type = {str(kind): self._units_of(kinds == kind) for kind in np.unique(kinds).tolist()}
+        return self._by_type
 
     def units_of(self, types: Collection[str]) -> dict[str, tuple[int, int | None]]:
         """Count the units of some types, and their voters, of each area that has some."""
@@ -167,6 +170,7 @@ class Roll:
         self._listed = np.zeros(len(self._index.keys), bool)
         self._listed[self.units] = True
         self.number = Counter(self._index.keys[unit].type for unit in self.units.tolist())
+        self._by_type = None
         self.revision, self.leaf = revision, hashlib.sha256(b"".join(self._leaves)).digest()
         self._coming, self._leaves = [], []
         self._coming_listed[:] = False

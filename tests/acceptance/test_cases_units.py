@@ -102,9 +102,8 @@ def test_areas_of_one_kind_within_each_other_and_a_kind_of_the_offices_own(case:
         "area_id,name,type,parent_id\nat,Austria,country,\n4,Upper Austria,state,at\n"
         "4A,Linz and around,other:Regionalwahlkreis,4\nL,Linz,county,4A\nL1,Linz 1,county,L\n"
     )
-    head = HEAD.replace("unit_type", "unit_type")
     rows = f"case,municipality,M1,L1,{NIGHT},7,2,9\ncase,other:Wahlkarten,W,4A,{NIGHT},3,1,4\n"
-    case.count("municipality+other:Wahlkarten", None, head + rows, areas=areas, more='sheet_types = ["municipality"]\n')
+    case.count("municipality+other:Wahlkarten", None, HEAD + rows, areas=areas, more='sheet_types = ["municipality"]\n')
     assert votes(case.show("L1")) == votes(case.show("L")) == {"a": 7, "b": 2}
     assert votes(case.show("4A")) == votes(case.show("at")) == {"a": 10, "b": 3}
     assert case.show("4A")["area_type"] == "other:Regionalwahlkreis"
