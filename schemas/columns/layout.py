@@ -63,6 +63,8 @@ NOT_COUNTED = "not_counted."
 """Begins the name of the slot with the votes that units state and that do not count (yet), as under review."""
 NOT_STATED = "not_stated."
 """Begins the name of the slot that counts the units which lack a figure."""
+ON_BALLOT = "on_ballot."
+"""Begins the name of the slot that counts the units which are added up and on whose ballots a selection stood."""
 
 KINDS, STATUSES, STAGES = tuple(UpdateKind), tuple(CountStatus), tuple(ResultStage)
 """Symbols in the order of the wire: a code in a column is a place in these, and in REASONS."""
@@ -73,9 +75,10 @@ _UNITS_FROM = _REASONS_FROM + len(REASONS)
 _LACKING_FROM = _UNITS_FROM + len(UNITS)
 _LACKING = [_SLOT[name] for name in (*COUNTS, *OF_SHEETS)]
 _VOTES_FROM = _LACKING_FROM + len(_LACKING)
-_VOTES = slice(_VOTES_FROM, None, 3)
-_LACKING_VOTES = slice(_VOTES_FROM + 1, None, 3)
-_NOT_COUNTED_VOTES = slice(_VOTES_FROM + 2, None, 3)
+_OF_A_SELECTION = ("", NOT_STATED, NOT_COUNTED, ON_BALLOT)
+_VOTES, _LACKING_VOTES, _NOT_COUNTED_VOTES, _ON_BALLOT = (
+    slice(_VOTES_FROM + n, None, len(_OF_A_SELECTION)) for n in range(len(_OF_A_SELECTION))
+)
 _OF_SUB_UNITS = [(name, _SLOT[name]) for name in OF_SHEETS]
 _BALLOTS_OF_ANNULLED = [_SLOT[name] for name in ("ballots_cast", "invalid_votes", "annulled_ballots")]
 _LACKING_OF_ANNULLED = [_LACKING_FROM + _SLOT[name] for name in ("ballots_cast", "invalid_votes")]
@@ -83,7 +86,8 @@ _CAST, _VALID = _SLOT["ballots_cast"], _SLOT["valid_votes"]
 
 Vector = list[int]
 """FIGURES, a slot for each review reason, UNITS, the units that lack each of COUNTS and OF_SHEETS; then for each
-selection, in ballot order, its votes, the units that lack them, and the votes that do not count."""
+selection, in ballot order, its votes, the units that lack them, the votes that do not count, and the units on whose
+ballots it stood."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,7 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """The names of all slots: `votes.peru-libre`, `ballots_cast`, `under_review.ILLEGIBLE`, …"""
         lacking = (NOT_STATED + FIGURES[slot] for slot in _LACKING)
-        votes = (
-            name
-            for s in self.selections
-            for name in (f"votes.{s}", f"{NOT_STATED}votes.{s}", f"{NOT_COUNTED}votes.{s}")
-        )
+        votes = (f"{begin}votes.{s}" for s in self.selections for begin in _OF_A_SELECTION)
         return (*FIGURES, *(f"under_review.{r}" for r in REASONS), *UNITS, *lacking, *votes)
 
     @cached_property
@@ -118,7 +118,7 @@ class Layout:
     @cached_property
     def size(self) -> int:
         """The number of slots in a vector."""
-        return _VOTES_FROM + 3 * len(self.selections)
+        return _VOTES_FROM + len(_OF_A_SELECTION) * len(self.selections)
 
     def zero(self) -> Vector:
         """Return a vector with nothing counted."""
@@ -277,6 +277,7 @@ def contributions(
     made[:, _LACKING_FROM:_VOTES_FROM] = stated[:, _LACKING] == NONE
     made[:, _LACKING_VOTES] = stated[:, _VOTES] == NONE
     made[:, _NOT_COUNTED_VOTES] = 0
+    made[:, _ON_BALLOT] = stated[:, _VOTES] != NOT_ON_BALLOT
     in_process = status == _IN_PROCESS
     adds = (status == _COUNTED) | (in_process if partial_sheets_count else in_process & ~is_sheet)
     summed = np.flatnonzero(adds & (stated[:, _VALID] == NONE) & has_all_votes(stated))
@@ -289,6 +290,7 @@ def contributions(
     annulled = np.flatnonzero(status == _ANNULLED)
     made[annulled[:, None], _BALLOTS_OF_ANNULLED] = figures[annulled, _CAST, None]
     made[annulled[:, None], _LACKING_OF_ANNULLED] = stated[annulled, _CAST, None] == NONE
+    made[annulled, _ON_BALLOT] = 1  # whose votes are 0
     made[:, _UNITS_FROM:_LACKING_FROM] = 0
     made[:, _UNITS_FROM], made[:, _UNITS_FROM + 1] = 1, adds | (status == _ANNULLED)
     made[:, _UNITS_FROM + 2] = in_process & is_sheet & (stated[:, _VOTES] >= 0).any(axis=1)
@@ -311,7 +313,7 @@ def contributions(
         made[:, _UNITS_FROM + 3] = suppresses
     if is_elsewhere is not None:
         made[is_elsewhere, _LACKING_FROM + len(VOTERS) : _VOTES_FROM] = 0
-        made[is_elsewhere, _VOTES_FROM + 1 :: 3] = 0
+        made[is_elsewhere, _LACKING_VOTES] = 0
     unknown = np.flatnonzero((status == _UNKNOWN) | (kind == _UNKNOWN_KIND))
     made[unknown] = 0
     made[unknown, _UNITS_FROM] = made[unknown, _UNITS_FROM + 4] = 1

@@ -4,7 +4,7 @@ Percentages are computed from whole numbers and rounded once (half up). The offi
 states them. Every answer gives its basis and the event behind it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
@@ -86,6 +86,8 @@ class SelectionCount(Frozen):
     """Votes that units state and that do not count (yet): of sheets in process, under review or lost."""
     withdrawn_at: Instant | None
     """Since when it no longer stands."""
+    is_on_ballot: bool
+    """False where it stood on none of the ballots that are counted: then it has no votes, and lacks none."""
 
 
 class Percentage(Frozen):
@@ -291,6 +293,7 @@ def _official(
         as_of,
         digest,
         votes={s: votes.get(s) for s in contest.selection_ids},
+        on_ballot=votes.keys() if votes else contest.selection_ids,
         has_all_votes=has_all_votes,
         not_counted={},
         figures=figures | {"annulled_ballots": None},
@@ -364,6 +367,7 @@ def _computed(
         as_of,
         digest,
         votes={s: named[f"votes.{s}"] for s in contest.selection_ids},
+        on_ballot=[s for s in contest.selection_ids if found[f"votes.{s}"].is_on_ballot],
         has_all_votes=all(found[f"votes.{s}"].is_whole for s in contest.selection_ids),
         not_counted=total.not_counted(),
         figures={name: named[name] for name in (*BALLOTS, "annulled_ballots")},
@@ -464,6 +468,7 @@ def _answer(
     digest: str | None,
     *,
     votes: dict[str, int | None],
+    on_ballot: Collection[str],
     has_all_votes: bool,
     not_counted: dict[str, int],
     figures: dict[str, int | None],
@@ -513,6 +518,7 @@ def _answer(
                 published_share=published_shares.get(s),
                 not_counted=not_counted.get(s),
                 withdrawn_at=by_id[s].withdrawn_at,
+                is_on_ballot=s in on_ballot,
             )
             for s, v in votes.items()
         ),

@@ -89,7 +89,7 @@ def show(answer: Count) -> RenderableType:
     for s in answer.selections:
         votes.add_row(
             f"{s.party} ({s.candidate})" + (", withdrawn" if s.withdrawn_at is not None else ""),
-            _counted(answer, f"votes.{s.selection_id}", s.votes),
+            _counted(answer, f"votes.{s.selection_id}", s.votes) if s.is_on_ballot else "not on ballot",
             _share(s.share, s.votes, answer.valid_votes),
             *([_percent(s.published_share)] if published else []),
         )

@@ -6,7 +6,17 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from schemas.columns.layout import COUNTS, NOT_COUNTED, NOT_STATED, OF_SHEETS, REASONS, SHEETS, Layout, Vector
+from schemas.columns.layout import (
+    COUNTS,
+    NOT_COUNTED,
+    NOT_STATED,
+    OF_SHEETS,
+    ON_BALLOT,
+    REASONS,
+    SHEETS,
+    Layout,
+    Vector,
+)
 from schemas.contest import Level
 
 
@@ -31,12 +41,17 @@ class Figure(NamedTuple):
     value: int | None
     stated_by: int
     units: int
-    """Those over which it is summed."""
+    """Those over which it is summed; of votes, those on whose ballots the selection stood."""
 
     @property
     def is_whole(self) -> bool:
         """Whether every unit states it."""
         return self.stated_by == self.units
+
+    @property
+    def is_on_ballot(self) -> bool:
+        """Whether it could be stated: False for a selection that stood on none of the ballots that are counted."""
+        return self.value is not None or self.units > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +112,23 @@ class LevelTotal:
         slots, found = self.layout.slots, {}
         names = (*COUNTS, "annulled_ballots", *SHEETS, *(f"votes.{selection}" for selection in self.layout.selections))
         for name in names:
-            value = units = lacking = unknown = 0
+            value = units = lacking = unknown = added = 0
             for kind, total in self._that_state(name).items():
                 vector = total.vector
                 value += vector[slots[name]]
                 units += sum(vector[slots[base]] for base in self._base(name, kind))
                 unknown += vector[slots["units_unknown"]]
                 lacking += vector[slots[NOT_STATED + name]] if NOT_STATED + name in slots else 0
-            is_stated = not unknown and (lacking < units or not units)
+                added += vector[slots["units_counted"]]
+            of_none = ON_BALLOT + name not in slots or not added  # the sum of no units is 0, but for another's ballots
+            is_stated = not unknown and (lacking < units or (not units and of_none))
             found[name] = Figure(value if is_stated else None, units - lacking, units + unknown)
         return found
 
     def _base(self, name: str, kind: str) -> tuple[str, ...]:
         """Return the slots that count the units which should state a figure."""
+        if ON_BALLOT + name in self.layout.slots:
+            return (ON_BALLOT + name,)
         if name in SHEETS:
             return ("units",)
         if kind in self.layout.sheet_types:  # the rolls of all sheets that are known are added up, and of the counted

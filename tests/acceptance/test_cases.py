@@ -103,7 +103,7 @@ class Case:
         )
         turnout = shown["turnout"]
         assert row == (
-            {s["selection_id"]: s["votes"] for s in shown["selections"]},
+            {s["selection_id"]: s["votes"] for s in shown["selections"] if s["is_on_ballot"]},
             *(shown["ballots_cast"], shown["valid_votes"]),
             *(shown["sub_units"][name] for name in ("total", "processed", "to_be_processed")),
             shown["sub_units_counted"]["percent"],
@@ -113,9 +113,11 @@ class Case:
             *(shown[name] for name in ("undervotes", "suppressed_units", "unknown_units")),
         )
         shares = self.setup.database.read(
-            "SELECT selection_id, share::text FROM results.selection_count WHERE area_id = %s AND is_count", area
+            "SELECT selection_id, share::text, is_on_ballot FROM results.selection_count"
+            " WHERE area_id = %s AND is_count",
+            area,
         )
-        assert dict(shares) == {s["selection_id"]: s["share"] for s in shown["selections"]}
+        assert set(shares) == {(s["selection_id"], s["share"], s["is_on_ballot"]) for s in shown["selections"]}
         return shown
 
     def text(self, area: str) -> str:
@@ -227,13 +229,19 @@ def test_sheets_that_some_counties_do_not_state_give_no_percentage(case: Case) -
 def test_a_selection_that_was_not_on_a_ballot_is_not_missing_there(case: Case) -> None:
     head = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,ballots_cast\n"
     two = f"case,precinct,2,us/ny/broome,{NIGHT},20,not on ballot,20\n"
-    case.count("precinct", 2, f"{head}case,precinct,1,us/ny/broome,{NIGHT},10,5,15\n{two}")
+    three = f"case,precinct,3,us/ny/kings,{NIGHT},20,not on ballot,20\n"
+    case.count("precinct", 3, f"{head}case,precinct,1,us/ny/broome,{NIGHT},10,5,15\n{two}{three}")
     count = case.show("broome")
     assert votes(count) == {"a": 30, "b": 5}
     assert [s["share"] for s in count["selections"]] == ["85.714", "14.286"]
     assert "votes.b" not in count["stated_by"]
     explained = case.setup.json("results", "explain", "case", "precinct/2")["statements"][-1]
     assert explained["findings"] == []
+    kings = case.show("kings")
+    assert votes(kings) == {"a": 20, "b": None}, "where it stood on no ballot it has no votes: that is not zero"
+    assert [s["is_on_ballot"] for s in kings["selections"]] == [True, False]
+    assert "votes.b" not in kings["stated_by"]
+    assert "b (b) not on ballot –" in [" ".join(line.split()) for line in case.text("kings").splitlines()]
 
 
 def test_a_count_that_is_set_to_zero_and_back(case: Case) -> None:

@@ -27,7 +27,8 @@ FIGURES = (
 
 Totals = dict[str, dict[str, int]]
 """By area id and name of a figure; `under_review.X` for a reason, `votes.X` for a selection; `not_stated.X` counts the
-units that do not state it, `not_counted.votes.X` the votes that do not count; `units…` count units."""
+units that do not state it, `not_counted.votes.X` the votes that do not count, `on_ballot.votes.X` the units that add
+figures and on whose ballots it stood; `units…` count units."""
 
 _COUNTS = FIGURES[:9]
 _NUMBERS_OF_SHEETS = FIGURES[10:19]
@@ -55,8 +56,8 @@ def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime 
     votes = [f"votes.{s}" for s in selections]
     lacking = (f"not_stated.{name}" for name in (*_COUNTS, *_NUMBERS_OF_SHEETS, *votes))
     reasons = (f"under_review.{reason}" for reason in ReviewReason)
-    waiting = (f"not_counted.{name}" for name in votes)
-    names = (*FIGURES, *reasons, *_UNITS, *lacking, *votes, *waiting)
+    others = (f"{begin}.{name}" for name in votes for begin in ("not_counted", "on_ballot"))
+    names = (*FIGURES, *reasons, *_UNITS, *lacking, *votes, *others)
     result = {area.area_id: dict.fromkeys(names, 0) for area in areas}
     level = _in_force(definitions, stated_at).counting_level
     for update in _states(updates, stated_at):
@@ -154,6 +155,9 @@ def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]
     adds["units_partial"] = int(partial and bool(votes))
     if update.count_status is not CountStatus.ANNULLED and not _adds(update, contest):
         adds |= {f"not_counted.votes.{selection}": number for selection, number in votes.items()}
+    if update.count_status is CountStatus.ANNULLED or _adds(update, contest):
+        named = selections if counts is None or update.count_status is CountStatus.ANNULLED else counts.votes
+        adds |= {f"on_ballot.votes.{selection}": 1 for selection in selections if selection in named}
     if update.reporting_unit.counted_with is not None:  # its voters are its own
         adds = {n: number for n, number in adds.items() if not n.startswith("not_stated.") or "registered_voters" in n}
     return adds

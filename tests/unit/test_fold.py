@@ -431,7 +431,10 @@ def test_a_selection_that_is_not_named_was_not_on_that_ballot_and_lacks_nothing(
     without = a_sheet(counts=counts({"peru-libre": 10, "fuerza-popular": 20}, ballots_cast=30))
     state, _ = fold(SHEETS_COUNT, second, without)
     found = figures(state)
-    assert found["votes.third"] == (0, 1, 1)
+    assert (found["votes.third"], found["votes.third"].is_on_ballot) == ((None, 0, 0), False)
+    other = counts({"peru-libre": 1, "fuerza-popular": 2, "third": 5}, ballots_cast=8)
+    state, _ = fold(SHEETS_COUNT, second, without, a_sheet(reporting_unit=a_unit("000002"), counts=other))
+    assert figures(state)["votes.third"] == (5, 1, 1), "of those on whose ballots it stood"
     assert found["valid_votes"] == (30, 1, 1)
 
 

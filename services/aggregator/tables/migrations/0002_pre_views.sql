@@ -31,8 +31,9 @@ FROM (  -- it stops at a message of its own, or with its whole partition; no joi
 CREATE VIEW :results.area AS SELECT * FROM :aggregate.area;
 CREATE VIEW :results.selection AS SELECT * FROM :aggregate.selection;
 
--- The layout of figures: the names of the selections, in the order of their places after the 52 of every contest. Selection n
--- has three: 50 + 3n its votes, 51 + 3n the units that lack them, 52 + 3n the votes that do not count.
+-- The layout of figures: the names of the selections, in the order of their places after the 52 of every contest.
+-- Selection n has four: 49 + 4n its votes, 50 + 4n the units that lack them, 51 + 4n the votes that do not count,
+-- 52 + 4n the units on whose ballots it stood.
 -- schemas.columns.layout names the others.
 CREATE VIEW :results.layout AS
 SELECT contest_id, array_agg(s.selection ->> 'selection_id'
@@ -73,8 +74,8 @@ SELECT c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.uni
                'challenged_votes', h.figures[7], 'undervotes', h.figures[8], 'overvotes', h.figures[9],
                'votes', (SELECT coalesce(jsonb_object_agg(selection, figure), '{}')
                          FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)
-                         CROSS JOIN LATERAL (SELECT h.figures[50 + 3 * n] AS figure) v
-                         WHERE 50 + 3 * n <= cardinality(h.figures)))
+                         CROSS JOIN LATERAL (SELECT h.figures[49 + 4 * n] AS figure) v
+                         WHERE 49 + 4 * n <= cardinality(h.figures)))
        END AS counts,
        CASE
            WHEN h.details -> 'sub_units' IS NOT NULL THEN (h.details -> 'sub_units')::jsonb
@@ -111,7 +112,7 @@ SELECT c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.uni
                 'not_stated.not_installed', 'not_stated.under_review', 'not_stated.to_be_processed', 'not_stated.pending']
                 || (SELECT array_agg(prefix || selection ORDER BY n, place)
                     FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n),
-                         unnest(ARRAY['votes.', 'not_stated.votes.', 'not_counted.votes.'])
+                         unnest(ARRAY['votes.', 'not_stated.votes.', 'not_counted.votes.', 'on_ballot.votes.'])
                              WITH ORDINALITY AS p (prefix, place)), h.change) AS c (name, figure))
        END AS change,
        h.superseded_at, h.is_moved, h.last_reported_at
@@ -146,12 +147,13 @@ LEFT JOIN :results.contest c USING (contest_id)
 UNION ALL
 SELECT t.contest_id, c.counting_level, t.area_id,
        (SELECT array_agg(s.figure ORDER BY s.slot)
-        FROM (SELECT f.slot, sum(f.figure)::bigint AS figure
+        FROM (SELECT f.slot, coalesce(sum(f.figure) FILTER (
+                         WHERE NOT (f.slot BETWEEN 11 AND 29 OR f.slot BETWEEN 44 AND 52)
+                            OR o.unit_type = ANY (c.sheet_types) OR NOT c.counting_types && c.sheet_types), 0)::bigint
+                         AS figure
               FROM :aggregate.area_total o
               CROSS JOIN LATERAL unnest(o.figures) WITH ORDINALITY AS f (figure, slot)
               WHERE o.contest_id = t.contest_id AND o.area_id = t.area_id AND o.unit_type = ANY (c.counting_types)
-                AND (NOT (f.slot BETWEEN 11 AND 29 OR f.slot BETWEEN 44 AND 52)
-                     OR o.unit_type = ANY (c.sheet_types) OR NOT c.counting_types && c.sheet_types)
               GROUP BY f.slot) s),
        max(t.stated_at), max(t.last_offset), (array_agg(t.last_event_id ORDER BY t.last_offset DESC))[1], NULL, NULL,
        coalesce(sum(t.figures[30]) FILTER (WHERE t.unit_type = ANY (c.sheet_types)
@@ -170,11 +172,14 @@ GROUP BY t.contest_id, t.area_id, c.counting_level, c.counting_types, c.sheet_ty
 CREATE VIEW :results.area_total AS
 SELECT t.contest_id, t.unit_type, t.area_id, t.figures[30] AS units, t.figures[31] AS units_counted,
        t.figures[32] AS units_partial, t.figures[33] AS units_suppressed, t.figures[34] AS units_unknown,
+       -- without a selection that stood on none of the ballots that are counted
        (SELECT coalesce(jsonb_object_agg(selection, CASE WHEN t.is_known AND (t.figures[31] = 0
-                                                         OR coalesce(t.figures[51 + 3 * n], 0) < t.figures[31])
-                                                         THEN coalesce(t.figures[50 + 3 * n], 0) END), '{}')
+                                                         OR t.figures[50 + 4 * n] < t.figures[52 + 4 * n])
+                                                         THEN coalesce(t.figures[49 + 4 * n], 0) END)
+                        FILTER (WHERE NOT t.is_known OR t.figures[31] = 0 OR t.figures[52 + 4 * n] > 0), '{}')
         FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS votes,
-       (SELECT coalesce(jsonb_object_agg(selection, t.figures[52 + 3 * n]) FILTER (WHERE t.figures[52 + 3 * n] <> 0), '{}')
+       (SELECT coalesce(jsonb_object_agg(selection, t.figures[51 + 4 * n])
+                        FILTER (WHERE t.figures[51 + 4 * n] <> 0), '{}')
         FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS not_counted,
        CASE WHEN t.is_known AND (t.on_roll = 0 OR t.figures[35] < t.on_roll) THEN t.figures[1] END AS registered_voters,
        CASE WHEN t.is_known AND (t.on_counted_roll = 0 OR t.figures[36] < t.on_counted_roll) THEN t.figures[2] END AS registered_voters_counted,
@@ -206,7 +211,7 @@ SELECT t.contest_id, t.unit_type, t.area_id, t.figures[30] AS units, t.figures[3
                                          'total', 'processed', 'counted', 'counted_normal', 'annulled', 'not_installed',
                                          'under_review', 'to_be_processed', 'pending'], t.figures[35:52])
               UNION ALL
-              SELECT 'votes.' || selection, t.figures[51 + 3 * n]
+              SELECT 'votes.' || selection, t.figures[50 + 4 * n]
               FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS f (name, units)) AS not_stated,
        t.stated_at, t.last_offset, t.last_event_id, t.since, t.kept_at
 FROM (SELECT *, figures[34] = 0 AS is_known FROM :results.summed_total) t
@@ -372,6 +377,7 @@ CREATE VIEW :results.selection_count AS
 SELECT c.contest_id, c.area_id, c.area_name, c.area_type, c.basis, c.is_count,
        s.selection_id, s.candidate, s.party, s.ballot_order, s.kind, s.withdrawn_at,
        (c.votes ->> s.selection_id)::bigint AS votes,
+       coalesce(c.votes ? s.selection_id OR c.votes = '{}', true) AS is_on_ballot,
        CASE WHEN c.has_all_votes AND NOT c.not_stated ? 'valid_votes' THEN
            round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(c.valid_votes, 0), 3) END AS share,
        c.stated_at, c.last_offset, c.last_event_id, c.blocked
