@@ -20,15 +20,16 @@ def test_postal_votes_that_are_stated_for_a_county_are_added_to_its_precincts(ca
             f"precinct,1,broome,{NIGHT},10,5,15",
             f"precinct,2,broome,{NIGHT},20,6,26",
             f"county,broome,,{NIGHT},100,50,150",
+            f"county,kings,,{NIGHT},7,1,8",
         ),
     )
-    for area in ("us", "ny", "broome"):
+    for area, (a, b, cast) in {"us": (137, 62, 199), "broome": (130, 61, 191), "kings": (7, 1, 8)}.items():
         count = case.show(area)
-        assert (votes(count), count["ballots_cast"]) == ({"a": 130, "b": 61}, 191)
+        assert (votes(count), count["ballots_cast"]) == ({"a": a, "b": b}, cast)
         assert (count["basis"], count["counting_level"]) == ("COMPUTED", "precinct + county")
     count = case.show("us")
     assert (count["sub_units"]["counted"], count["sub_units_counted"]["percent"]) == (2, "100.000")
-    assert (count["progress"]["areas_reported"], count["progress"]["areas_expected"]) == (1, 2)
+    assert (count["progress"]["areas_reported"], count["progress"]["areas_expected"]) == (2, 2)
     assert "processed" not in count["stated_by"], "a unit of postal votes has no sheets"
     told = case.setup.json("results", "explain", "case", "broome")["publications"]
     assert told[-1]["change"]["votes.a"] == 130
