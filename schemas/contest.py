@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, model_validator
 
-from schemas.count_update import Code, ReportingUnit
+from schemas.count_update import Code, ReportingUnit, one_of_each_registry
 from schemas.types import (
     DEPTH_LIMIT,
     Count,
@@ -67,9 +67,7 @@ class Area(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        registries = Counter(code.registry for code in self.codes)
-        if twice := [registry for registry, times in registries.items() if times > 1]:
-            raise ValueError(f"area {self.area_id} has several codes of {', '.join(twice[:5])}")
+        one_of_each_registry(self.codes, f"area {self.area_id}")
         if self.replaced_by and self.ends_at is None:
             raise ValueError(f"area {self.area_id} is replaced, and does not end")
         return self

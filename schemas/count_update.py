@@ -3,6 +3,8 @@
 A field that is None unless somebody states it has that default here, so that few need to name it.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, NamedTuple, Self
 from uuid import UUID
@@ -50,6 +52,13 @@ class Code(Frozen):
     value: Label
 
 
+def one_of_each_registry(codes: Iterable[Code], whose: str) -> None:
+    """Raise ValueError for several codes of one registry. `whose`: they are, in words."""
+    registries = Counter(code.registry for code in codes)
+    if twice := [registry for registry, times in registries.items() if times > 1]:
+        raise ValueError(f"{whose} has several codes of {', '.join(twice[:5])}")
+
+
 class ReportingUnit(Frozen):
     """The unit that a statement is about."""
 
@@ -60,6 +69,11 @@ class ReportingUnit(Frozen):
     office_id: Text | None = None
     codes: tuple[Code, ...] | None = None
     counted_with: Id | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        one_of_each_registry(self.codes or (), f"{self.type}/{self.id}")
+        return self
 
 
 class Correction(Frozen):

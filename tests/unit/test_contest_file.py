@@ -13,7 +13,7 @@ from ingest.news.contest_areas import read_areas
 from ingest.news.contest_fault import Fault
 from ingest.news.contest_file import ContestFileError, Files, examine, read
 from schemas.contest import SHEETS, Area, ContestDefined
-from schemas.count_update import Code
+from schemas.count_update import Code, ReportingUnit
 from schemas.types import SelectionKind
 from tests.support.small_contest import AREAS, TOML, small
 
@@ -349,8 +349,11 @@ def test_a_register_has_one_code_of_an_area_and_successors_are_areas_of_the_cont
     assert "row 1: column code:FIPS stands twice" in faults(areas=table)[0]
     kings = small().areas_by_id["kings"]
     values = {name: getattr(kings, name) for name in Area.model_fields}
+    twice = Code(registry="FIPS", value="1"), Code(registry="FIPS", value="2")
     with pytest.raises(ValueError, match="area kings has several codes of FIPS"):
-        Area(**values | {"codes": (Code(registry="FIPS", value="1"), Code(registry="FIPS", value="2"))})
+        Area(**values | {"codes": twice})
+    with pytest.raises(ValueError, match="precinct/1 has several codes of FIPS"):
+        ReportingUnit(id="1", type="precinct", name=None, area_path=("us",), codes=twice)
     with pytest.raises(ValueError, match="area kings is replaced, and does not end"):
         Area(**values | {"replaced_by": ("broome",)})
     whole = {name: getattr(small(), name) for name in ContestDefined.model_fields}
