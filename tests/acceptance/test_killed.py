@@ -1,6 +1,7 @@
 """kill -9 at random moments, of every part, in the middle of the sheets: the end is as if nothing had happened.
 
-Twice each on 8,000 made-up sheets and their corrections in every run; forty times on the real night in `make soak`.
+All of it in `make soak`: twice each on 8,000 made-up sheets and their corrections, forty times on the real night. In
+every run compose's services are killed in turn (tests/compose), and each command by itself.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class EndOfLog:
             self._consumer = None
 
 
+@pytest.mark.soak
 def test_everything_killed_at_random_ends_where_an_undisturbed_run_ends(
     kafka_server: Broker,
     new_setup: Callable[[Broker], Setup],

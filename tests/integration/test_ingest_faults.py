@@ -50,24 +50,23 @@ def test_killed_at_any_moment_and_run_again_the_log_is_the_same(
 
 class Fetching(Quiet):
     """Progress that kills the broker before each of the first `times` sendings, and starts it again once that is
-    noticed for the third time."""
+    noticed."""
 
     def __init__(self, broker: Broker, times: int) -> None:
         super().__init__()
-        self.broker, self.times, self.silent = broker, times, 0
+        self.broker, self.times, self.is_away = broker, times, False
 
     def start(self, what: str, rows: int) -> None:  # noqa: ARG002
         if rows and self.times:
             self.times -= 1
-            self.silent = 3
+            self.is_away = True
             self.broker.kill()
 
     def warn(self, line: str, **about: object) -> None:  # noqa: ARG002
         super().warn(line)
-        if "still trying" in line and self.silent:
-            self.silent -= 1
-            if not self.silent:
-                self.broker.start()
+        if "still trying" in line and self.is_away:
+            self.is_away = False
+            self.broker.start()
 
 
 def test_a_broker_that_is_away_at_every_sending_is_no_failed_attempt(
