@@ -26,7 +26,7 @@ EXTERNAL ?=
 SBOM ?= sbom/escrutinio.cdx.json
 
 # Tests run in so many processes at once, each with servers of its own; 0: in one, as a debugger needs it
-WORKERS ?= 2
+WORKERS ?= 3
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

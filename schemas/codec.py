@@ -36,7 +36,7 @@ from schemas.count_update import CountUpdate
 from schemas.errors import ContractError, NewerSchema
 from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
-from schemas.types import Frozen, from_milliseconds, rfc3339, to_milliseconds
+from schemas.types import Frozen, ResultStage, UpdateKind, from_milliseconds, rfc3339, to_milliseconds
 from schemas.unit_roll import UnitRoll
 
 Event = CountUpdate | ContestDefined | FeedStatus | UnitRoll
@@ -93,8 +93,10 @@ def encode(event: Event) -> Message:
         raise ContractError(
             f"{type(event).__name__} {event.event_id} does not fit {schema.path.name}: {reason}"
         ) from error
+    filters: Headers = []
     if isinstance(event, CountUpdate):
         subject, time = str(event.unit), event.observed_at
+        filters = filters_of(event.kind, event.result_stage, event.is_test)
     elif isinstance(event, ContestDefined):
         subject, time = f"contest/{event.contest_id}", event.effective_at
     elif isinstance(event, UnitRoll):
@@ -110,8 +112,18 @@ def encode(event: Event) -> Message:
             ("ce_source", f"urn:escrutinio:contest:{event.contest_id}".encode()),
             ("ce_subject", subject.encode()),
             ("ce_time", rfc3339(time).encode()),
+            *filters,
         ],
     )
+
+
+def filters_of(kind: UpdateKind, stage: ResultStage, is_test: bool) -> Headers:
+    """Return the headers by which a reader can pass over updates without decoding them."""
+    return [
+        ("kind", kind.value.encode()),
+        ("result_stage", stage.value.encode()),
+        ("is_test", b"true" if is_test else b"false"),
+    ]
 
 
 def _check(model: Frozen) -> None:

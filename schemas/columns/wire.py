@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from schemas.codec import MAGIC, OWN, SCHEMAS, Schema
+from schemas.codec import MAGIC, OWN, SCHEMAS, Schema, filters_of
 from schemas.columns.layout import NONE, Bytes, Mask, Numbers
 from schemas.log_record import RawRecord
-from schemas.types import COUNT_LIMIT, from_milliseconds
+from schemas.types import COUNT_LIMIT, ResultStage, UpdateKind, from_milliseconds
 
 Span = tuple[Numbers, Numbers]
 """Where something begins on the wire, and where it ends, of each message."""
@@ -49,8 +49,10 @@ _DIGITS = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
 _HYPHENS = np.array([8, 13, 18, 23])
 
 _UPDATES = {s.id: s for s in OWN.values() if s.record == "CountUpdate"}
+_FILTERS = [name for name, _ in filters_of(UpdateKind.REPORTED, ResultStage.PROVISIONAL, False)]
 _HEADERS = {
-    s.id: [*(name for name, _ in s.headers), "ce_id", "ce_source", "ce_subject", "ce_time"] for s in _UPDATES.values()
+    s.id: [*(name for name, _ in s.headers), "ce_id", "ce_source", "ce_subject", "ce_time", *_FILTERS]
+    for s in _UPDATES.values()
 }
 _HEAD = bytes([MAGIC])
 

@@ -179,6 +179,17 @@ def test_a_counted_sheet_that_comes_back_all_null_is_a_fall(night: Night) -> Non
     assert "result stage PROVISIONAL → ADJUDICATED" in last["sentences"]
 
 
+def test_a_sheet_that_comes_back_from_review_with_fewer_votes_is_a_correction(night: Night) -> None:
+    corrected = rows(
+        night,
+        "SELECT correction ->> 'reason' FROM results.update_history"
+        " WHERE kind = 'CORRECTED' AND unit_type = 'precinct'",
+    )
+    resolved = [reason for (reason,) in corrected if reason.startswith("resolved under review: ")]
+    assert (len(resolved), len(corrected) + 2) == (25, 39), "and the two of the bulletins"
+    assert night.reports["final"]["news"]["CORRECTED"] + night.reports["2021-06-09T0112Z"]["news"]["CORRECTED"] == 37
+
+
 def test_what_each_publication_changed_among_the_sheets(night: Night) -> None:
     explained = night.setup.json("results", "explain", CONTEST)
     publications = explained["publications"]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from schemas.codec import MAGIC, WRITTEN, Event, Message
+from schemas.codec import MAGIC, WRITTEN, Event, Message, filters_of
 from schemas.codec import encode as encode_any
 from schemas.columns.wire import long, string
 from schemas.count_update import CountUpdate
@@ -35,6 +35,7 @@ def encode(event: Event) -> Message:
             ("ce_source", _source(event.contest_id)),
             ("ce_subject", f"{event.reporting_unit.type}/{event.reporting_unit.id}".encode()),
             ("ce_time", rfc3339(event.observed_at).encode()),
+            *filters_of(event.kind, event.result_stage, event.is_test),
         ],
     )
 

@@ -195,6 +195,14 @@ def test_what_is_a_fall_depends_on_what_a_state_adds(
     assert (event.kind is UpdateKind.CORRECTED) == falls
 
 
+def test_fewer_votes_than_a_sheet_stated_under_review_are_a_correction(memory: ContestMemory) -> None:
+    run(memory, snapshot(statement(votes=(50, 40), status=CountStatus.UNDER_REVIEW)))
+    (event,) = run(memory, snapshot(statement(minute=1, votes=(49, 45), invalid=7))).events
+    assert event.kind is UpdateKind.CORRECTED
+    assert event.correction is not None
+    assert event.correction.reason == "resolved under review: b −1"
+
+
 def test_a_fall_of_an_area_whose_count_is_in_process_is_a_fall(memory: ContestMemory) -> None:
     def said(votes: tuple[int, int], minute: int) -> Statement:
         said = statement(minute=minute, votes=votes, status=CountStatus.IN_PROCESS)

@@ -22,8 +22,8 @@ def test_a_nights_encoder_writes_the_bytes_of_the_contract(night: Night) -> None
 @pytest.mark.parametrize(
     ("night", "sha256"),
     [
-        (SMALL, "8eb1f83c4cf1aac9e03c0b4ee67416b8e84c43486976f4276b62dc2d5c423209"),
-        (ROUGH, "e14b2ffeece7b83436cd84b44e6dc884f54e5942856e51be7a458e70bbe44bbe"),
+        (SMALL, "771a8580fd37de14ba9adc7f5d67adbe172eb5e1576ae5dbed0cb4dba70c6316"),
+        (ROUGH, "033e2d82d94266c21bb7b08f8d9af7e1683ad17034dfd81ca67f0a98a1ce2824"),
     ],
     ids=["small", "rough"],
 )

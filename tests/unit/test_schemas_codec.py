@@ -136,6 +136,7 @@ def test_the_headers_are_cloudevents_in_binary_mode(event: Event, ce_type: bytes
         ("ce_source", b"urn:escrutinio:contest:pe-2021-president-runoff"),
         ("ce_subject", subject),
         ("ce_time", time),
+        *((("kind", b"REPORTED"), ("result_stage", b"PROVISIONAL"), ("is_test", b"false")) if event is SHEET else ()),
     ]
 
 

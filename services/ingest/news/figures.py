@@ -42,6 +42,8 @@ class Figures(NamedTuple):
     rules_version: str | None = None
 
 
+_RESOLVED = "resolved under review: "
+
 _BESIDE = ("office_note", "by_vote_type", "signed_at", "registered_at", "recount", "rules_version")
 """What stands beside the figures. Most forms have no place for it, so where it is missing it is not withdrawn."""
 
@@ -113,12 +115,18 @@ def adds(f: Figures, states: Collection[CountStatus]) -> dict[str, int | None]:
 
 
 def decrease(earlier: Figures, now: Figures, ballot: tuple[str, ...], states: Collection[CountStatus]) -> str:
-    """List the figures by which the unit adds less to the count than before, as `peru-libre −90, counted −1`."""
+    """List the figures by which the unit adds less to the count than before, as `peru-libre −90, counted −1`.
+
+    A sheet under review adds nothing. When it comes back counted, its votes are compared with those it stated then.
+    """
     before, after = adds(earlier, states), adds(now, states)
     lost = None if now.count_status in states else 0  # not stated is not zero; not counted is
+    resolved = earlier.count_status is CountStatus.UNDER_REVIEW and now.count_status is CountStatus.COUNTED
+    if resolved:
+        before = dict(earlier.votes)
     decreases = []
     for name in (*(s for s in ballot if s in before), *(n for n in before if n not in ballot)):
         had, has = before[name], after.get(name, lost)
         if had is not None and has is not None and has < had:
             decreases.append(f"{name} −{had - has}")
-    return ", ".join(decreases)
+    return (_RESOLVED if resolved and decreases else "") + ", ".join(decreases)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ingest.news.new_events import First, FirstStatements, NewEvent
-from schemas.codec import MAGIC, WRITTEN, Message, encode
-from schemas.columns.layout import COUNTS, NONE, Bytes, Layout, Numbers
+from schemas.codec import MAGIC, WRITTEN, Message, encode, filters_of
+from schemas.columns.layout import COUNTS, NONE, STAGES, Bytes, Layout, Numbers
 from schemas.columns.wire import long, string
-from schemas.types import from_milliseconds, rfc3339
+from schemas.types import UpdateKind, from_milliseconds, rfc3339
 
 _SCHEMA = WRITTEN["CountUpdate"]
 _PREFIX = bytes([MAGIC]) + _SCHEMA.id.to_bytes(4, "big")
@@ -88,9 +88,17 @@ def encode_columns(of: FirstStatements, chosen: Numbers) -> list[Message]:
     key, source = contest.contest_id.encode(), ("ce_source", f"urn:escrutinio:contest:{contest.contest_id}".encode())
     times = {ms: ("ce_time", rfc3339(from_milliseconds(ms)).encode()) for ms in set(observed)}
     shared = [*_SCHEMA.headers]
+    filters = [filters_of(UpdateKind.REPORTED, stage, contest.is_test) for stage in STAGES]
+    stages = sheets.stage[entries].tolist()
     return [
-        Message(key, value, [*shared, ("ce_id", event_id), source, ("ce_subject", b"precinct/" + unit), times[ms]])
-        for value, event_id, unit, ms in zip(_join(pieces, len(entries)), ids, units, observed, strict=True)
+        Message(
+            key,
+            value,
+            [*shared, ("ce_id", event_id), source, ("ce_subject", b"precinct/" + unit), times[ms], *filters[stage]],
+        )
+        for value, event_id, unit, ms, stage in zip(
+            _join(pieces, len(entries)), ids, units, observed, stages, strict=True
+        )
     ]
 
 
