@@ -4,7 +4,7 @@ A field that is None unless somebody states it has that default here, so that fe
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, NamedTuple, Self
 from uuid import UUID
@@ -52,8 +52,10 @@ class Code(Frozen):
     value: Label
 
 
-def one_of_each_registry(codes: Iterable[Code], whose: str) -> None:
+def one_of_each_registry(codes: Sequence[Code], whose: str) -> None:
     """Raise ValueError for several codes of one registry. `whose`: they are, in words."""
+    if not codes:
+        return  # of nearly every area
     registries = Counter(code.registry for code in codes)
     if twice := [registry for registry, times in registries.items() if times > 1]:
         raise ValueError(f"{whose} has several codes of {', '.join(twice[:5])}")

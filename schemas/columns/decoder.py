@@ -9,7 +9,7 @@ hashed. So a message can be read slower, never differently.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -55,6 +55,8 @@ class Decoder:
         self._key = contest_id.encode()
         self._contest: ContestDefined | None = None
         self._layout = Layout(())
+        self._sheet_types: Collection[str] = ()
+        self._areas: Collection[str] = ()
         self._canonical_texts: CanonicalTexts
         self._known: dict[Callable[[Any], Any], dict[Any, Any]] = {}
 
@@ -67,6 +69,7 @@ class Decoder:
         """
         if contest is not self._contest and contest is not None:
             self._contest, self._layout, self._canonical_texts = contest, Layout.of(contest), CanonicalTexts(contest)
+            self._sheet_types, self._areas = contest.sheet_types, contest.areas_by_id
             self._known.pop(self._path, None)
             self._known.pop(self._unit, None)
         parts, ordinary = [], np.zeros(len(records), bool)
@@ -243,12 +246,11 @@ class Decoder:
                 unit_id, unit_type = (text.decode() for text in strings(wire, 2))
         except UnicodeDecodeError:
             return None
-        contest = self._contest
-        assert contest is not None
-        if not contest.is_sheet(unit_type) or unit_id in contest.areas_by_id or not 1 <= len(unit_id) <= 200:
+        if unit_type not in self._sheet_types or unit_id in self._areas or not 0 < len(unit_id) <= 200:
             return None
-        plain = unit_id.isascii() and unit_id.isalnum()
-        if not plain and (first_invisible(unit_id) or first_unassigned(unit_id) or normal_id(unit_id) != unit_id):
+        if not (unit_id.isascii() and unit_id.isalnum()) and (
+            first_invisible(unit_id) or first_unassigned(unit_id) or normal_id(unit_id) != unit_id
+        ):
             return None
         return self.index.number(UnitKey(unit_type, unit_id)), unit_type
 

@@ -18,6 +18,7 @@ class UnitIndex:
         self.groups: list[tuple[str, tuple[str, ...]]] = []
         """By group number: the type of the units, and the areas they count in, outermost first."""
         self._numbers: dict[UnitKey, int] = {}
+        self._ends: dict[str, str] = {}
         self._groups: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def number(self, key: UnitKey) -> int:
@@ -26,7 +27,10 @@ class UnitIndex:
         if number is None:
             number = self._numbers[key] = len(self.keys)
             self.keys.append(key)
-            self.texts.append(f'"unit_id":{_json(key.id)},"unit_type":{_json(key.type)}}}')
+            unit_type, unit_id = key
+            if (end := self._ends.get(unit_type)) is None:
+                end = self._ends[unit_type] = f',"unit_type":{_json(unit_type)}}}'
+            self.texts.append(f'"unit_id":{_json(unit_id)}{end}')
         return number
 
     def find(self, key: UnitKey) -> int | None:

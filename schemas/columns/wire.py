@@ -54,7 +54,6 @@ _HEADERS = {
     s.id: [*(name for name, _ in s.headers), "ce_id", "ce_source", "ce_subject", "ce_time", *_FILTERS]
     for s in _UPDATES.values()
 }
-_HEAD = bytes([MAGIC])
 
 
 def schema_of(raw: RawRecord) -> Schema | None:
@@ -73,7 +72,7 @@ def is_update(raw: RawRecord) -> bool:
 
 def _schema_id(raw: RawRecord) -> int | None:
     value = raw.value
-    if value is None or len(value) <= _PREFIX or value[:1] != _HEAD or raw.fault is not None:
+    if value is None or len(value) <= _PREFIX or value[0] != MAGIC or raw.fault is not None:
         return None
     return int.from_bytes(value[1:_PREFIX], "big")
 
