@@ -14,6 +14,7 @@ from schemas.columns.layout import (
     ON_BALLOT,
     REASONS,
     SHEETS,
+    VOTERS,
     Layout,
     Vector,
 )
@@ -98,8 +99,12 @@ class LevelTotal:
         return any(name in self.layout.sheet_types for name in self.level)
 
     def _that_state(self, name: str) -> Mapping[str, AreaTotal]:
-        """Return the totals that have a figure: beside sheets, other units only add votes."""
-        of_sheets = name in SHEETS or name.removeprefix(NOT_STATED) in OF_SHEETS or name.startswith("under_review.")
+        """Return the totals that have a figure: beside sheets, other units only add votes and ballots.
+
+        Their voters are on the rolls of the sheets: who votes by post is registered in a precinct.
+        """
+        figure = name.removeprefix(NOT_STATED)
+        of_sheets = name in SHEETS or figure in (*OF_SHEETS, *VOTERS) or name.startswith("under_review.")
         if not of_sheets or not self.has_sheets:
             return self.parts
         return {kind: total for kind, total in self.parts.items() if kind in self.layout.sheet_types}

@@ -35,6 +35,16 @@ def test_postal_votes_that_are_stated_for_a_county_are_added_to_its_precincts(ca
     assert told[-1]["change"]["votes.a"] == 130
 
 
+def test_who_votes_by_post_is_on_the_roll_of_a_precinct(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,registered_voters")
+    rows = f"case,precinct,1,broome,{NIGHT},10,5,15,100\ncase,county,broome,,{NIGHT},20,10,30,40\n"
+    case.count("precinct+county", 1, head + rows)
+    count = case.show("us")
+    assert (count["ballots_cast"], count["turnout"]["registered_voters_counted"]) == (45, 100)
+    assert count["turnout"]["of_registered_voters_counted"] == "45.000"
+    assert "registered_voters_counted" not in count["stated_by"]
+
+
 def test_a_sheet_in_process_counts_where_the_contest_says_so(case: Case) -> None:
     head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
     rows = f"case,precinct,1,broome,{NIGHT},100,50,150,IN_PROCESS\ncase,precinct,2,broome,{NIGHT},30,20,50,COUNTED\n"

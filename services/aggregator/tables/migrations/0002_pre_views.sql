@@ -132,9 +132,9 @@ FROM :aggregate.unit_state s
 JOIN :results.update_history h ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset;
 COMMENT ON VIEW :results.unit_count IS 'The latest official statement about each reporting unit.';
 
--- Sums by area over the units of each type; and, where units of several types are added up, over all of them. Beside sheets
--- the others only add votes: what they lack of sheets is nobody's. `on_roll`: the units whose rolls are added up, of sheets
--- all that are known, of areas the counted.
+-- Sums by area over the units of each type; and, where units of several types are added up, over all of them. Beside
+-- sheets the others only add votes and ballots: what they lack of sheets and voters is nobody's. `on_roll`: the units
+-- whose rolls are added up, of sheets all that are known, of areas the counted.
 CREATE VIEW :results.summed_total AS
 SELECT t.contest_id, t.unit_type, t.area_id, t.figures, t.stated_at, t.last_offset, t.last_event_id, t.since, t.kept_at,
        t.figures[30] AS of_sheets,
@@ -148,7 +148,7 @@ UNION ALL
 SELECT t.contest_id, c.counting_level, t.area_id,
        (SELECT array_agg(s.figure ORDER BY s.slot)
         FROM (SELECT f.slot, coalesce(sum(f.figure) FILTER (
-                         WHERE NOT (f.slot BETWEEN 11 AND 29 OR f.slot BETWEEN 44 AND 52)
+                         WHERE NOT (f.slot IN (1, 2, 35, 36) OR f.slot BETWEEN 11 AND 29 OR f.slot BETWEEN 44 AND 52)
                             OR o.unit_type = ANY (c.sheet_types) OR NOT c.counting_types && c.sheet_types), 0)::bigint
                          AS figure
               FROM :aggregate.area_total o
@@ -158,10 +158,11 @@ SELECT t.contest_id, c.counting_level, t.area_id,
        max(t.stated_at), max(t.last_offset), (array_agg(t.last_event_id ORDER BY t.last_offset DESC))[1], NULL, NULL,
        coalesce(sum(t.figures[30]) FILTER (WHERE t.unit_type = ANY (c.sheet_types)
                                            OR NOT c.counting_types && c.sheet_types), 0)::bigint,
-       sum(CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[30] ELSE t.figures[31] END)::bigint,
-       sum(CASE WHEN t.unit_type = ANY (c.sheet_types)
-                THEN t.figures[13] + CASE WHEN c.partial_sheets_count THEN t.figures[20] ELSE 0 END
-                ELSE t.figures[31] END)::bigint
+       coalesce(sum(CASE WHEN t.unit_type = ANY (c.sheet_types) THEN t.figures[30]
+                         WHEN NOT c.counting_types && c.sheet_types THEN t.figures[31] END), 0)::bigint,
+       coalesce(sum(CASE WHEN t.unit_type = ANY (c.sheet_types)
+                         THEN t.figures[13] + CASE WHEN c.partial_sheets_count THEN t.figures[20] ELSE 0 END
+                         WHEN NOT c.counting_types && c.sheet_types THEN t.figures[31] END), 0)::bigint
 FROM :aggregate.area_total t
 JOIN :results.contest c USING (contest_id)
 WHERE cardinality(c.counting_types) > 1 AND t.unit_type = ANY (c.counting_types)
