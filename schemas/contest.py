@@ -193,6 +193,14 @@ class ContestDefined(Event):
         levels = (self.counting_level, *self.later_counting_levels)
         return tuple(dict.fromkeys(name for level in levels for name in level if self.is_sheet(name)))
 
+    @property
+    def sheets_expected(self) -> Level:
+        """The types of the sheets of which areas expect a number.
+
+        They are those that are added up; where areas are, those that will be later, or else all.
+        """
+        return tuple(filter(self.is_sheet, self.counting_level)) or self.sheets_counted or self.sheet_types
+
     def is_area(self, unit: ReportingUnit) -> bool:
         """Say whether a unit is one of the contest's areas, so that its figures belong to itself, too."""
         area = self.areas_by_id.get(unit.id)

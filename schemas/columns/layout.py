@@ -290,7 +290,7 @@ def contributions(
     annulled = np.flatnonzero(status == _ANNULLED)
     made[annulled[:, None], _BALLOTS_OF_ANNULLED] = figures[annulled, _CAST, None]
     made[annulled[:, None], _LACKING_OF_ANNULLED] = stated[annulled, _CAST, None] == NONE
-    made[annulled, _ON_BALLOT] = 1  # whose votes are 0
+    made[annulled, _ON_BALLOT] = stated[annulled, _VOTES] != NOT_ON_BALLOT
     made[:, _UNITS_FROM:_LACKING_FROM] = 0
     made[:, _UNITS_FROM], made[:, _UNITS_FROM + 1] = 1, adds | (status == _ANNULLED)
     made[:, _UNITS_FROM + 2] = in_process & is_sheet & (stated[:, _VOTES] >= 0).any(axis=1)

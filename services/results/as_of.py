@@ -139,10 +139,10 @@ class ContestAsOf:
 
     def roll(self, area: Area) -> OnRoll | None:
         """Return what the contest's roll has of an area, None without a roll."""
-        return self._reader.rolls(self._contest_id, self.level, [area.area_id], self.to_offset).get(area.area_id)
+        return self._reader.rolls(self.contest, [area.area_id], self.to_offset).get(area.area_id)
 
     def _around(self, areas: Sequence[str], totals: Mapping[str, LevelTotal]) -> dict[str, Around]:
-        rolls = self._reader.rolls(self._contest_id, self.level, areas, self.to_offset)
+        rolls = self._reader.rolls(self.contest, areas, self.to_offset)
         known = Around.of(None, totals.get(self.contest.root.area_id)).known_in_all
         return {area: Around(rolls.get(area), known) for area in areas}
 

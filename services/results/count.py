@@ -313,7 +313,7 @@ def _official(
             beyond_expected=_beyond(_expected(contest, area, (), around), stated),
             areas_reported=None,
             areas_expected=None,
-            voters_outstanding=None,
+            voters_outstanding=_outstanding(around, counts.registered_voters_counted if counts is not None else None),
         ),
         suppressed_units=int(counts is not None and counts.suppressed is not None),
         unknown_units=int(not is_known),
@@ -404,7 +404,6 @@ def _progress(
             expected = known, ExpectedFrom.ALL_STATED
         elif not total.has_sheets and found["total"].is_whole and areas_reported == areas_expected:
             expected = known, ExpectedFrom.OFFICE
-    voters = around.roll.registered_voters if around.roll is not None else None
     counted = found["registered_voters_counted"]
     return Progress(
         expected=expected and expected[0],
@@ -417,8 +416,14 @@ def _progress(
         beyond_expected=_beyond(expected, known),
         areas_reported=areas_reported,
         areas_expected=areas_expected,
-        voters_outstanding=None if voters is None or not counted.is_whole else max(voters - (counted.value or 0), 0),
+        voters_outstanding=_outstanding(around, (counted.value or 0) if counted.is_whole else None),
     )
+
+
+def _outstanding(around: Around, counted: int | None) -> int | None:
+    """Return the voters on the roll whose sheets are not counted yet. `counted`: those of the counted sheets."""
+    voters = around.roll.registered_voters if around.roll is not None else None
+    return None if voters is None or counted is None else max(voters - counted, 0)
 
 
 def _comparison(figures: Mapping[str, Figure], total: LevelTotal, statements: list[Recorded]) -> Comparison | None:

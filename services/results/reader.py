@@ -86,7 +86,7 @@ class Reader:
             AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
             row["digest"],
             Around.of(
-                self.rolls(contest_id, contest.counting_level, [area.area_id], row["last_offset"]).get(area.area_id),
+                self.rolls(contest, [area.area_id], row["last_offset"]).get(area.area_id),
                 whole,
             ),
         )
@@ -97,9 +97,10 @@ class Reader:
         (row,) = self._rows("last_roll", contest_id=contest_id, to_offset=to_offset)
         return None if row["log_offset"] is None else int(row["log_offset"])
 
-    def rolls(self, contest_id: str, level: Level, areas: Sequence[str], to_offset: int) -> dict[str, OnRoll]:
-        """Return what the contest's roll has of areas, of a level's types, as of an offset; empty without a roll."""
-        where = {"contest_id": contest_id, "types": list(level), "areas": list(areas), "to_offset": to_offset}
+    def rolls(self, contest: ContestDefined, areas: Sequence[str], to_offset: int) -> dict[str, OnRoll]:
+        """Return what the contest's roll has of areas as of an offset; empty without a roll."""
+        types = list(contest.sheets_expected)
+        where = {"contest_id": contest.contest_id, "types": types, "areas": list(areas), "to_offset": to_offset}
         rows = self._rows("roll_of_areas", **where)
         return {row["area_id"]: OnRoll(row["units"], row["registered_voters"]) for row in rows}
 

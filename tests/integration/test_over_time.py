@@ -229,7 +229,7 @@ def published(records: Sequence[RawRecord], area_id: str) -> list[Count]:
     if (area.type,) == level:
         return []
     counts = list[Count]()
-    rolled = OnRoll(*state.roll.units_of(contest.counting_level).get(area_id, (0, 0))) if state.roll.holds else None
+    rolled = OnRoll(*state.roll.units_of(contest.sheets_expected).get(area_id, (0, 0))) if state.roll.holds else None
     kept: Count | None = None
     as_of = AsOf(offset=0, recorded_at=minute(0), reported_at=None)
     latest: datetime | None = None

@@ -59,10 +59,15 @@ def assert_equal(count: Count, row: Mapping[str, Any], selections: list[Mapping[
         count.last_update.offset,
         count.last_update.event_id,
     )
+    progress = "expected", "beyond_expected", "areas_reported", "areas_expected", "voters_outstanding"
+    assert {name: row[name] for name in progress} == {name: getattr(count.progress, name) for name in progress}
+    units = "suppressed_units", "unknown_units"
+    assert {name: row[name] for name in units} == {name: getattr(count, name) for name in units}
+    assert row["not_counted"] == {s.selection_id: s.not_counted for s in count.selections if s.not_counted}
     by_id = {s["selection_id"]: s for s in selections}
     for selection in count.selections:
         shown = by_id[selection.selection_id]
-        assert shown["votes"] == selection.votes
+        assert (shown["votes"], shown["is_on_ballot"]) == (selection.votes, selection.is_on_ballot)
         assert same(selection.share, shown["share"]), selection
     assert len(by_id) == len(count.selections)
 

@@ -156,7 +156,7 @@ def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]
     if update.count_status is not CountStatus.ANNULLED and not _adds(update, contest):
         adds |= {f"not_counted.votes.{selection}": number for selection, number in votes.items()}
     if update.count_status is CountStatus.ANNULLED or _adds(update, contest):
-        named = selections if counts is None or update.count_status is CountStatus.ANNULLED else counts.votes
+        named = selections if counts is None else counts.votes
         adds |= {f"on_ballot.votes.{selection}": 1 for selection in selections if selection in named}
     if update.reporting_unit.counted_with is not None:  # its voters are its own
         adds = {n: number for n, number in adds.items() if not n.startswith("not_stated.") or "registered_voters" in n}

@@ -18,6 +18,7 @@ from schemas.columns.layout import BALLOTS, SHEETS
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import CountStatus, UpdateKind
+from schemas.unit_roll import RollUnit
 from tests.support.folded import area_totals, fold, folded
 from tests.support.strategies import (
     MUNICIPALITY,
@@ -27,6 +28,7 @@ from tests.support.strategies import (
     a_bulletin,
     a_contest,
     a_revision,
+    a_roll,
     a_sheet,
     a_unit,
     after,
@@ -90,6 +92,14 @@ def test_a_percentage_of_nothing_is_not_known() -> None:
 
 
 # The office's own word
+
+
+def test_voters_outstanding_are_those_of_the_roll_whom_the_office_has_not_counted() -> None:
+    units = tuple(RollUnit(type=PRECINCT, id=f"{n:06d}", area_id="010101", registered_voters=200) for n in range(19))
+    count = told(a_contest(), a_roll(units=units), a_bulletin())
+    assert (count.basis, count.progress.voters_outstanding) == (Basis.OFFICIAL, 3_800 - 3_000)
+    assert (count.progress.expected, count.progress.beyond_expected) == (20, 1), "the office states one more sheet"
+    assert only(a_bulletin()).progress.voters_outstanding is None
 
 
 def test_an_official_update_is_told_as_it_was_stated() -> None:

@@ -43,7 +43,7 @@ class Expected:
 def limits_of(contest: ContestDefined, roll: Roll) -> Mapping[str, int]:
     """Return how many tally sheets areas have at most, by the roll, else by the definition."""
     if roll.holds:
-        units = roll.units_of(contest.counting_level)
+        units = roll.units_of(contest.sheets_expected)
         return {area.area_id: units.get(area.area_id, (0, None))[0] for area in contest.areas}
     defined = {area.area_id: area.expected_units for area in contest.areas if area.expected_units is not None}
     if contest.expected_units is not None:

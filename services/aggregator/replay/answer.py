@@ -16,7 +16,7 @@ def of_state(state: ContestState, digest: str | None) -> Count:
         recorded_at=from_milliseconds(state.last.recorded),
         reported_at=instant(state.last_reported),
     )
-    level = state.contest.counting_level
-    roll = OnRoll(*state.roll.units_of(level).get(area.area_id, (0, 0))) if state.roll.holds else None
+    listed = state.roll.units_of(state.contest.sheets_expected)
+    roll = OnRoll(*listed.get(area.area_id, (0, 0))) if state.roll.holds else None
     around = Around.of(roll, state.total(state.contest.root.area_id))
     return count(state.contest, area, state.total(area.area_id), state.official, as_of, digest, around)

@@ -11,6 +11,16 @@ SELECT contest_id, topic, partition, definition_offset,
        ARRAY(SELECT jsonb_array_elements_text(definition -> 'counting_level')) AS counting_types,
        array_to_string(ARRAY(SELECT jsonb_array_elements_text(definition -> 'counting_level')), ' + ') AS counting_level,
        ARRAY(SELECT jsonb_array_elements_text(definition -> 'sheet_types')) AS sheet_types,
+       -- of which areas expect a number: sheets of the level; where areas are added up, those of a later level, or all
+       (SELECT t.types
+        FROM (SELECT 1 AS place, ARRAY(SELECT jsonb_array_elements_text(definition -> 'counting_level')
+                                       INTERSECT SELECT jsonb_array_elements_text(definition -> 'sheet_types'))
+              UNION ALL
+              SELECT 2, ARRAY(SELECT jsonb_array_elements_text(l) FROM jsonb_array_elements(definition -> 'later_counting_levels') l
+                              INTERSECT SELECT jsonb_array_elements_text(definition -> 'sheet_types'))
+              UNION ALL
+              SELECT 3, ARRAY(SELECT jsonb_array_elements_text(definition -> 'sheet_types'))) AS t (place, types)
+        WHERE cardinality(t.types) > 0 ORDER BY t.place LIMIT 1) AS sheet_types_expected,
        (definition ->> 'partial_sheets_count')::boolean AS partial_sheets_count,
        (definition ->> 'expected_units')::bigint    AS expected_units,
        (definition ->> 'registered_voters')::bigint AS registered_voters,
@@ -240,7 +250,7 @@ LEFT JOIN LATERAL (
            CASE WHEN bool_and(registered_voters IS NOT NULL) THEN sum(registered_voters)::bigint END AS registered_voters
     FROM :aggregate.roll_area o
     WHERE o.contest_id = a.contest_id AND o.area_id = a.area_id AND o.log_offset = h.log_offset
-      AND o.unit_type = ANY (c.counting_types)) r ON true
+      AND o.unit_type = ANY (c.sheet_types_expected)) r ON true
 LEFT JOIN (
     SELECT t.contest_id, sum(t.figures[11])::bigint AS all_known
     FROM :aggregate.area_total t
@@ -293,7 +303,9 @@ WITH official AS (
            coalesce(o.total, e.by_roll, e.by_definition) AS expected, greatest(o.total - e.limited_to, 0) AS beyond_expected,
            o.processed, o.counted, o.under_review, o.to_be_processed, o.annulled,
            o.not_installed, o.pending, o.under_review_by_reason, NULL::bigint AS units, NULL::bigint AS units_counted,
-           NULL::bigint AS areas_reported, NULL::bigint AS areas_expected, NULL::bigint AS voters_outstanding,
+           NULL::bigint AS areas_reported, NULL::bigint AS areas_expected,
+           CASE WHEN num_nulls(e.voters, o.registered_voters_counted) = 0 THEN
+               greatest(e.voters - o.registered_voters_counted, 0) END AS voters_outstanding,
            coalesce(o.suppresses, false)::int::bigint AS suppressed_units, (NOT o.is_known)::int::bigint AS unknown_units,
            '{}'::jsonb AS not_counted, '{}'::jsonb AS not_stated, o.has_all_votes, o.stated_at, o.last_offset, o.last_event_id
     FROM official o
