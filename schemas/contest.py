@@ -201,6 +201,10 @@ class ContestDefined(Event):
         """
         return tuple(filter(self.is_sheet, self.counting_level)) or self.sheets_counted or self.sheet_types
 
+    def is_part(self, unit_type: str) -> bool:
+        """Say whether statements about areas of a type are parts of their sums, as postal votes, and not the totals."""
+        return unit_type in self.counting_level and len(self.counting_level) > 1
+
     def is_area(self, unit: ReportingUnit) -> bool:
         """Say whether a unit is one of the contest's areas, so that its figures belong to itself, too."""
         area = self.areas_by_id.get(unit.id)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from results.names import short_names
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.types import CountStatus, Frozen, Instant
@@ -41,7 +42,7 @@ _FIGURES = (
 _SHEETS = (
     ("processed", "processed"),
     ("counted", "counted"),
-    ("under_review", "under review (JEE)"),
+    ("under_review", "under review"),
     ("annulled", "annulled"),
     ("not_installed", "not installed"),
     ("to_be_processed", "to be processed"),
@@ -180,33 +181,33 @@ def _moves(moved: Sequence[UnitMoved]) -> Iterator[str]:
 
 
 def sentences_of(contest: ContestDefined, change: Mapping[str, int]) -> list[str]:
-    """Describe a change in words: votes by party, ballots, sheets, and reasons for review."""
-    return changed_words({s.selection_id: s.party for s in contest.selections}, change)
+    """Describe a change in words: votes by selection, ballots, sheets, and reasons for review."""
+    return changed_words(short_names(contest.selections), change)
 
 
-def changed_words(parties: Mapping[str, str], change: Mapping[str, int]) -> list[str]:
-    """Describe a change as `sentences_of`, when only the selections' parties are known, in ballot order."""
-    votes = [f"{party} {signed(change[f'votes.{s}'])}" for s, party in parties.items() if change.get(f"votes.{s}")]
+def changed_words(names: Mapping[str, str], change: Mapping[str, int]) -> list[str]:
+    """Describe a change as `sentences_of`, when only the selections' names are known, in ballot order."""
+    votes = [f"{name} {signed(change[f'votes.{s}'])}" for s, name in names.items() if change.get(f"votes.{s}")]
     ballots = [f"{word} {signed(change[name])}" for name, word in _FIGURES if change.get(name)]
     sheets = [f"{word} {signed(change[name])}" for name, word in _SHEETS if change.get(name)]
     reasons = [
         f"{w} {signed(change[f'under_review.{r}'])}" for r, w in _WORDS.items() if change.get(f"under_review.{r}")
     ]
-    parts = (("votes", votes), ("ballots", ballots), ("sheets", sheets), ("JEE, by reason", reasons))
+    parts = (("votes", votes), ("ballots", ballots), ("sheets", sheets), ("under review, by reason", reasons))
     sentences = [f"{name}: {', '.join(figures)}" for name, figures in parts if figures]
-    if inferred := _sheets_to_the_jury(change):
+    if inferred := _sheets_under_review(change):
         sentences.append(inferred)
     return sentences
 
 
-def _sheets_to_the_jury(change: Mapping[str, int]) -> str | None:
-    """Describe the most common reason for a fall: counted sheets that went back to the electoral jury."""
+def _sheets_under_review(change: Mapping[str, int]) -> str | None:
+    """Describe the most common reason for a fall: counted sheets that are under review again."""
     back = -change.get("counted", 0)
     if back > 0 and change.get("under_review") == back and not change.get("processed"):
         why = [w for r, w in _WORDS.items() if change.get(f"under_review.{r}", 0) > 0]
-        sheets = "1 counted sheet became" if back == 1 else f"{back} counted sheets became"
+        sheets = "1 counted sheet" if back == 1 else f"{back} counted sheets"
         reasons = ", ".join(why) or "no stated reason"
-        return f"inferred: {sheets} observed and went to the electoral jury (JEE) for {reasons}"
+        return f"inferred: {sheets} went back under review for {reasons}"
     return None
 
 

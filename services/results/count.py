@@ -238,7 +238,8 @@ def count(
 
     `official`: accepted statements about the area, in any order. Raises NothingCounted when there is neither.
     """
-    statements = sorted(official, key=lambda r: (r.update.stated_at, r.update.sequence))
+    own = () if contest.is_part(area.type) else official
+    statements = sorted(own, key=lambda r: (r.update.stated_at, r.update.sequence))
     if total is not None and contest.counting_level != (area.type,):
         return _computed(contest, area, total, statements, as_of, digest, around)
     if statements and statements[-1].update.kind is UpdateKind.RETRACTED:

@@ -49,9 +49,9 @@ def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
     found: dict[int, list[str]] = defaultdict(list)
     for finding in reader.findings(contest_id, unit):
         found[finding["log_offset"]].append(f"{finding['code']} {finding['message']}")
-    statements = changes(contest, rows, found)
+    statements = [] if is_area and contest.is_part(unit.type) else changes(contest, rows, found)
     publications = _publications(reader, contest, unit, row["last_offset"]) if is_area else []
-    refused = sorted(found.keys() - {s.offset for s in statements})
+    refused = sorted(found.keys() - {offset for offset, _, _ in rows})
     if not statements and not publications and not refused:
         raise NothingCounted(f"nothing has been stated about {unit}")
     return Explanation(
@@ -94,7 +94,10 @@ def _moved(
 
 
 def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:
-    """Find an area by its id, or a unit by `type/id`; any other id is a tally sheet's. Also return if it is an area."""
+    """Find an area by its id, or a unit by `type/id`; any other id is a tally sheet's. Also return if it is an area.
+
+    Where an area's own statements are parts of its sum, `type/id` is the unit that states them.
+    """
     if name is None or name in contest.areas_by_id:
         return area_key(find_area(contest, name)), True
     kind, slash, unit_id = name.partition("/")
@@ -106,4 +109,5 @@ def _unit(contest: ContestDefined, name: str | None) -> tuple[UnitKey, bool]:
         raise NoSuchUnit(
             f"{kind!r} is not a reporting unit type; use one of {', '.join(ReportingUnitType)}, or {OTHER_TYPE}NAME"
         ) from None
-    return UnitKey(kind, unit_id), unit_id in contest.areas_by_id and contest.areas_by_id[unit_id].type == kind
+    area = contest.areas_by_id.get(unit_id)
+    return UnitKey(kind, unit_id), area is not None and area.type == kind and not contest.is_part(kind)

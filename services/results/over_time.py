@@ -93,7 +93,8 @@ def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timed
     """Return an area's count over time, the last point of each `every`. Raises NothingCounted, TimelineTooLong."""
     state = ContestAsOf(reader, contest_id, NOW)
     area = find_area(state.contest, area_id)
-    official = official_points(state.contest, area, state.official(area), state.as_of, every)
+    own = [] if state.contest.is_part(area.type) else state.official(area)
+    official = official_points(state.contest, area, own, state.as_of, every)
     computed = computed_points(_published(state, area, every)) if (area.type,) != state.level else []
     if not official and not computed:
         raise NothingCounted(f"nothing has been stated yet about {area.name} ({area.area_id})")

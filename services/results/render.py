@@ -12,6 +12,7 @@ from rich.table import Table
 
 from results.changes import Change, SnapshotChange, changed_words, signed
 from results.count import Basis, Count, StatedBy, percent
+from results.names import short_names
 from runtime.terminal import Line
 
 if TYPE_CHECKING:  # each answer's model costs time to build, and a command needs one
@@ -94,7 +95,7 @@ def show(answer: Count) -> RenderableType:
             *([_percent(s.published_share)] if published else []),
         )
     if answer.lead is not None:
-        leader = next((s.party for s in answer.selections if s.selection_id == answer.leader), "a tie")
+        leader = short_names(answer.selections).get(answer.leader or "", "a tie")
         votes.add_row(f"Lead ({leader})", number(answer.lead), style="bold")
     elif answer.lead_is_withheld:
         votes.add_row("No leader is named: too few sheets are counted", style="bold")
@@ -114,6 +115,9 @@ def _ballots(answer: Count) -> Table:
     if answer.annulled_ballots:
         invalid += f" ({answer.annulled_ballots:,} of them ballots of annulled sheets)"
     table.add_row(invalid, _counted(answer, "invalid_votes", answer.invalid_votes))
+    for name, label in (("undervotes", "Undervotes"), ("overvotes", "Overvotes")):
+        if (marks := getattr(answer, name)) is not None:
+            table.add_row(label, _counted(answer, name, marks))
     table.add_row("Ballots cast", _counted(answer, "ballots_cast", answer.ballots_cast))
     cast, turnout = answer.ballots_cast, answer.turnout
     table.add_row(
@@ -139,7 +143,8 @@ def _sheets(answer: Count) -> Table:
     table.add_column(justify="right", min_width=9)
     table.add_column(justify="right")
     progress = answer.progress
-    table.add_row("Tally sheets", _counted(answer, "total", total) if total is not None else "not known")
+    known = _counted(answer, "total", total) if total is not None else number(expected)
+    table.add_row("Tally sheets", "not known" if total is expected is None else known)
     for name, label, of_all in (
         ("processed", "  processed = counted + under review", answer.sub_units_processed),
         ("counted", "  counted (“precincts reporting”)", answer.sub_units_counted),
@@ -147,7 +152,7 @@ def _sheets(answer: Count) -> Table:
         share = _share(of_all.percent, sheets[name], expected)
         table.add_row(label, _counted(answer, name, sheets[name]), share, _percent(of_all.published))
     for name, label in (
-        ("under_review", "  under review by the electoral juries (JEE)"),
+        ("under_review", "  under review"),
         ("annulled", "  annulled (among the counted)"),
         ("not_installed", "  not installed (among the counted)"),
         ("to_be_processed", "  to be processed"),
@@ -163,7 +168,8 @@ def _sheets(answer: Count) -> Table:
             table.add_row(label, number(value))
     if progress.areas_expected is not None:
         table.add_row("Areas reported", number(progress.areas_reported), f"of {progress.areas_expected:,}")
-    waiting = [f"{s.party} {s.not_counted:,}" for s in answer.selections if s.not_counted]
+    names = short_names(answer.selections)
+    waiting = [f"{names[s.selection_id]} {s.not_counted:,}" for s in answer.selections if s.not_counted]
     if waiting:
         table.add_row("Votes stated and not counted (yet)", " · ".join(waiting))
     return table
@@ -228,7 +234,7 @@ def explanation(answer: Explanation) -> RenderableType:
         for refused in answer.not_accepted
     ]
     if answer.publications:
-        blocks += ["", Line("Among its tally sheets, publication by publication:", style="bold")]
+        blocks += ["", Line("Among the units in it, publication by publication:", style="bold")]
         blocks += _snapshots(answer.publications, answer.time_zone)
     return Group(*blocks)
 
@@ -288,14 +294,14 @@ def difference(answer: Difference) -> RenderableType:
     shown = len(answer.updates)
     more = f"; the first {shown:,} (--limit shows more)" if shown < answer.updates_total else ""
     blocks += ["", Line(f"Events behind it: {answer.updates_total:,}{more}", style="bold")]
-    parties = {s.selection_id: s.party for s in answer.area.selections}
+    names = short_names(answer.area.selections)
     for update in answer.updates:
         taken = "  TAKEN BACK" if update.taken_back else ""
         style = "bold yellow" if taken or update.kind != "REPORTED" else ""
         line = f"offset {update.offset}  {times(update.stated_at, zone)}  {update.unit}  {update.kind}{taken}"
         blocks.append(Line(line, style=style))
         blocks += [
-            Line(f"    {sentence}") for sentence in changed_words(parties, update.change) or ["changes nothing here"]
+            Line(f"    {sentence}") for sentence in changed_words(names, update.change) or ["changes nothing here"]
         ]
         blocks += [Line(f"    marked {update.kind}: {update.reason}")] if update.reason is not None else []
         blocks.append(Line(f"    event {update.event_id}", style="dim"))
@@ -318,8 +324,8 @@ def _area_difference(area: AreaDifference, authority: str) -> list[RenderableTyp
         table.add_column(column, justify="right", min_width=12)
     for s in area.selections:
         table.add_row(f"{s.party} ({s.candidate})", *_both(area, f"votes.{s.selection_id}", s.votes))
-    parties = {s.selection_id: s.party for s in area.selections}
-    leaders = [parties.get(leader or "", "nobody") for leader in (area.leader_before, area.leader_after)]
+    names = short_names(area.selections)
+    leaders = [names.get(leader or "", "nobody") for leader in (area.leader_before, area.leader_after)]
     table.add_row(f"Lead ({' → '.join(dict.fromkeys(leaders))})", *_figure(area.lead), style="bold")
     for name, figure in area.counts.items():
         label = name.replace("_", " ").replace("invalid", "null").capitalize()
@@ -347,7 +353,7 @@ def _children(answer: Difference) -> Table:
     """Draw a line for each area: its changes, or its later figures and their bases when the two are not comparable."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    for column in (*(s.party for s in answer.area.selections), "Lead", "Ballots cast", "Sheets counted"):
+    for column in (*short_names(answer.area.selections).values(), "Lead", "Ballots cast", "Sheets counted"):
         table.add_column(column, justify="right", min_width=12)
     table.add_column("")
     for area in answer.children:
@@ -388,14 +394,14 @@ def timeline(answer: Timeline) -> RenderableType:
 
 def _series(points: tuple[Point, ...], answer: Timeline) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in (f"In {answer.time_zone}", *answer.parties.values(), "Lead", "Sheets counted", "Offset"):
+    for column in (f"In {answer.time_zone}", *answer.names.values(), "Lead", "Sheets counted", "Offset"):
         table.add_column(column, justify="right")
     table.add_column("")
     for p in points:
         local = p.stated_at.astimezone(ZoneInfo(answer.time_zone))
         note = "RETRACTED" if p.retracted else ""
         if p.lead_change:
-            note = f"◀ {answer.parties[p.leader or '']} takes the lead"
+            note = f"◀ {answer.names[p.leader or '']} takes the lead"
         table.add_row(
             f"{local.day} {local:%B, %H:%M}",
             *(f"{number(s.votes)}  {_percent(s.share)}" for s in p.selections),

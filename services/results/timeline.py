@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from results.count import Around, AsOf, Count, StatedBy, count
+from results.names import short_names
 from schemas.contest import Area, ContestDefined, in_words
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
@@ -57,7 +58,8 @@ class Timeline(Frozen):
     area_id: str
     area_name: str
     counting_level: str
-    parties: dict[str, str]
+    names: dict[str, str]
+    """Short names of the selections, by id."""
     official: tuple[Point, ...]
     """The office's own statements about the area: for each official time the last one."""
     computed: tuple[Point, ...]
@@ -132,7 +134,7 @@ def timeline(
         area_id=area.area_id,
         area_name=area.name,
         counting_level=in_words(contest.counting_level),
-        parties={s.selection_id: s.party for s in contest.selections},
+        names=short_names(contest.selections),
         official=with_lead_changes(official),
         computed=with_lead_changes(computed),
         blocked=blocked,

@@ -102,9 +102,9 @@ def test_the_fall_of_05_19_is_told_as_a_counted_sheet_that_became_observed() -> 
     assert fall.sentences == (
         "votes: Perú Libre −90, Fuerza Popular −90",
         "ballots: ballots cast −197, valid −180, blank −2, null −15, registered voters of counted sheets −300",
-        "sheets: counted −1, under review (JEE) +1",
-        "JEE, by reason: missing signatures +1",
-        "inferred: 1 counted sheet became observed and went to the electoral jury (JEE) for missing signatures",
+        "sheets: counted −1, under review +1",
+        "under review, by reason: missing signatures +1",
+        "inferred: 1 counted sheet went back under review for missing signatures",
     )
     assert fall.change == {
         "votes.peru-libre": -90,
@@ -140,7 +140,7 @@ def test_nothing_is_inferred_when_other_sheets_moved_as_well() -> None:
 def test_several_sheets_and_several_reasons_are_told_in_the_plural() -> None:
     change = {"counted": -3, "under_review": 3, "under_review.ILLEGIBLE": 1, "under_review.MATERIAL_ERROR": 2}
     assert sentences_of(CONTEST, change)[-1] == (
-        "inferred: 3 counted sheets became observed and went to the electoral jury (JEE) for material error, illegible"
+        "inferred: 3 counted sheets went back under review for material error, illegible"
     )
     assert sentences_of(CONTEST, {"counted": -1, "under_review": 1})[-1].endswith("for no stated reason")
 
@@ -175,7 +175,7 @@ def test_the_life_of_a_sheet_is_told() -> None:
     assert told[1].sentences[0] == "PENDING → COUNTED"
     assert "votes: Perú Libre +100, Fuerza Popular +80" in told[1].sentences
     assert told[2].sentences[0] == "COUNTED → UNDER_REVIEW (illegible)"
-    assert "sheets: counted −1, under review (JEE) +1" in told[2].sentences
+    assert "sheets: counted −1, under review +1" in told[2].sentences
     assert told[3].sentences == ("nothing that counts changed",)
     assert told[4].sentences[:2] == ("UNDER_REVIEW (illegible) → COUNTED", "result stage PROVISIONAL → ADJUDICATED")
     assert [c.sequence for c in told] == [1, 2, 3, 4, 5]

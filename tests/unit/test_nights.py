@@ -34,7 +34,7 @@ SMALL = Night(events=2_000, units=120, states=3, counties=5, municipalities=12)
 ROUGH = rough(Night(events=1_000, units=30, states=3, counties=5, municipalities=12))
 TROUBLE = {Deed.DUPLICATED, Deed.GAP, Deed.FORKED, Deed.FORGED, Deed.STRAY}
 
-PINNED = "e14b2ffeece7b83436cd84b44e6dc884f54e5942856e51be7a458e70bbe44bbe"
+PINNED = "033e2d82d94266c21bb7b08f8d9af7e1683ad17034dfd81ca67f0a98a1ce2824"
 """Of `ROUGH`. A new version of the schema changes it; nothing else may."""
 
 

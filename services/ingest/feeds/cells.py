@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from ingest.feeds.table import BadCell, evidence, instant, share, whole
+from schemas.codec import UNKNOWN
 from schemas.count_update import Code
 from schemas.faults import first_fault
 
@@ -60,12 +61,13 @@ class Cells:
         return None if text is None else instant(text, column).astimezone(UTC)
 
     def word(self, column: str, words: type[_Word]) -> _Word | None:
-        """Read one of the words of an enumeration."""
-        text = self.text(column)
-        try:
-            return None if text is None else words(text)
-        except ValueError:
-            raise BadCell(column, "F204", f"{str(text)[:40]!r} is unknown", f"one of {', '.join(words)}") from None
+        """Read one of the words of an enumeration. UNKNOWN is none: it stands for those of later releases."""
+        if (text := self.text(column)) is None:
+            return None
+        allowed = [word for word in words if word != UNKNOWN]
+        if text not in allowed:
+            raise BadCell(column, "F204", f"{text[:40]!r} is unknown", f"one of {', '.join(allowed)}")
+        return words(text)
 
     # --- beside the figures
 

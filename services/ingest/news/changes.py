@@ -97,9 +97,7 @@ def changes_since(snapshots: Sequence[Snapshot], memory: ContestMemory) -> Chang
     """Find what the snapshots state that the log does not have. Does not change `memory`: see `adopt`."""
     changes = Changes()
     nearest = Nearest(memory.roll, memory.index.keys) if memory.roll.holds else None
-    not_units = (
-        {} if memory.roll.holds else held(snapshots, memory)
-    )  # what is on the roll is a unit, and nothing else is
+    not_units = held(snapshots, memory)
     for snapshot in snapshots:
         changes.rejections.extend(snapshot.rejections)
         changes.left_out.extend(snapshot.left_out)

@@ -81,15 +81,21 @@ class _Rows:
 def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, Finding]:
     """Find the units of a document that are held, each with the rule that it breaks. `snapshots`: all of it.
 
-    With a roll none is: it says which sheets exist, and every other one is rejected by it.
+    With a roll no sheet is: it says which exist, and every other one is rejected by it.
     """
-    if memory.roll.holds or not len(rows := _rows(snapshots, memory)):
+    contest, by_roll = memory.definition, memory.roll.holds
+    if not len(rows := _rows(snapshots, memory)) or (by_roll and all(map(contest.is_sheet, rows.kinds))):
         return {}
-    contest = memory.definition
     confirmed = {UnitKey(*name.split("/", 1)) for name in contest.confirmed_units if "/" in name}
-    found = {key: finding for key, finding in _second_spellings(rows, memory) if key not in confirmed}
+    found = {
+        key: finding
+        for key, finding in _second_spellings(rows, memory)
+        if key not in confirmed and not (by_roll and contest.is_sheet(key.type))
+    }
     units = ~rows.are(found)
-    is_added = np.array([_is_added(kind, contest) for kind in rows.kinds], bool)[rows.kind]
+    is_added = np.array(
+        [_is_added(kind, contest) and not (by_roll and contest.is_sheet(kind)) for kind in rows.kinds], bool
+    )[rows.kind]
     for key, finding in _totals(rows, units, units & is_added & ~rows.are(confirmed), contest):
         found.setdefault(key, finding)
     return found

@@ -294,7 +294,8 @@ WITH official AS (
                  CASE WHEN is_known THEN counts END AS counts, CASE WHEN is_known THEN sub_units END AS sub_units
           FROM (SELECT *, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known FROM :results.unit_count) k) u
     JOIN :aggregate.area a ON a.contest_id = u.contest_id AND a.area_id = u.unit_id AND a.type = u.unit_type
-    WHERE kind <> 'RETRACTED'
+    JOIN :results.contest k ON k.contest_id = u.contest_id
+    WHERE kind <> 'RETRACTED' AND NOT (cardinality(k.counting_types) > 1 AND a.type = ANY (k.counting_types))
 ), both_bases AS (
     SELECT o.contest_id, o.area_id, 'OFFICIAL' AS basis, o.votes,
            coalesce(o.registered_voters, CASE WHEN a.parent_id IS NULL THEN c.registered_voters END) AS registered_voters,
@@ -424,7 +425,7 @@ CROSS JOIN LATERAL (
     ORDER BY abs(extract(epoch FROM h.stated_at - t.stated_at)), h.sequence DESC
     LIMIT 1
 ) o
-WHERE t.unit_type = c.counting_level AND c.counting_level <> a.type;
+WHERE t.unit_type = c.counting_level AND NOT a.type = ANY (c.counting_types);
 COMMENT ON VIEW :results.reconciliation IS
     'Each computed total beside the official statement nearest in time; differences are computed - official. Null where a side does not state the whole figure.';
 
