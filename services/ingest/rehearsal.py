@@ -31,6 +31,21 @@ from schemas.contest import in_words
 from schemas.identity import text_of
 from schemas.rules import RULES
 
+_REPORTED = (
+    "documents",
+    "statements",
+    "news",
+    "known",
+    "rejected",
+    "refused_documents",
+    "findings",
+    "unstated",
+    "left_out",
+    "rejections",
+    "rows_passed_over",
+    "other_rows",
+)
+"""What a check tells of the report of a load."""
 _BECOMES = ("published", "passed over", "rejected")
 
 
@@ -143,9 +158,9 @@ class Rehearsal(Loader):
     def as_json(self) -> dict[str, Any]:
         """Return what documents would become, for machines: the report of `load`, of what it would have done."""
         report = self.report.as_json()
-        kept = ("documents", "statements", "news", "known", "rejected", "refused_documents", "findings", "rejections")
         return {
-            **{name: report[name] for name in kept},
+            **{name: report[name] for name in _REPORTED},
+            "first_of_findings": dict(sorted(self.report.first.items())),
             "passed_over": self._passed_over.lines,
             "by_document": {name: {what: became[what] for what in _BECOMES} for name, became in self._became.items()},
             "units": dict(sorted(self.units.items())),
@@ -169,7 +184,8 @@ class Rehearsal(Loader):
                 yield f"  … and {len(self._became) - SHOWN:,} more"
         for code, number in sorted(report.findings.items()):
             yield f"would be published with a finding: {number:,} × {code} ({RULES[code]})"
-        yield from report.lines_of_types()
+        yield from report.lines_of_findings("")
+        yield from report.lines_of_other_rows()
         for code, number in sorted(report.rejected.items()):
             yield f"would be rejected: {number:,} × {code} ({RULES[code]})"
         yield from (f"  {rejection}" for rejection in report.rejections)

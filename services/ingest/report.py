@@ -164,7 +164,31 @@ class Report:
         if self.waiting:
             yield self.waiting
 
-    def lines_of_types(self) -> Iterator[str]:
+    def lines_of_findings(self, where: str = ", all in results.rejected") -> Iterator[str]:
+        """Yield of each finding the first, of each figure that is not stated by how many, and what was left out.
+
+        `where`: what of it is not shown can be found.
+        """
+        for code, first in sorted(self.first.items()):
+            yield f"  {code}, the first: {first}"
+        for (source, figure), units in self._unstated[:SHOWN]:
+            yield f"  F109 {source} does not state {figure} of {units:,} counted unit{'s' * (units > 1)}"
+        if len(self._unstated) > SHOWN:
+            yield f"  … and {len(self._unstated) - SHOWN:,} more figures that are not stated"
+        yield from self._lines_of_types()
+        for odd in self.left_out:
+            yield f"  {odd}"
+        beside = sum(self.findings[code] for code in ("F112", "F113", "F117"))
+        if more := beside - sum(odd.rows for odd in self.left_out):
+            yield f"  … and {more:,} more left out{where}"
+
+    def lines_of_other_rows(self) -> Iterator[str]:
+        """Yield the rows that are not the contest's."""
+        yield from map(str, self.other_rows)
+        if more := self.rows_passed_over - sum(len(rows.rows) for rows in self.other_rows):
+            yield f"… and {more:,} more rows passed over"
+
+    def _lines_of_types(self) -> Iterator[str]:
         """Yield what is silently left out of the count, unless somebody asks: units of a type that is in no level."""
         for unit_type, number in sorted(self.added_nowhere.items()):
             statements = "1 statement is" if number == 1 else f"{number:,} statements are"
@@ -189,22 +213,8 @@ class Report:
             yield "published with findings: " + ", ".join(
                 f"{n:,} × {code}" for code, n in sorted(self.findings.items())
             )
-            for code, first in sorted(self.first.items()):
-                yield f"  {code}, the first: {first}"
-            for (source, figure), units in self._unstated[:SHOWN]:
-                yield f"  F109 {source} does not state {figure} of {units:,} counted unit{'s' * (units > 1)}"
-            if len(self._unstated) > SHOWN:
-                yield f"  … and {len(self._unstated) - SHOWN:,} more figures that are not stated"
-            yield from self.lines_of_types()
-            for odd in self.left_out:
-                yield f"  {odd}"
-            beside = sum(self.findings[code] for code in ("F112", "F113", "F117"))
-            more = beside - sum(odd.rows for odd in self.left_out)
-            if more:
-                yield f"  … and {more:,} more left out, all in results.rejected"
-        yield from map(str, self.other_rows)
-        if more := self.rows_passed_over - sum(len(rows.rows) for rows in self.other_rows):
-            yield f"… and {more:,} more rows passed over"
+            yield from self.lines_of_findings()
+        yield from self.lines_of_other_rows()
         if self.rejected:
             codes = ", ".join(f"{n:,} × {code}" for code, n in sorted(self.rejected.items()))
             yield f"rejected: {self.rows_rejected:,} rows and {self.refused_documents:,} whole documents ({codes})"

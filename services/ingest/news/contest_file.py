@@ -5,7 +5,8 @@ Its keys are in `contest_keys`, its areas in `contest_areas`; here is what they 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from ingest.news.contest_areas import Rows, nested, read_areas
 from ingest.news.contest_fault import MOST_FAULTS, Fault, listed
 from ingest.news.contest_keys import Choice, File, Lines, example_of, faults_of_values
-from ingest.news.roll_file import RollFile, expectation_of, read_roll
+from ingest.news.roll_file import RollFile, RollRow, expectation_of, read_roll
 from schemas import toml
 from schemas.contest import SHEETS, Area, ContestDefined, Selection
 from schemas.errors import EscrutinioError
@@ -136,12 +137,31 @@ def _roll(
         return None
     rows, found = read_roll(text, files.roll, expectation_of(definition))
     faults += found
-    if definition.expected_units not in (None, len(rows)) and not any(fault.refuses for fault in found):
-        message = f"expected_units is {definition.expected_units:,}, but {files.roll} has {len(rows):,} sheets"
-        place, example = lines.place("expected_units"), f"expected_units = {len(rows)}"
-        said = "as many as the roll has, or nothing: the roll is what is expected"
-        faults.append(Fault(files.contest, place, message, said, example, refuses=False))
+    if not any(fault.refuses for fault in found):
+        faults += _contradicted(definition, rows, lines, files)
     return RollFile(files.roll, rows, content)
+
+
+def _contradicted(definition: ContestDefined, rows: Sequence[RollRow], lines: Lines, files: Files) -> Iterator[Fault]:
+    """Find what the definition says of sheets and voters otherwise than the roll, which is what is expected."""
+    said = "what the roll has, or nothing: the roll is what is expected"
+    voters = [row.registered_voters for row in rows]
+    summed = None if None in voters else sum(n or 0 for n in voters)
+    for name, stated, on_roll, what in (
+        ("expected_units", definition.expected_units, len(rows), "sheets"),
+        ("registered_voters", definition.registered_voters, summed, "voters"),
+    ):
+        if None not in (stated, on_roll) and stated != on_roll:
+            message = f"{name} is {stated:,}, but {files.roll} has {on_roll:,} {what}"
+            yield Fault(files.contest, lines.place(name), message, said, f"{name} = {on_roll}", refuses=False)
+    within = Counter(area for row in rows for area in definition.area_paths[row.area_id])
+    for area in definition.areas:
+        if area.expected_units not in (None, within[area.area_id]):
+            message = (
+                f"expected_units of {area.area_id} is {area.expected_units:,}, "
+                f"but {files.roll} has {within[area.area_id]:,} sheets there"
+            )
+            yield Fault(files.areas, "", message, said, str(within[area.area_id]), refuses=False)
 
 
 def _definition(content: File, rows: Rows) -> ContestDefined:

@@ -94,7 +94,7 @@ def summary(definition: ContestDefined) -> Iterator[str]:
     yield f"  {len(of.areas):,} areas: {listed([f'{n:,} {kind}' for kind, n in _areas(of).items()])}"
     later = "".join(f", then {in_words(level)} as soon as every one is stated" for level in of.later_counting_levels)
     voters = "" if of.registered_voters is None else f"; registered voters: {of.registered_voters:,}"
-    sheets = "not known" if of.expected_units is None else f"{of.expected_units:,}"
+    sheets = "as the roll or the office says" if of.expected_units is None else f"{of.expected_units:,}"
     yield f"  added up: {in_words(of.counting_level)}{later}; expected sheets: {sheets}{voters}"
     if rules := list(_rules(of)):
         yield f"  {'; '.join(rules)}"
