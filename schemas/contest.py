@@ -53,6 +53,10 @@ class Selection(Frozen):
     withdrawn_at: Instant | None = None
 
 
+ENDED = "ended"
+"""No type of a unit."""
+
+
 class Area(Frozen):
     """An area of the contest. Only the outermost has no `parent_id`."""
 
@@ -249,11 +253,12 @@ class ContestDefined(Event):
 
     @cached_property
     def areas_within(self) -> dict[str, dict[str, int]]:
-        """How many areas of each type are within each area, itself included, by its id. Ended ones are none."""
+        """How many areas of each type are within each area, itself included, by its id; those that end as ENDED."""
         found: dict[str, dict[str, int]] = {area.area_id: {} for area in self.areas}
         for area in self.areas:
-            for around in self.area_paths[area.area_id] if area.ends_at is None else ():
-                found[around][area.type] = found[around].get(area.type, 0) + 1
+            kind = area.type if area.ends_at is None else ENDED
+            for around in self.area_paths[area.area_id]:
+                found[around][kind] = found[around].get(kind, 0) + 1
         return found
 
     @cached_property

@@ -56,9 +56,10 @@ REASONS = tuple(reason.value for reason in ReviewReason)
 FIGURES = (*COUNTS, "annulled_ballots", *SHEETS)
 OF_SHEETS = tuple(name for name in SHEETS if name in SubUnits.model_fields)
 """The numbers of its sheets that an area may state."""
-UNITS = ("units", "units_counted", "units_partial", "units_suppressed", "units_unknown")
+UNITS = ("units", "units_counted", "units_partial", "units_suppressed", "units_unknown", "units_annulled")
 """Units with a statement that stands, and those of them: whose votes and ballots are added up; that are in process and
-state votes; that hold figures back; that state something which this release does not know."""
+state votes; that hold figures back; that state something which this release does not know; that are annulled. Of a unit
+that is counted with another nothing is added up."""
 NOT_COUNTED = "not_counted."
 """Begins the name of the slot with the votes that units state and that do not count (yet), as under review."""
 NOT_STATED = "not_stated."
@@ -290,17 +291,18 @@ def contributions(
     annulled = np.flatnonzero(status == _ANNULLED)
     made[annulled[:, None], _BALLOTS_OF_ANNULLED] = figures[annulled, _CAST, None]
     made[annulled[:, None], _LACKING_OF_ANNULLED] = stated[annulled, _CAST, None] == NONE
-    made[annulled, _ON_BALLOT] = stated[annulled, _VOTES] != NOT_ON_BALLOT
     made[:, _UNITS_FROM:_LACKING_FROM] = 0
-    made[:, _UNITS_FROM], made[:, _UNITS_FROM + 1] = 1, adds | (status == _ANNULLED)
+    made[:, _UNITS_FROM], made[:, _UNITS_FROM + 1], made[annulled, _UNITS_FROM + 5] = 1, adds, 1
     made[:, _UNITS_FROM + 2] = in_process & is_sheet & (stated[:, _VOTES] >= 0).any(axis=1)
     sheets = np.flatnonzero(is_sheet)
     state = status[sheets]
     on_roll = _ON_COUNTED_ROLL[state] | (partial_sheets_count & (state == _IN_PROCESS))
     made[sheets, len(COUNTS) + 1 : len(FIGURES)] = _ONE_SHEET[state, len(COUNTS) + 1 :]
     made[sheets, 0] = figures[sheets, 0]
-    made[sheets, 1] = np.where(on_roll, figures[sheets, 0], 0)
     made[sheets, _LACKING_FROM] = lacks_roll = stated[sheets, 0] == NONE
+    if is_elsewhere is not None:  # nobody says whether the ballots of its voters are counted
+        lacks_roll = lacks_roll | is_elsewhere[sheets]
+    made[sheets, 1] = np.where(on_roll & ~lacks_roll, figures[sheets, 0], 0)
     made[sheets, _LACKING_FROM + 1] = lacks_roll & on_roll
     made[sheets, _LACKING_FROM + len(COUNTS) : _VOTES_FROM] = 0
     made[sheets, _REASONS_FROM:_UNITS_FROM] = 0
@@ -312,8 +314,11 @@ def contributions(
     if suppresses is not None:
         made[:, _UNITS_FROM + 3] = suppresses
     if is_elsewhere is not None:
+        made[is_elsewhere, _UNITS_FROM + 1] = made[is_elsewhere, _UNITS_FROM + 5] = 0
         made[is_elsewhere, _LACKING_FROM + len(VOTERS) : _VOTES_FROM] = 0
-        made[is_elsewhere, _LACKING_VOTES] = 0
+        made[is_elsewhere, _VOTES_FROM:] = 0
+        areas = np.flatnonzero(is_elsewhere & ~is_sheet)
+        made[areas, : len(VOTERS)] = made[areas, _LACKING_FROM : _LACKING_FROM + len(VOTERS)] = 0
     unknown = np.flatnonzero((status == _UNKNOWN) | (kind == _UNKNOWN_KIND))
     made[unknown] = 0
     made[unknown, _UNITS_FROM] = made[unknown, _UNITS_FROM + 4] = 1

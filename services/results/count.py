@@ -12,7 +12,7 @@ from uuid import UUID
 
 from results.vectors import Figure, LevelTotal
 from schemas.columns.layout import BALLOTS, SHEETS, VOTERS
-from schemas.contest import Area, ContestDefined, in_words
+from schemas.contest import ENDED, Area, ContestDefined, in_words
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded
@@ -264,16 +264,23 @@ def _expected(
     if defined is not None:
         return defined, ExpectedFrom.DEFINITION
     last = statements[-1].update if statements else None
-    sub = last.sub_units if last is not None and last.kind is not UpdateKind.RETRACTED else None
+    sub = last.sub_units if last is not None and last.kind is not UpdateKind.RETRACTED and _is_known(last) else None
     return None if sub is None or sub.total is None else (sub.total, ExpectedFrom.OFFICE)
+
+
+def _is_known(update: CountUpdate) -> bool:
+    """Say whether this release knows what the statement is."""
+    return update.count_status is not CountStatus.UNKNOWN and update.kind is not UpdateKind.UNKNOWN
 
 
 def _official(
     contest: ContestDefined, area: Area, recorded: Recorded, as_of: AsOf, digest: str | None, around: Around
 ) -> Count:
     update = recorded.update
-    is_known = update.count_status is not CountStatus.UNKNOWN and update.kind is not UpdateKind.UNKNOWN
-    counts = update.counts if is_known else None
+    is_known = _is_known(update)
+    stated_counts = update.counts if is_known else None
+    counts = stated_counts if update.count_status in contest.adding(area.type) else None
+    waiting = stated_counts if counts is None and update.count_status is not CountStatus.ANNULLED else None
     sub = update.sub_units if is_known else None
     published = update.published_percentages if is_known else None
     roll = counts.registered_voters if counts is not None else None
@@ -294,9 +301,10 @@ def _official(
         as_of,
         digest,
         votes={s: votes.get(s) for s in contest.selection_ids},
-        on_ballot=votes.keys() if votes else contest.selection_ids,
+        on_ballot=contest.selection_ids if counts is None else votes.keys(),
         has_all_votes=has_all_votes,
-        not_counted={},
+        has_ballots=True,
+        not_counted={} if waiting is None else {s: n for s, n in waiting.votes.items() if n},
         figures=figures | {"annulled_ballots": None},
         sheets=sheets,
         reasons=sub.under_review_by_reason if sub is not None else {},
@@ -316,7 +324,7 @@ def _official(
             areas_expected=None,
             voters_outstanding=_outstanding(around, counts.registered_voters_counted if counts is not None else None),
         ),
-        suppressed_units=int(counts is not None and counts.suppressed is not None),
+        suppressed_units=int(stated_counts is not None and stated_counts.suppressed is not None),
         unknown_units=int(not is_known),
         last=LastUpdate(event_id=update.event_id, offset=recorded.offset, stated_at=update.stated_at),
         official=None,
@@ -370,6 +378,7 @@ def _computed(
         votes={s: named[f"votes.{s}"] for s in contest.selection_ids},
         on_ballot=[s for s in contest.selection_ids if found[f"votes.{s}"].is_on_ballot],
         has_all_votes=all(found[f"votes.{s}"].is_whole for s in contest.selection_ids),
+        has_ballots=found["ballots_cast"].units > 0,
         not_counted=total.not_counted(),
         figures={name: named[name] for name in (*BALLOTS, "annulled_ballots")},
         sheets={name: named[name] for name in SHEETS},
@@ -399,7 +408,11 @@ def _progress(
     areas_expected = sum(within.get(name, 0) for name in areas) if areas else None
     slot = total.layout.slots["units"]
     areas_reported = sum(total.parts[name].vector[slot] for name in areas if name in total.parts) if areas else None
+    if within.get(ENDED):  # they may be among those that are reported
+        areas_reported = None
     expected = _expected(contest, area, statements, around)
+    if expected is not None and expected[1] is ExpectedFrom.OFFICE and (known or 0) > expected[0]:
+        expected = None  # it said so before these sheets were there
     if expected is None and known is not None:
         if total.has_sheets and contest.expected_units is not None and contest.expected_units == around.known_in_all:
             expected = known, ExpectedFrom.ALL_STATED
@@ -476,6 +489,7 @@ def _answer(
     votes: dict[str, int | None],
     on_ballot: Collection[str],
     has_all_votes: bool,
+    has_ballots: bool,
     not_counted: dict[str, int],
     figures: dict[str, int | None],
     sheets: dict[str, int | None],
@@ -497,7 +511,7 @@ def _answer(
     lead = ranked[0] - ranked[1] if has_all_votes and len(ranked) > 1 else None
     is_early = contest.leader_from_percent is not None and not _reaches(progress, contest.leader_from_percent)
     base = valid if has_all_votes and "valid_votes" not in stated_by else None
-    turnout = {name: cast for name in VOTERS if not {"ballots_cast", name} & stated_by.keys()}
+    turnout = {name: cast for name in VOTERS if has_ballots and not {"ballots_cast", name} & stated_by.keys()}
 
     def of_all(name: str) -> str | None:
         """Compute the percentage of the expected sheets, where all units state the number."""

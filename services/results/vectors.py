@@ -136,6 +136,8 @@ class LevelTotal:
             return (ON_BALLOT + name,)
         if name in SHEETS:
             return ("units",)
+        if name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
+            return ("units_counted", "units_annulled")
         if kind in self.layout.sheet_types:  # the rolls of all sheets that are known are added up, and of the counted
             partly = ("in_process",) if self.layout.partial_sheets_count else ()
             bases = {"registered_voters": ("units",), "registered_voters_counted": ("counted", *partly)}

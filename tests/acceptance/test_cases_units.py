@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.acceptance.test_cases import FETCHED, LATER, NIGHT, Case, case, contest_file, votes
 
 __all__ = ["case"]
@@ -185,3 +187,128 @@ def test_towns_add_up_to_the_states_own_statement_and_state_no_ballots(case: Cas
     assert (count["sub_units"]["counted"], count["sub_units_counted"]["percent"]) == (8, "100.000")
     assert count["ballots_cast"] is count["sub_units"]["processed"] is count["sub_units_processed"]["percent"] is None
     assert case.show("40001")["basis"] == "OFFICIAL"
+
+
+# What is neither zero nor a hundred percent
+
+
+def test_a_unit_counted_with_another_states_nothing_and_makes_no_zero(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,counted_with,registered_voters")
+    rows = (
+        f"precinct,1,broome,{NIGHT},10,,,,20",
+        f"precinct,2,broome,{NIGHT},,,,1,50",
+        f"precinct,3,kings,{NIGHT},,,,1,50",
+    )
+    case.count("precinct", 3, head + "".join(f"case,{row}\n" for row in rows))
+    broome, kings = case.show("broome"), case.show("kings")
+    assert (votes(broome), broome["ballots_cast"], broome["blank_votes"]) == ({"a": 10, "b": None}, None, None)
+    assert broome["stated_by"]["votes.b"] == {"units": 0, "of": 1}
+    assert broome["stated_by"]["registered_voters_counted"] == {"units": 1, "of": 2}
+    for count in (broome, kings):
+        turnout = count["turnout"]
+        assert turnout["of_registered_voters_counted"] is turnout["of_registered_voters"] is None
+
+
+def test_an_annulled_sheet_makes_no_zero_of_what_the_others_do_not_state(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
+    rows = f"precinct,1,broome,{NIGHT},10,,10,", f"precinct,2,broome,{NIGHT},,,7,ANNULLED"
+    none = f"precinct,3,kings,{NIGHT},9,not on ballot,9,", f"precinct,4,kings,{NIGHT},,not on ballot,5,ANNULLED"
+    case.count("precinct", None, head + "".join(f"case,{row}\n" for row in (*rows, *none)))
+    broome, kings = case.show("broome"), case.show("kings")
+    assert (votes(broome), broome["ballots_cast"], broome["blank_votes"]) == ({"a": 10, "b": None}, 17, None)
+    assert (votes(kings), [s["is_on_ballot"] for s in kings["selections"]]) == ({"a": 9, "b": None}, [True, False])
+
+
+def test_after_an_annulled_sheet_a_selection_can_be_added(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
+    rows = f"case,precinct,1,broome,{NIGHT},10,5,15,\ncase,precinct,2,broome,{NIGHT},,,10,ANNULLED\n"
+    case.count("precinct", 3, head + rows)
+    file = contest_file(case.folder, "precinct", 3, ("a", "b", "c"))
+    case.setup.run("ingest", "define", str(file))
+    case.setup.aggregate()
+    case.setup.run("aggregator", "rebuild")
+    case.setup.aggregate()  # starts from the rows of the units, and checks the totals against them
+    assert votes(case.show("us")) == {"a": 10, "b": 5, "c": None}
+
+
+@pytest.mark.parametrize("status", ["UNDER_REVIEW", "PENDING", "LOST", "ANNULLED"])
+def test_votes_of_a_county_that_do_not_count_are_not_its_count(case: Case, status: str) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
+    case.count("county", None, f"{head}case,county,broome,,{NIGHT},10,5,15,{status}\n")
+    county = case.show("broome")
+    assert (county["basis"], votes(county), county["lead"]) == ("OFFICIAL", {"a": None, "b": None}, None)
+    waiting = [None, None] if status == "ANNULLED" else [10, 5]
+    assert [s["not_counted"] for s in county["selections"]] == waiting
+    assert votes(case.show("ny")) == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize("third", ["7,9,16,UNDER_REVIEW", "7,9,16,IN_PROCESS", ",,16,ANNULLED"])
+def test_a_total_of_what_counts_is_held_too(case: Case, third: str) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
+    cast = 266 if third.endswith("ANNULLED") else 250
+    rows = f"P1,broome,{NIGHT},100,50,150,", f"P2,broome,{NIGHT},40,60,100,", f"P3,broome,{NIGHT},{third}"
+    total = f"Total,broome,{NIGHT},140,110,{cast},"
+    file = contest_file(case.folder, "precinct", None)
+    document = case.folder / "t.csv"
+    document.write_text(head + "".join(f"case,precinct,{row}\n" for row in (*rows, total)))
+    told = case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document), expect=1)
+    assert "F209" in told
+    case.setup.aggregate()
+    assert (votes(case.show("us")), case.show("us")["ballots_cast"]) == ({"a": 140, "b": 110}, cast)
+
+
+def test_with_a_roll_the_total_of_an_area_beside_its_precincts_is_held(case: Case) -> None:
+    file = contest_file(case.folder, "precinct+county", None, more='roll = "roll.csv"\n')
+    (case.folder / "roll.csv").write_text("unit_id,area_id,registered_voters\n1,broome,100\n2,broome,200\n")
+    document = case.folder / "t.csv"
+    rows = f"precinct,1,broome,{NIGHT},10,5,15", f"precinct,2,broome,{NIGHT},20,5,25"
+    document.write_text(sheets(*rows, f"county,broome,,{NIGHT},30,10,40"))
+    told = case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document), expect=1)
+    assert "F209" in told
+    case.setup.aggregate()
+    assert votes(case.show("us")) == {"a": 30, "b": 10}
+
+
+def test_an_area_that_ended_does_not_stand_for_its_successor(case: Case) -> None:
+    areas = (
+        "area_id,name,type,parent_id,ends_at,replaced_by\nus,United States,country,,,\nny,New York,state,us,,\n"
+        "broome,Broome,county,ny,2020-11-03T22:00:00-05:00,queens\nkings,Kings,county,ny,,\nqueens,Queens,county,ny,,\n"
+    )
+    head = "contest_id,unit_type,unit_id,reported_at,votes.a,votes.b,ballots_cast,sub_units.total,sub_units.counted\n"
+    rows = f"case,county,broome,{NIGHT},5,4,9,6,6\ncase,county,kings,{LATER},1,2,3,4,4\n"
+    case.count("county", None, head + rows, areas=areas)
+    count = case.show("us")
+    assert (count["progress"]["areas_reported"], count["progress"]["areas_expected"]) == (None, 2)
+    assert count["sub_units_counted"]["percent"] is None, "Queens has stated nothing"
+
+
+def test_more_sheets_than_the_office_said_earlier_are_no_two_hundred_percent(case: Case) -> None:
+    head = HEAD.replace("ballots_cast", "ballots_cast,sub_units.total")
+    rows = f"precinct,1,broome,{NIGHT},10,5,15,", f"precinct,2,broome,{LATER},1,2,3,", f"state,ny,,{NIGHT},11,7,18,1"
+    case.count("precinct", None, head + "".join(f"case,{row}\n" for row in rows))
+    count = case.show("ny")
+    assert (count["progress"]["expected"], count["sub_units_counted"]["percent"]) == (None, None)
+
+
+def test_postal_votes_are_no_statement_of_the_office_about_the_whole(case: Case) -> None:
+    rows = f"precinct,1,broome,{NIGHT},10,5,15", f"county,broome,,{NIGHT},100,50,150"
+    case.count("precinct+county", 1, sheets(*rows))
+    assert case.show("broome")["official"] is None
+    assert case.setup.database.read("SELECT * FROM results.reconciliation") == []
+    bases = case.setup.database.read("SELECT basis FROM results.area_count WHERE area_id = 'broome'")
+    assert bases == [("COMPUTED",)]
+    explained = case.setup.json("results", "explain", "case", "broome")
+    assert (explained["statements"], explained["publications"][0]["change"]["votes.a"]) == ([], 110)
+    alone = case.setup.json("results", "explain", "case", "county/broome")
+    assert (alone["publications"], alone["statements"][0]["change"]["votes.a"]) == ([], 100)
+
+
+def test_a_word_that_stands_for_later_ones_is_none_of_a_document(case: Case) -> None:
+    file = contest_file(case.folder, "precinct", None)
+    document = case.folder / "t.csv"
+    head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
+    document.write_text(f"{head}case,precinct,1,broome,{NIGHT},1,2,3,UNKNOWN\ncase,precinct,2,broome,{NIGHT},4,5,9,\n")
+    told = case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document), expect=1)
+    assert "row 2, column count_status: F204 'UNKNOWN' is unknown. Expected one of PENDING" in told
+    case.setup.aggregate()
+    assert votes(case.show("us")) == {"a": 4, "b": 5}

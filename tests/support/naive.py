@@ -32,7 +32,7 @@ figures and on whose ballots it stood; `units…` count units."""
 
 _COUNTS = FIGURES[:9]
 _NUMBERS_OF_SHEETS = FIGURES[10:19]
-_UNITS = ("units", "units_counted", "units_partial", "units_suppressed", "units_unknown")
+_UNITS = ("units", "units_counted", "units_partial", "units_suppressed", "units_unknown", "units_annulled")
 
 
 class Place(NamedTuple):
@@ -155,12 +155,23 @@ def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]
     adds["units_partial"] = int(partial and bool(votes))
     if update.count_status is not CountStatus.ANNULLED and not _adds(update, contest):
         adds |= {f"not_counted.votes.{selection}": number for selection, number in votes.items()}
-    if update.count_status is CountStatus.ANNULLED or _adds(update, contest):
+    if _adds(update, contest):
         named = selections if counts is None else counts.votes
         adds |= {f"on_ballot.votes.{selection}": 1 for selection in selections if selection in named}
-    if update.reporting_unit.counted_with is not None:  # its voters are its own
-        adds = {n: number for n, number in adds.items() if not n.startswith("not_stated.") or "registered_voters" in n}
+    if update.reporting_unit.counted_with is not None:
+        _states_elsewhere(adds, is_sheet=is_sheet)
     return adds
+
+
+def _states_elsewhere(adds: dict[str, int], *, is_sheet: bool) -> None:
+    """Nothing of it is added up, and it lacks nothing. Whether its voters' ballots are counted nobody says."""
+    of_voters = [name for name in adds if "registered_voters" in name]
+    others = ("not_stated.", "on_ballot.", "not_counted.", "units_counted", "units_annulled", "votes.")
+    dropped = [name for name in adds if name.startswith(others) and name not in of_voters]
+    for name in dropped if is_sheet else (*dropped, *of_voters):
+        del adds[name]
+    if is_sheet and "registered_voters_counted" in adds:
+        adds |= {"registered_voters_counted": 0, "not_stated.registered_voters_counted": 1}
 
 
 def _adds(update: CountUpdate, contest: ContestDefined) -> bool:
@@ -243,5 +254,5 @@ def _ballots(update: CountUpdate) -> dict[str, int]:
     return (
         dict.fromkeys(("ballots_cast", "invalid_votes", "annulled_ballots"), stated or 0)
         | lacking
-        | {"units_counted": 1}
+        | {"units_annulled": 1}
     )

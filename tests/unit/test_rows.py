@@ -153,9 +153,9 @@ def test_a_row_has_what_people_ask_for() -> None:
     assert (row["reported_at"], row["stated_at"]) == (minute(9), minute(9))
     assert (row["count_status"], row["review_reason"], row["result_stage"]) == ("COUNTED", None, "PROVISIONAL")
     assert row["details"]["office_note"] == "typed in anew"
-    assert row["figures"][52::4] == [100, 80]
+    assert row["figures"][53::4] == [100, 80]
     assert (
-        set(row["figures"][29:52]) == set(row["figures"][53::4]) == set(row["figures"][55::4]) == {None}
+        set(row["figures"][29:53]) == set(row["figures"][54::4]) == set(row["figures"][56::4]) == {None}
     )  # a statement counts no units
     assert row["figures"][3] is None  # valid votes: not stated is not zero, in the table too
     assert (row["accepted"], row["change"]) == (True, None)

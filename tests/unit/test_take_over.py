@@ -174,7 +174,9 @@ def test_annulled_and_retracted_sheets_may_have_been_counted_before() -> None:
     why = Correction(reason="x", basis=CorrectionBasis.OPERATOR, authority="x", replaces_event_id=third.event_id)
     gone = statement("precinct", "3", 5, 5, of=of, after=third, registered_voters=50)
     gone = named(gone.model_copy(update={"kind": UpdateKind.RETRACTED, "correction": why}))
-    assert found(memory_of(of, *sheets(of), gone, stated)) == {}
+    memory = memory_of(of, *sheets(of), gone, stated)
+    assert contradictions(memory, ("precinct",)) == []
+    assert moved_level(memory).definition is None, "a sheet that was retracted is not stated"
 
 
 def test_a_figure_that_some_sheets_do_not_state_may_be_less_and_never_more() -> None:

@@ -17,7 +17,7 @@ from schemas.contest import Area, ContestDefined, Level, in_words
 from schemas.count_update import UnitKey
 from schemas.faults import first_fault
 from schemas.identity import named
-from schemas.types import rfc3339
+from schemas.types import LATEST_MS, rfc3339
 
 
 class Move(NamedTuple):
@@ -113,14 +113,15 @@ def is_complete(level: Level, definition: ContestDefined, memory: ContestMemory)
     sheets, areas = expected_sheets(level, definition, memory), _areas(level, definition)
     if sheets is None or not sheets + len(areas):
         return False
-    if not all(memory.is_stated(UnitKey(area.type, area.area_id)) for area in areas):
+    types = tuple(filter(definition.is_sheet, level))
+    if memory.count(types) < sheets:
         return False
-    if memory.count(tuple(filter(definition.is_sheet, level))) < sheets:
+    standing = set(memory.standing(LATEST_MS))  # without those that were retracted
+    if not all(UnitKey(area.type, area.area_id) in standing for area in areas):
         return False
     if not memory.roll.holds or not sheets:
-        return True
-    on_roll = memory.roll.units[[memory.index.keys[n].type in level for n in memory.roll.units.tolist()]]
-    return bool((memory.states(on_roll) >= 0).all())
+        return sum(key.type in types for key in standing) >= sheets
+    return all(key in standing for key, _, _ in memory.roll.listed() if key.type in types)
 
 
 def expected(level: Level, definition: ContestDefined, memory: ContestMemory) -> int | None:

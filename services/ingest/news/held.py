@@ -14,7 +14,7 @@ sheets without a total costs some hundredths of a second.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from operator import attrgetter
@@ -23,11 +23,11 @@ import numpy as np
 
 from ingest.feeds.statement import Sheets, Snapshot, Statement
 from ingest.news.contest_memory import ContestMemory
-from schemas.columns.layout import COUNTS, NONE, Mask, Numbers
+from schemas.columns.layout import COUNTS, NONE, STATUSES, Mask, Numbers
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, UnitKey
 from schemas.rules import Finding
-from schemas.types import DEPTH_LIMIT, ReportingUnitType
+from schemas.types import DEPTH_LIMIT, CountStatus, ReportingUnitType
 
 _ALIKE = 9
 """Total rows of one sum, at most."""
@@ -57,6 +57,8 @@ class _Rows:
     """Below 0 where not stated. Shape (statements, selections)."""
     counts: Numbers
     """COUNTS, likewise."""
+    status: Numbers
+    """Codes of STATUSES."""
 
     @cached_property
     def summed(self) -> Numbers:
@@ -96,9 +98,27 @@ def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, 
     is_added = np.array(
         [_is_added(kind, contest) and not (by_roll and contest.is_sheet(kind)) for kind in rows.kinds], bool
     )[rows.kind]
-    for key, finding in _totals(rows, units, units & is_added & ~rows.are(confirmed), contest):
-        found.setdefault(key, finding)
+    may_be_total = units & is_added & ~rows.are(confirmed)
+    for read, there in ((rows, units), *_of_what_counts(rows, units, contest)):
+        for key, finding in _totals(read, there, may_be_total & there, contest):
+            found.setdefault(key, finding)
     return found
+
+
+def _of_what_counts(rows: _Rows, units: Mask, contest: ContestDefined) -> Iterator[tuple[_Rows, Mask]]:
+    """Yield the rows as they are added up, where that is not as they are stated: a total may leave out the others.
+
+    Of an annulled sheet the ballots are added, as null votes.
+    """
+    adding = np.array([[status in contest.adding(kind) for status in STATUSES] for kind in rows.kinds], bool)
+    counted = adding[rows.kind, rows.status]
+    if counted.all():
+        return
+    annulled = rows.status == STATUSES.index(CountStatus.ANNULLED)
+    cast, invalid = COUNTS.index("ballots_cast"), COUNTS.index("invalid_votes")
+    votes, counts = (np.where(counted[:, None], table, NONE) for table in (rows.votes, rows.counts))
+    counts[annulled, cast] = counts[annulled, invalid] = rows.counts[annulled, cast]
+    yield replace(rows, votes=votes, counts=counts), units & (counted | annulled)
 
 
 def _is_added(kind: str, contest: ContestDefined) -> bool:
@@ -121,35 +141,37 @@ def _rows(snapshots: Sequence[Snapshot], memory: ContestMemory) -> _Rows:
     ids: list[str] = []
     kinds: dict[str, int] = {}
     paths: dict[tuple[str, ...], int] = {}
-    about, counts, votes = ([np.zeros((0, n), np.int64)] for n in (4, len(COUNTS), len(layout.selections)))
+    about, counts, votes = ([np.zeros((0, n), np.int64)] for n in (5, len(COUNTS), len(layout.selections)))
     for time, snapshot in enumerate(snapshots):
         statements: Sequence[Statement] = snapshot.statements
         if isinstance(statements, Sheets):
             sheets, number = statements.columns, len(statements.columns.ids)
             kind = kinds.setdefault(ReportingUnitType.PRECINCT.value, len(kinds))
             path = np.array([paths.setdefault(areas, len(paths)) for areas in sheets.areas], np.int64)[sheets.area]
-            about.append(np.column_stack((np.full(number, kind), np.full(number, time), sheets.places, path)))
+            of_all = np.full(number, kind), np.full(number, time), sheets.places, path, sheets.status
+            about.append(np.column_stack(of_all))
             counts.append(sheets.figures[:, : len(COUNTS)])
             votes.append(layout.votes_of(sheets.figures))
             ids += sheets.ids
             others: Iterable[tuple[int, Statement]] = statements.others.items()
         else:
             others = enumerate(statements)
-        of: list[tuple[int, int, int, int]] = []
+        of: list[tuple[int, ...]] = []
         figures: list[list[int]] = []
         for place, statement in others:
             unit = statement.unit
             if adds(unit.type):
                 ids.append(unit.id)
                 number = kinds.setdefault(unit.type, len(kinds))
-                of.append((number, time, place, paths.setdefault(contest.areas_of(unit), len(paths))))
+                path_of_unit = paths.setdefault(contest.areas_of(unit), len(paths))
+                of.append((number, time, place, path_of_unit, STATUSES.index(statement.count_status)))
                 figures.append(_figures(statement, layout.selections))
         if of:
             stated = np.array(figures, np.int64)
             about.append(np.array(of, np.int64))
             counts.append(stated[:, : len(COUNTS)])
             votes.append(stated[:, len(COUNTS) :])
-    kind_of, time_of, place_of, path_of = np.concatenate(about).T
+    kind_of, time_of, place_of, path_of, status_of = np.concatenate(about).T
     return _Rows(
         ids,
         kind_of,
@@ -160,6 +182,7 @@ def _rows(snapshots: Sequence[Snapshot], memory: ContestMemory) -> _Rows:
         list(paths),
         np.concatenate(votes),
         np.concatenate(counts),
+        status_of,
     )
 
 

@@ -104,8 +104,8 @@ CREATE TABLE :aggregate.publication (
 );
 
 -- Every official update. Figures stand in the order of the contest's layout (schemas.columns.layout): 20 figures, 9 reasons of
--- review, 5 numbers of units, the units that lack each of 18 figures, then for each selection in ballot order its votes, the
--- units that lack them, and the votes that do not count. A later definition may add selections at the end: older rows are
+-- review, 6 numbers of units, the units that lack each of 18 figures, then for each selection in ballot order its votes, the
+-- units that lack them, the votes that do not count, and the units on whose ballots it stood. A later definition may add selections at the end: older rows are
 -- shorter.
 CREATE TABLE :aggregate.count_update_history (
     contest_id        text   COLLATE "C" NOT NULL,

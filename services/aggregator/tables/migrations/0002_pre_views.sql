@@ -41,9 +41,9 @@ FROM (  -- it stops at a message of its own, or with its whole partition; no joi
 CREATE VIEW :results.area AS SELECT * FROM :aggregate.area;
 CREATE VIEW :results.selection AS SELECT * FROM :aggregate.selection;
 
--- The layout of figures: the names of the selections, in the order of their places after the 52 of every contest.
--- Selection n has four: 49 + 4n its votes, 50 + 4n the units that lack them, 51 + 4n the votes that do not count,
--- 52 + 4n the units on whose ballots it stood.
+-- The layout of figures: the names of the selections, in the order of their places after the 53 of every contest.
+-- Selection n has four: 50 + 4n its votes, 51 + 4n the units that lack them, 52 + 4n the votes that do not count,
+-- 53 + 4n the units on whose ballots it stood.
 -- schemas.columns.layout names the others.
 CREATE VIEW :results.layout AS
 SELECT contest_id, array_agg(s.selection ->> 'selection_id'
@@ -78,14 +78,14 @@ SELECT c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.uni
        h.details ->> 'office_note' AS office_note,
        CASE
            WHEN h.details -> 'counts' IS NOT NULL THEN (h.details -> 'counts')::jsonb
-           WHEN num_nonnulls(VARIADIC h.figures[1:9] || h.figures[53:]) > 0 THEN jsonb_build_object(
+           WHEN num_nonnulls(VARIADIC h.figures[1:9] || h.figures[54:]) > 0 THEN jsonb_build_object(
                'registered_voters', h.figures[1], 'registered_voters_counted', h.figures[2], 'ballots_cast', h.figures[3],
                'valid_votes', h.figures[4], 'blank_votes', h.figures[5], 'invalid_votes', h.figures[6],
                'challenged_votes', h.figures[7], 'undervotes', h.figures[8], 'overvotes', h.figures[9],
                'votes', (SELECT coalesce(jsonb_object_agg(selection, figure), '{}')
                          FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)
-                         CROSS JOIN LATERAL (SELECT h.figures[49 + 4 * n] AS figure) v
-                         WHERE 49 + 4 * n <= cardinality(h.figures)))
+                         CROSS JOIN LATERAL (SELECT h.figures[50 + 4 * n] AS figure) v
+                         WHERE 50 + 4 * n <= cardinality(h.figures)))
        END AS counts,
        CASE
            WHEN h.details -> 'sub_units' IS NOT NULL THEN (h.details -> 'sub_units')::jsonb
@@ -114,7 +114,7 @@ SELECT c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.uni
                 'under_review.CHALLENGED_VOTES', 'under_review.MATERIAL_ERROR', 'under_review.NULLITY_REQUEST',
                 'under_review.ILLEGIBLE', 'under_review.INCOMPLETE', 'under_review.MISSING_SIGNATURES',
                 'under_review.LOST', 'under_review.DESTROYED', 'under_review.OTHER', 'units', 'units_counted',
-                'units_partial', 'units_suppressed', 'units_unknown',
+                'units_partial', 'units_suppressed', 'units_unknown', 'units_annulled',
                 'not_stated.registered_voters', 'not_stated.registered_voters_counted', 'not_stated.ballots_cast',
                 'not_stated.valid_votes', 'not_stated.blank_votes', 'not_stated.invalid_votes',
                 'not_stated.challenged_votes', 'not_stated.undervotes', 'not_stated.overvotes', 'not_stated.total',
@@ -158,7 +158,7 @@ UNION ALL
 SELECT t.contest_id, c.counting_level, t.area_id,
        (SELECT array_agg(s.figure ORDER BY s.slot)
         FROM (SELECT f.slot, coalesce(sum(f.figure) FILTER (
-                         WHERE NOT (f.slot IN (1, 2, 35, 36) OR f.slot BETWEEN 11 AND 29 OR f.slot BETWEEN 44 AND 52)
+                         WHERE NOT (f.slot IN (1, 2, 36, 37) OR f.slot BETWEEN 11 AND 29 OR f.slot BETWEEN 45 AND 53)
                             OR o.unit_type = ANY (c.sheet_types) OR NOT c.counting_types && c.sheet_types), 0)::bigint
                          AS figure
               FROM :aggregate.area_total o
@@ -183,34 +183,35 @@ GROUP BY t.contest_id, t.area_id, c.counting_level, c.counting_types, c.sheet_ty
 CREATE VIEW :results.area_total AS
 SELECT t.contest_id, t.unit_type, t.area_id, t.figures[30] AS units, t.figures[31] AS units_counted,
        t.figures[32] AS units_partial, t.figures[33] AS units_suppressed, t.figures[34] AS units_unknown,
+       t.figures[35] AS units_annulled,
        -- without a selection that stood on none of the ballots that are counted
        (SELECT coalesce(jsonb_object_agg(selection, CASE WHEN t.is_known AND (t.figures[31] = 0
-                                                         OR t.figures[50 + 4 * n] < t.figures[52 + 4 * n])
-                                                         THEN coalesce(t.figures[49 + 4 * n], 0) END)
-                        FILTER (WHERE NOT t.is_known OR t.figures[31] = 0 OR t.figures[52 + 4 * n] > 0), '{}')
+                                                         OR t.figures[51 + 4 * n] < t.figures[53 + 4 * n])
+                                                         THEN coalesce(t.figures[50 + 4 * n], 0) END)
+                        FILTER (WHERE NOT t.is_known OR t.figures[31] = 0 OR t.figures[53 + 4 * n] > 0), '{}')
         FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS votes,
-       (SELECT coalesce(jsonb_object_agg(selection, t.figures[51 + 4 * n])
-                        FILTER (WHERE t.figures[51 + 4 * n] <> 0), '{}')
+       (SELECT coalesce(jsonb_object_agg(selection, t.figures[52 + 4 * n])
+                        FILTER (WHERE t.figures[52 + 4 * n] <> 0), '{}')
         FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS not_counted,
-       CASE WHEN t.is_known AND (t.on_roll = 0 OR t.figures[35] < t.on_roll) THEN t.figures[1] END AS registered_voters,
-       CASE WHEN t.is_known AND (t.on_counted_roll = 0 OR t.figures[36] < t.on_counted_roll) THEN t.figures[2] END AS registered_voters_counted,
-       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[37] < t.figures[31]) THEN t.figures[3] END AS ballots_cast,
-       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[38] < t.figures[31]) THEN t.figures[4] END AS valid_votes,
-       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[39] < t.figures[31]) THEN t.figures[5] END AS blank_votes,
-       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[40] < t.figures[31]) THEN t.figures[6] END AS invalid_votes,
-       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[41] < t.figures[31]) THEN t.figures[7] END AS challenged_votes,
-       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[42] < t.figures[31]) THEN t.figures[8] END AS undervotes,
-       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[43] < t.figures[31]) THEN t.figures[9] END AS overvotes,
+       CASE WHEN t.is_known AND (t.on_roll = 0 OR t.figures[36] < t.on_roll) THEN t.figures[1] END AS registered_voters,
+       CASE WHEN t.is_known AND (t.on_counted_roll = 0 OR t.figures[37] < t.on_counted_roll) THEN t.figures[2] END AS registered_voters_counted,
+       CASE WHEN t.is_known AND (t.ballots = 0 OR t.figures[38] < t.ballots) THEN t.figures[3] END AS ballots_cast,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[39] < t.figures[31]) THEN t.figures[4] END AS valid_votes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[40] < t.figures[31]) THEN t.figures[5] END AS blank_votes,
+       CASE WHEN t.is_known AND (t.ballots = 0 OR t.figures[41] < t.ballots) THEN t.figures[6] END AS invalid_votes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[42] < t.figures[31]) THEN t.figures[7] END AS challenged_votes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[43] < t.figures[31]) THEN t.figures[8] END AS undervotes,
+       CASE WHEN t.is_known AND (t.figures[31] = 0 OR t.figures[44] < t.figures[31]) THEN t.figures[9] END AS overvotes,
        CASE WHEN t.is_known THEN t.figures[10] END AS annulled_ballots,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[44] < t.of_sheets) THEN t.figures[11] END AS total,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[45] < t.of_sheets) THEN t.figures[12] END AS processed,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[46] < t.of_sheets) THEN t.figures[13] END AS counted,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[47] < t.of_sheets) THEN t.figures[14] END AS counted_normal,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[48] < t.of_sheets) THEN t.figures[15] END AS annulled,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[49] < t.of_sheets) THEN t.figures[16] END AS not_installed,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[50] < t.of_sheets) THEN t.figures[17] END AS under_review,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[51] < t.of_sheets) THEN t.figures[18] END AS to_be_processed,
-       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[52] < t.of_sheets) THEN t.figures[19] END AS pending,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[45] < t.of_sheets) THEN t.figures[11] END AS total,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[46] < t.of_sheets) THEN t.figures[12] END AS processed,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[47] < t.of_sheets) THEN t.figures[13] END AS counted,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[48] < t.of_sheets) THEN t.figures[14] END AS counted_normal,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[49] < t.of_sheets) THEN t.figures[15] END AS annulled,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[50] < t.of_sheets) THEN t.figures[16] END AS not_installed,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[51] < t.of_sheets) THEN t.figures[17] END AS under_review,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[52] < t.of_sheets) THEN t.figures[18] END AS to_be_processed,
+       CASE WHEN t.is_known AND (t.of_sheets = 0 OR t.figures[53] < t.of_sheets) THEN t.figures[19] END AS pending,
        CASE WHEN t.is_known THEN t.figures[20] END AS in_process,
        (SELECT coalesce(jsonb_object_agg(reason, figure) FILTER (WHERE figure <> 0), '{}')
         FROM unnest(ARRAY['CHALLENGED_VOTES', 'MATERIAL_ERROR', 'NULLITY_REQUEST', 'ILLEGIBLE', 'INCOMPLETE',
@@ -220,12 +221,12 @@ SELECT t.contest_id, t.unit_type, t.area_id, t.figures[30] AS units, t.figures[3
         FROM (SELECT * FROM unnest(ARRAY['registered_voters', 'registered_voters_counted', 'ballots_cast', 'valid_votes',
                                          'blank_votes', 'invalid_votes', 'challenged_votes', 'undervotes', 'overvotes',
                                          'total', 'processed', 'counted', 'counted_normal', 'annulled', 'not_installed',
-                                         'under_review', 'to_be_processed', 'pending'], t.figures[35:52])
+                                         'under_review', 'to_be_processed', 'pending'], t.figures[36:53])
               UNION ALL
-              SELECT 'votes.' || selection, t.figures[50 + 4 * n]
+              SELECT 'votes.' || selection, t.figures[51 + 4 * n]
               FROM unnest(l.selections) WITH ORDINALITY AS s (selection, n)) AS f (name, units)) AS not_stated,
        t.stated_at, t.last_offset, t.last_event_id, t.since, t.kept_at
-FROM (SELECT *, figures[34] = 0 AS is_known FROM :results.summed_total) t
+FROM (SELECT *, figures[34] = 0 AS is_known, figures[31] + figures[35] AS ballots FROM :results.summed_total) t
 LEFT JOIN :results.layout l ON l.contest_id = t.contest_id;
 COMMENT ON VIEW :results.area_total IS
     'Sums by area over the units of each type, with every figure; those of the counting level are the count.';
@@ -252,7 +253,7 @@ LEFT JOIN LATERAL (
     WHERE o.contest_id = a.contest_id AND o.area_id = a.area_id AND o.log_offset = h.log_offset
       AND o.unit_type = ANY (c.sheet_types_expected)) r ON true
 LEFT JOIN (
-    SELECT t.contest_id, sum(t.figures[11])::bigint AS all_known
+    SELECT t.contest_id, CASE WHEN sum(t.figures[34]) = 0 THEN sum(t.figures[11]) END::bigint AS all_known
     FROM :aggregate.area_total t
     JOIN :aggregate.area o ON o.contest_id = t.contest_id AND o.area_id = t.area_id AND o.parent_id IS NULL
     JOIN :results.contest k ON k.contest_id = t.contest_id
@@ -287,28 +288,40 @@ WITH official AS (
            sub_units -> 'under_review_by_reason' AS under_review_by_reason,
            (SELECT bool_and(votes IS NOT NULL) FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes))
                AS has_all_votes,
-           is_known, (counts -> 'suppressed') IS NOT NULL AND jsonb_typeof(counts -> 'suppressed') = 'array' AS suppresses,
+           is_known, suppresses,
+           (SELECT coalesce(jsonb_object_agg(selection, votes::bigint) FILTER (WHERE votes::bigint > 0), '{}')
+            FROM jsonb_each_text(waiting) AS w (selection, votes)) AS not_counted,
            u.stated_at, u.log_offset AS last_offset, u.event_id AS last_event_id
     -- what a statement of an unknown status or kind states is no count
     FROM (SELECT contest_id, unit_id, unit_type, kind, stated_at, log_offset, event_id, is_known,
-                 CASE WHEN is_known THEN counts END AS counts, CASE WHEN is_known THEN sub_units END AS sub_units
-          FROM (SELECT *, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known FROM :results.unit_count) k) u
+                 CASE WHEN is_known AND adds THEN counts END AS counts,
+                 CASE WHEN is_known AND NOT adds AND count_status <> 'ANNULLED' THEN counts -> 'votes' END AS waiting,
+                 is_known AND jsonb_typeof(counts -> 'suppressed') = 'array' AS suppresses,
+                 CASE WHEN is_known THEN sub_units END AS sub_units
+          FROM (SELECT n.*, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known,
+                       count_status = 'COUNTED' OR count_status = 'IN_PROCESS'
+                           AND (k.partial_sheets_count OR NOT n.unit_type = ANY (k.sheet_types)) AS adds
+                FROM :results.unit_count n
+                JOIN :results.contest k USING (contest_id)
+                WHERE NOT (cardinality(k.counting_types) > 1 AND n.unit_type = ANY (k.counting_types))) k) u
     JOIN :aggregate.area a ON a.contest_id = u.contest_id AND a.area_id = u.unit_id AND a.type = u.unit_type
-    JOIN :results.contest k ON k.contest_id = u.contest_id
-    WHERE kind <> 'RETRACTED' AND NOT (cardinality(k.counting_types) > 1 AND a.type = ANY (k.counting_types))
+    WHERE kind <> 'RETRACTED'
 ), both_bases AS (
-    SELECT o.contest_id, o.area_id, 'OFFICIAL' AS basis, o.votes,
+    SELECT o.contest_id, o.area_id, 'OFFICIAL' AS basis,
+           coalesce(o.votes, (SELECT jsonb_object_agg(s.selection_id, NULL) FROM :aggregate.selection s
+                              WHERE s.contest_id = o.contest_id)) AS votes,
            coalesce(o.registered_voters, CASE WHEN a.parent_id IS NULL THEN c.registered_voters END) AS registered_voters,
            o.registered_voters_counted, o.ballots_cast, o.valid_votes, o.blank_votes, o.invalid_votes,
            o.challenged_votes, o.undervotes, o.overvotes, o.total,
            coalesce(o.total, e.by_roll, e.by_definition) AS expected, greatest(o.total - e.limited_to, 0) AS beyond_expected,
            o.processed, o.counted, o.under_review, o.to_be_processed, o.annulled,
            o.not_installed, o.pending, o.under_review_by_reason, NULL::bigint AS units, NULL::bigint AS units_counted,
+           NULL::bigint AS units_annulled,
            NULL::bigint AS areas_reported, NULL::bigint AS areas_expected,
            CASE WHEN num_nulls(e.voters, o.registered_voters_counted) = 0 THEN
                greatest(e.voters - o.registered_voters_counted, 0) END AS voters_outstanding,
            coalesce(o.suppresses, false)::int::bigint AS suppressed_units, (NOT o.is_known)::int::bigint AS unknown_units,
-           '{}'::jsonb AS not_counted, '{}'::jsonb AS not_stated, o.has_all_votes, o.stated_at, o.last_offset, o.last_event_id
+           o.not_counted, '{}'::jsonb AS not_stated, o.has_all_votes, o.stated_at, o.last_offset, o.last_event_id
     FROM official o
     JOIN :aggregate.area a USING (contest_id, area_id)
     JOIN :results.contest c USING (contest_id)
@@ -326,7 +339,7 @@ WITH official AS (
            t.processed, t.counted, t.under_review,
            t.to_be_processed + coalesce(greatest(x.expected - t.total, 0), 0), t.annulled, t.not_installed,
            t.pending + coalesce(greatest(x.expected - t.total, 0), 0),
-           t.under_review_by_reason, t.units, t.units_counted, x.areas_reported, x.areas_expected,
+           t.under_review_by_reason, t.units, t.units_counted, t.units_annulled, x.areas_reported, x.areas_expected,
            CASE WHEN e.voters IS NOT NULL AND t.units_unknown = 0 AND NOT t.not_stated ? 'registered_voters_counted' THEN
                greatest(e.voters - coalesce(t.registered_voters_counted, 0), 0) END,
            t.units_suppressed, t.units_unknown, t.not_counted,
@@ -344,15 +357,17 @@ WITH official AS (
     CROSS JOIN LATERAL (
         SELECT c.counting_types && c.sheet_types AS has_sheets, y.*,
                CASE WHEN c.counting_types && c.sheet_types OR NOT t.not_stated ? 'total' THEN
-                   coalesce(e.by_roll, e.by_definition, o.total,
+                   coalesce(e.by_roll, e.by_definition, CASE WHEN o.total >= coalesce(t.total, 0) THEN o.total END,
                             CASE WHEN c.counting_types && c.sheet_types AND c.expected_units = e.all_known
                                    OR NOT c.counting_types && c.sheet_types AND y.areas_reported = y.areas_expected
                                  THEN t.total END)
-                   ELSE coalesce(e.by_roll, e.by_definition, o.total) END AS expected
+                   ELSE coalesce(e.by_roll, e.by_definition, CASE WHEN o.total >= coalesce(t.total, 0) THEN o.total END)
+                   END AS expected
         FROM (SELECT CASE WHEN bool_or(k.is_area) THEN sum(coalesce((a.within ->> k.type)::bigint, 0))
                                                            FILTER (WHERE k.is_area) END::bigint AS areas_expected,
-                     CASE WHEN bool_or(k.is_area) THEN coalesce(sum(p.figures[30]) FILTER (WHERE k.is_area), 0)
-                          END::bigint AS areas_reported
+                     -- areas that end may be among those that are reported
+                     CASE WHEN bool_or(k.is_area) AND NOT a.within ? 'ended' THEN
+                         coalesce(sum(p.figures[30]) FILTER (WHERE k.is_area), 0) END::bigint AS areas_reported
               FROM (SELECT type, NOT type = ANY (c.sheet_types)
                            AND EXISTS (SELECT FROM :aggregate.area z WHERE z.contest_id = c.contest_id AND z.type = n.type)
                                AS is_area
@@ -369,7 +384,8 @@ SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.pare
        b.votes, b.registered_voters, b.registered_voters_counted, b.ballots_cast, b.valid_votes, b.blank_votes,
        b.invalid_votes, b.challenged_votes, b.undervotes, b.overvotes, b.total, b.expected, b.beyond_expected, b.processed,
        b.counted, b.under_review, b.to_be_processed, b.annulled, b.not_installed, b.pending, b.under_review_by_reason,
-       b.units, b.units_counted, b.areas_reported, b.areas_expected, b.voters_outstanding, b.suppressed_units, b.unknown_units,
+       b.units, b.units_counted, b.units_annulled, b.areas_reported, b.areas_expected, b.voters_outstanding,
+       b.suppressed_units, b.unknown_units,
        b.not_counted, b.not_stated,
        b.has_all_votes,
        -- over the same units: only where all of them state it, and of what is expected
@@ -377,12 +393,12 @@ SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.pare
            round(100.0 * b.processed / nullif(b.expected, 0), 3) END AS processed_percent,
        CASE WHEN NOT b.not_stated ? 'counted' THEN
            round(100.0 * b.counted / nullif(b.expected, 0), 3) END AS counted_percent,
-       CASE WHEN NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters_counted'] THEN
+       CASE WHEN b.has_ballots AND NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters_counted'] THEN
            round(100.0 * b.ballots_cast / nullif(b.registered_voters_counted, 0), 3) END AS turnout_of_counted_percent,
-       CASE WHEN NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters'] THEN
+       CASE WHEN b.has_ballots AND NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters'] THEN
            round(100.0 * b.ballots_cast / nullif(b.registered_voters, 0), 3) END AS turnout_of_roll_percent,
        b.stated_at, b.last_offset, b.last_event_id, k.blocked
-FROM both_bases b
+FROM (SELECT *, units IS NULL OR units_counted + units_annulled > 0 AS has_ballots FROM both_bases) b
 JOIN :aggregate.area a USING (contest_id, area_id)
 JOIN :results.contest k USING (contest_id);
 COMMENT ON VIEW :results.area_count IS 'The count of every area, on either basis. WHERE is_count gives one row an area.';
@@ -391,7 +407,7 @@ CREATE VIEW :results.selection_count AS
 SELECT c.contest_id, c.area_id, c.area_name, c.area_type, c.basis, c.is_count,
        s.selection_id, s.candidate, s.party, s.ballot_order, s.kind, s.withdrawn_at,
        (c.votes ->> s.selection_id)::bigint AS votes,
-       coalesce(c.votes ? s.selection_id OR c.votes = '{}', true) AS is_on_ballot,
+       coalesce(c.votes ? s.selection_id, true) AS is_on_ballot,
        CASE WHEN c.has_all_votes AND NOT c.not_stated ? 'valid_votes' THEN
            round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(c.valid_votes, 0), 3) END AS share,
        c.stated_at, c.last_offset, c.last_event_id, c.blocked
