@@ -161,7 +161,13 @@ class Decoder:
             is_test=at["is_test"][rows],
             figures=figures,
             contribution=contributions(
-                kind, np.ones(n, bool), status, reason, figures, partial_sheets_count=contest.partial_sheets_count
+                kind,
+                np.ones(n, bool),
+                status,
+                reason,
+                figures,
+                partial_sheets_count=contest.partial_sheets_count,
+                one_vote=self._layout.one_vote,
             ),
             is_judged=np.ones(n, bool),
             is_sound=np.ones(n, bool),

@@ -98,11 +98,14 @@ class Layout:
     selections: tuple[str, ...]
     sheet_types: tuple[str, ...] = SHEET_TYPES
     partial_sheets_count: bool = False
+    one_vote: bool = True
+    """Whether a ballot has one vote. Of several, valid votes may be counted as ballots or as votes."""
 
     @classmethod
     def of(cls, contest: ContestDefined) -> "Layout":
         """Return the layout of a contest."""
-        return cls(contest.selection_ids, contest.sheet_types, contest.partial_sheets_count)
+        one_vote = contest.votes_allowed == 1
+        return cls(contest.selection_ids, contest.sheet_types, contest.partial_sheets_count, one_vote)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -183,6 +186,7 @@ class Layout:
             reason,
             stated,
             partial_sheets_count=self.partial_sheets_count,
+            one_vote=self.one_vote,
             suppresses=suppresses.astype(bool),
             is_elsewhere=is_elsewhere.astype(bool),
         )
@@ -256,6 +260,7 @@ def contributions(
     stated: Numbers,
     *,
     partial_sheets_count: bool,
+    one_vote: bool,
     suppresses: Mask | None = None,
     is_elsewhere: Mask | None = None,
 ) -> Numbers:
@@ -266,6 +271,7 @@ def contributions(
         is_sheet: Whether the unit has one tally sheet; else it is an area that states the numbers of its sheets.
         stated: As `Layout.stated`. Shape (statements, layout.size).
         partial_sheets_count: Whether the votes of a sheet in process are added up.
+        one_vote: Whether valid votes that are not stated are the sum of the votes.
         suppresses: Whether figures are held back. Default: by none.
         is_elsewhere: Whether the votes stand in another unit's statement. Default: of none.
 
@@ -281,7 +287,7 @@ def contributions(
     made[:, _ON_BALLOT] = stated[:, _VOTES] != NOT_ON_BALLOT
     in_process = status == _IN_PROCESS
     adds = (status == _COUNTED) | (in_process if partial_sheets_count else in_process & ~is_sheet)
-    summed = np.flatnonzero(adds & (stated[:, _VALID] == NONE) & has_all_votes(stated))
+    summed = np.flatnonzero(adds & one_vote & (stated[:, _VALID] == NONE) & has_all_votes(stated))
     made[summed, _VALID], made[summed, _LACKING_FROM + _VALID] = sum_of_votes(stated[summed]), 0
     silent = np.flatnonzero(~adds)
     made[silent, : len(COUNTS)] = made[silent, _LACKING_FROM : _LACKING_FROM + len(COUNTS)] = 0

@@ -74,7 +74,7 @@ class AsOf(Frozen):
 
 
 class SelectionCount(Frozen):
-    """Votes of one selection. Shares are of valid votes, decimal strings in percent with three places."""
+    """Votes of one selection. Shares are of `share_base`, decimal strings in percent with three places."""
 
     selection_id: str
     candidate: str
@@ -168,6 +168,8 @@ class Count(Frozen):
     counting_level: str
     as_of: AsOf
     selections: tuple[SelectionCount, ...]
+    share_base: int | None
+    """What the shares are of: valid votes; where a ballot has several votes, all votes for selections."""
     lead: int | None
     leader: str | None
     lead_is_withheld: bool
@@ -290,7 +292,7 @@ def _official(
     sheets: dict[str, int | None] = {name: getattr(sub, name, None) for name in SHEETS}
     votes = counts.votes if counts is not None else {}
     has_all_votes = bool(votes) and None not in votes.values()
-    if figures["valid_votes"] is None and has_all_votes:
+    if figures["valid_votes"] is None and has_all_votes and contest.votes_allowed == 1:
         figures["valid_votes"] = sum(v or 0 for v in votes.values())
     stated = sheets["total"]
     expected = (stated, ExpectedFrom.OFFICE) if stated is not None else _expected(contest, area, (), around)
@@ -510,7 +512,11 @@ def _answer(
     ranked = sorted((v for v in votes.values() if v is not None), reverse=True)
     lead = ranked[0] - ranked[1] if has_all_votes and len(ranked) > 1 else None
     is_early = contest.leader_from_percent is not None and not _reaches(progress, contest.leader_from_percent)
-    base = valid if has_all_votes and "valid_votes" not in stated_by else None
+    base = None
+    if has_all_votes and contest.votes_allowed > 1:
+        base = sum(ranked)
+    elif has_all_votes and "valid_votes" not in stated_by:
+        base = valid
     turnout = {name: cast for name in VOTERS if has_ballots and not {"ballots_cast", name} & stated_by.keys()}
 
     def of_all(name: str) -> str | None:
@@ -542,6 +548,7 @@ def _answer(
             )
             for s, v in votes.items()
         ),
+        share_base=base,
         lead=None if is_early else lead,
         lead_is_withheld=is_early,
         leader=max(votes, key=lambda s: votes[s] or 0) if lead and not is_early else None,

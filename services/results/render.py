@@ -91,7 +91,7 @@ def show(answer: Count) -> RenderableType:
         votes.add_row(
             f"{s.party} ({s.candidate})" + (", withdrawn" if s.withdrawn_at is not None else ""),
             _counted(answer, f"votes.{s.selection_id}", s.votes) if s.is_on_ballot else "not on ballot",
-            _share(s.share, s.votes, answer.valid_votes),
+            _share(s.share, s.votes, answer.share_base),
             *([_percent(s.published_share)] if published else []),
         )
     if answer.lead is not None:

@@ -108,3 +108,14 @@ def test_where_a_voter_may_mark_three_their_votes_exceed_the_ballots(case: Case)
     assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {})
     count = case.show("broome")
     assert (sum(n or 0 for n in votes(count).values()), count["ballots_cast"], count["blank_votes"]) == (280, 100, 20)
+    assert (count["valid_votes"], count["share_base"], count["selections"][0]["share"]) == (None, 280, "32.143")
+
+
+def test_valid_ballots_and_valid_votes_are_not_added_up(case: Case) -> None:
+    """Of several votes on a ballot an office may count the ballots, and another the votes."""
+    head = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,ballots_cast,valid_votes\n"
+    rows = f"case,precinct,1,broome,{NIGHT},90,80,100,100\ncase,precinct,2,broome,{NIGHT},90,80,100,\n"
+    case.count("precinct", 2, head + rows, more="votes_allowed = 3\n")
+    count = case.show("us")
+    assert (count["valid_votes"], count["stated_by"]["valid_votes"]) == (100, {"units": 1, "of": 2})
+    assert [s["share"] for s in count["selections"]] == ["52.941", "47.059"]

@@ -148,7 +148,7 @@ def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]
         return {"units": 1, "units_unknown": 1}
     selections, counts = [s.selection_id for s in contest.selections], update.counts
     is_sheet = update.reporting_unit.type in contest.sheet_types
-    adds = _sheet(update, selections, contest) if is_sheet else _area(update, selections)
+    adds = _sheet(update, selections, contest) if is_sheet else _area(update, selections, contest)
     adds["units_suppressed"] = int(counts is not None and counts.suppressed is not None)
     partial = is_sheet and update.count_status is CountStatus.IN_PROCESS
     votes = {} if counts is None else {s: n for s, n in counts.votes.items() if n is not None}
@@ -189,7 +189,7 @@ def _sheet(update: CountUpdate, selections: Sequence[str], contest: ContestDefin
     if status is CountStatus.PENDING:
         return one | {"to_be_processed": 1, "pending": 1}
     if status is CountStatus.IN_PROCESS:
-        partly = _figures(update, selections) if contest.partial_sheets_count else {}
+        partly = _figures(update, selections, contest=contest) if contest.partial_sheets_count else {}
         of_counted = {"registered_voters_counted": roll, "not_stated.registered_voters_counted": int(stated is None)}
         voters = of_counted if contest.partial_sheets_count else {}
         return partly | one | voters | {"to_be_processed": 1, "in_process": 1}
@@ -204,18 +204,18 @@ def _sheet(update: CountUpdate, selections: Sequence[str], contest: ContestDefin
         "not_stated.registered_voters_counted": int(stated is None),
     }
     if status is CountStatus.COUNTED:
-        return _figures(update, selections) | one | {"counted_normal": 1}
+        return _figures(update, selections, contest=contest) | one | {"counted_normal": 1}
     if status is CountStatus.ANNULLED:
         return _ballots(update) | one | {"annulled": 1}
     assert status is CountStatus.NOT_INSTALLED
     return one | {"not_installed": 1}
 
 
-def _area(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
+def _area(update: CountUpdate, selections: Sequence[str], contest: ContestDefined) -> dict[str, int]:
     """Its figures as it states them, and the numbers of its sheets whatever its status."""
     figures: dict[str, int] = {}
     if update.count_status in (CountStatus.COUNTED, CountStatus.IN_PROCESS):
-        figures = _figures(update, selections)
+        figures = _figures(update, selections, contest=contest)
     elif update.count_status is CountStatus.ANNULLED:
         figures = _ballots(update)
     figures["units"] = 1
@@ -231,8 +231,10 @@ def _area(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
     return figures
 
 
-def _figures(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
+def _figures(update: CountUpdate, selections: Sequence[str], *, contest: ContestDefined) -> dict[str, int]:
     """Votes, ballots and voters; valid votes that are not stated are the sum of the votes, where all of them are.
+
+    Not where a ballot has several votes.
 
     A selection that is not named was not on that ballot. Without any figures it lacks those of every selection.
     """
@@ -241,7 +243,8 @@ def _figures(update: CountUpdate, selections: Sequence[str]) -> dict[str, int]:
         names = (*_COUNTS, *(f"votes.{selection}" for selection in selections))
         return {"units_counted": 1, **{f"not_stated.{name}": 1 for name in names}}
     stated = {**counts.model_dump(include=set(_COUNTS)), **{f"votes.{s}": number for s, number in counts.votes.items()}}
-    if counts.valid_votes is None and counts.votes and None not in counts.votes.values():
+    is_whole = bool(counts.votes) and None not in counts.votes.values()
+    if counts.valid_votes is None and is_whole and contest.votes_allowed == 1:
         stated["valid_votes"] = sum(number or 0 for number in counts.votes.values())
     lacking = {f"not_stated.{name}": int(number is None) for name, number in stated.items()}
     return {name: number or 0 for name, number in stated.items()} | lacking | {"units_counted": 1}

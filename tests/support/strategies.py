@@ -589,7 +589,11 @@ def contests(draw: st.DrawFn, counting_level: Level | None = None) -> ContestDef
         st.sampled_from([(COUNTRY,), (MUNICIPALITY,), (PRECINCT,), (PRECINCT, MUNICIPALITY)])
     )
     return a_contest(
-        selections=selections, areas=tuple(areas), counting_level=level, partial_sheets_count=draw(st.booleans())
+        selections=selections,
+        areas=tuple(areas),
+        counting_level=level,
+        partial_sheets_count=draw(st.booleans()),
+        votes_allowed=draw(st.sampled_from([1, 1, 3])),
     )
 
 

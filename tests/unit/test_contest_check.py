@@ -124,6 +124,10 @@ def test_a_finding_is_said_with_its_rule_and_is_published() -> None:
     code, said = checked(t1=HEADER + row("1", "kings").replace(",150\n", ",10\n"))
     assert code == 0
     assert f"would be published with a finding: 2 × F107 ({RULES['F107']})" in said
+    assert "  F107, the first: precinct/1 " in said
+    document = HEADER + row("1", "kings") + row("1", "kings").replace("ny-2020-president", "another")
+    code, said = checked(t1=document)
+    assert "t1.csv, row 3: of another contest, 'another'; passed over" in said
 
 
 def test_what_is_never_added_up_and_what_is_too_much_are_doubts() -> None:
@@ -225,6 +229,10 @@ def test_a_roll_that_is_missing_or_wrong_is_named() -> None:
     code, said = checked(TOML.replace("expected", 'roll = "roll.csv"\nexpected').replace("= 3", "= 4"), roll=ROLL)
     assert code == 1
     assert "contest.toml, line 8: expected_units is 4, but roll.csv has 3 sheets" in said
+    header, *rows = AREAS.splitlines()
+    areas = [f"{header},expected_units", *(f"{one},{'7' * one.startswith('kings')}" for one in rows)]
+    code, said = checked(ON_ROLL, "\n".join(areas) + "\n", roll=ROLL)
+    assert "areas.csv: expected_units of kings is 7, but roll.csv has" in said
 
 
 def test_units_of_a_type_that_nobody_adds_up_are_said_once_for_the_type() -> None:

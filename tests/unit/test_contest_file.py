@@ -85,7 +85,7 @@ IN_THE_FILE = {
     ),
     "a level without areas": (
         ('["precinct"]', '["municipality", "precinct"]'),
-        "contest.toml, line 8: counting_levels has municipality, but no area is a municipality: nothing would"
+        "contest.toml, line 8: counting_levels has municipality, but no area is of type municipality: nothing would"
         " ever be added up. Allowed: types that areas.csv has, and sheets: country, state, county, "
         'polling-place, precinct. Example: counting_levels = ["precinct"]',
     ),

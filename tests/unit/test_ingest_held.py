@@ -59,7 +59,7 @@ def test_the_message_names_the_sum_and_what_releases_it() -> None:
     (rejection,) = loaded(ContestMemory(CONTEST), HEAD + row(*P1) + row(*P2) + row("Total", 140, 110, 250)).rejections
     assert rejection.finding.message == (
         "every figure of precinct/Total is the sum of 2 other units in Broome: P1, P2; if it is a unit of its own, "
-        'add "precinct/Total" to confirmed_units of the contest\'s file, and load again'
+        'add "precinct/Total" to confirmed_units of the contest\'s file, define it, and load again'
     )
 
 
@@ -266,7 +266,7 @@ def test_two_ids_that_differ_by_leading_zeros_alone_are_held() -> None:
     assert outcome(found) == (["2"], {"row 2": "F210", "row 3": "F210"})
     assert next(iter(found.rejections)).finding.message == (
         "precinct/001 differs by leading zeros alone from 1 in the document; if it is another unit, add "
-        '"precinct/001" to confirmed_units of the contest\'s file, and load again'
+        '"precinct/001" to confirmed_units of the contest\'s file, define it, and load again'
     )
 
 

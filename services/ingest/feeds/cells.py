@@ -66,7 +66,9 @@ class Cells:
             return None
         allowed = [word for word in words if word != UNKNOWN]
         if text not in allowed:
-            raise BadCell(column, "F204", f"{text[:40]!r} is unknown", f"one of {', '.join(allowed)}")
+            near = next((word for word in allowed if word.lower() == text.strip().lower()), None)
+            hint = "" if near is None else f"; is {near.value!r} meant?"
+            raise BadCell(column, "F204", f"{text[:40]!r} is unknown{hint}", f"one of {', '.join(allowed)}")
         return words(text)
 
     # --- beside the figures

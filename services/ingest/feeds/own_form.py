@@ -349,14 +349,19 @@ def _unit(
     area, path = contest.areas_by_id.get(unit_id), normal_id(cells.text("area_path") or "")
     is_area = area is not None and area.type == kind
     stands_in_area = not is_area and (contest.is_sheet(kind) or kind not in contest.area_types)
-    if path:
-        area_path = _whole_path(path, contest)
-    elif is_area:
+    if not is_area and not stands_in_area:
+        hint = f"; is {near!r} meant?" if (near := meant(unit_id)) else ""
+        message = f"the contest defines no {kind} {unit_id[:60]!r}{hint}"
+        raise BadCell("unit_id", "F303", message, f"the area_id of a {kind}, as the contest's table of areas has it")
+    if is_area:
         area_path = contest.area_paths[unit_id][:-1]
-    elif stands_in_area:
-        raise BadCell("area_path", "F302", f"it does not say in which area {kind} {unit_id} stands", _NEAREST)
+        if path and _whole_path(path, contest) != area_path:
+            message = f"{kind} {unit_id} stands in {'/'.join(area_path) or 'no other area'}, not in {path[:60]!r}"
+            raise BadCell("area_path", "F302", message, "an empty cell: the contest says where its areas stand")
+    elif path:
+        area_path = _whole_path(path, contest)
     else:
-        area_path = ()
+        raise BadCell("area_path", "F302", f"it does not say in which area {kind} {unit_id} stands", _NEAREST)
     if stands_in_area and (nearest := area_path[-1]) not in contest.areas_by_id:
         near = meant(nearest)
         hint = f"; is {near!r} meant?" if near else ""

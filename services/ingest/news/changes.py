@@ -391,6 +391,13 @@ def _event(
 
 def _reject(statement: Statement, finding: Finding) -> Rejection:
     first = statement.documents[0]
-    return Rejection(
-        finding, first.uri, first.sha256, statement.observed_at, first.place, RULES[finding.code], statement.original
-    )
+    expected = _INSTEAD.get(finding.code, RULES[finding.code])
+    return Rejection(finding, first.uri, first.sha256, statement.observed_at, first.place, expected, statement.original)
+
+
+_INSTEAD = {
+    "F209": "units that add figures of their own",
+    "F210": "one spelling of an id",
+    "F307": "a sheet of the roll; one that is right, and missing there, goes into the roll: define it, and load again",
+}
+"""What is expected instead of a row that is held, where the rule does not say it."""

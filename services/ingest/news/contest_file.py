@@ -375,7 +375,7 @@ def _of_levels(content: Mapping[str, Any], rows: Rows, lines: Lines, files: File
     single, *several = _levels(content) or [[]]
     for name in dict.fromkeys(single):
         if name not in types and is_type(name):
-            message = f"counting_levels has {name}, but no area is a {name}: nothing would ever be added up"
+            message = f"counting_levels has {name}, but no area is of type {name}: nothing would ever be added up"
             yield Fault(files.contest, place, message, said, example)
     for level in several:
         if level and not any(name in types for name in level) and all(map(is_type, level)):

@@ -347,7 +347,7 @@ def _is_total(rows: _Rows, row: int, members: Numbers, where: str) -> Finding:
     return Finding(
         "F209",
         f"every figure of {key} is the sum of {len(members):,} other units{where}: {', '.join(names)}{more}; "
-        f'if it is a unit of its own, add "{key}" to confirmed_units of the contest\'s file, and load again',
+        f'if it is a unit of its own, add "{key}" to confirmed_units of the contest\'s file, define it, and load again',
     )
 
 
@@ -372,6 +372,6 @@ def _second_spellings(rows: _Rows, memory: ContestMemory) -> Iterator[tuple[Unit
             key = UnitKey(unit_type, unit_id)
             message = (
                 f"{key} differs by leading zeros alone from {others}; if it is another unit, add "
-                f'"{key}" to confirmed_units of the contest\'s file, and load again'
+                f'"{key}" to confirmed_units of the contest\'s file, define it, and load again'
             )
             yield key, Finding("F210", message)

@@ -22,6 +22,7 @@ SELECT contest_id, topic, partition, definition_offset,
               SELECT 3, ARRAY(SELECT jsonb_array_elements_text(definition -> 'sheet_types'))) AS t (place, types)
         WHERE cardinality(t.types) > 0 ORDER BY t.place LIMIT 1) AS sheet_types_expected,
        (definition ->> 'partial_sheets_count')::boolean AS partial_sheets_count,
+       (definition ->> 'votes_allowed')::bigint         AS votes_allowed,
        (definition ->> 'expected_units')::bigint    AS expected_units,
        (definition ->> 'registered_voters')::bigint AS registered_voters,
        (definition ->> 'is_test')::boolean          AS is_test,
@@ -270,7 +271,7 @@ WITH official AS (
            (counts ->> 'ballots_cast')::bigint AS ballots_cast,
            coalesce((counts ->> 'valid_votes')::bigint,
                     -- not stated: their sum, when the votes of every selection on the ballot are
-                    (SELECT CASE WHEN bool_and(votes IS NOT NULL) THEN sum(votes::bigint) END
+                    (SELECT CASE WHEN bool_and(votes IS NOT NULL) AND u.votes_allowed = 1 THEN sum(votes::bigint) END
                      FROM jsonb_each_text(counts -> 'votes') AS v (selection, votes)))::bigint AS valid_votes,
            (counts ->> 'blank_votes')::bigint AS blank_votes,
            (counts ->> 'invalid_votes')::bigint AS invalid_votes,
@@ -293,12 +294,12 @@ WITH official AS (
             FROM jsonb_each_text(waiting) AS w (selection, votes)) AS not_counted,
            u.stated_at, u.log_offset AS last_offset, u.event_id AS last_event_id
     -- what a statement of an unknown status or kind states is no count
-    FROM (SELECT contest_id, unit_id, unit_type, kind, stated_at, log_offset, event_id, is_known,
+    FROM (SELECT contest_id, unit_id, unit_type, kind, stated_at, log_offset, event_id, is_known, votes_allowed,
                  CASE WHEN is_known AND adds THEN counts END AS counts,
                  CASE WHEN is_known AND NOT adds AND count_status <> 'ANNULLED' THEN counts -> 'votes' END AS waiting,
                  is_known AND jsonb_typeof(counts -> 'suppressed') = 'array' AS suppresses,
                  CASE WHEN is_known THEN sub_units END AS sub_units
-          FROM (SELECT n.*, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known,
+          FROM (SELECT n.*, k.votes_allowed, count_status <> 'UNKNOWN' AND kind <> 'UNKNOWN' AS is_known,
                        count_status = 'COUNTED' OR count_status = 'IN_PROCESS'
                            AND (k.partial_sheets_count OR NOT n.unit_type = ANY (k.sheet_types)) AS adds
                 FROM :results.unit_count n
@@ -408,12 +409,17 @@ SELECT c.contest_id, c.area_id, c.area_name, c.area_type, c.basis, c.is_count,
        s.selection_id, s.candidate, s.party, s.ballot_order, s.kind, s.withdrawn_at,
        (c.votes ->> s.selection_id)::bigint AS votes,
        coalesce(c.votes ? s.selection_id, true) AS is_on_ballot,
-       CASE WHEN c.has_all_votes AND NOT c.not_stated ? 'valid_votes' THEN
-           round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(c.valid_votes, 0), 3) END AS share,
+       -- of valid votes; where a ballot has several votes, of all votes for selections
+       CASE WHEN c.has_all_votes AND k.votes_allowed > 1 THEN
+                round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(
+                    (SELECT sum(v.votes::bigint) FROM jsonb_each_text(c.votes) AS v (selection, votes)), 0), 3)
+            WHEN c.has_all_votes AND NOT c.not_stated ? 'valid_votes' THEN
+                round(100.0 * (c.votes ->> s.selection_id)::bigint / nullif(c.valid_votes, 0), 3) END AS share,
        c.stated_at, c.last_offset, c.last_event_id, c.blocked
 FROM :results.area_count c
-JOIN :aggregate.selection s USING (contest_id);
-COMMENT ON VIEW :results.selection_count IS 'Votes and share of valid votes (percent) of each selection in each area.';
+JOIN :aggregate.selection s USING (contest_id)
+JOIN :results.contest k USING (contest_id);
+COMMENT ON VIEW :results.selection_count IS 'Votes and share of votes (percent) of each selection in each area.';
 
 CREATE VIEW :results.reconciliation AS
 SELECT t.contest_id, t.area_id, t.stated_at AS computed_stated_at, o.reported_at AS official_reported_at,
