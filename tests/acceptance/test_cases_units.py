@@ -312,3 +312,16 @@ def test_a_word_that_stands_for_later_ones_is_none_of_a_document(case: Case) -> 
     assert "row 2, column count_status: F204 'UNKNOWN' is unknown. Expected one of PENDING" in told
     case.setup.aggregate()
     assert votes(case.show("us")) == {"a": 4, "b": 5}
+
+
+def test_the_total_of_an_area_is_held_also_when_it_comes_in_a_file_of_its_own(case: Case) -> None:
+    file = contest_file(case.folder, "precinct+county", None)
+    load = ("ingest", "load", "--contest", str(file), "--observed-at", FETCHED)
+    first, second = case.folder / "precincts.csv", case.folder / "counties.csv"
+    first.write_text(sheets(f"precinct,1,broome,{NIGHT},100,50,150", f"precinct,2,broome,{NIGHT},40,60,100"))
+    second.write_text(sheets(f"county,broome,,{LATER},140,110,250", f"county,kings,,{LATER},7,1,8"))
+    case.setup.run(*load, str(first))
+    told = case.setup.run(*load, str(second), expect=1)
+    assert "F209 the votes of county/broome are the sum of the 2 units in it that are counted already" in told
+    case.setup.aggregate()
+    assert votes(case.show("us")) == {"a": 147, "b": 111}

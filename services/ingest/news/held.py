@@ -23,6 +23,7 @@ import numpy as np
 
 from ingest.feeds.statement import Sheets, Snapshot, Statement
 from ingest.news.contest_memory import ContestMemory
+from ingest.news.take_over import Sums
 from schemas.columns.layout import COUNTS, NONE, STATUSES, Mask, Numbers
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, UnitKey
@@ -102,7 +103,37 @@ def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, 
     for read, there in ((rows, units), *_of_what_counts(rows, units, contest)):
         for key, finding in _totals(read, there, may_be_total & there, contest):
             found.setdefault(key, finding)
+    for key, finding in _sums_of_the_log(rows, may_be_total, memory):
+        found.setdefault(key, finding)
     return found
+
+
+def _sums_of_the_log(rows: _Rows, may_be_total: Mask, memory: ContestMemory) -> Iterator[tuple[UnitKey, Finding]]:
+    """Find areas' rows that state the sum of the units that the log has in the area, which are added up beside it."""
+    contest, votes = memory.definition, [f"votes.{selection}" for selection in memory.layout.selections]
+    for number, kind in enumerate(rows.kinds):
+        there: list[int] = []
+        if kind in contest.area_types:
+            there = np.flatnonzero(may_be_total & (rows.kind == number)).tolist()
+        others = [other for other in contest.counting_level if other != kind]
+        units = np.array([n for n, key in enumerate(memory.index.keys) if key.type in others], np.int64)
+        states = memory.states(units) if there else units[:0]
+        if not (states >= 0).any():
+            continue
+        sums = Sums(memory, states[states >= 0])
+        for row in there:
+            of = sums.of(rows.ids[row])
+            stated = np.maximum(rows.votes[row], 0).tolist()
+            if of.units >= _FEWEST and any(stated) and stated == [of.figures[name] for name in votes]:
+                key = rows.key(row)
+                yield (
+                    key,
+                    Finding(
+                        "F209",
+                        f"the votes of {key} are the sum of the {of.units:,} units in it that are counted already; if it "
+                        f'is none, add "{key}" to confirmed_units of the contest\'s file, define it, and load again',
+                    ),
+                )
 
 
 def _of_what_counts(rows: _Rows, units: Mask, contest: ContestDefined) -> Iterator[tuple[_Rows, Mask]]:

@@ -81,7 +81,7 @@ def contradictions(memory: ContestMemory, level: Level) -> list[Contradiction]:
     states = memory.states(chosen)
     states = states[states >= 0]
     last = int(memory.statements["stated"][states].max())
-    sums = _Sums(memory, states)
+    sums = Sums(memory, states)
     root = UnitKey(contest.root.type, contest.root.area_id)
     earlier = [type_ for type_ in contest.counting_level if type_ not in level]
     units = {root: None} | {key: None for key in memory.index.keys if key.type in earlier}
@@ -96,9 +96,11 @@ def contradictions(memory: ContestMemory, level: Level) -> list[Contradiction]:
 
 
 @dataclass(slots=True)
-class _Sum:
+class Sum:
     """What the units of a level add up to in an area."""
 
+    units: int
+    """Those that count."""
     figures: dict[str, int]
     lacking: dict[str, int]
     """Units that count and do not state the figure."""
@@ -112,7 +114,7 @@ class _Sum:
     """Of each sheet, as far as it is known; NONE elsewhere."""
 
 
-class _Sums:
+class Sums:
     """The sums of the units of a level, by area."""
 
     def __init__(self, memory: ContestMemory, states: Numbers) -> None:
@@ -136,18 +138,20 @@ class _Sums:
         self._voters = np.where(sheets, _voters(memory, rows), NONE)
         out = retracted | _is(status, *_TAKEN_OUT)
         bound = np.where(sheets & (self._voters == NONE), self._voters.max(initial=NONE), self._voters)
-        self._taken_out, self._unbounded, self._reviewed, self._typed = self._grouped(
+        self._counted, self._taken_out, self._unbounded, self._reviewed, self._typed = self._grouped(
+            counts,
             np.where(out, np.maximum(bound, 0), 0),
             out & (bound == NONE),
             sheets & (retracted | _is(status, CountStatus.UNDER_REVIEW, CountStatus.LOST)),
             sheets & (retracted | _is(status, CountStatus.IN_PROCESS)),
         )
 
-    def of(self, area_id: str) -> _Sum:
+    def of(self, area_id: str) -> Sum:
         """Return the sum of an area."""
         places = self._groups_of.get(area_id, [])
         figures, lacking = self._added[:, places].sum(axis=1), self._lacking[:, places].sum(axis=1)
-        return _Sum(
+        return Sum(
+            int(self._counted[places].sum()),
             dict(zip(self._names, figures.tolist(), strict=True)),
             dict(zip(self._names, lacking.tolist(), strict=True)),
             None if self._unbounded[places].any() else int(self._taken_out[places].sum()),
@@ -226,7 +230,7 @@ def _voters(memory: ContestMemory, rows: Any) -> Numbers:
     return voters
 
 
-def _compared(memory: ContestMemory, of: _Sum, unit: UnitKey, said: Said, last: int) -> Iterator[Contradiction]:
+def _compared(memory: ContestMemory, of: Sum, unit: UnitKey, said: Said, last: int) -> Iterator[Contradiction]:
     """Compare a statement with the sum of its area."""
     figures = said.figures
     assert figures is not None
@@ -262,7 +266,7 @@ def _compared(memory: ContestMemory, of: _Sum, unit: UnitKey, said: Said, last: 
             yield Contradiction(unit, said.stated_at, said.event_id, name, value, least, most, summed)
 
 
-def _open_voters(memory: ContestMemory, of: _Sum, unit: UnitKey, figures: Any, uncounted: int | None) -> int | None:
+def _open_voters(memory: ContestMemory, of: Sum, unit: UnitKey, figures: Any, uncounted: int | None) -> int | None:
     """Return how many voters the sheets have that a statement leaves open; None where that is not known."""
     bounds = []
     if uncounted is not None:
