@@ -130,8 +130,8 @@ def _sums_of_the_log(rows: _Rows, may_be_total: Mask, memory: ContestMemory) -> 
                     key,
                     Finding(
                         "F209",
-                        f"the votes of {key} are the sum of the {of.units:,} units in it that are counted already; if it "
-                        f'is none, add "{key}" to confirmed_units of the contest\'s file, define it, and load again',
+                        f"the votes of {key} are the sum of the {of.units:,} units in it that are counted already; "
+                        f'if it is none, add "{key}" to confirmed_units of the contest\'s file, define it, and load again',
                     ),
                 )
 
