@@ -131,7 +131,8 @@ def _sums_of_the_log(rows: _Rows, may_be_total: Mask, memory: ContestMemory) -> 
                     Finding(
                         "F209",
                         f"the votes of {key} are the sum of the {of.units:,} units in it that are counted already; "
-                        f'if it is none, add "{key}" to confirmed_units of the contest\'s file, define it, and load again',
+                        f'if it is none, add "{key}" to confirmed_units of the contest\'s file, define it, and load '
+                        "again",
                     ),
                 )
 
