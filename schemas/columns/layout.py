@@ -59,7 +59,7 @@ OF_SHEETS = tuple(name for name in SHEETS if name in SubUnits.model_fields)
 UNITS = ("units", "units_counted", "units_partial", "units_suppressed", "units_unknown", "units_annulled")
 """Units with a statement that stands, and those of them: whose votes and ballots are added up; that are in process and
 state votes; that hold figures back; that state something which this release does not know; that are annulled. Of a unit
-that is counted with another nothing is added up."""
+that is counted with another no votes and ballots are added up."""
 NOT_COUNTED = "not_counted."
 """Begins the name of the slot with the votes that units state and that do not count (yet), as under review."""
 NOT_STATED = "not_stated."
@@ -135,9 +135,10 @@ class Layout:
         if counts is not None:
             for slot, name in enumerate(COUNTS):
                 vector[slot] = _or_none(getattr(counts, name))
-            vector[_VOTES] = [
-                _or_none(counts.votes[s]) if s in counts.votes else NOT_ON_BALLOT for s in self.selections
-            ]
+            if counts.votes:  # one that names no selection says nothing of votes
+                vector[_VOTES] = [
+                    _or_none(counts.votes[s]) if s in counts.votes else NOT_ON_BALLOT for s in self.selections
+                ]
         if sub is not None:
             for name, slot in _OF_SUB_UNITS:
                 vector[slot] = _or_none(getattr(sub, name))
@@ -323,8 +324,7 @@ def contributions(
         made[is_elsewhere, _UNITS_FROM + 1] = made[is_elsewhere, _UNITS_FROM + 5] = 0
         made[is_elsewhere, _LACKING_FROM + len(VOTERS) : _VOTES_FROM] = 0
         made[is_elsewhere, _VOTES_FROM:] = 0
-        areas = np.flatnonzero(is_elsewhere & ~is_sheet)
-        made[areas, : len(VOTERS)] = made[areas, _LACKING_FROM : _LACKING_FROM + len(VOTERS)] = 0
+        made[is_elsewhere & ~is_sheet, :_UNITS_FROM] = made[is_elsewhere & ~is_sheet, _LACKING_FROM:_VOTES_FROM] = 0
     unknown = np.flatnonzero((status == _UNKNOWN) | (kind == _UNKNOWN_KIND))
     made[unknown] = 0
     made[unknown, _UNITS_FROM] = made[unknown, _UNITS_FROM + 4] = 1

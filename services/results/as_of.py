@@ -102,6 +102,7 @@ class ContestAsOf:
         level = in_force.definition.counting_level
         self.contest = definitions[-1].definition.model_copy(update={"counting_level": level})
         self._layout = Layout.of(self.contest)
+        self._layouts = [(defined.offset, Layout.of(defined.definition)) for defined in definitions]
         self.as_of = self._as_of(in_force)
         self.blocked = reader.blocked(contest_id, self.to_offset)
         """The reason why the contest is blocked before the moment, if it is."""
@@ -295,8 +296,12 @@ class ContestAsOf:
                     yield _UnitChange(area, before, after, changed_by)
 
     def _contributions(self, offsets: Collection[int]) -> dict[int, Vector]:
-        rows = self._reader.updates_at(self._contest_id, sorted(offsets))
-        return {row["log_offset"]: self._layout.contribution(recorded_of(row).update) for row in rows}
+        """Compute what statements added when they came: a selection that was added later is in none of them."""
+        found, layouts = {}, list(self._layouts)
+        for row in self._reader.updates_at(self._contest_id, sorted(offsets)):
+            layout = [of for offset, of in layouts if offset < row["log_offset"]][-1]
+            found[row["log_offset"]] = self._layout.widened(layout.contribution(recorded_of(row).update))
+        return found
 
     def _as_of(self, in_force: Recorded) -> AsOf:
         if self._stated_at is None:

@@ -1,7 +1,7 @@
 """Describe what changed, update by update, and why (pure).
 
 A change is the recorded effect of an update, never guessed from two totals. One thing is inferred, and marked so: that
-the sheet which ceased to be counted and the sheet which went to the jury in the same update are the same.
+the sheet which ceased to be counted and the sheet which went under review in the same update are the same.
 """
 
 from collections import Counter, defaultdict

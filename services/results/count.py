@@ -305,7 +305,7 @@ def _official(
         votes={s: votes.get(s) for s in contest.selection_ids},
         on_ballot=contest.selection_ids if counts is None else votes.keys(),
         has_all_votes=has_all_votes,
-        has_ballots=True,
+        turnouts=VOTERS,
         not_counted={} if waiting is None else {s: n for s, n in waiting.votes.items() if n},
         figures=figures | {"annulled_ballots": None},
         sheets=sheets,
@@ -380,7 +380,7 @@ def _computed(
         votes={s: named[f"votes.{s}"] for s in contest.selection_ids},
         on_ballot=[s for s in contest.selection_ids if found[f"votes.{s}"].is_on_ballot],
         has_all_votes=all(found[f"votes.{s}"].is_whole for s in contest.selection_ids),
-        has_ballots=found["ballots_cast"].units > 0,
+        turnouts=total.turnouts,
         not_counted=total.not_counted(),
         figures={name: named[name] for name in (*BALLOTS, "annulled_ballots")},
         sheets={name: named[name] for name in SHEETS},
@@ -392,7 +392,7 @@ def _computed(
         suppressed_units=total.number("units_suppressed"),
         unknown_units=total.number("units_unknown"),
         last=LastUpdate(event_id=last.last_event_id, offset=last.last_offset, stated_at=total.stated_at),
-        official=_comparison(found, total, statements),
+        official=_comparison(contest, found, total, statements),
     )
 
 
@@ -418,7 +418,12 @@ def _progress(
     if expected is None and known is not None:
         if total.has_sheets and contest.expected_units is not None and contest.expected_units == around.known_in_all:
             expected = known, ExpectedFrom.ALL_STATED
-        elif not total.has_sheets and found["total"].is_whole and areas_reported == areas_expected:
+        elif (
+            not total.has_sheets
+            and found["total"].is_whole
+            and areas_reported is not None
+            and areas_reported == areas_expected
+        ):
             expected = known, ExpectedFrom.OFFICE
     counted = found["registered_voters_counted"]
     return Progress(
@@ -442,7 +447,9 @@ def _outstanding(around: Around, counted: int | None) -> int | None:
     return None if voters is None or counted is None else max(voters - counted, 0)
 
 
-def _comparison(figures: Mapping[str, Figure], total: LevelTotal, statements: list[Recorded]) -> Comparison | None:
+def _comparison(
+    contest: ContestDefined, figures: Mapping[str, Figure], total: LevelTotal, statements: list[Recorded]
+) -> Comparison | None:
     at = total.stated_at
     retracted = {
         u.correction.replaces_event_id
@@ -456,7 +463,7 @@ def _comparison(figures: Mapping[str, Figure], total: LevelTotal, statements: li
         return None
     nearest = min(standing, key=lambda r: (abs(r.update.stated_at - at), -r.update.sequence))
     update = nearest.update
-    stated = _stated(update)
+    stated = _stated(contest, update)
     computed = {name: figure.value for name, figure in figures.items() if figure.is_whole}
     computed |= {f"under_review.{reason}": value for reason, value in total.reasons.items()}
     return Comparison(
@@ -469,10 +476,12 @@ def _comparison(figures: Mapping[str, Figure], total: LevelTotal, statements: li
     )
 
 
-def _stated(update: CountUpdate) -> dict[str, int]:
-    """Return the figures that a statement states, by slot name: only these can be compared."""
+def _stated(contest: ContestDefined, update: CountUpdate) -> dict[str, int]:
+    """Return the figures of a statement that count, by slot name: only these can be compared."""
     stated: dict[str, int | None] = {}
-    if update.counts is not None:
+    if not _is_known(update):
+        return {}
+    if update.counts is not None and update.count_status in contest.adding(update.reporting_unit.type):
         stated |= {name: getattr(update.counts, name) for name in (*BALLOTS, "registered_voters_counted")}
         stated |= {f"votes.{s}": v for s, v in update.counts.votes.items()}
     if update.sub_units is not None:
@@ -491,7 +500,7 @@ def _answer(
     votes: dict[str, int | None],
     on_ballot: Collection[str],
     has_all_votes: bool,
-    has_ballots: bool,
+    turnouts: Sequence[str],
     not_counted: dict[str, int],
     figures: dict[str, int | None],
     sheets: dict[str, int | None],
@@ -517,7 +526,7 @@ def _answer(
         base = sum(ranked)
     elif has_all_votes and "valid_votes" not in stated_by:
         base = valid
-    turnout = {name: cast for name in VOTERS if has_ballots and not {"ballots_cast", name} & stated_by.keys()}
+    turnout = {name: cast for name in turnouts if not {"ballots_cast", name} & stated_by.keys()}
 
     def of_all(name: str) -> str | None:
         """Compute the percentage of the expected sheets, where all units state the number."""

@@ -27,7 +27,7 @@ def short_names(selections: Sequence[_Selection]) -> dict[str, str]:
         lambda s: f"{s.candidate} ({s.party})",
         lambda s: s.selection_id,
     ):
-        used = Counter(name(s) for s in left)
+        used = Counter(name(s) for s in left) + Counter(names.values())
         names |= {s.selection_id: name(s) for s in left if used[name(s)] == 1}
         left = [s for s in left if s.selection_id not in names]
     return {s.selection_id: names[s.selection_id] for s in selections}

@@ -144,7 +144,7 @@ def _sheets(answer: Count) -> Table:
     table.add_column(justify="right")
     progress = answer.progress
     known = _counted(answer, "total", total) if total is not None else number(expected)
-    table.add_row("Tally sheets", "not known" if total is expected is None else known)
+    table.add_row("Tally sheets", "not known" if total is None and expected is None else known)
     for name, label, of_all in (
         ("processed", "  processed = counted + under review", answer.sub_units_processed),
         ("counted", "  counted (“precincts reporting”)", answer.sub_units_counted),

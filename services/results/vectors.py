@@ -114,18 +114,18 @@ class LevelTotal:
 
         Where a unit states something that this release does not know, no figure has a value.
         """
-        slots, found = self.layout.slots, {}
+        slots, found, unknown = self.layout.slots, {}, self.number("units_unknown")
         names = (*COUNTS, "annulled_ballots", *SHEETS, *(f"votes.{selection}" for selection in self.layout.selections))
         for name in names:
-            value = units = lacking = unknown = added = 0
+            value = units = lacking = added = 0
             for kind, total in self._that_state(name).items():
                 vector = total.vector
                 value += vector[slots[name]]
                 units += sum(vector[slots[base]] for base in self._base(name, kind))
-                unknown += vector[slots["units_unknown"]]
                 lacking += vector[slots[NOT_STATED + name]] if NOT_STATED + name in slots else 0
                 added += vector[slots["units_counted"]]
-            of_none = ON_BALLOT + name not in slots or not added  # the sum of no units is 0, but for another's ballots
+            # The sum of no units is 0, unless units are added up on whose ballots the selection did not stand.
+            of_none = ON_BALLOT + name not in slots or not added
             is_stated = not unknown and (lacking < units or (not units and of_none))
             found[name] = Figure(value if is_stated else None, units - lacking, units + unknown)
         return found
@@ -143,6 +143,21 @@ class LevelTotal:
             bases = {"registered_voters": ("units",), "registered_voters_counted": ("counted", *partly)}
             return bases.get(name, ("units_counted",))
         return ("units_counted",)
+
+    @property
+    def turnouts(self) -> tuple[str, ...]:
+        """The rolls over which the ballots are a turnout: none where no ballots are added up.
+
+        Ballots by post are of all voters, also of those whose sheets are not counted yet.
+        """
+        ballots = {
+            kind: sum(total.vector[self.layout.slots[base]] for base in self._base("ballots_cast", kind))
+            for kind, total in self.parts.items()
+        }
+        if not any(ballots.values()):
+            return ()
+        beside = self.has_sheets and any(n for kind, n in ballots.items() if kind not in self.layout.sheet_types)
+        return VOTERS[:1] if beside else VOTERS
 
     def not_counted(self) -> dict[str, int]:
         """Return the votes that units state and that do not count (yet), without zeros."""

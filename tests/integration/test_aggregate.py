@@ -220,8 +220,8 @@ def test_what_no_database_can_hold_stops_its_own_contest_only(event_log: EventLo
 @pytest.mark.parametrize(
     "tampering",
     [
-        "UPDATE aggregate.area_total SET figures[53] = 11 WHERE area_id = '010100'",
-        "UPDATE aggregate.count_update_history SET figures[53] = 11 WHERE log_offset = 1",
+        "UPDATE aggregate.area_total SET figures[54] = 11 WHERE area_id = '010100'",
+        "UPDATE aggregate.count_update_history SET figures[54] = 11 WHERE log_offset = 1",
         "UPDATE aggregate.count_update_history SET count_status = 'ANNULLED' WHERE log_offset = 1",
         "DELETE FROM aggregate.count_update_history WHERE log_offset = 1",
         "DELETE FROM aggregate.unit_state WHERE unit_id = '000001'",

@@ -116,7 +116,7 @@ def test_a_bulletin_of_an_unknown_kind_is_no_count_in_the_views(event_log: Event
     assert totals.read(query) == [({"a": 10, "b": 20}, 30, 1_500, 5, 100)]
     event_log.append_messages([unknown])
     aggregate(event_log, totals)
-    assert totals.read(query) == [(None,) * 5]
+    assert totals.read(query) == [({"a": None, "b": None}, None, None, None, None)]
     count = count_of(totals, CONTEST)
     assert (count.unknown_units, count.valid_votes, count.sub_units["counted"]) == (1, None, None)
 

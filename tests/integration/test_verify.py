@@ -57,7 +57,7 @@ def test_what_the_aggregator_wrote_is_what_the_log_says(
 
 TAMPERED = {
     "a figure of a row that is no state any more": (
-        "UPDATE aggregate.count_update_history SET figures[53] = 11 WHERE log_offset = 2",
+        "UPDATE aggregate.count_update_history SET figures[54] = 11 WHERE log_offset = 2",
         ["update_history offset 2, precinct/000001: figures.votes.a is 11, by the log 10"],
     ),
     "the provenance of a row, which no sum shows": (
@@ -83,7 +83,7 @@ TAMPERED = {
         ["definition_history offset 6: accepted is False, by the log True", "update_history: digest is"],
     ),
     "a total": (
-        "UPDATE aggregate.area_total SET figures[53] = 0 WHERE area_id = '010100'",
+        "UPDATE aggregate.area_total SET figures[54] = 0 WHERE area_id = '010100'",
         ["area_total offset 7: 010100 (of each precinct): votes.a differs by -"],
     ),
     "who last touched a total": (

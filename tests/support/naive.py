@@ -156,7 +156,7 @@ def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]
     if update.count_status is not CountStatus.ANNULLED and not _adds(update, contest):
         adds |= {f"not_counted.votes.{selection}": number for selection, number in votes.items()}
     if _adds(update, contest):
-        named = selections if counts is None else counts.votes
+        named = counts.votes if counts is not None and counts.votes else selections
         adds |= {f"on_ballot.votes.{selection}": 1 for selection in selections if selection in named}
     if update.reporting_unit.counted_with is not None:
         _states_elsewhere(adds, is_sheet=is_sheet)
@@ -165,11 +165,12 @@ def contribution(update: CountUpdate, contest: ContestDefined) -> dict[str, int]
 
 def _states_elsewhere(adds: dict[str, int], *, is_sheet: bool) -> None:
     """Nothing of it is added up, and it lacks nothing. Whether its voters' ballots are counted nobody says."""
-    of_voters = [name for name in adds if "registered_voters" in name]
+    own = ("units", "units_partial", "units_suppressed")
     others = ("not_stated.", "on_ballot.", "not_counted.", "units_counted", "units_annulled", "votes.")
-    dropped = [name for name in adds if name.startswith(others) and name not in of_voters]
-    for name in dropped if is_sheet else (*dropped, *of_voters):
-        del adds[name]
+    for name in list(adds):
+        dropped = name.startswith(others) and "registered_voters" not in name if is_sheet else name not in own
+        if dropped:
+            del adds[name]
     if is_sheet and "registered_voters_counted" in adds:
         adds |= {"registered_voters_counted": 0, "not_stated.registered_voters_counted": 1}
 
@@ -236,13 +237,14 @@ def _figures(update: CountUpdate, selections: Sequence[str], *, contest: Contest
 
     Not where a ballot has several votes.
 
-    A selection that is not named was not on that ballot. Without any figures it lacks those of every selection.
+    A selection that is not named was not on that ballot. Where none is named it lacks the votes of every selection.
     """
     counts = update.counts
     if counts is None:
         names = (*_COUNTS, *(f"votes.{selection}" for selection in selections))
         return {"units_counted": 1, **{f"not_stated.{name}": 1 for name in names}}
-    stated = {**counts.model_dump(include=set(_COUNTS)), **{f"votes.{s}": number for s, number in counts.votes.items()}}
+    votes = counts.votes or dict.fromkeys(selections)
+    stated = {**counts.model_dump(include=set(_COUNTS)), **{f"votes.{s}": number for s, number in votes.items()}}
     is_whole = bool(counts.votes) and None not in counts.votes.values()
     if counts.valid_votes is None and is_whole and contest.votes_allowed == 1:
         stated["valid_votes"] = sum(number or 0 for number in counts.votes.values())

@@ -422,7 +422,8 @@ def test_of_sheets_the_columns_name_the_rows_of_the_document_too() -> None:
 def test_a_reason_of_a_review_that_is_unknown_is_left_out(text: str) -> None:
     found = changes(HEADER.replace("\n", ",review_reason\n") + row("1").replace("\n", f",{text}\n"))
     assert votes(found) == {"1": [10, 5]}
-    assert told(found) == [f"row 2, column review_reason: F112 {text!r} is unknown: left out"]
+    hint = "; is 'OTHER' meant?" if text.strip() == "OTHER" else ""
+    assert told(found) == [f"row 2, column review_reason: F112 {text!r} is unknown{hint}: left out"]
 
 
 def test_a_value_without_a_column_is_not_lost_silently() -> None:

@@ -276,27 +276,29 @@ def test_a_change_of_anything_that_is_stated_is_a_new_statement() -> None:
     columns = ",undervotes,overvotes,signed_at,registered_at,recount,counted_with,rules_version"
     usual: list[object] = [10, 5, 18, 2, 1, AT, AT, 1, "CP7", "2020-09"]
     first = only(f"{HEAD}{columns}\n{row('1', *usual)}")
-    before = figures(first.unit, first)
+    before = figures(first.unit, first, one_vote=True)
     for place, cell in enumerate((11, 6, 19, 3, 0, AT.replace("21", "20"), AT.replace("21", "20"), 2, "CP8", "2021")):
         changed = list(usual)
         changed[place] = cell
         other = only(f"{HEAD}{columns}\n{row('1', *changed)}")
-        assert not repeats(before, figures(other.unit, other)), cell
+        assert not repeats(before, figures(other.unit, other, one_vote=True)), cell
     held = only(f"{HEAD}{columns}\n{row('1', *['suppressed', *usual[1:]])}")
     missing = only(f"{HEAD}{columns}\n{row('1', *['', *usual[1:]])}")
-    assert not repeats(figures(held.unit, held), figures(missing.unit, missing))
+    assert not repeats(figures(held.unit, held, one_vote=True), figures(missing.unit, missing, one_vote=True))
 
 
 def test_what_stands_beside_the_figures_is_not_withdrawn_by_a_document_without_it() -> None:
     columns = ",signed_at,registered_at,recount,rules_version"
     first = only(f"{HEAD}{columns}\n{row('1', 10, 5, 15, AT, AT, 1, '2020-09')}")
     plain = only(f"{HEAD}\n{row('1', 10, 5, 15)}")
-    assert repeats(figures(first.unit, first), figures(plain.unit, plain))
-    assert not repeats(figures(plain.unit, plain), figures(first.unit, first))
+    assert repeats(figures(first.unit, first, one_vote=True), figures(plain.unit, plain, one_vote=True))
+    assert not repeats(figures(plain.unit, plain, one_vote=True), figures(first.unit, first, one_vote=True))
     modes, whole = only(by_type(*MODES)), only(f"{HEAD}\n{row('CP01', 92, 45, 142)}")
-    assert repeats(figures(modes.unit, modes), figures(whole.unit, whole))
+    assert repeats(figures(modes.unit, modes, one_vote=True), figures(whole.unit, whole, one_vote=True))
     moved = only(by_type(("absentee", 88, 40, 132), ("early_voting", 3, 2, 5), *MODES[2:]))
-    assert not repeats(figures(modes.unit, modes), figures(moved.unit, moved)), "the same sums, other parts"
+    assert not repeats(figures(modes.unit, modes, one_vote=True), figures(moved.unit, moved, one_vote=True)), (
+        "the same sums, other parts"
+    )
 
 
 NEW_FIELDS = {

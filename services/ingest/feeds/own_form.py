@@ -21,6 +21,7 @@ from datetime import datetime
 from functools import cache
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from ingest.feeds import vote_types
 from ingest.feeds.cells import Cells
@@ -33,6 +34,7 @@ from schemas.text import normal_id
 from schemas.types import (
     OTHER_TYPE,
     CountStatus,
+    Id,
     ReportingUnitType,
     ResultStage,
     ReviewReason,
@@ -40,6 +42,7 @@ from schemas.types import (
     rfc3339,
 )
 
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 FAMILY = "own-form"
 NOT_ON_BALLOT = "not on ballot"
 """The votes of a selection that did not stand on a unit's ballots."""
@@ -349,7 +352,7 @@ def _unit(
     area, path = contest.areas_by_id.get(unit_id), normal_id(cells.text("area_path") or "")
     is_area = area is not None and area.type == kind
     stands_in_area = not is_area and (contest.is_sheet(kind) or kind not in contest.area_types)
-    if not is_area and not stands_in_area:
+    if not is_area and not stands_in_area and _is_id(unit_id):
         hint = f"; is {near!r} meant?" if (near := meant(unit_id)) else ""
         message = f"the contest defines no {kind} {unit_id[:60]!r}{hint}"
         raise BadCell("unit_id", "F303", message, f"the area_id of a {kind}, as the contest's table of areas has it")
@@ -360,8 +363,10 @@ def _unit(
             raise BadCell("area_path", "F302", message, "an empty cell: the contest says where its areas stand")
     elif path:
         area_path = _whole_path(path, contest)
-    else:
+    elif stands_in_area:
         raise BadCell("area_path", "F302", f"it does not say in which area {kind} {unit_id} stands", _NEAREST)
+    else:
+        area_path = ()
     if stands_in_area and (nearest := area_path[-1]) not in contest.areas_by_id:
         near = meant(nearest)
         hint = f"; is {near!r} meant?" if near else ""
@@ -376,6 +381,15 @@ def _unit(
         codes=codes or None,
         counted_with=normal_id(elsewhere) if elsewhere else None,
     )
+
+
+def _is_id(text: str) -> bool:
+    """Say whether a text could be an id; another one is refused as such."""
+    try:
+        _ID.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _similar(contest: ContestDefined) -> Callable[[str], str | None]:

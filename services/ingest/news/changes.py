@@ -233,7 +233,7 @@ def _compare_snapshot(
             continue
         stated_at = statement.stated_at
         before = changes.units.get(key) or memory.units.get(key)
-        now = figures(statement.unit, statement)
+        now = figures(statement.unit, statement, one_vote=memory.layout.one_vote)
         outcome, predecessor = compare(before, stated_at, now)
         if outcome is Outcome.NEWS and predecessor and _was_heard(memory, key, predecessor, before, stated_at, now):
             outcome = Outcome.KNOWN

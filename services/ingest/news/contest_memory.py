@@ -156,7 +156,7 @@ class ContestMemory:
         votes = self.layout.votes_of(stated)
         counts = stated[:, : len(COUNTS)].copy()
         valid = counts[:, COUNTS.index("valid_votes")]
-        summed = (valid == NONE) & has_all_votes(stated)
+        summed = (valid == NONE) & has_all_votes(stated) & self.layout.one_vote
         valid[summed] = sum_of_votes(stated[summed])
         return np.column_stack((groups, status, reason, words, counts, votes))
 
@@ -352,7 +352,7 @@ def _odd(memory: ContestMemory, update: CountUpdate) -> Said | None:
         and all(getattr(update, name) is None for name in RARE)
     ):
         return None
-    after = extended(memory.units.get(update.unit), update)
+    after = extended(memory.units.get(update.unit), update, one_vote=memory.layout.one_vote)
     return next(said for said in after.said if said.event_id == update.event_id)
 
 
@@ -363,11 +363,11 @@ def remember(memory: ContestMemory, *events: CountUpdate) -> bool:
     return len(remember_batch(memory, batch)) == len(events)
 
 
-def extended(unit: UnitMemory | None, event: CountUpdate) -> UnitMemory:
-    """Return the unit's memory with one more event."""
-    return extended_by(
-        unit, event, None if event.kind is UpdateKind.RETRACTED else figures(event.reporting_unit, event)
-    )
+def extended(unit: UnitMemory | None, event: CountUpdate, *, one_vote: bool) -> UnitMemory:
+    """Return the unit's memory with one more event. `one_vote`: as of a layout."""
+    is_retracted = event.kind is UpdateKind.RETRACTED
+    now = None if is_retracted else figures(event.reporting_unit, event, one_vote=one_vote)
+    return extended_by(unit, event, now)
 
 
 def extended_by(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> UnitMemory:

@@ -48,8 +48,8 @@ _BESIDE = ("office_note", "by_vote_type", "signed_at", "registered_at", "recount
 """What stands beside the figures. Most forms have no place for it, so where it is missing it is not withdrawn."""
 
 
-def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
-    """Return the figures of a statement or an event about `unit`."""
+def figures(unit: ReportingUnit, statement: Statement | CountUpdate, *, one_vote: bool) -> Figures:
+    """Return the figures of a statement or an event about `unit`. `one_vote`: as of a layout."""
     path, status, source_status = unit.area_path, statement.count_status, statement.source_status
     reason, note, sub = statement.review_reason, statement.office_note, _flat(statement.sub_units)
     beside = statement.signed_at, statement.registered_at, statement.recount, statement.rules_version
@@ -61,7 +61,7 @@ def figures(unit: ReportingUnit, statement: Statement | CountUpdate) -> Figures:
         )  # fmt: skip
     votes, held = counts.votes, tuple(sorted(counts.suppressed)) if counts.suppressed else None
     valid = counts.valid_votes
-    if valid is None and votes:
+    if valid is None and votes and one_vote:
         valid = 0
         for n in votes.values():
             if n is None:

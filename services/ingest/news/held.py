@@ -100,7 +100,8 @@ def held(snapshots: Sequence[Snapshot], memory: ContestMemory) -> dict[UnitKey, 
         [_is_added(kind, contest) and not (by_roll and contest.is_sheet(kind)) for kind in rows.kinds], bool
     )[rows.kind]
     may_be_total = units & is_added & ~rows.are(confirmed)
-    for read, there in ((rows, units), *_of_what_counts(rows, units, contest)):
+    for read, chosen in ((rows, units), *_of_what_counts(rows, units, contest)):
+        there = chosen & ~rows.are(found)
         for key, finding in _totals(read, there, may_be_total & there, contest):
             found.setdefault(key, finding)
     for key, finding in _sums_of_the_log(rows, may_be_total, memory):
@@ -151,6 +152,8 @@ def _of_what_counts(rows: _Rows, units: Mask, contest: ContestDefined) -> Iterat
     votes, counts = (np.where(counted[:, None], table, NONE) for table in (rows.votes, rows.counts))
     counts[annulled, cast] = counts[annulled, invalid] = rows.counts[annulled, cast]
     yield replace(rows, votes=votes, counts=counts), units & (counted | annulled)
+    if annulled.any():
+        yield rows, units & counted
 
 
 def _is_added(kind: str, contest: ContestDefined) -> bool:

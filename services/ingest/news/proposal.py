@@ -262,7 +262,12 @@ def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Chan
             f"{contest.contest_id} has a new definition since this was proposed; check it, and propose again"
         )
     found: list[tuple[CountUpdate, Finding]] = [(event, finding) for finding in check(event, contest)]
-    return Changes(events=NewEvents([event]), findings=found, units={event.unit: extended(unit, event)}, statements=1)
+    return Changes(
+        events=NewEvents([event]),
+        findings=found,
+        units={event.unit: extended(unit, event, one_vote=contest.votes_allowed == 1)},
+        statements=1,
+    )
 
 
 def _figures(event: CountUpdate) -> dict[str, str | None]:
@@ -299,7 +304,10 @@ def _text(value: object) -> str | None:
 def _adding(event: CountUpdate, contest: ContestDefined) -> dict[str, str | None]:
     if event.kind is UpdateKind.RETRACTED:
         return {}
-    added = adds(figures(event.reporting_unit, event), contest.adding(event.reporting_unit.type))
+    added = adds(
+        figures(event.reporting_unit, event, one_vote=contest.votes_allowed == 1),
+        contest.adding(event.reporting_unit.type),
+    )
     return {name: None if value is None else str(value) for name, value in added.items()}
 
 

@@ -254,11 +254,13 @@ LEFT JOIN LATERAL (
     WHERE o.contest_id = a.contest_id AND o.area_id = a.area_id AND o.log_offset = h.log_offset
       AND o.unit_type = ANY (c.sheet_types_expected)) r ON true
 LEFT JOIN (
-    SELECT t.contest_id, CASE WHEN sum(t.figures[34]) = 0 THEN sum(t.figures[11]) END::bigint AS all_known
+    SELECT t.contest_id,
+           CASE WHEN sum(t.figures[34]) = 0 THEN
+               sum(t.figures[11]) FILTER (WHERE t.unit_type = ANY (k.sheet_types)) END::bigint AS all_known
     FROM :aggregate.area_total t
     JOIN :aggregate.area o ON o.contest_id = t.contest_id AND o.area_id = t.area_id AND o.parent_id IS NULL
     JOIN :results.contest k ON k.contest_id = t.contest_id
-    WHERE t.unit_type = ANY (k.counting_types) AND t.unit_type = ANY (k.sheet_types)
+    WHERE t.unit_type = ANY (k.counting_types)
     GROUP BY t.contest_id) w ON w.contest_id = a.contest_id;
 COMMENT ON VIEW :results.expected IS 'How many tally sheets each area has, by the roll and by the definition.';
 
@@ -317,7 +319,7 @@ WITH official AS (
            coalesce(o.total, e.by_roll, e.by_definition) AS expected, greatest(o.total - e.limited_to, 0) AS beyond_expected,
            o.processed, o.counted, o.under_review, o.to_be_processed, o.annulled,
            o.not_installed, o.pending, o.under_review_by_reason, NULL::bigint AS units, NULL::bigint AS units_counted,
-           NULL::bigint AS units_annulled,
+           NULL::bigint AS units_annulled, true AS has_ballots, false AS has_others_ballots,
            NULL::bigint AS areas_reported, NULL::bigint AS areas_expected,
            CASE WHEN num_nulls(e.voters, o.registered_voters_counted) = 0 THEN
                greatest(e.voters - o.registered_voters_counted, 0) END AS voters_outstanding,
@@ -340,7 +342,13 @@ WITH official AS (
            t.processed, t.counted, t.under_review,
            t.to_be_processed + coalesce(greatest(x.expected - t.total, 0), 0), t.annulled, t.not_installed,
            t.pending + coalesce(greatest(x.expected - t.total, 0), 0),
-           t.under_review_by_reason, t.units, t.units_counted, t.units_annulled, x.areas_reported, x.areas_expected,
+           t.under_review_by_reason, t.units, t.units_counted, t.units_annulled, t.units_counted + t.units_annulled > 0,
+           -- by post are ballots of all voters, also of those whose sheets are not counted yet
+           x.has_sheets AND EXISTS (
+               SELECT FROM :aggregate.area_total p
+               WHERE p.contest_id = t.contest_id AND p.area_id = t.area_id AND p.unit_type = ANY (c.counting_types)
+                 AND NOT p.unit_type = ANY (c.sheet_types) AND p.figures[31] + p.figures[35] > 0),
+           x.areas_reported, x.areas_expected,
            CASE WHEN e.voters IS NOT NULL AND t.units_unknown = 0 AND NOT t.not_stated ? 'registered_voters_counted' THEN
                greatest(e.voters - coalesce(t.registered_voters_counted, 0), 0) END,
            t.units_suppressed, t.units_unknown, t.not_counted,
@@ -394,12 +402,13 @@ SELECT b.contest_id, b.area_id, a.name AS area_name, a.type AS area_type, a.pare
            round(100.0 * b.processed / nullif(b.expected, 0), 3) END AS processed_percent,
        CASE WHEN NOT b.not_stated ? 'counted' THEN
            round(100.0 * b.counted / nullif(b.expected, 0), 3) END AS counted_percent,
-       CASE WHEN b.has_ballots AND NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters_counted'] THEN
+       CASE WHEN b.has_ballots AND NOT b.has_others_ballots
+                 AND NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters_counted'] THEN
            round(100.0 * b.ballots_cast / nullif(b.registered_voters_counted, 0), 3) END AS turnout_of_counted_percent,
        CASE WHEN b.has_ballots AND NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters'] THEN
            round(100.0 * b.ballots_cast / nullif(b.registered_voters, 0), 3) END AS turnout_of_roll_percent,
        b.stated_at, b.last_offset, b.last_event_id, k.blocked
-FROM (SELECT *, units IS NULL OR units_counted + units_annulled > 0 AS has_ballots FROM both_bases) b
+FROM both_bases b
 JOIN :aggregate.area a USING (contest_id, area_id)
 JOIN :results.contest k USING (contest_id);
 COMMENT ON VIEW :results.area_count IS 'The count of every area, on either basis. WHERE is_count gives one row an area.';
@@ -424,20 +433,25 @@ COMMENT ON VIEW :results.selection_count IS 'Votes and share of votes (percent) 
 CREATE VIEW :results.reconciliation AS
 SELECT t.contest_id, t.area_id, t.stated_at AS computed_stated_at, o.reported_at AS official_reported_at,
        o.event_id AS official_event_id, o.log_offset AS official_offset,
-       CASE WHEN NOT t.not_stated ? 'counted' THEN t.counted - (o.sub_units ->> 'counted')::bigint END AS counted_difference,
-       CASE WHEN NOT t.not_stated ? 'processed' THEN t.processed - (o.sub_units ->> 'processed')::bigint END AS processed_difference,
-       CASE WHEN NOT t.not_stated ? 'ballots_cast' THEN t.ballots_cast - (o.counts ->> 'ballots_cast')::bigint END AS ballots_cast_difference,
-       CASE WHEN NOT t.not_stated ? 'valid_votes' THEN t.valid_votes - (o.counts ->> 'valid_votes')::bigint END AS valid_votes_difference,
-       CASE WHEN NOT t.not_stated ? 'blank_votes' THEN t.blank_votes - (o.counts ->> 'blank_votes')::bigint END AS blank_votes_difference,
-       CASE WHEN NOT t.not_stated ? 'invalid_votes' THEN t.invalid_votes - (o.counts ->> 'invalid_votes')::bigint END AS invalid_votes_difference,
+       CASE WHEN NOT t.not_stated ? 'counted' THEN t.counted - (o.sheets ->> 'counted')::bigint END AS counted_difference,
+       CASE WHEN NOT t.not_stated ? 'processed' THEN t.processed - (o.sheets ->> 'processed')::bigint END AS processed_difference,
+       CASE WHEN NOT t.not_stated ? 'ballots_cast' THEN t.ballots_cast - (o.counted ->> 'ballots_cast')::bigint END AS ballots_cast_difference,
+       CASE WHEN NOT t.not_stated ? 'valid_votes' THEN t.valid_votes - (o.counted ->> 'valid_votes')::bigint END AS valid_votes_difference,
+       CASE WHEN NOT t.not_stated ? 'blank_votes' THEN t.blank_votes - (o.counted ->> 'blank_votes')::bigint END AS blank_votes_difference,
+       CASE WHEN NOT t.not_stated ? 'invalid_votes' THEN t.invalid_votes - (o.counted ->> 'invalid_votes')::bigint END AS invalid_votes_difference,
        (SELECT jsonb_object_agg(v.key, CASE WHEN NOT t.not_stated ? ('votes.' || v.key) THEN
                                            (t.votes ->> v.key)::bigint - v.value::bigint END)
-        FROM jsonb_each_text(o.counts -> 'votes') v) AS votes_difference
+        FROM jsonb_each_text(o.counted -> 'votes') v) AS votes_difference
 FROM :results.area_total t
 JOIN :aggregate.area a USING (contest_id, area_id)
 JOIN :results.contest c USING (contest_id)
 CROSS JOIN LATERAL (
-    SELECT * FROM :results.update_history h
+    -- what a statement of an unknown status or kind states is no count, nor are the votes of one that does not count
+    SELECT h.*, CASE WHEN h.count_status <> 'UNKNOWN' AND h.kind <> 'UNKNOWN' THEN h.sub_units END AS sheets,
+           CASE WHEN h.kind <> 'UNKNOWN'
+                 AND (h.count_status = 'COUNTED' OR h.count_status = 'IN_PROCESS'
+                      AND (c.partial_sheets_count OR NOT h.unit_type = ANY (c.sheet_types))) THEN h.counts END AS counted
+    FROM :results.update_history h
     WHERE h.contest_id = t.contest_id AND h.unit_type = a.type AND h.unit_id = t.area_id AND h.accepted
       AND h.kind <> 'RETRACTED'
       AND NOT EXISTS (
