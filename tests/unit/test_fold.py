@@ -438,6 +438,24 @@ def test_a_selection_that_is_not_named_was_not_on_that_ballot_and_lacks_nothing(
     assert found["valid_votes"] == (30, 1, 1)
 
 
+def test_votes_that_name_no_selection_say_nothing_of_votes() -> None:
+    silent = a_sheet(counts=counts({}, ballots_cast=500, valid_votes=500))
+    state, _ = fold(SHEETS_COUNT, silent, a_sheet(reporting_unit=a_unit("000002"), first=7, second=2))
+    assert figures(state)["votes.peru-libre"] == (7, 1, 2)
+
+
+def test_where_one_type_of_units_is_unknown_the_whole_total_is() -> None:
+    both = a_contest(counting_level=(PRECINCT, MUNICIPALITY))
+    postal = a_sheet(
+        reporting_unit=a_unit("010101", type=MUNICIPALITY, area_path=("pe", "010000", "010100")),
+        count_status=CountStatus.UNKNOWN,
+    )
+    layout = Layout.of(both)
+    parts = {of.reporting_unit.type: AreaTotal(layout.contribution(of)) for of in (a_sheet(), postal)}
+    total = LevelTotal(layout, both.counting_level, parts)
+    assert {figure.value for figure in total.figures().values()} == {None}
+
+
 def test_a_unit_that_is_not_counted_yet_lacks_nothing() -> None:
     pending = a_sheet(count_status=CountStatus.PENDING, counts=None)
     state, _ = fold(SHEETS_COUNT, pending)
