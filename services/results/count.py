@@ -248,8 +248,10 @@ def count(
         raise NothingCounted(f"{contest.authority} retracted its statement about {area.name} ({area.area_id})")
     if statements:
         return _official(contest, area, statements[-1], as_of, digest, around)
+    known = _expected(contest, area, (), around)
+    sheets = "" if known is None else f", of {known[0]:,} tally sheets that are expected there"
     raise NothingCounted(
-        f"nothing has been stated yet about {area.name} ({area.area_id}); "
+        f"nothing has been stated yet about {area.name} ({area.area_id}){sheets}; "
         f"the counting level is {in_words(contest.counting_level)}"
     )
 

@@ -344,6 +344,16 @@ def test_areas_of_two_types_that_are_added_up_together_do_not_contain_each_other
     assert faults(TOML.replace('["precinct"]', '[["county", "municipality"]]'), AREAS + "m1,M,municipality,ny\n") == []
 
 
+def test_what_may_be_one_candidate_and_seats_that_nobody_can_fill_are_odd() -> None:
+    more = 'selection_id = "lee2"\ncandidate = "ANA LEE"\nparty = "Green party"\nballot_order = 9\n'
+    twice = f"{TOML}[[selections]]\n{more}"
+    (said,) = faults(twice)
+    assert "Ana Lee (selection 1" in said
+    assert "differ by case alone: votes for one candidate would stand apart" in said
+    (said,) = faults(TOML.replace("expected_units", "number_elected = 3\nexpected_units", 1))
+    assert "number_elected is 3, and there are 2 selections" in said
+
+
 def test_a_register_has_one_code_of_an_area_and_successors_are_areas_of_the_contest() -> None:
     table = AREAS.replace("\n", ",code:FIPS,code: FIPS\n", 1)
     assert "row 1: column code:FIPS stands twice" in faults(areas=table)[0]

@@ -311,7 +311,8 @@ def test_nothing_is_told_of_what_is_not_known() -> None:
     with pytest.raises(NothingCounted, match="no contest is defined up to this point"):
         told()
     with pytest.raises(
-        NothingCounted, match=r"nothing has been stated yet about Perú \(pe\); the counting level is country"
+        NothingCounted,
+        match=r"stated yet about Perú \(pe\), of 4 tally sheets that are expected there; the counting level is country",
     ):
         told(a_contest())
     with pytest.raises(NothingCounted, match="has no area '999999'; its outermost is 'pe'"):

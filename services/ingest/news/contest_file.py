@@ -260,6 +260,11 @@ def _of_meaning(content: Mapping[str, Any], lines: Lines, file: str) -> Iterator
         said = str(File.model_fields["expected_units"].description)
         place, example = lines.place("expected_units"), example_of(File, "expected_units")
         yield Fault(file, place, message, said, example, refuses=False)
+    elected, selections = content.get("number_elected"), content.get("selections")
+    if isinstance(elected, int) and isinstance(selections, list) and elected > len(selections):
+        message = f"number_elected is {elected:,}, and there are {len(selections):,} selections"
+        said, example = str(File.model_fields["number_elected"].description), example_of(File, "number_elected")
+        yield Fault(file, lines.place("number_elected"), message, said, example, refuses=False)
     for level in _levels(content):
         if len(level) > len({*level}):
             message, said = f"counting_levels names a type twice: {listed(level)[:200]}", "each type once"
@@ -325,6 +330,17 @@ def _of_selections(selections: object, lines: Lines, file: str) -> Iterator[Faul
                 message = f"{names} have the same {key} {shown(value)}"
                 place, said = lines.place(key, numbers[1]), f"each {key} once"
                 yield Fault(file, place, message, said, _free(key, sharing))
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, one in enumerate(selections):
+        of = one if isinstance(one, dict) else {}
+        words = tuple(str(of.get(key, "")).casefold().strip() for key in ("candidate", "party"))
+        alike.setdefault(words, []).append(number)
+    for words, numbers in alike.items():
+        if len(numbers) > 1 and all(words):
+            names = listed([_named(selections[number], number, lines, "candidate") for number in numbers])
+            message = f"{names} differ by case alone: votes for one candidate would stand apart"
+            said, example = "each candidate once", example_of(Choice, "candidate")
+            yield Fault(file, lines.place("candidate", numbers[1]), message, said, example, refuses=False)
 
 
 def _named(selection: Mapping[str, Any], number: int, lines: Lines, key: str) -> str:
