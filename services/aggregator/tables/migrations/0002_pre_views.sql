@@ -463,7 +463,7 @@ CROSS JOIN LATERAL (
 ) o
 WHERE t.unit_type = c.counting_level AND NOT a.type = ANY (c.counting_types);
 COMMENT ON VIEW :results.reconciliation IS
-    'Each computed total beside the official statement nearest in time; differences are computed - official. Null where a side does not state the whole figure.';
+    'Each computed total beside the office''s own statement nearest in time, with the differences.';
 
 CREATE VIEW :results.area_total_block AS SELECT * FROM :aggregate.area_total_block;
 COMMENT ON VIEW :results.area_total_block IS 'Past totals by area, at the end of each span of offsets.';
