@@ -20,7 +20,7 @@ from aggregator.replay import replay
 from aggregator.replay.answer import of_state
 from aggregator.tables.batch import Batch
 from aggregator.tables.errors import Fenced, TablesError
-from aggregator.tables.migrate import migrate
+from aggregator.tables.migrate import migrate, released
 from aggregator.tables.writer import Writer
 from results.count import NothingCounted
 from results.moment import Moment
@@ -276,7 +276,7 @@ def test_an_older_database_is_refused_with_what_to_do(database: Database) -> Non
     with pytest.raises(MigrationError, match="run `escrutinio-aggregator migrate`"):
         Reader(database.reader_url)
     applied, waiting = migrate(database.owner_url)
-    assert ([m.version for m in applied], waiting) == ([1, 2], [])
+    assert (applied, waiting) == (released(), [])
     assert migrate(database.owner_url) == ([], [])
     database.change("UPDATE aggregate.schema_migration SET sha256 = 'x' WHERE version = 2")
     with pytest.raises(MigrationError, match="another form"):
