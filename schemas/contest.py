@@ -187,6 +187,11 @@ class ContestDefined(Event):
         """Time zone of the office, in which times are shown to people."""
         return ZoneInfo(self.time_zone)
 
+    @property
+    def one_vote(self) -> bool:
+        """Whether a ballot has one vote. Of several, valid votes may be counted as ballots or as votes."""
+        return self.votes_allowed == 1
+
     def is_sheet(self, unit_type: str) -> bool:
         """Say whether units of a type have one tally sheet each. Others state the numbers of theirs, or only add."""
         return unit_type in self.sheet_types

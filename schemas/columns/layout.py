@@ -99,13 +99,11 @@ class Layout:
     sheet_types: tuple[str, ...] = SHEET_TYPES
     partial_sheets_count: bool = False
     one_vote: bool = True
-    """Whether a ballot has one vote. Of several, valid votes may be counted as ballots or as votes."""
 
     @classmethod
     def of(cls, contest: ContestDefined) -> "Layout":
         """Return the layout of a contest."""
-        one_vote = contest.votes_allowed == 1
-        return cls(contest.selection_ids, contest.sheet_types, contest.partial_sheets_count, one_vote)
+        return cls(contest.selection_ids, contest.sheet_types, contest.partial_sheets_count, contest.one_vote)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ class ContestAsOf:
         level = in_force.definition.counting_level
         self.contest = definitions[-1].definition.model_copy(update={"counting_level": level})
         self._layout = Layout.of(self.contest)
-        self._layouts = [(defined.offset, Layout.of(defined.definition)) for defined in definitions]
+        self._definitions = definitions
         self.as_of = self._as_of(in_force)
         self.blocked = reader.blocked(contest_id, self.to_offset)
         """The reason why the contest is blocked before the moment, if it is."""
@@ -297,9 +297,10 @@ class ContestAsOf:
 
     def _contributions(self, offsets: Collection[int]) -> dict[int, Vector]:
         """Compute what statements added when they came: a selection that was added later is in none of them."""
-        found, layouts = {}, list(self._layouts)
+        found = {}
         for row in self._reader.updates_at(self._contest_id, sorted(offsets)):
-            layout = [of for offset, of in layouts if offset < row["log_offset"]][-1]
+            *_, then = (defined for defined in self._definitions if defined.offset < row["log_offset"])
+            layout = Layout.of(then.definition)
             found[row["log_offset"]] = self._layout.widened(layout.contribution(recorded_of(row).update))
         return found
 

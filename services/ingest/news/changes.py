@@ -28,7 +28,7 @@ and chain on the operator's event; so are the same figures with a note of the of
 figures, an operator states them again. The operator's own figures are a heartbeat when the office repeats them. Once
 the office states something else, later statements are compared with that.
 
-News by which the unit adds less to the count is CORRECTED, INFERRED: published, never smoothed. So is a sheet that
+News by which the unit adds less to the count is CORRECTED, INFERRED: published, never smoothed. So is a unit that
 comes back from review, counted, with fewer votes than it stated under review.
 
 Sheets that state no official time are compared as columns first, which decides two things only: that a unit was never

@@ -190,11 +190,6 @@ class ContestMemory:
         event_id = UUID(bytes=of["event_id"].tobytes())
         return Said(from_milliseconds(int(of["stated"])), int(of["sequence"]), event_id, now)
 
-    def is_stated(self, key: UnitKey) -> bool:
-        """Say whether a unit has been stated."""
-        number = self.index.find(key)
-        return number is not None and self.chain("head", number) >= 0
-
     def count(self, types: Level) -> int:
         """Count the units of some types that have been stated."""
         return sum(self.stated[unit_type] for unit_type in types)
@@ -364,7 +359,7 @@ def remember(memory: ContestMemory, *events: CountUpdate) -> bool:
 
 
 def extended(unit: UnitMemory | None, event: CountUpdate, *, one_vote: bool) -> UnitMemory:
-    """Return the unit's memory with one more event. `one_vote`: as of a layout."""
+    """Return the unit's memory with one more event. `one_vote`: as of its contest."""
     is_retracted = event.kind is UpdateKind.RETRACTED
     now = None if is_retracted else figures(event.reporting_unit, event, one_vote=one_vote)
     return extended_by(unit, event, now)

@@ -49,7 +49,7 @@ _BESIDE = ("office_note", "by_vote_type", "signed_at", "registered_at", "recount
 
 
 def figures(unit: ReportingUnit, statement: Statement | CountUpdate, *, one_vote: bool) -> Figures:
-    """Return the figures of a statement or an event about `unit`. `one_vote`: as of a layout."""
+    """Return the figures of a statement or an event about `unit`. `one_vote`: as of its contest."""
     path, status, source_status = unit.area_path, statement.count_status, statement.source_status
     reason, note, sub = statement.review_reason, statement.office_note, _flat(statement.sub_units)
     beside = statement.signed_at, statement.registered_at, statement.recount, statement.rules_version

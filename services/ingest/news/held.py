@@ -113,16 +113,15 @@ def _sums_of_the_log(rows: _Rows, may_be_total: Mask, memory: ContestMemory) -> 
     """Find areas' rows that state the sum of the units that the log has in the area, which are added up beside it."""
     contest, votes = memory.definition, [f"votes.{selection}" for selection in memory.layout.selections]
     for number, kind in enumerate(rows.kinds):
-        there: list[int] = []
-        if kind in contest.area_types:
-            there = np.flatnonzero(may_be_total & (rows.kind == number)).tolist()
+        if kind not in contest.area_types or not (there := np.flatnonzero(may_be_total & (rows.kind == number))).size:
+            continue
         others = [other for other in contest.counting_level if other != kind]
         units = np.array([n for n, key in enumerate(memory.index.keys) if key.type in others], np.int64)
-        states = memory.states(units) if there else units[:0]
+        states = memory.states(units)
         if not (states >= 0).any():
             continue
         sums = Sums(memory, states[states >= 0])
-        for row in there:
+        for row in there.tolist():
             of = sums.of(rows.ids[row])
             stated = np.maximum(rows.votes[row], 0).tolist()
             if of.units >= _FEWEST and any(stated) and stated == [of.figures[name] for name in votes]:

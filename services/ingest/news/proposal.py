@@ -265,7 +265,7 @@ def decided(event: CountUpdate, definition: UUID, memory: ContestMemory) -> Chan
     return Changes(
         events=NewEvents([event]),
         findings=found,
-        units={event.unit: extended(unit, event, one_vote=contest.votes_allowed == 1)},
+        units={event.unit: extended(unit, event, one_vote=contest.one_vote)},
         statements=1,
     )
 
@@ -305,7 +305,7 @@ def _adding(event: CountUpdate, contest: ContestDefined) -> dict[str, str | None
     if event.kind is UpdateKind.RETRACTED:
         return {}
     added = adds(
-        figures(event.reporting_unit, event, one_vote=contest.votes_allowed == 1),
+        figures(event.reporting_unit, event, one_vote=contest.one_vote),
         contest.adding(event.reporting_unit.type),
     )
     return {name: None if value is None else str(value) for name, value in added.items()}
