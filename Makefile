@@ -66,10 +66,15 @@ bench: $(STAMP)  ## Measure each stage beside its limit on this machine (ACTAS=f
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
-lock: $(STAMP)  ## Resolve Python packages and Kafka's jars again (for developers; needs uv)
+LINT := tests/support/contracts/lint
+
+lock: $(STAMP)  ## Resolve Python packages, Kafka's jars and what checks the contracts again (for developers; needs uv and npm)
 	$(LOCK) --all-extras --upgrade --output-file requirements.lock pyproject.toml
 	$(LOCK) --constraint requirements.lock --extra fast --output-file deploy/images/requirements.lock pyproject.toml
 	printf '%s\n' hatchling editables | $(LOCK) --constraint requirements.lock --output-file deploy/images/build.lock -
+	$(LOCK) --upgrade --output-file $(LINT)/requirements.lock $(LINT)/requirements.in
+	cd $(LINT) && npm update --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+	$(PY) -m tests.support.contracts.lock
 	$(PY) -m deploy.local lock
 
 sbom: $(STAMP)  ## Write what our images contain, in CycloneDX (SBOM=file)

@@ -26,6 +26,8 @@ from deploy.local.stack import DEFAULT_ROOT
 CHECKOUT = Path(__file__).parents[1]
 EXAMPLE = CHECKOUT / "examples" / "peru-2021-runoff"
 CONTEST = "pe-2021-president-runoff"
+FINAL_SHEETS_AT = "2021-07-01T00:00:00Z"
+"""As in the example's README."""
 NINETEEN_TWENTY_THREE = "2021-06-08T00:23Z"
 
 UPDATES = """
@@ -107,18 +109,20 @@ def main() -> None:
     command("ingest", "topics")
     command("aggregator", "migrate")
 
+    say("The contest, which is followed from here on: what comes next is news")
+    command("ingest", "define", str(EXAMPLE / "contest.toml"))
+    command("aggregator", "run", "--until-caught-up", "--publish")
     say("The office's 48 updates, onto the log; repetitions become heartbeats")
-    command("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(EXAMPLE / "updates.csv"))
+    command("ingest", "load", str(EXAMPLE / "updates.csv"))
     say("From the log into totals, each batch in one transaction")
-    command("aggregator", "run", "--until-caught-up")
+    command("aggregator", "run", "--until-caught-up", "--publish")
     say("Update by update, as a plain SQL query on a view shows it")
     console.print(update_by_update(settings["reader_url"]))
     if actas:
         say("The tally sheets, one event for each change of one")
-        console.print("  [dim]A file that states no time (final.csv.gz) counts from now on, when it is read here;[/]")
-        console.print("  [dim]escrutinio-ingest load --observed-at TIME says when such a file was fetched.[/]")
-        command("ingest", "load", *actas)
-        command("aggregator", "run", "--until-caught-up")
+        console.print("  [dim]The final sheets state no time: the example fixes one, which is ours, not ONPE's.[/]")
+        command("ingest", "load", "--stated-at", FINAL_SHEETS_AT, *actas)
+        command("aggregator", "run", "--until-caught-up", "--publish")
 
     say("The count as it stands")
     command("results", "show", CONTEST)
@@ -134,13 +138,25 @@ def main() -> None:
         ),
         (f"escrutinio timeline {CONTEST}", "share and lead over time"),
         ("escrutinio-aggregator status", "position, lag, findings"),
+        (f"escrutinio-aggregator notices {CONTEST}", "what a newsroom would report: leads, falls, corrections"),
         (f"escrutinio-aggregator verify {CONTEST}", "every row of the tables, compared with the log"),
-        ("escrutinio-ingest load FILES…", "more documents, then: escrutinio-aggregator run --until-caught-up"),
+        (
+            "escrutinio-ingest load FILES…",
+            "more documents, then: escrutinio-aggregator run --until-caught-up --publish",
+        ),
+        (
+            "escrutinio-api serve",
+            f"schemas for a program of yours that reads Kafka at {settings['bootstrap_servers']}: docs/newsrooms.md",
+        ),
     ):
         console.print(f"  .venv/bin/{shown}", soft_wrap=True)
         console.print(f"      [dim]{what}[/]")
+    console.print(f"  {stack.api.url}/docs", soft_wrap=True)
+    console.print(
+        f"      [dim]the count over HTTP; curl {stack.api.url}/v1/contests/{CONTEST}/counts[/]", soft_wrap=True
+    )
     console.print(f"  psql '{settings['reader_url']}'", soft_wrap=True)
-    console.print("      [dim]SELECT * FROM results.selection_count WHERE is_count;[/]")
+    console.print("      [dim]SELECT * FROM results.selection_count;[/]")
     console.print("  make stop    [dim]stops it and keeps its data;[/] make reset [dim]deletes its data[/]")
 
 

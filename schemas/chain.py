@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import name_text
 from schemas.rules import Finding, check
+from schemas.source_status import SourceStatus
 from schemas.unit_roll import UnitRoll
 
 
@@ -22,8 +24,8 @@ def broken_rules(update: CountUpdate, text: bytes, contest: ContestDefined | Non
 
     `text`: its canonical text (`identity.statement`). With F404 or F405 nothing more is asked of it.
     """
-    if update.event_id != name_text(text):
-        return [Finding("F404", f"{update.event_id} is not the id of its content")]
+    if (misnamed := _misnamed(update.event_id, text)) is not None:
+        return [misnamed]
     if contest is None:
         return [Finding("F405", f"{update.unit} stated before contest {update.contest_id} is defined")]
     return list(check(update, contest))
@@ -31,8 +33,8 @@ def broken_rules(update: CountUpdate, text: bytes, contest: ContestDefined | Non
 
 def definition_fault(event: ContestDefined, text: bytes, current: ContestDefined | None) -> Finding | None:
     """Say why a definition is not accepted after `current` (None: it is the first); None when it is accepted."""
-    if event.event_id != name_text(text):
-        return Finding("F404", f"{event.event_id} is not the id of its content")
+    if (misnamed := _misnamed(event.event_id, text)) is not None:
+        return misnamed
     expected = 1 if current is None else current.revision + 1
     if event.revision != expected:
         return Finding("F401", f"definition revision {event.revision}, expected {expected}")
@@ -69,8 +71,8 @@ def roll_fault(
     After each part the next one of its revision is accepted, or the first of the next revision: what is written does
     not wait for parts that never come.
     """
-    if event.event_id != name_text(text):
-        return Finding("F404", f"{event.event_id} is not the id of its content")
+    if (misnamed := _misnamed(event.event_id, text)) is not None:
+        return misnamed
     if contest is None:
         return Finding("F405", f"a roll stated before contest {event.contest_id} is defined")
     place, next_revision = (event.revision, event.part), (1 if last is None else last.revision + 1, 1)
@@ -92,6 +94,21 @@ def roll_fault(
     if twice := [str(key) for key, times in keys.items() if times > 1 or (event.part > 1 and is_listed(key))]:
         return Finding("F402", f"{', '.join(twice[:5])} stands twice on the roll")
     return None
+
+
+def source_fault(event: SourceStatus, text: bytes, contest: ContestDefined | None) -> Finding | None:
+    """Say why a change of the source's state is not accepted; None when it is accepted. `text`: its canonical text."""
+    if (misnamed := _misnamed(event.event_id, text)) is not None:
+        return misnamed
+    if contest is None:
+        return Finding("F405", f"the state of a source before contest {event.contest_id} is defined")
+    return None
+
+
+def _misnamed(event_id: UUID, text: bytes) -> Finding | None:
+    if event_id == name_text(text):
+        return None
+    return Finding("F404", f"{event_id} is not the id of its content")
 
 
 class Stated(Protocol):

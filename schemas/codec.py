@@ -29,34 +29,44 @@ import fastavro
 from fastavro.schema import SchemaParseException
 from pydantic import ValidationError
 
+from schemas.aggregator_status import AggregatorStatus
+from schemas.area_count import AreaCount
 from schemas.beyond import beyond, branch, kind
+from schemas.branches import check
 from schemas.compatibility import Version, faults
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError, NewerSchema
 from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
+from schemas.identity import Event
+from schemas.ingest_status import IngestStatus
+from schemas.notice import Notice
+from schemas.source_status import SourceStatus
 from schemas.types import Frozen, ResultStage, UpdateKind, from_milliseconds, rfc3339, to_milliseconds
 from schemas.unit_roll import UnitRoll
 
-Event = CountUpdate | ContestDefined | FeedStatus | UnitRoll
 Headers = list[tuple[str, bytes]]
 
 MAGIC = 0
 _PREFIX = struct.Struct(">BI")
 UNKNOWN = "UNKNOWN"
 """A symbol that stands for those of later versions, and is never written."""
-_MODELS: dict[str, type[CountUpdate] | type[ContestDefined] | type[FeedStatus] | type[UnitRoll]] = {
-    "CountUpdate": CountUpdate,
-    "ContestDefined": ContestDefined,
-    "FeedStatus": FeedStatus,
-    "UnitRoll": UnitRoll,
-}
+_MODELS: dict[str, type[Event]] = {
+    model.__name__: model
+    for model in (
+        AggregatorStatus, AreaCount, CountUpdate, ContestDefined, FeedStatus, IngestStatus, Notice, SourceStatus,
+        UnitRoll,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message for Kafka. The key is the contest id, so that all of a contest is in one partition."""
+    """A message for Kafka. The key is the contest id, so that all of a contest is in one partition.
+
+    That of an AreaCount names the area, too: `key_of_area`.
+    """
 
     key: bytes
     value: bytes
@@ -71,6 +81,7 @@ class Schema:
     path: Path
     record: str
     sha256: str
+    text: str = field(repr=False)
     avro: dict[str, Any] = field(repr=False)
     wire: Any = field(repr=False)
     to_wire: Callable[[Any], Any] = field(repr=False)
@@ -94,17 +105,34 @@ def encode(event: Event) -> Message:
             f"{type(event).__name__} {event.event_id} does not fit {schema.path.name}: {reason}"
         ) from error
     filters: Headers = []
+    key = event.contest_id.encode()
     if isinstance(event, CountUpdate):
-        subject, time = str(event.unit), event.observed_at
+        subject, time = str(event.unit), event.stated_at
         filters = filters_of(event.kind, event.result_stage, event.is_test)
     elif isinstance(event, ContestDefined):
         subject, time = f"contest/{event.contest_id}", event.effective_at
     elif isinstance(event, UnitRoll):
         subject, time = f"roll/{event.revision}/{event.part}", event.observed_at
+    elif isinstance(event, SourceStatus):
+        subject, time = "source", event.since
+    elif isinstance(event, IngestStatus):
+        subject, time = "ingest", event.at
+    elif isinstance(event, AggregatorStatus):
+        subject, time = "count", event.at
+    elif isinstance(event, AreaCount):
+        subject, time, key = (
+            f"area/{event.area_id}",
+            event.as_of_recorded_at,
+            key_of_area(event.contest_id, event.area_id),
+        )
+        filters = [_is_test(event.is_test)]
+    elif isinstance(event, Notice):
+        subject, time = "contest" if event.area_id is None else f"area/{event.area_id}", event.recorded_at
+        filters = [("kind", event.kind.value.encode()), _is_test(event.is_test)]
     else:
-        subject, time = f"{event.unit_type}/{event.unit_id}", event.observed_at
+        subject, time = f"{event.unit_type}/{event.unit_id}", event.stated_at
     return Message(
-        key=event.contest_id.encode(),
+        key=key,
         value=body.getvalue(),
         headers=[
             *schema.headers,
@@ -122,8 +150,17 @@ def filters_of(kind: UpdateKind, stage: ResultStage, is_test: bool) -> Headers:
     return [
         ("kind", kind.value.encode()),
         ("result_stage", stage.value.encode()),
-        ("is_test", b"true" if is_test else b"false"),
+        _is_test(is_test),
     ]
+
+
+def _is_test(is_test: bool) -> tuple[str, bytes]:
+    return "is_test", b"true" if is_test else b"false"
+
+
+def key_of_area(contest_id: str, area_id: str) -> bytes:
+    """Return the key of an area's count, `CONTEST/AREA`: the contest's own slashes are written %2F, its % is %25."""
+    return f"{contest_id.replace('%', '%25').replace('/', '%2F')}/{area_id}".encode()
 
 
 def _check(model: Frozen) -> None:
@@ -165,6 +202,13 @@ def decode(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
         raise ContractError(f"not a {schema.record}: {type(error).__name__}: {error}") from error
     if body.tell() != len(value):
         raise ContractError(f"{len(value) - body.tell()} bytes left over after a {schema.record}")
+    again = io.BytesIO()
+    fastavro.schemaless_writer(again, schema.wire, plain)
+    if again.getbuffer() != memoryview(value)[_PREFIX.size :]:  # as our encoder writes it, it has none
+        try:
+            check(value[_PREFIX.size :], schema.avro)
+        except (ValueError, IndexError) as error:
+            raise ContractError(f"not a {schema.record}: {error}") from error
     try:
         # Avro has already fixed the types; strict mode would refuse the strings that stand for UUIDs and enums.
         content = schema.from_wire(plain)
@@ -196,6 +240,7 @@ def _load(directory: Path) -> dict[int, Schema]:
             path=path,
             record=avro["name"],
             sha256=sha256,
+            text=raw.decode(),
             avro=avro,
             wire=fastavro.parse_schema(_plain(avro)),
             to_wire=_to_wire(avro),
@@ -284,6 +329,14 @@ def _exactly(kind: type, convert: Callable[[Any], Any] | None = None) -> Callabl
     return check
 
 
+def _uuid(text: str) -> UUID:
+    """Read a UUID in its one usual spelling: Python knows others, and another language has others again."""
+    value = UUID(text)
+    if str(value) != text:
+        raise ValueError(f"{text[:40]!r} is not spelled {value}")
+    return value
+
+
 def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
     """Build the function that converts, in place, a decoded record's ids, times and enums for the models.
 
@@ -291,7 +344,7 @@ def _from_wire(schema: Any) -> Callable[[Any], Any] | None:
     """
     match kind(schema):
         case "uuid":
-            return UUID
+            return _uuid
         case "timestamp-millis":
             return from_milliseconds
         case "enum":

@@ -115,7 +115,8 @@ class ContestDefined(Event):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         # Refuse here what cannot be computed, not on election night.
-        date.fromisoformat(self.election_date)
+        if self.election_date != date.fromisoformat(self.election_date).isoformat():
+            raise ValueError(f"{self.election_date!r} is not a day as 2021-06-06")  # one of a week, or without hyphens
         try:
             self.zone  # noqa: B018
         except (KeyError, ValueError, OSError) as error:

@@ -5,7 +5,6 @@ A field that is None unless somebody states it has that default here, so that fe
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, NamedTuple, Self
 from uuid import UUID
 
@@ -159,7 +158,8 @@ class PublishedPercentages(Frozen):
 class Document(Frozen):
     """A place in an archived document."""
 
-    uri: Text
+    name: Text
+    uri: Text | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     place: Text
 
@@ -188,6 +188,7 @@ class CountUpdate(Event):
     kind: UpdateKind
     correction: Correction | None
     reported_at: Instant | None
+    stated_at: Instant
     signed_at: Instant | None = None
     registered_at: Instant | None = None
     observed_at: Instant
@@ -212,6 +213,8 @@ class CountUpdate(Event):
             raise ValueError("correction is given for CORRECTED and RETRACTED, and only then")
         if (self.sequence == 1) != (self.previous_event_id is None):
             raise ValueError("previous_event_id is given from sequence 2 on, and only then")
+        if self.reported_at is not None and self.stated_at != self.reported_at:
+            raise ValueError("stated_at is reported_at where that is given")
         if is_known and self.replaced_by is not None and self.kind is not UpdateKind.RETRACTED:
             raise ValueError("replaced_by is given for RETRACTED only")
         return self
@@ -220,8 +223,3 @@ class CountUpdate(Event):
     def unit(self) -> UnitKey:
         """The unit's key within its contest."""
         return UnitKey(self.reporting_unit.type, self.reporting_unit.id)
-
-    @property
-    def stated_at(self) -> datetime:
-        """The official time, which orders a unit's statements: the office's own, else when we observed it."""
-        return self.reported_at or self.observed_at

@@ -16,6 +16,7 @@ class FeedStatus(Event):
     unit_type: Id
     unit_id: Id
     reported_at: Instant | None
+    stated_at: Instant
     observed_at: Instant
     last_event_id: UUID
     document_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -2,8 +2,8 @@
 
 `statement(update)` is the canonical text of a statement: JSON in the form of RFC 8785 (keys sorted, no spaces, integers
 only), UTF-8. It contains everything that can change a count or its order, and the id of the event before it, so an
-event's id commits to the unit's whole history. It omits provenance (`observed_at` where the office states a time,
-`source`, `published_percentages`, the unit's display name): a second copy of the document gives the same id.
+event's id commits to the unit's whole history. It omits provenance (`observed_at`, `source`,
+`published_percentages`, the unit's display name): a second copy of the document, loaded by others, gives the same id.
 
 A field of `_IF_STATED`, and every field that a later version adds, is in the text only where it is stated. So an id
 does not change with the version, and a reader of this one computes the ids of later ones, too (`codec.learn`).
@@ -20,14 +20,40 @@ from uuid import UUID
 
 import orjson
 
+from schemas.aggregator_status import AggregatorStatus
+from schemas.area_count import AreaCount
 from schemas.contest import ContestDefined
 from schemas.count_update import Counts, CountUpdate
 from schemas.feed_status import FeedStatus
+from schemas.ingest_status import IngestStatus
+from schemas.notice import Notice
+from schemas.source_status import SourceStatus
 from schemas.types import rfc3339
 from schemas.unit_roll import UnitRoll
 
-Event = CountUpdate | ContestDefined | FeedStatus | UnitRoll
-E = TypeVar("E", CountUpdate, ContestDefined, FeedStatus, UnitRoll)
+Event = (
+    AggregatorStatus
+    | AreaCount
+    | CountUpdate
+    | ContestDefined
+    | FeedStatus
+    | IngestStatus
+    | Notice
+    | SourceStatus
+    | UnitRoll
+)
+E = TypeVar(
+    "E",
+    AggregatorStatus,
+    AreaCount,
+    CountUpdate,
+    ContestDefined,
+    FeedStatus,
+    IngestStatus,
+    Notice,
+    SourceStatus,
+    UnitRoll,
+)
 
 NAMESPACE = UUID("6f1c43a2-97d0-5e0b-8c1e-2b6f0c9d3a51")
 """UUIDv5 namespace of this project's events. Never changes."""
@@ -116,10 +142,10 @@ def _with(text: Any, beyond: Mapping[str, Any]) -> Any:
 
 
 def text_of(event: Event) -> bytes:
-    """Return the canonical text that gives an event its id: of all but statements, every field but the id itself."""
+    """Return the canonical text of an event. Of all but statements: every field but the id and `observed_at`."""
     if isinstance(event, CountUpdate):
         return statement(event)
-    return canonical(_with(event.model_dump(exclude={"event_id"}), event.beyond))
+    return canonical(_with(event.model_dump(exclude={"event_id", "observed_at"}), event.beyond))
 
 
 def name_text(text: bytes) -> UUID:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
-from schemas.feed_status import FeedStatus
+from schemas.source_status import SourceStatus
 from schemas.types import EARLIEST_MS, LATEST_MS, from_milliseconds
 from schemas.unit_roll import UnitRoll
 
@@ -40,7 +40,7 @@ class Recorded:
     partition: int
     offset: int
     recorded_at: datetime
-    event: CountUpdate | ContestDefined | UnitRoll
+    event: CountUpdate | ContestDefined | SourceStatus | UnitRoll
 
     @property
     def update(self) -> CountUpdate:
@@ -73,8 +73,8 @@ def recorded_of_raw(raw: RawRecord) -> Recorded:
     if raw.fault is not None:
         raise ContractError(raw.fault)
     event = decode(raw.value, raw.headers)
-    if isinstance(event, FeedStatus):
-        raise ContractError("a heartbeat does not belong on the log")
+    if not isinstance(event, CountUpdate | ContestDefined | SourceStatus | UnitRoll):
+        raise ContractError(f"a {type(event).__name__} does not belong on the log")
     if raw.key != event.contest_id.encode():
         raise ContractError(f"key {raw.key!r} is not the event's contest {event.contest_id}")
     if not EARLIEST_MS <= raw.timestamp_ms <= LATEST_MS:

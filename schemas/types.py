@@ -190,6 +190,9 @@ EARLIEST_MS, LATEST_MS = -62_072_524_800_000, 253_339_228_800_000
 Count = Annotated[int, Field(ge=0, lt=COUNT_LIMIT)]
 """A number of votes, ballots, voters or sheets."""
 
+Number = Annotated[int, Field(ge=0, lt=NUMBER_LIMIT)]
+"""An offset, a number of messages, or of milliseconds."""
+
 Ordinal = Annotated[int, Field(ge=1, lt=NUMBER_LIMIT)]
 """A place in an order that begins with 1."""
 

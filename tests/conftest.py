@@ -28,6 +28,10 @@ pytest_plugins = [
     "tests.support.fix_ingest",
     "tests.support.fix_observed",
     "tests.support.fix_disk",
+    "tests.support.fix_recount",
+    "tests.support.fix_contracts",
+    "tests.support.fix_subscribers",
+    "tests.support.fix_api",
 ]
 
 

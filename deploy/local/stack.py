@@ -1,4 +1,4 @@
-"""Both servers together, and the settings file with which the services find them.
+"""Both servers together, the API over them, and the settings file with which the services find them.
 
 Place: behind `python -m deploy.local` and `make demo`. A start that fails or is interrupted stops the servers it
 started, and no others. The settings file is written once both servers answer.
@@ -11,6 +11,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from deploy.local.api import Api
 from deploy.local.kafka import Broker
 from deploy.local.postgres import Postgres
 from deploy.local.progress import Steps
@@ -21,19 +22,20 @@ DEFAULT_ROOT = Path(__file__).resolve().parents[2] / ".local"
 
 
 class Stack:
-    """The broker and the database below one root folder."""
+    """The broker, the database and the API below one root folder."""
 
     def __init__(self, root: Path = DEFAULT_ROOT, steps: Steps | None = None) -> None:
         self.root = root.absolute()
         self.steps = steps or Steps(quiet=True)
         self.broker = Broker(self.root, self.steps)
         self.postgres = Postgres(self.root, self.steps)
+        self.api = Api(self.root, self.steps)
         self.settings_file = self.root / "escrutinio.toml"
         self.archive = self.root / "archive"
 
     @property
     def parts(self) -> tuple[Server, ...]:
-        return (self.broker, self.postgres)
+        return (self.broker, self.postgres, self.api)
 
     def start(self) -> bool:
         """Start what does not run, and write the settings file. Returns False if everything was running."""
@@ -44,11 +46,14 @@ class Stack:
             if part.start():
                 started.append(part)
 
-        pool = ThreadPoolExecutor(len(self.parts))
+        pool = ThreadPoolExecutor(2)
         try:
-            jobs = [pool.submit(start, part) for part in self.parts]
+            jobs = [pool.submit(start, part) for part in (self.broker, self.postgres)]
             for job in jobs:
                 job.result()
+            if self.postgres in started:
+                self.api.stop()  # the database may have another port than before
+            start(self.api)
             self.archive.mkdir(exist_ok=True)
             self._write_settings()
         except BaseException:
@@ -61,7 +66,7 @@ class Stack:
 
     def stop(self) -> bool:
         """Stop what runs. Returns False if nothing did."""
-        stopped = [part.stop() for part in self.parts]
+        stopped = [part.stop() for part in reversed(self.parts)]
         return any(stopped)
 
     def status(self) -> list[Status]:
@@ -73,7 +78,7 @@ class Stack:
         return all(status.state is State.RUNNING for status in self.status())
 
     def reset(self) -> list[Path]:
-        """Stop both servers and delete everything of theirs below the root. Returns the deleted paths."""
+        """Stop all of it and delete everything of theirs below the root. Returns the deleted paths."""
         deleted = [path for part in self.parts for path in part.reset()]
         for path in (self.archive, self.root / "logs", self.root / "run"):
             if path.is_dir():

@@ -95,16 +95,16 @@ def _bytes(ids: Sequence[bytes], length: int) -> Bytes:
 
 
 def publication_text(
-    name: str, snapshot_id: str, parts: int, is_complete: bool, documents: Sequence[tuple[str, str]]
+    name: str, snapshot_id: str, parts: int, is_complete: bool, documents: Sequence[tuple[str, str | None, str]]
 ) -> bytes:
-    """Return what a statement shares with all others of its publication, as JSON. `documents`: address, SHA-256."""
-    found = [{"sha256": sha256, "uri": uri} for uri, sha256 in documents]
+    """Return what a statement shares with all others of its publication, as JSON. `documents`: name, URI, SHA-256."""
+    found = [{"name": called, "sha256": sha256, "uri": uri} for called, uri, sha256 in documents]
     said = {"documents": found, "name": name, "parts": parts, "snapshot_id": snapshot_id}
     return canonical(said | ({"is_complete": True} if is_complete else {}))
 
 
 def _publication(source: Source) -> bytes:
-    documents = [(document.uri, document.sha256) for document in source.documents]
+    documents = [(document.name, document.uri, document.sha256) for document in source.documents]
     return publication_text(source.name, source.snapshot_id, source.parts, source.is_complete, documents)
 
 

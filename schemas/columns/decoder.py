@@ -21,7 +21,7 @@ from schemas.columns.decode_general import publication_text, statement_batch
 from schemas.columns.layout import NONE, Layout, Numbers, contributions, is_sound, sum_of_votes
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.unit_index import UnitIndex
-from schemas.columns.wire import NO_TIME, Wire, read, schema_of, strings
+from schemas.columns.wire import NO_TIME, Wire, read, schema_of, string, strings
 from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.errors import ContractError
@@ -112,10 +112,11 @@ class Decoder:
     ) -> tuple[StatementBatch, Numbers]:
         """Check what was read, and make the batch of the ordinary. Also returns their places."""
         at, ok = wire.columns, wire.ok
-        reported, observed, sequence = at["reported_at"], at["observed_at"], at["sequence"]
+        reported, stated, observed = at["reported_at"], at["stated_at"], at["observed_at"]
+        sequence = at["sequence"]
         if contest.ended_areas:  # whether a statement comes too late for its area is asked one by one
             ok[:] = False
-        stated = np.asarray(np.where(reported == NO_TIME, observed, reported))
+        ok &= (reported == NO_TIME) | (reported == stated)
         ok &= (at["kind"] == REPORTED) & ((sequence == 1) == ~at["has previous_event_id"])
         for ordinal in (sequence, at["source.part"], at["source.parts"]):
             ok &= (ordinal >= 1) & (ordinal < NUMBER_LIMIT)
@@ -123,7 +124,7 @@ class Decoder:
         for time in (observed, stated, recorded):
             ok &= (time >= EARLIEST_MS) & (time <= LATEST_MS)
         ok &= stated >= to_milliseconds(contest.count_starts_at)
-        ok &= (reported == NO_TIME) | (reported - observed <= CLOCK_TOLERANCE.total_seconds() * 1000)
+        ok &= stated - observed <= CLOCK_TOLERANCE.total_seconds() * 1000
         ok &= (at["is_test"] == contest.is_test) & (at["result_stage"] != UNKNOWN_STAGE)
         figures = self._figures(wire)
         ok &= sum_of_votes(figures) < COUNT_LIMIT
@@ -292,18 +293,29 @@ def _is_text(text: bytes) -> bool:
 def _publication(of: tuple[bytes, int, bool, *tuple[bytes, ...]]) -> bytes | None:
     shared, parts, is_complete, *addresses = of
     name, snapshot_id = strings(shared, 2)
-    documents = [strings(address, 2) for address in addresses if address]
-    if not all(map(_is_text, (name, snapshot_id, *(uri for uri, _ in documents)))):
+    documents = [_address(address) for address in addresses if address]
+    texts = [name, snapshot_id, *(text for called, uri, _ in documents for text in (called, uri) if text is not None)]
+    if not all(map(_is_text, texts)):
         return None
-    if not all(_SHA256.fullmatch(sha256) for _, sha256 in documents):
+    if not all(_SHA256.fullmatch(sha256) for _, _, sha256 in documents):
         return None
     return publication_text(
         name.decode(),
         snapshot_id.decode(),
         parts,
         is_complete,
-        [(uri.decode(), sha256.decode()) for uri, sha256 in documents],
+        [(called.decode(), None if uri is None else uri.decode(), sha.decode()) for called, uri, sha in documents],
     )
+
+
+def _address(wire: bytes) -> tuple[bytes, bytes | None, bytes]:
+    """Return a document's name, URI and hash."""
+    (name,) = strings(wire, 1)
+    rest = wire[len(string(name)) :]
+    if rest[0] == 0:
+        return name, None, strings(rest[1:], 1)[0]
+    uri, sha256 = strings(rest[1:], 2)
+    return name, uri, sha256
 
 
 def _places(wires: tuple[bytes, ...]) -> tuple[bytes, ...] | None:

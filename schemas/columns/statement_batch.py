@@ -38,7 +38,7 @@ class StatementBatch:
     reported: Numbers
     observed: Numbers
     stated: Numbers
-    """The official time: the office's own, else when it was observed."""
+    """The official time: `CountUpdate.stated_at`."""
     status: Numbers
     reason: Numbers
     """NONE where no reason is given."""

@@ -28,13 +28,13 @@ NO_TIME = -(2**63)
 FIELDS = frozenset(
     {
         "event_id", "contest_id", "reporting_unit.id", "reporting_unit.type", "reporting_unit.name",
-        "reporting_unit.area_path", "sequence", "previous_event_id", "kind", "reported_at", "observed_at",
-        "count_status", "source_status", "review_reason", "result_stage", "counts", "counts.votes",
+        "reporting_unit.area_path", "sequence", "previous_event_id", "kind", "reported_at", "stated_at",
+        "observed_at", "count_status", "source_status", "review_reason", "result_stage", "counts", "counts.votes",
         "counts.ballots_cast", "counts.valid_votes", "counts.blank_votes", "counts.invalid_votes",
         "counts.challenged_votes", "counts.undervotes", "counts.overvotes", "counts.registered_voters",
         "counts.registered_voters_counted", "source.name", "source.snapshot_id", "source.part", "source.parts",
-        "source.is_complete", "source.documents", "source.documents.uri", "source.documents.sha256",
-        "source.documents.place", "is_test",
+        "source.is_complete", "source.documents", "source.documents.name", "source.documents.uri",
+        "source.documents.sha256", "source.documents.place", "is_test",
     }
 )  # fmt: skip
 """The fields of a CountUpdate that are read; every other one must be null."""
@@ -112,7 +112,7 @@ class Wire:
         self.votes: list[Numbers] = []
         """By selection, in their order."""
         self.documents: list[tuple[Span, Span]] = []
-        """Of each document in turn: where its address and hash stand, and its place; empty where there are fewer."""
+        """Of each document in turn: where its name, URI and hash stand, and its place; empty where there are fewer."""
         self._key, self._selections = key, selections
         self._keep_in_bounds()
 
@@ -205,6 +205,7 @@ class Wire:
             there = count > i
             begin = self.at.copy()
             self._string(there)
+            self._optional_string(there)
             self._string(there)
             middle = self.at.copy()
             self._string(there)
@@ -270,6 +271,11 @@ class Wire:
 
     def _string(self, where: Mask | None) -> None:
         self._pass(self._long(where), where)
+
+    def _optional_string(self, where: Mask) -> None:
+        stated = self._long(where)
+        self.ok &= (stated == 0) | (stated == 1)
+        self._string(where & (stated == 1))
 
     def _pass(self, lengths: Numbers, where: Mask | None) -> None:
         """Pass over the bytes of a string."""

@@ -61,10 +61,10 @@ def mirror_command(
     from backup import mirror
     from backup.metrics import Metrics
     from runtime.health import new_registry, serve_health
-    from schemas.topics import TOPICS
+    from schemas.topics import KEPT
 
     settings, stop = _settings(flags), stopping()
-    kafka, topics = settings.kafka, list(zip(_topics(settings), TOPICS, strict=True))
+    kafka, topics = settings.kafka, list(zip(_topics(settings), KEPT, strict=True))
     metrics = Metrics(registry := new_registry("backup"))
     with serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop):
         manifests = mirror.run(
@@ -189,6 +189,6 @@ def _settings(flags: dict[str, Any]) -> Settings:
 
 
 def _topics(settings: Settings) -> list[str]:
-    from schemas.topics import TOPICS
+    from schemas.topics import KEPT
 
-    return [settings.topic_prefix + topic.name for topic in TOPICS]
+    return [settings.topic_prefix + topic.name for topic in KEPT]

@@ -64,7 +64,7 @@ def _row(document: Kept, pipeline: Pipeline, wish: Wish) -> Statement:
         raise IngestError(f"a correction has one row, of {wish.unit}; {others}")
     rows = [statement for snapshot in snapshots for statement in snapshot.statements]
     if [(row.unit.type, row.unit.id) for row in rows] != [tuple(wish.unit)]:
-        raise IngestError(f"{document.uri} has {len(rows)} rows; a correction has one, of {wish.unit}")
+        raise IngestError(f"{document.name} has {len(rows)} rows; a correction has one, of {wish.unit}")
     for odd in (*rows[0].left_out, *(odd for snapshot in snapshots for odd in snapshot.left_out)):
         raise IngestError(f"the figures cannot be read: {odd}")
     return rows[0]

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ingest.errors import SourceError
 from ingest.feeds.records import Limits
@@ -24,8 +24,10 @@ from ingest.feeds.registry import DEFAULT_LIMITS, Batch, Recognised
 from ingest.feeds.statement import Capture, Kept, Rejection, Snapshot
 from ingest.listener import Listener, Progress
 from ingest.news.changes import Changes, changes_since
-from ingest.news.contest_memory import ContestMemory
+from ingest.news.contest_memory import ContestMemory, is_of_operator
 from ingest.news.roll_file import RollFile
+from ingest.news.silence import Heard
+from ingest.publish.alive import signs_of_life
 from ingest.publish.connection import Connection
 from ingest.publish.definitions import Definitions
 from ingest.publish.delivery import Delivery
@@ -35,8 +37,26 @@ from ingest.report import Report
 from ingest.sources import folder
 from ingest.sources.archive import Archive
 from ingest.sources.documents import Documents
+from runtime.repeating import NEXT_WITHIN_MS, Repeating
 from schemas.contest import ContestDefined, Level
 from schemas.count_update import UnitKey
+from schemas.identity import NIL, named
+from schemas.ingest_status import IngestStatus
+from schemas.source_status import SourceStatus
+from schemas.types import rfc3339
+
+
+class Asked(NamedTuple):
+    """What a source was asked: its name, when, when it answered last, and why it did not when it was asked last.
+
+    `within_ms`: within which time it is asked again.
+    """
+
+    source: str = ""
+    asked_at: datetime | None = None
+    answered_at: datetime | None = None
+    fault: str | None = None
+    within_ms: int = 0
 
 
 class Loader(ABC):
@@ -51,20 +71,22 @@ class Loader(ABC):
         self._progress, self._stop = progress, stop
         self._is_complete = False
 
-    def load(self, paths: Sequence[Path], observed_at: datetime | None = None) -> Report:
-        """Load documents in the order of the times they state. Raises SourceError when there are none.
+    def load(self, paths: Sequence[Path], stated_at: datetime | None = None) -> Report:
+        """Load documents in the order of their times. Raises SourceError when there are none.
+
+        `stated_at`: when those were published that state no time, where the note beside them does not say so.
 
         What cannot be read is passed over and named, and the others are loaded.
         """
         found, recognised = self.documents.find(paths), list[Recognised]()
         for path, why in found.passed_over.items():
             fault = folder.is_document(path) or path in found.unreadable
-            self._pass_over(f"{folder.uri(path)} is passed over: {why}", fault=fault)
+            self._pass_over(f"{folder.name_of(path)} is passed over: {why}", fault=fault)
         for path, beneath in found.files.items():
             if self._stop.is_set():
                 return self._stopped()
             try:
-                recognised += filter(None, (self.read(path, observed_at, beneath=beneath),))
+                recognised += filter(None, (self.read(path, stated_at, beneath=beneath),))
             except SourceError as fault:
                 self._pass_over(str(fault), fault=True)
         batches, again = self.documents.plan(recognised), False
@@ -90,19 +112,17 @@ class Loader(ABC):
         if fault:
             self.report.passed_over.append(line)
 
-    def read(
-        self, path: Path, observed_at: datetime | None = None, *, beneath: Path | None = None
-    ) -> Recognised | None:
+    def read(self, path: Path, stated_at: datetime | None = None, *, beneath: Path | None = None) -> Recognised | None:
         """Fetch, archive and read a document. One that cannot be read is rejected, and None returned.
 
         `beneath`: the folder that no link may lead out of. Raises SourceError.
         """
-        recognised = self.documents.read(path, observed_at, beneath=beneath)
+        recognised = self.documents.read(path, stated_at, beneath=beneath)
         self.report.documents += 1
         self.listener.fetched()
         if isinstance(recognised, Rejection):
             unreadable = Snapshot("unreadable", "", (), (recognised,))
-            self.publish(lambda: self._compare((unreadable,)), recognised.uri)
+            self.publish(lambda: self._compare((unreadable,)), recognised.document)
             return None
         return recognised
 
@@ -170,11 +190,12 @@ class Pipeline(Loader):
             is_complete: Every publication, or document of several, names every unit that the office knows.
         """
         self.memory = Memory(connection, progress, listener := listener or Listener(), following)
-        super().__init__(Documents(archive, self.memory.first_seen, limits, clocks), progress, stop, listener)
+        super().__init__(Documents(archive, limits, clocks), progress, stop, listener)
         self._delivery = Delivery(connection, self.memory, progress, self.listener, stop, log_each=log_each)
         self._definitions = Definitions(self.memory, self._delivery, self.report, self.listener, progress)
         self._connection, self._archive, self._definition = connection, archive, definition
         self._revising, self._roll, self._is_complete = revising, roll, is_complete
+        self.began_at = folder.now()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -202,6 +223,8 @@ class Pipeline(Loader):
         findings = self.report.add(changes, again=again)
         self.report.undelivered = self._delivery.undelivered
         events = changes.events
+        if changes.heartbeats or any(not is_of_operator(event) for event in events.items):
+            self.contest.source = self.contest.source.spoke(folder.now())
         self.listener.published(events.kinds(), events.latest(), findings, changes.heartbeats)
         self.listener.advanced()
         self.report.seconds += time.monotonic() - started
@@ -221,9 +244,53 @@ class Pipeline(Loader):
             changed = self._definitions.enrol(self.contest, self._roll.rows, self._kept(self._roll)) or changed
         return changed
 
+    def note(self, change: Callable[[Heard], SourceStatus | None]) -> None:
+        """Publish the change of the source's state that `change` makes of what the log says, unless that is None."""
+        if change(self.contest.source) is None:
+            return
+        self.read_on()
+        if change(self.contest.source) is None:
+            return
+        self._delivery.put(lambda: change(self.contest.source))
+        if (status := self.contest.source.last) is not None:
+            said = f": {status.reason}" if status.reason else ""
+            self._progress.say(f"the source is {status.state} since {rfc3339(status.since)}{said}")
+
+    def read_on(self) -> None:
+        """Read what others have put on the log."""
+        self._delivery.patiently(self.memory.read_on)
+
+    def signs_of_life(self, asked: Callable[[], Asked]) -> Repeating:
+        """Say every few seconds that this ingest lives, while the result is open. `asked`: of the source."""
+        contest_id = self.contest.definition.contest_id
+        partition = self.memory.defined_at[contest_id][0]
+
+        def status() -> IngestStatus:
+            of = asked()
+            return named(
+                IngestStatus(
+                    event_id=NIL,
+                    contest_id=contest_id,
+                    at=folder.now(),
+                    next_within_ms=NEXT_WITHIN_MS,
+                    asks_within_ms=of.within_ms,
+                    started_at=self.began_at,
+                    source=of.source,
+                    asked_at=of.asked_at,
+                    answered_at=of.answered_at,
+                    fault=of.fault,
+                    spoke_at=self.contest.source.spoke_at,
+                    state=self.contest.source.state,
+                    partition=partition,
+                    next_offset=self.memory.next_offsets[partition],
+                )
+            )
+
+        return signs_of_life(self._connection, status, self._progress)
+
     def _kept(self, roll: RollFile) -> Kept:
         """Archive a roll."""
-        return self._archive.keep(Capture(roll.name, roll.content, folder.now()), self.memory.first_seen)
+        return self._archive.keep(Capture(roll.name, roll.content, folder.now()))
 
     def _move_level(self) -> None:
         self._definitions.move_level(self.contest)

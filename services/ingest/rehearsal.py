@@ -67,11 +67,11 @@ class _PassedOver:
     def done(self) -> None: ...
 
 
-def rehearse(contest: Contest, paths: Sequence[Path], observed_at: datetime | None, limits: Limits) -> "Rehearsal":
+def rehearse(contest: Contest, paths: Sequence[Path], stated_at: datetime | None, limits: Limits) -> "Rehearsal":
     """Load documents for a contest that nobody has stated yet, and publish nothing. Raises SourceError."""
     with tempfile.TemporaryDirectory(prefix="escrutinio-check-") as folder, Archive(Path(folder)) as archive:
-        rehearsal = Rehearsal(contest, Documents(archive, {}, limits))
-        rehearsal.load(paths, observed_at)
+        rehearsal = Rehearsal(contest, Documents(archive, limits))
+        rehearsal.load(paths, stated_at)
     return rehearsal
 
 

@@ -238,7 +238,7 @@ def _as_json(rejection: Rejection) -> dict[str, Any]:
     return {
         "code": rejection.finding.code,
         "message": rejection.finding.message,
-        "document": rejection.uri,
+        "document": rejection.document,
         "sha256": rejection.sha256,
         "place": rejection.place or None,
         "rows": rejection.rows,

@@ -15,18 +15,20 @@ leaves nothing of its own: the next start looks at every file again, and the log
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ingest.errors import SourceError
 from ingest.feeds.registry import TOGETHER, Recognised
 from ingest.listener import Progress
-from ingest.pipeline import Pipeline
+from ingest.news.silence import changed
+from ingest.pipeline import Asked, Pipeline
 from ingest.report import SHOWN
+from ingest.sources import about
 from ingest.sources import folder as source
 
-_Signature = tuple[int, int]
-"""Size in bytes, and time of the last change in nanoseconds."""
+_Signature = tuple[tuple[int, int], tuple[int, int] | None]
+"""Of a document, and of the note beside it: size in bytes, and time of the last change in nanoseconds."""
 _Part = tuple[str, str, datetime | str]
 """Family, table and time: a part of a publication."""
 
@@ -40,6 +42,8 @@ class Watch:
     progress: Progress
     stop: threading.Event
     every_s: float = 5.0
+    silent_after: timedelta = timedelta(minutes=30)
+    """After this time without news or a repetition, the log says that the source is silent."""
     alive_every_s: float = 60.0
     _seen: dict[Path, _Signature] = field(default_factory=dict)
     _done: dict[Path, _Signature] = field(default_factory=dict)
@@ -51,32 +55,62 @@ class Watch:
     """Folders in it that cannot be read now."""
     _faults: dict[Path, str] = field(default_factory=dict)
     """Documents that cannot be read now, and why; logged once."""
+    _asked: Asked = field(default_factory=Asked)
+    _unread: str | None = None
+    """Why what came last said nothing."""
 
     def run(self) -> None:
         """Look at the folder until asked to stop; the current document is finished first."""
-        said = time.monotonic()
         self.progress.say(f"watching {self.folder} every {self.every_s:g} s")
+        within_ms = round(2_000 * max(self.every_s, 5))
+        self._asked = self._asked._replace(source=source.name_of(self.folder.absolute()), within_ms=within_ms)
+        with self.pipeline.signs_of_life(lambda: self._asked):
+            self._watch()
+        self.progress.say("stopped as asked")
+
+    def _watch(self) -> None:
+        said = time.monotonic()
         while not self.stop.is_set():
             self.look()
             if time.monotonic() - said >= self.alive_every_s:
                 said = time.monotonic()
+                self.pipeline.read_on()
                 report = self.pipeline.report
                 self.progress.say(
                     f"alive: {report.documents:,} documents, {report.news.total():,} news, "
                     f"{report.rejected.total():,} rejected, {len(report.awaited):,} awaited"
                 )
             self.stop.wait(self.every_s)
-        self.progress.say("stopped as asked")
 
     def look(self) -> bool:
         """Look at the folder once and load new, complete files. Returns False when it cannot be read."""
+        report = self.pipeline.report
+        rejected, spoke_at = report.rejected.total(), self.pipeline.contest.source.spoke_at
+        is_read = self._look()
+        if self.pipeline.contest.source.spoke_at != spoke_at:
+            self._unread = None
+        elif report.rejected.total() > rejected:
+            self._unread = "nothing of what came last could be published: see results.rejected"
+        self._note_silence()
+        return is_read
+
+    def _note_silence(self) -> None:
+        """Put it on the log when the source has fallen silent, or speaks again."""
+        contest_id, began_at = self.pipeline.contest.definition.contest_id, self.pipeline.began_at
+        now, why = source.now(), self._asked.fault or self._unread
+        self.pipeline.note(lambda heard: changed(contest_id, heard, began_at, now, self.silent_after, why))
+
+    def _look(self) -> bool:
         listener, report = self.pipeline.listener, self.pipeline.report
+        self._asked = self._asked._replace(asked_at=source.now())
         try:
             ready = self._unchanging()
         except SourceError as fault:
+            self._asked = self._asked._replace(fault=f"it cannot be read: {str(fault).rpartition(': ')[2]}")
             listener.looked(str(fault))
             self.progress.warn(f"{fault}; trying again")
             return False
+        self._asked = self._asked._replace(answered_at=source.now(), fault=None)
         listener.looked(next((f"{path}: {self._ignored[path]}" for path in sorted(self._unreadable)), None))
         recognised: dict[Path, Recognised] = {}
         for path in ready:
@@ -119,15 +153,14 @@ class Watch:
         ready, now = [], {}
         found = source.walk(self.folder)
         endings = f"only {' and '.join(source.DOCUMENTS)} are read"
-        others = (path for path in found.files if not (source.is_document(path) or source.is_unfinished(path)))
+        others = (path for path in found.files if not source.is_expected(path))
         self._unreadable = found.unreadable
-        self._ignore(found.passed_over | dict.fromkeys(others, endings))
+        self._ignore(found.passed_over | dict.fromkeys(others, endings) | about.of_nothing(found.files))
         for path in filter(source.is_document, found.files):
             try:
-                stat = path.stat()
+                now[path] = _state(path), about.state(path)
             except OSError:
                 continue  # removed since the folder was listed
-            now[path] = (stat.st_size, stat.st_mtime_ns)
             if now[path] != self._done.get(path) and now[path] == self._seen.get(path):
                 ready.append(path)
         self._seen = now
@@ -138,7 +171,7 @@ class Watch:
         """Log each ignored file once: the person who put it there expects its figures."""
         new = sorted(others.items() - self._ignored.items())
         for path, why in new[:SHOWN]:
-            name = source.uri(path)
+            name = source.name_of(path)
             self.progress.warn(f"{name} is ignored: {why}", document=name)
         if len(new) > SHOWN:
             self.progress.warn(f"{len(new) - SHOWN:,} more files are ignored")
@@ -153,13 +186,19 @@ class Watch:
                 self.progress.warn(f"{fault}; trying again")
             return
         self._faults.pop(path, None)
-        self._done[path] = self._seen.get(path, (0, 0))
+        self._done[path] = self._seen.get(path, ((0, 0), None))
         if one is None:
             self._tables.pop(path, None)
             return
         recognised[path] = one
         if parts := _parts(one):
             self._tables[path] = parts
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return by what a change of a file is seen."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _parts(one: Recognised) -> frozenset[_Part]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from results.names import short_names
 from schemas.contest import ContestDefined
-from schemas.count_update import CountUpdate
+from schemas.count_update import CountUpdate, Document
 from schemas.types import CountStatus, Frozen, Instant
 
 _SHOWN = 5
@@ -93,7 +93,7 @@ class SnapshotChange(Frozen):
     """The changes of one publication among the units of an area."""
 
     snapshot_id: str
-    uri: str
+    document: str
     stated_at: Instant
     first_offset: int
     last_offset: int
@@ -137,12 +137,16 @@ def changes(
                 office_note=update.office_note,
                 sentences=tuple(sentences),
                 change=change,
-                source="; ".join(f"{d.uri} {d.place} (sha256 {d.sha256[:12]}…)" for d in update.source.documents),
+                source="; ".join(map(_document, update.source.documents)),
                 findings=tuple(findings.get(offset, ())),
             )
         )
         before = before if late else update
     return described
+
+
+def _document(of: Document) -> str:
+    return f"{of.uri or of.name} {of.place} (sha256 {of.sha256[:12]}…)"
 
 
 def snapshot_changes(
@@ -156,7 +160,7 @@ def snapshot_changes(
     return [
         SnapshotChange(
             snapshot_id=row["snapshot_id"],
-            uri=row["uri"],
+            document=row["document"],
             stated_at=row["stated_at"],
             first_offset=row["first_offset"],
             last_offset=row["last_offset"],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Ask what the count is, what it was, and why it changed.
 
-    Operators use escrutinio-aggregator, escrutinio-ingest, escrutinio-backup and escrutinio-grants.
+    Operators use escrutinio-aggregator, escrutinio-ingest, escrutinio-backup, escrutinio-grants and escrutinio-api.
 
     \b
     Example: escrutinio show pe-2021-president-runoff
@@ -66,7 +66,8 @@ def show(
 ) -> None:
     """Show the count of a contest, or of one of its areas: now, or as of any moment.
 
-    Both together: what was known at --at-time about the count of --at-reported.
+    Both together: what was known at --at-time about the count of --at-reported. Rules that events of the contest break,
+    and events that were not accepted, are told below it.
 
     \b
     Examples: escrutinio show pe-2021-president-runoff 010101
@@ -78,13 +79,15 @@ def show(
     moment = Moment(at_offset, at_time, at_reported)
     with _reader(reader_url, projection) as reader:
         if moment == NOW:
-            found = reader.count(contest_id, area_id)
+            count = reader.count(contest_id, area_id)
+            to_offset = count.as_of.offset
         else:
             from results.as_of import ContestAsOf
 
-            found = ContestAsOf(reader, contest_id, moment).count(area_id)
-    found = options.with_moment(found, moment)
-    answer(as_json, lambda: found.model_dump(mode="json"), lambda: render.show(found))
+            as_of = ContestAsOf(reader, contest_id, moment)
+            count, to_offset = as_of.count(area_id), as_of.to_offset
+        shown = options.completed(count, moment, reader.found(contest_id, to_offset))
+    answer(as_json, lambda: shown.model_dump(mode="json"), lambda: render.show(shown))
 
 
 @main.command()

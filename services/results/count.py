@@ -7,10 +7,11 @@ states them. Every answer gives its basis and the event behind it.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from enum import StrEnum
 from uuid import UUID
 
+from results.findings import BrokenRule, NotAccepted
 from results.vectors import Figure, LevelTotal
+from schemas.area_count import Basis, ExpectedFrom, Progress, SelectionCount, StatedBy, Turnout
 from schemas.columns.layout import BALLOTS, SHEETS, VOTERS
 from schemas.contest import ENDED, Area, ContestDefined, in_words
 from schemas.count_update import CountUpdate
@@ -23,22 +24,6 @@ class NothingCounted(EscrutinioError):
     """Nothing is known about the requested contest, area or moment."""
 
     exit_code = 1
-
-
-class Basis(StrEnum):
-    """The source of a count."""
-
-    OFFICIAL = "OFFICIAL"  # the office's own statement about the area
-    COMPUTED = "COMPUTED"  # our sum of the counting level's units
-
-
-class ExpectedFrom(StrEnum):
-    """Who says how many tally sheets an area has."""
-
-    ROLL = "ROLL"  # the contest's roll of units
-    DEFINITION = "DEFINITION"  # the contest's definition
-    OFFICE = "OFFICE"  # the office's statement about the area, or those about every area within it that is added up
-    ALL_STATED = "ALL_STATED"  # every sheet of the contest is stated: so is every sheet of the area
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,66 +58,11 @@ class AsOf(Frozen):
     reported_at: Instant | None
 
 
-class SelectionCount(Frozen):
-    """Votes of one selection. Shares are of `share_base`, decimal strings in percent with three places."""
-
-    selection_id: str
-    candidate: str
-    party: str
-    votes: int | None
-    share: str | None
-    published_share: str | None
-    not_counted: int | None
-    """Votes that units state and that do not count (yet): of sheets in process, under review or lost."""
-    withdrawn_at: Instant | None
-    """Since when it no longer stands."""
-    is_on_ballot: bool
-    """False where it stood on none of the ballots that are counted: then it has no votes, and lacks none."""
-
-
 class Percentage(Frozen):
     """Our percentage, to three places, and the office's own where it states one."""
 
     percent: str | None
     published: str | None
-
-
-class Turnout(Frozen):
-    """Ballots cast over two bases. ONPE's figure uses the first: the roll of counted sheets only."""
-
-    registered_voters_counted: int | None
-    of_registered_voters_counted: str | None
-    registered_voters: int | None
-    of_registered_voters: str | None
-    published: str | None
-
-
-class StatedBy(Frozen):
-    """How many of the units that are added up state a figure."""
-
-    units: int
-    of: int
-
-
-class Progress(Frozen):
-    """How far the count of an area is, in tally sheets; where areas are counted, in areas as well. None: not known."""
-
-    expected: int | None
-    expected_from: ExpectedFrom | None
-    counted: int | None
-    processed: int | None
-    under_review: int | None
-    partially_reporting: int
-    """Sheets in process that state votes."""
-    not_stated: int | None
-    """Expected sheets of which nothing was stated."""
-    beyond_expected: int
-    """Sheets above the number that roll or definition expect: something is counted twice, or they are wrong."""
-    areas_reported: int | None
-    areas_expected: int | None
-    """None where the counting level has no areas."""
-    voters_outstanding: int | None
-    """Voters on the roll whose sheets are not counted yet, where the roll has the voters of every sheet."""
 
 
 class LastUpdate(Frozen):
@@ -203,6 +133,10 @@ class Count(Frozen):
     """The requested moment, unless it was now."""
     blocked: str | None = None
     """Why the contest is blocked: a message on the log that cannot be read. Nothing after it is counted."""
+    findings: tuple[BrokenRule, ...] | None = None
+    """Rules that events of the contest break, up to the moment; None where nobody asked (`results.findings`)."""
+    not_accepted: NotAccepted | None = None
+    """Events of the contest that changed nothing; None where nobody asked."""
 
 
 def percent(part: int | None, whole: int | None, places: int = 3) -> str | None:
@@ -243,7 +177,7 @@ def count(
     own = () if contest.is_part(area.type) else official
     statements = sorted(own, key=lambda r: (r.update.stated_at, r.update.sequence))
     if total is not None and contest.counting_level != (area.type,):
-        return _computed(contest, area, total, statements, as_of, digest, around)
+        return computed(contest, area, total, statements, as_of, digest, around)
     if statements and statements[-1].update.kind is UpdateKind.RETRACTED:
         raise NothingCounted(f"{contest.authority} retracted its statement about {area.name} ({area.area_id})")
     if statements:
@@ -305,7 +239,7 @@ def _official(
         as_of,
         digest,
         votes={s: votes.get(s) for s in contest.selection_ids},
-        on_ballot=contest.selection_ids if counts is None else votes.keys(),
+        on_ballot=votes.keys() or contest.selection_ids,  # votes that name no selection say nothing of votes
         has_all_votes=has_all_votes,
         turnouts=VOTERS,
         not_counted={} if waiting is None else {s: n for s, n in waiting.votes.items() if n},
@@ -342,7 +276,7 @@ def _beyond(expected: tuple[int, ExpectedFrom] | None, known: int | None) -> int
     return max((known or 0) - expected[0], 0)
 
 
-def _computed(
+def computed(
     contest: ContestDefined,
     area: Area,
     total: LevelTotal,
@@ -351,6 +285,10 @@ def _computed(
     digest: str | None,
     around: Around,
 ) -> Count:
+    """Make the count of an area from its total, whatever the office states about it.
+
+    `statements`: the office's about the area, by official time; for the comparison, and how many sheets it has.
+    """
     found = total.figures()
     named = {name: figure.value for name, figure in found.items()}
     stated_by = {n: StatedBy(units=f.stated_by, of=f.units) for n, f in found.items() if not f.is_whole}
@@ -380,7 +318,7 @@ def _computed(
         as_of,
         digest,
         votes={s: named[f"votes.{s}"] for s in contest.selection_ids},
-        on_ballot=[s for s in contest.selection_ids if found[f"votes.{s}"].is_on_ballot],
+        on_ballot={s for s in contest.selection_ids if found[f"votes.{s}"].is_on_ballot},
         has_all_votes=all(found[f"votes.{s}"].is_whole for s in contest.selection_ids),
         turnouts=total.turnouts,
         not_counted=total.not_counted(),

@@ -9,7 +9,8 @@ to the difference on every axis. Without late statements, each change is the upd
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
-from results.count import AsOf, Basis, Count, StatedBy
+from results.count import AsOf, Count
+from schemas.area_count import Basis, StatedBy
 from schemas.chain import states_of
 from schemas.columns.layout import BALLOTS, REASONS, VOTERS, Layout, Vector
 from schemas.contest import ContestDefined

@@ -11,6 +11,7 @@ from results.difference import changes_of
 from results.reader import Reader, area_key
 from results.rows import recorded_of
 from schemas.chain import states_of
+from schemas.columns.layout import Layout
 from schemas.contest import ContestDefined, Level
 from schemas.count_update import UnitKey
 from schemas.errors import EscrutinioError
@@ -45,7 +46,9 @@ def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
     """Explain the area or unit of that name, by default the outermost area. Raises NothingCounted, NoSuchUnit."""
     contest, row = reader.contest(contest_id)
     unit, is_area = _unit(contest, name)
-    rows = [(row["log_offset"], recorded_of(row).update, row["change"]) for row in reader.history(contest_id, unit)]
+    history = {row["log_offset"]: recorded_of(row).update for row in reader.history(contest_id, unit)}
+    recorded, layout = reader.changes_at(contest_id, list(history)), Layout.of(contest)
+    rows = [(n, update, layout.nonzero(recorded[n]["change"] or ())) for n, update in history.items()]
     found: dict[int, list[str]] = defaultdict(list)
     for finding in reader.findings(contest_id, unit):
         found[finding["log_offset"]].append(f"{finding['code']} {finding['message']}")

@@ -11,7 +11,7 @@ Two together are bitemporal: what was known at 21:40 (`recorded_at`) about the c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from schemas.count_update import CountUpdate
 from schemas.errors import EscrutinioError
@@ -94,7 +94,7 @@ def instant(text: str, is_what: str = "not an") -> datetime:
         raise MomentError(f"{text!r} has no zone; write 2021-06-08T00:23Z or 2021-06-07T19:23-05:00")
     if not 1 < at.year < 9999:
         raise MomentError(f"{text!r} is outside the years 2 to 9998")
-    return at
+    return at.astimezone(UTC)  # PostgreSQL has no zones beyond 16 hours
 
 
 def _offset(text: str) -> int:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from results.count import Count
+    from results.findings import Found
     from results.moment import Moment
     from results.projection import Projection
 
@@ -55,8 +56,10 @@ schema = click.option(
 )
 
 
-def with_moment(answer: Count, asked: Moment) -> Count:
-    """Add the requested moment to an answer, unless it was now."""
+def completed(answer: Count, asked: Moment, found: Found) -> Count:
+    """Add the requested moment to an answer, unless it was now, and what was found on the log."""
     from results.moment import NOW
 
-    return answer if asked == NOW else answer.model_copy(update={"moment": str(asked)})
+    moment = None if asked == NOW else str(asked)
+    of_log = {"findings": found.findings, "not_accepted": found.not_accepted}
+    return answer.model_copy(update={"moment": moment} | of_log)

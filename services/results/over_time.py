@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from results.as_of import ContestAsOf
-from results.count import Around, Basis, Count, NothingCounted, count, find_area
+from results.count import Around, Count, NothingCounted, count, find_area
 from results.difference import Difference, Side, UpdateBehind, area_difference, changes_of
 from results.moment import NOW, Moment
 from results.reader import Reader
 from results.rows import recorded_of
 from results.timeline import Timeline, computed_points, end_of_interval, official_points, timeline
 from results.vectors import LevelTotal
+from schemas.area_count import Basis
 from schemas.columns.layout import Layout
 from schemas.contest import Area, Level, in_words
 
@@ -95,13 +96,13 @@ def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timed
     area = find_area(state.contest, area_id)
     own = [] if state.contest.is_part(area.type) else state.official(area)
     official = official_points(state.contest, area, own, state.as_of, every)
-    computed = computed_points(_published(state, area, every)) if (area.type,) != state.level else []
+    computed = computed_points(published(state, area, every)) if (area.type,) != state.level else []
     if not official and not computed:
         raise NothingCounted(f"nothing has been stated yet about {area.name} ({area.area_id})")
     return timeline(state.contest, area, official, computed, limit, state.blocked)
 
 
-def _published(state: ContestAsOf, area: Area, every: timedelta | None) -> Iterator[Count]:
+def published(state: ContestAsOf, area: Area, every: timedelta | None) -> Iterator[Count]:
     """Yield our sum as published up to each official time, without late statements: one lookup for each."""
     stated_at: datetime | None = _BEFORE_ALL
     layout, root = Layout.of(state.contest), state.contest.root.area_id

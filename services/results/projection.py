@@ -1,7 +1,8 @@
-"""A projection's schemas: one of tables and one of views over them (pure).
+"""A projection's schemas: one of tables, and two of views over them (pure).
 
-The live projection is `aggregate` and `results`, the names that readers use. Any other appends its name to these two:
-`aggregate_v2` and `results_v2` are being built, or were live before; `aggregate_at_1923` is a kept replay.
+The live projection is `aggregate`, `results` and `checking`: the tables, the views that readers use, and those for
+checking and for programs. Any other appends its name to these: `aggregate_v2`, `results_v2` and `checking_v2` are being
+built, or were live before; `results_at_1923` is of a kept replay.
 """
 
 import re
@@ -39,12 +40,25 @@ class Projection:
     @property
     def tables(self) -> str:
         """The schema that the aggregator writes."""
-        return "aggregate" if self.name is None else f"aggregate_{self.name}"
+        return self._schema("aggregate")
 
     @property
     def views(self) -> str:
         """The schema that readers use."""
-        return "results" if self.name is None else f"results_{self.name}"
+        return self._schema("results")
+
+    @property
+    def checking(self) -> str:
+        """The schema of the views for checking, and for programs."""
+        return self._schema("checking")
+
+    @property
+    def readable(self) -> tuple[str, str]:
+        """Both schemas of views. No view of one has the name of one in the other."""
+        return self.views, self.checking
+
+    def _schema(self, live: str) -> str:
+        return live if self.name is None else f"{live}_{self.name}"
 
     def __str__(self) -> str:
         return "the live projection" if self.name is None else f"projection {self.name}"

@@ -1,5 +1,6 @@
 """Read the views of one projection in PostgreSQL. Writes nothing."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, Self
@@ -9,6 +10,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composed
 
 from results.count import Around, AsOf, Count, NothingCounted, OnRoll, count, find_area
+from results.findings import LIMIT, Found, FoundAt, RefusedEvent, broken_rule, not_accepted
 from results.moment import Moment
 from results.named_sql import named_sql
 from results.projection import LIVE, Projection
@@ -33,13 +35,26 @@ class Reader:
         self._db = connect(url, prepare_threshold=None)
         try:
             with faults_named():
-                check(self._db, projection, projection.views)
+                check(self._db, projection, *projection.readable)
                 self._db.set_autocommit(False)
                 self._db.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
                 self._db.set_read_only(True)
         except BaseException:
             self._db.close()
             raise
+
+    @classmethod
+    def within(
+        cls, db: psycopg.Connection[dict[str, Any]], definitions: dict[tuple[str, int], Recorded] | None = None
+    ) -> Self:
+        """Return a reader on a connection of the caller's: on a writer's, it reads what that has written so far.
+
+        Its transaction must resolve names in the projection's views (`version.point_at_locally`). `definitions`: those
+        that were read already, by contest and offset; it is filled.
+        """
+        reader = cls.__new__(cls)
+        reader._definitions, reader._db = {} if definitions is None else definitions, db
+        return reader
 
     def __enter__(self) -> Self:
         return self
@@ -71,26 +86,40 @@ class Reader:
 
     def count(self, contest_id: str, area_id: str | None) -> Count:
         """Return an area's count now, with its digest, from the totals as they are. Raises NothingCounted."""
+        contest, _ = self.contest(contest_id)
+        area = find_area(contest, area_id).area_id
+        found = self.counts(contest_id, [area])[area]
+        if isinstance(found, NothingCounted):
+            raise found
+        return found
+
+    def counts(self, contest_id: str, areas: Collection[str]) -> dict[str, Count | NothingCounted]:
+        """Return the counts of areas now, as `count` does, by their ids: NothingCounted of one about which it raises.
+
+        Raises NothingCounted for an unknown contest.
+        """
         contest, row = self.contest(contest_id)
-        area = find_area(contest, area_id)
         layout, root = Layout.of(contest), contest.root.area_id
-        totals: dict[str, dict[str, AreaTotal | None]] = {area.area_id: {}, root: {}}
-        for of in self._rows("area_totals", contest_id=contest_id, areas=list(totals)):
-            totals[of["area_id"]][of["unit_type"]] = total_of(of, layout.widened(of["figures"]))
-        own, whole = (LevelTotal.of(layout, contest.counting_level, totals[of]) for of in (area.area_id, root))
-        answer = count(
-            contest,
-            area,
-            own,
-            [recorded_of(r) for r in self.history(contest_id, area_key(area))],
-            AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"]),
-            row["digest"],
-            Around.of(
-                self.rolls(contest, [area.area_id], row["last_offset"]).get(area.area_id),
-                whole,
-            ),
-        )
-        return answer.model_copy(update={"blocked": _blocked(row)})
+        parts: dict[str, dict[str, AreaTotal | None]] = {area: {} for area in (*areas, root)}
+        for of in self._rows("area_totals", contest_id=contest_id, areas=list(parts)):
+            parts[of["area_id"]][of["unit_type"]] = total_of(of, layout.widened(of["figures"]))
+        totals = {area: LevelTotal.of(layout, contest.counting_level, of) for area, of in parts.items()}
+        units = [area_key(contest.areas_by_id[area]) for area in areas]
+        official = defaultdict[UnitKey, list[Recorded]](list)
+        for own in self.unit_history_to(contest_id, units, row["last_offset"]):
+            official[UnitKey(own["unit_type"], own["unit_id"])].append(recorded_of(own))
+        rolls = self.rolls(contest, list(areas), row["last_offset"])
+        known = Around.of(None, totals[root]).known_in_all
+        as_of, found = as_of_row(row), dict[str, Count | NothingCounted]()
+        for area_id in areas:
+            area, around = contest.areas_by_id[area_id], Around(rolls.get(area_id), known)
+            stated = official[area_key(area)]
+            try:
+                answer = count(contest, area, totals[area_id], stated, as_of, row["digest"], around)
+                found[area_id] = answer.model_copy(update={"blocked": blocked_of(row)})
+            except NothingCounted as nothing:
+                found[area_id] = nothing
+        return found
 
     def last_roll(self, contest_id: str, to_offset: int) -> int | None:
         """Return the offset of the last accepted part of a roll up to an offset."""
@@ -107,7 +136,7 @@ class Reader:
     def blocked(self, contest_id: str, to_offset: int) -> str | None:
         """Return the reason why the contest is blocked at an offset up to `to_offset`, if it is."""
         (row,) = self._rows("contest", contest_id=contest_id)
-        return _blocked(row) if row["blocked"] and row["blocked_offset"] <= to_offset else None
+        return blocked_of(row) if row["blocked"] and row["blocked_offset"] <= to_offset else None
 
     def history(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
         """Return the rows of a unit's accepted updates, by sequence."""
@@ -116,6 +145,20 @@ class Reader:
     def findings(self, contest_id: str, unit: UnitKey) -> list[dict[str, Any]]:
         """Return the findings about a unit's updates, in the order of the log."""
         return self._rows("findings_of_unit", contest_id=contest_id, unit_type=unit.type, unit_id=unit.id)
+
+    def found(self, contest_id: str, to_offset: int) -> Found:
+        """Return the rules that a contest's events up to an offset break, and the events that were not accepted."""
+        where = {"contest_id": contest_id, "to_offset": to_offset, "limit": LIMIT}
+        events = defaultdict[tuple[str, int], list[FoundAt]](list)
+        for row in self._rows("findings_by_code", **where):
+            at = FoundAt(offset=row["log_offset"], unit=_unit_of(row), message=row["message"])
+            events[row["code"], row["number"]].append(at)
+        rows = self._rows("not_accepted", **where)
+        refused = [RefusedEvent(offset=r["log_offset"], unit=_unit_of(r), findings=tuple(r["findings"])) for r in rows]
+        return Found(
+            findings=tuple(broken_rule(code, number, of) for (code, number), of in events.items()),
+            not_accepted=not_accepted(rows[0]["number"] if rows else 0, refused),
+        )
 
     def moved_units(self, contest_id: str, unit_types: Level) -> list[UnitKey]:
         """Return the units of these types that were moved to other areas."""
@@ -210,6 +253,32 @@ class Reader:
             return {}
         rows = self._rows("changes_at", contest_id=contest_id, offsets=list(offsets))
         return {row["log_offset"]: row for row in rows}
+
+    def updates_since(
+        self, contest_id: str, since: int, limit: int, area_id: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the first accepted updates after an offset, in the order of the log, of an area or of all.
+
+        Each row is that of a `LoggedUpdate`, with its recorded change as it is kept.
+        """
+        where = {"contest_id": contest_id, "since": since, "area": area_id, "limit": limit}
+        return self._rows("updates_since", **where)
+
+    def units_of_area(
+        self, contest_id: str, area_id: str, after: UnitKey | None, unit_type: str | None, limit: int
+    ) -> list[Recorded]:
+        """Return the last statements of an area's units, by the id of the unit, after one, of a type or of all."""
+        after_type, after_id = after or ("", "")
+        where = {"contest_id": contest_id, "area": area_id, "type": unit_type, "limit": limit}
+        rows = self._rows("units_of_area", **where, after_id=after_id, after_type=after_type)
+        offsets = [row["log_offset"] for row in rows]
+        by_offset = {row["log_offset"]: row for row in self.updates_at(contest_id, offsets)}
+        return [recorded_of(by_offset[offset]) for offset in offsets]
+
+    def stages_at(self, contest_id: str, offsets: Collection[int]) -> dict[int, str]:
+        """Return whose word the updates at these offsets are, by offset."""
+        rows = self._rows("stages_at", contest_id=contest_id, offsets=list(offsets)) if offsets else []
+        return {row["log_offset"]: row["result_stage"] for row in rows}
 
     def totals_since(self, contest_id: str, unit_type: str, areas: Sequence[str]) -> dict[str, list[int]]:
         """Return the offsets of the updates since each area's last kept total, by area."""
@@ -370,8 +439,18 @@ def _after(first: datetime | None, second: datetime | None) -> bool:
     return second is not None and (first is None or first > second)
 
 
-def _blocked(row: Mapping[str, Any]) -> str | None:
+def as_of_row(row: Mapping[str, Any]) -> AsOf:
+    """Return the moment of a contest's row: now."""
+    return AsOf(offset=row["last_offset"], recorded_at=row["last_recorded_at"], reported_at=row["last_reported_at"])
+
+
+def blocked_of(row: Mapping[str, Any]) -> str | None:
+    """Return why the contest of a row stands still, if it does."""
     return f"offset {row['blocked_offset']}: {row['blocked_reason']}" if row["blocked"] else None
+
+
+def _unit_of(row: Mapping[str, Any]) -> str | None:
+    return None if row["unit_type"] is None else f"{row['unit_type']}/{row['unit_id']}"
 
 
 def area_key(area: Area) -> UnitKey:

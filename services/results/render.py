@@ -11,9 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from results.changes import Change, SnapshotChange, changed_words, signed
-from results.count import Basis, Count, StatedBy, percent
+from results.count import Count, percent
+from results.findings import LIMIT, Found
 from results.names import short_names
 from runtime.terminal import Line
+from schemas.area_count import Basis, StatedBy
 
 if TYPE_CHECKING:  # each answer's model costs time to build, and a command needs one
     from results.difference import AreaDifference, Difference, Figure
@@ -219,7 +221,35 @@ def _foot(answer: Count) -> RenderableType:
             for name, difference in differ:
                 table.add_row(name, signed(difference))
             lines.append(table)
+    if answer.findings is not None and answer.not_accepted is not None:
+        lines += found(Found(findings=answer.findings, not_accepted=answer.not_accepted))
     return Group(*lines)
+
+
+def found(on_log: Found) -> list[RenderableType]:
+    """Draw what was found on a contest's log: a line for each rule, and the first events that were not accepted."""
+    lines: list[RenderableType] = []
+    for broken in on_log.findings:
+        offsets = list(dict.fromkeys(at.offset for at in broken.events))[:_OFFSETS]
+        more = ", …" if broken.count > len(offsets) else ""
+        where = f"offset{'s' if len(offsets) > 1 or more else ''} {', '.join(map(str, offsets))}{more}"
+        lines.append(Line(f"{broken.code} × {broken.count:,}  {broken.rule}: {where}", style="yellow"))
+    if lines:
+        lines = ["", Line("Rules that events of the contest break", style="bold yellow"), *lines]
+    if (refused := on_log.not_accepted).count:
+        events = "1 event was" if refused.count == 1 else f"{refused.count:,} events were"
+        lines += ["", Line(f"NOT ACCEPTED: {events}, and changed nothing", style="bold red")]
+        lines += [
+            Line(f"offset {one.offset}  {one.unit or 'no statement of a unit'}: {'; '.join(one.findings)}", style="red")
+            for one in refused.events[:_REFUSED]
+        ]
+        if (more_of_them := refused.count - _REFUSED) > 0:
+            lines.append(Line(f"and {more_of_them:,} more (--json names up to {LIMIT})", style="red"))
+    return lines
+
+
+_OFFSETS, _REFUSED = 3, 5
+"""So many are named in words."""
 
 
 def _blocked(why: str) -> Line:
@@ -273,7 +303,7 @@ def _snapshots(publications: Sequence[SnapshotChange], zone: str) -> list[Render
         )
         blocks.append(Line("    " + ", ".join(f"{m.before} → {m.after} {m.units:,}" for m in s.moves)))
         blocks.extend(Line(f"    {line}") for line in s.sentences)
-        blocks.append(Line(f"    {s.uri}", style="dim"))
+        blocks.append(Line(f"    {s.document}", style="dim"))
     return blocks
 
 

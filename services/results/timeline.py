@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from results.count import Around, AsOf, Count, StatedBy, count
+from results.count import Around, AsOf, Count, count
 from results.names import short_names
+from schemas.area_count import StatedBy
 from schemas.contest import Area, ContestDefined, in_words
 from schemas.errors import EscrutinioError
 from schemas.log_record import Recorded

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -55,7 +56,7 @@ class Figure(NamedTuple):
         return self.value is not None or self.units > 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LevelTotal:
     """The count of an area: its totals over the units of each type of the counting level, one at least."""
 
@@ -82,7 +83,7 @@ class LevelTotal:
     def number(self, name: str) -> int:
         """Return the sum in a slot, over all types; of sheets and their reasons, over those that count sheets."""
         slot = self.layout.slots[name]
-        return sum(total.vector[slot] for total in self._that_state(name).values())
+        return sum(total.vector[slot] for total in (self._of_sheets if _is_of_sheets(name) else self.parts).values())
 
     def votes(self, begin: str = "") -> dict[str, int]:
         """Return the sums of the selections' slots, of `votes.X` or those whose names begin otherwise."""
@@ -93,19 +94,18 @@ class LevelTotal:
         """The sheets under review by reason."""
         return {reason: self.number(f"under_review.{reason}") for reason in REASONS}
 
-    @property
+    @cached_property
     def has_sheets(self) -> bool:
         """Whether sheets are added up; else areas, which state the numbers of theirs."""
         return any(name in self.layout.sheet_types for name in self.level)
 
-    def _that_state(self, name: str) -> Mapping[str, AreaTotal]:
-        """Return the totals that have a figure: beside sheets, other units only add votes and ballots.
+    @cached_property
+    def _of_sheets(self) -> Mapping[str, AreaTotal]:
+        """The totals that have the figures of sheets: beside sheets, other units only add votes and ballots.
 
         Their voters are on the rolls of the sheets: who votes by post is registered in a precinct.
         """
-        figure = name.removeprefix(NOT_STATED)
-        of_sheets = name in SHEETS or figure in (*OF_SHEETS, *VOTERS) or name.startswith("under_review.")
-        if not of_sheets or not self.has_sheets:
+        if not self.has_sheets:
             return self.parts
         return {kind: total for kind, total in self.parts.items() if kind in self.layout.sheet_types}
 
@@ -114,35 +114,24 @@ class LevelTotal:
 
         Where a unit states something that this release does not know, no figure has a value.
         """
-        slots, found, unknown = self.layout.slots, {}, self.number("units_unknown")
-        names = (*COUNTS, "annulled_ballots", *SHEETS, *(f"votes.{selection}" for selection in self.layout.selections))
-        for name in names:
+        places = {kind: _places(self.layout, kind in self.layout.sheet_types) for kind in self.parts}
+        found, unknown = {}, self.number("units_unknown")
+        for number, (name, may_be_on_none, is_of_sheets) in enumerate(_names(self.layout)):
             value = units = lacking = added = 0
-            for kind, total in self._that_state(name).items():
-                vector = total.vector
-                value += vector[slots[name]]
-                units += sum(vector[slots[base]] for base in self._base(name, kind))
-                lacking += vector[slots[NOT_STATED + name]] if NOT_STATED + name in slots else 0
-                added += vector[slots["units_counted"]]
+            for kind, total in (self._of_sheets if is_of_sheets else self.parts).items():
+                vector, place = total.vector, places[kind][number]
+                value += vector[place.slot]
+                for base in place.bases:
+                    units += vector[base]
+                if place.less_unknown is not None:  # they are added below
+                    units -= vector[place.less_unknown]
+                if place.lacking is not None:
+                    lacking += vector[place.lacking]
+                added += vector[place.added]
             # The sum of no units is 0, unless units are added up on whose ballots the selection did not stand.
-            of_none = ON_BALLOT + name not in slots or not added
-            is_stated = not unknown and (lacking < units or (not units and of_none))
+            is_stated = not unknown and (lacking < units or (not units and not (may_be_on_none and added)))
             found[name] = Figure(value if is_stated else None, units - lacking, units + unknown)
         return found
-
-    def _base(self, name: str, kind: str) -> tuple[str, ...]:
-        """Return the slots that count the units which should state a figure."""
-        if ON_BALLOT + name in self.layout.slots:
-            return (ON_BALLOT + name,)
-        if name in SHEETS:
-            return ("units",)
-        if name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
-            return ("units_counted", "units_annulled")
-        if kind in self.layout.sheet_types:  # the rolls of all sheets that are known are added up, and of the counted
-            partly = ("in_process",) if self.layout.partial_sheets_count else ()
-            bases = {"registered_voters": ("units",), "registered_voters_counted": ("counted", *partly)}
-            return bases.get(name, ("units_counted",))
-        return ("units_counted",)
 
     @property
     def turnouts(self) -> tuple[str, ...]:
@@ -151,7 +140,9 @@ class LevelTotal:
         Ballots by post are of all voters, also of those whose sheets are not counted yet.
         """
         ballots = {
-            kind: sum(total.vector[self.layout.slots[base]] for base in self._base("ballots_cast", kind))
+            kind: sum(
+                total.vector[self.layout.slots[base]] for base in _base(self.layout, "ballots_cast", is_sheet=True)
+            )
             for kind, total in self.parts.items()
         }
         if not any(ballots.values()):
@@ -162,3 +153,57 @@ class LevelTotal:
     def not_counted(self) -> dict[str, int]:
         """Return the votes that units state and that do not count (yet), without zeros."""
         return {selection: number for selection, number in self.votes(NOT_COUNTED).items() if number}
+
+
+_OF_BALLOTS = ("units_counted", "units_annulled")
+"""Slots that count the units which should state their ballots."""
+
+
+@lru_cache
+def _is_of_sheets(name: str) -> bool:
+    """Say whether a slot is about sheets or the voters on their rolls."""
+    return name in SHEETS or name.removeprefix(NOT_STATED) in (*OF_SHEETS, *VOTERS) or name.startswith("under_review.")
+
+
+class _Place(NamedTuple):
+    """The slots of a figure in the vectors of one type of unit."""
+
+    slot: int
+    bases: tuple[int, ...]
+    """They count the units which should state it."""
+    less_unknown: int | None
+    lacking: int | None
+    added: int
+
+
+@lru_cache
+def _names(layout: Layout) -> tuple[tuple[str, bool, bool], ...]:
+    """Return each figure's name, whether it may have stood on no ballot, and whether it is about sheets."""
+    names = (*COUNTS, "annulled_ballots", *SHEETS, *(f"votes.{selection}" for selection in layout.selections))
+    return tuple((name, ON_BALLOT + name in layout.slots, _is_of_sheets(name)) for name in names)
+
+
+@lru_cache
+def _places(layout: Layout, is_sheet: bool) -> tuple[_Place, ...]:
+    slots, found = layout.slots, []
+    for name, *_ in _names(layout):
+        bases = _base(layout, name, is_sheet=is_sheet)
+        less_unknown = slots["units_unknown"] if "units" in bases else None
+        lacking, added = slots.get(NOT_STATED + name), slots["units_counted"]
+        found.append(_Place(slots[name], tuple(slots[base] for base in bases), less_unknown, lacking, added))
+    return tuple(found)
+
+
+def _base(layout: Layout, name: str, *, is_sheet: bool) -> tuple[str, ...]:
+    """Return the slots that count the units which should state a figure."""
+    if ON_BALLOT + name in layout.slots:
+        return (ON_BALLOT + name,)
+    if name in SHEETS:
+        return ("units",)
+    if name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
+        return _OF_BALLOTS
+    if is_sheet:  # the rolls of all sheets that are known are added up, and of the counted
+        partly = ("in_process",) if layout.partial_sheets_count else ()
+        bases = {"registered_voters": ("units",), "registered_voters_counted": ("counted", *partly)}
+        return bases.get(name, ("units_counted",))
+    return ("units_counted",)

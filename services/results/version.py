@@ -45,25 +45,30 @@ def released() -> list[Released]:
     return [Released(int(name[:4]), name, sha256) for sha256, name in found]
 
 
-def point_at(db: psycopg.Connection[Any], schema: str) -> None:
-    """Resolve names in this connection's SQL in `schema`."""
-    db.execute("SELECT set_config('search_path', %s, false)", (schema,))
+def point_at(db: psycopg.Connection[Any], *schemas: str) -> None:
+    """Resolve names in this connection's SQL in `schemas`."""
+    db.execute("SELECT set_config('search_path', %s, false)", (", ".join(schemas),))
 
 
-def check(db: psycopg.Connection[dict[str, object]], projection: Projection, schema: str) -> None:
-    """Check the migrations in `schema` of a projection, and point the connection at it.
+def point_at_locally(db: psycopg.Connection[Any], *schemas: str) -> None:
+    """Resolve names in this connection's SQL in `schemas`, until its transaction ends."""
+    db.execute("SELECT set_config('search_path', %s, true)", (", ".join(schemas),))
+
+
+def check(db: psycopg.Connection[dict[str, object]], projection: Projection, *schemas: str) -> None:
+    """Check the migrations in `schemas` of a projection, and point the connection at them.
 
     Raises MigrationError unless this release can work with it, ProjectionError when the projection does not exist.
     """
     (exists,) = db.execute(
-        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s) AS schema,"
+        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = ANY (%(schemas)s)) AS schema,"
         " EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        "         WHERE nspname = %(schema)s AND relname = 'schema_migration') AS migrated",
-        {"schema": schema},
+        "         WHERE nspname = ANY (%(schemas)s) AND relname = 'schema_migration') AS migrated",
+        {"schemas": list(schemas)},
     ).fetchall()
     if projection != LIVE and not exists["schema"]:
         raise ProjectionError(f"there is no {projection} here; list them with `escrutinio-aggregator projections`")
-    point_at(db, schema)
+    point_at(db, *schemas)
     applied = applied_migrations(db) if exists["migrated"] else {}
     latest = released()
     if missing := [m.name for m in latest if m.version not in applied and not m.is_post]:

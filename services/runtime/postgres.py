@@ -42,7 +42,7 @@ _NO_ADDRESS = (
 )
 _NO_HOST = "the host of its address cannot be resolved (in a password write %40 for @)"
 
-_PATIENCE: dict[str, Any] = {
+PATIENCE: dict[str, Any] = {
     "connect_timeout": CONNECT_S,
     "keepalives_idle": 15,
     "keepalives_interval": 5,
@@ -63,11 +63,21 @@ class DatabaseUnreachable(DatabaseError):
 def connect(url: str, **options: Any) -> psycopg.Connection[DictRow]:
     """Open a connection in autocommit mode whose rows are dicts. `options`: psycopg's. Raises DatabaseError."""
     try:
-        return psycopg.connect(url, autocommit=True, row_factory=dict_row, **_PATIENCE, **options)
+        return psycopg.connect(url, autocommit=True, row_factory=dict_row, **PATIENCE, **options)
     except psycopg.OperationalError as error:
         raise _not_connected(error) from error
     except (psycopg.Error, UnicodeError):
         raise DatabaseError(_NO_ADDRESS) from None  # the client's words repeat the address, and its password
+
+
+async def connect_async(url: str) -> psycopg.AsyncConnection[DictRow]:
+    """Open a connection as `connect` does, for a loop."""
+    try:
+        return await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=dict_row, **PATIENCE)
+    except psycopg.OperationalError as error:
+        raise _not_connected(error) from error
+    except (psycopg.Error, UnicodeError):
+        raise DatabaseError(_NO_ADDRESS) from None
 
 
 @contextmanager

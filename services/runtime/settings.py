@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, StringConstraints, ValidationError, Valida
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsConfigDict,
@@ -54,8 +55,8 @@ def _address(text: object) -> object:
     return Address(host.strip("[]"), int(port))
 
 
-HttpAddress = Annotated[Address, BeforeValidator(_address)]
-"""A setting with the address at which the endpoint listens."""
+HttpAddress = Annotated[Address, NoDecode, BeforeValidator(_address)]
+"""A setting with the address at which an endpoint listens; of the environment as it is, not as JSON."""
 
 
 class SettingsError(EscrutinioError):

@@ -29,7 +29,7 @@ from schemas.contest import ContestDefined
 from schemas.identity import named
 from schemas.text import first_invisible
 from tests.support.builders import AREA_PATH, contest, sheet
-from tests.support.fix_setup import EXAMPLE, FETCHED, Setup
+from tests.support.fix_setup import EXAMPLE, STATED, Setup
 from tests.support.ingest_samples import ACTA, DISTRICTS, FINAL, NATIONAL, many_sheets
 from tests.support.servers import Broker
 from tests.support.strategies import a_heartbeat
@@ -172,7 +172,7 @@ def test_whatever_comes_from_outside_the_contest_beside_it_is_counted(
 ) -> None:
     calm, chance, setup = new_setup(kafka_server), attack.chance, attack.setup
     office, quiet = ("--contest", EXAMPLE / "contest.toml"), ("--contest", quiet_contest(tmp_path))
-    fetched = ("--observed-at", FETCHED)
+    fetched = ("--stated-at", STATED)
     attack.run("ingest", "define", EXAMPLE / "contest.toml")
     of_messages: ContestDefined = contest(MESSAGES)
     assert of_messages.areas[-1].area_id == AREA_PATH[-1]

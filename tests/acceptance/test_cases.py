@@ -14,7 +14,7 @@ from tests.support.servers import Broker
 
 NIGHT = "2020-11-03T21:30:00-05:00"
 LATER = "2020-11-03T22:30:00-05:00"
-FETCHED = "2020-11-05T00:00:00Z"
+STATED = "2020-11-05T00:00:00Z"
 AREAS = """area_id,name,type,parent_id
 us,United States,country,
 ny,New York,state,us
@@ -70,7 +70,7 @@ class Case:
         for number, text in enumerate(documents):
             document = self.folder / f"t{number}.csv"
             document.write_text(text)
-            given = ("--contest", str(file), "--observed-at", FETCHED, str(document))
+            given = ("--contest", str(file), "--stated-at", STATED, str(document))
             self.setup.run("ingest", "load", *given)
         self.setup.aggregate()
 
@@ -98,7 +98,7 @@ class Case:
             " turnout_of_counted_percent::text, turnout_of_roll_percent::text, expected, beyond_expected,"
             " areas_reported, areas_expected, voters_outstanding, not_counted, undervotes, suppressed_units,"
             " unknown_units"
-            " FROM results.area_count WHERE area_id = %s AND is_count",
+            " FROM results.area_count WHERE area_id = %s",
             area,
         )
         turnout = shown["turnout"]
@@ -113,8 +113,7 @@ class Case:
             *(shown[name] for name in ("undervotes", "suppressed_units", "unknown_units")),
         )
         shares = self.setup.database.read(
-            "SELECT selection_id, share::text, is_on_ballot FROM results.selection_count"
-            " WHERE area_id = %s AND is_count",
+            "SELECT selection_id, share::text, is_on_ballot FROM results.selection_count WHERE area_id = %s",
             area,
         )
         assert set(shares) == {(s["selection_id"], s["share"], s["is_on_ballot"]) for s in shown["selections"]}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.acceptance.test_cases import FETCHED, NIGHT, Case, case, contest_file, votes
+from tests.acceptance.test_cases import NIGHT, STATED, Case, case, contest_file, votes
 
 __all__ = ["case"]
 AREA = "case,county,broome"
@@ -14,13 +15,13 @@ SHEETS = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,bal
 SHEET = f"case,precinct,1,us/ny/broome,{NIGHT},10,5,15\n"
 
 
-def load(case: Case, text: str | bytes, expect: int = 0, fetched: str = FETCHED, **keys: str) -> Any:
+def load(case: Case, text: str | bytes, expect: int = 0, **keys: str) -> Any:
     """Load a document of the case, and add it up. `keys`: further ones of the contest's file."""
     file = contest_file(case.folder, "county" if "county" in str(text) else "precinct", 2)
     file.write_text("".join(f"{key} = {value}\n" for key, value in keys.items()) + file.read_text())
     document = case.folder / "in.csv"
     document.write_bytes(text.encode() if isinstance(text, str) else text)
-    given = ("--contest", str(file), "--observed-at", fetched, str(document))
+    given = ("--contest", str(file), "--stated-at", STATED, str(document))
     told = case.setup.json("ingest", "load", *given, expect=expect)
     case.setup.aggregate()
     return told
@@ -50,10 +51,11 @@ def test_rows_of_another_contest_are_told_and_the_others_counted(case: Case) -> 
     assert votes(case.show("broome")) == {"a": 10, "b": 5}
 
 
-def test_an_office_whose_clock_is_ahead_is_counted(case: Case) -> None:
+def test_an_office_whose_clock_is_ahead_is_counted(case: Case, at: Callable[[str], None]) -> None:
+    at(NIGHT)
     head = "contest_id,unit_type,unit_id,reported_at,votes.a,votes.b,ballots_cast\n"
     text = f"{head}{AREA},2020-11-03T22:30:00-05:00,5,4,9\n"
-    told = load(case, text, fetched=NIGHT)
+    told = load(case, text)
     assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {"F111": 1})
     count = case.show("broome")
     assert (votes(count), count["last_update"]["stated_at"]) == ({"a": 5, "b": 4}, "2020-11-04T03:30:00Z")
@@ -61,9 +63,12 @@ def test_an_office_whose_clock_is_ahead_is_counted(case: Case) -> None:
     assert "the office's clock is 1 h 0 min ahead of ours" in str(finding)
 
 
-def test_an_offset_that_is_declared_takes_the_finding_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offset_that_is_declared_takes_the_finding_away(
+    case: Case, at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(NIGHT)
     monkeypatch.setenv("ESCRUTINIO_CLOCK_AHEAD_S", '{"County clerk": 3600}')
-    told = load(case, SHEETS + SHEET.replace("21:30", "22:30"), fetched=NIGHT)
+    told = load(case, SHEETS + SHEET.replace("21:30", "22:30"))
     assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {})
     assert case.show("broome")["last_update"]["stated_at"] == "2020-11-04T02:30:00Z"
     assert statements(case, "precinct/1")[0]["findings"] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.acceptance.test_cases import FETCHED, NIGHT, Case, case, contest_file, votes
+from tests.acceptance.test_cases import NIGHT, STATED, Case, case, contest_file, votes
 
 __all__ = ["case"]
 HEAD = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,ballots_cast"
@@ -21,7 +21,7 @@ def load(case: Case, text: str, *, expect: int = 0, expected: int = 2, **of_file
     document.write_text(text)
     given = ("--contest", str(file))
     case.setup.run("ingest", "define", str(file))
-    told = case.setup.json("ingest", "load", *given, "--observed-at", FETCHED, str(document), expect=expect)
+    told = case.setup.json("ingest", "load", *given, "--stated-at", STATED, str(document), expect=expect)
     case.setup.aggregate()
     return told
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.test_cases import FETCHED, LATER, NIGHT, Case, case, contest_file, votes
+from tests.acceptance.test_cases import LATER, NIGHT, STATED, Case, case, contest_file, votes
 
 __all__ = ["case"]
 HEAD = "contest_id,unit_type,unit_id,area_path,reported_at,votes.a,votes.b,ballots_cast\n"
@@ -103,7 +103,7 @@ def test_a_candidate_who_withdraws_is_shown_as_withdrawn(case: Case) -> None:
     later = HEAD.replace("ballots_cast", "ballots_cast,invalid_votes")
     document = case.folder / "later.csv"
     document.write_text(f"{later}case,precinct,1,broome,{LATER},10,5,18,3\ncase,precinct,2,broome,{LATER},20,6,27,1\n")
-    case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document))
+    case.setup.run("ingest", "load", "--contest", str(file), "--stated-at", STATED, str(document))
     case.setup.aggregate()
     count = case.show("us")
     assert (votes(count)["a"], votes(count)["b"], count["invalid_votes"]) == (30, 11, 4)
@@ -144,7 +144,7 @@ def test_a_roll_says_what_exists_and_what_is_still_out(case: Case) -> None:
     document.write_text(
         f"{head}case,precinct,1001,broome,{NIGHT},7,5,12,90\ncase,precinct,01002,broome,{NIGHT},9,2,11,200\n"
     )
-    load = ("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document))
+    load = ("ingest", "load", "--contest", str(file), "--stated-at", STATED, str(document))
     told = case.setup.run(*load, expect=1)
     assert "F307" in told
     assert "01001" in told
@@ -254,7 +254,7 @@ def test_a_total_of_what_counts_is_held_too(case: Case, third: str) -> None:
     file = contest_file(case.folder, "precinct", None)
     document = case.folder / "t.csv"
     document.write_text(head + "".join(f"case,precinct,{row}\n" for row in (*rows, total)))
-    told = case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document), expect=1)
+    told = case.setup.run("ingest", "load", "--contest", str(file), "--stated-at", STATED, str(document), expect=1)
     assert "F209" in told
     case.setup.aggregate()
     assert (votes(case.show("us")), case.show("us")["ballots_cast"]) == ({"a": 140, "b": 110}, cast)
@@ -266,7 +266,7 @@ def test_with_a_roll_the_total_of_an_area_beside_its_precincts_is_held(case: Cas
     document = case.folder / "t.csv"
     rows = f"precinct,1,broome,{NIGHT},10,5,15", f"precinct,2,broome,{NIGHT},20,5,25"
     document.write_text(sheets(*rows, f"county,broome,,{NIGHT},30,10,40"))
-    told = case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document), expect=1)
+    told = case.setup.run("ingest", "load", "--contest", str(file), "--stated-at", STATED, str(document), expect=1)
     assert "F209" in told
     case.setup.aggregate()
     assert votes(case.show("us")) == {"a": 30, "b": 10}
@@ -297,8 +297,8 @@ def test_postal_votes_are_no_statement_of_the_office_about_the_whole(case: Case)
     rows = f"precinct,1,broome,{NIGHT},10,5,15", f"county,broome,,{NIGHT},100,50,150"
     case.count("precinct+county", 1, sheets(*rows))
     assert case.show("broome")["official"] is None
-    assert case.setup.database.read("SELECT * FROM results.reconciliation") == []
-    bases = case.setup.database.read("SELECT basis FROM results.area_count WHERE area_id = 'broome'")
+    assert case.setup.database.read("SELECT * FROM checking.reconciliation") == []
+    bases = case.setup.database.read("SELECT basis FROM checking.area_count_by_basis WHERE area_id = 'broome'")
     assert bases == [("COMPUTED",)]
     explained = case.setup.json("results", "explain", "case", "broome")
     assert (explained["statements"], explained["publications"][0]["change"]["votes.a"]) == ([], 110)
@@ -311,7 +311,7 @@ def test_a_word_that_stands_for_later_ones_is_none_of_a_document(case: Case) -> 
     document = case.folder / "t.csv"
     head = HEAD.replace("ballots_cast", "ballots_cast,count_status")
     document.write_text(f"{head}case,precinct,1,broome,{NIGHT},1,2,3,UNKNOWN\ncase,precinct,2,broome,{NIGHT},4,5,9,\n")
-    told = case.setup.run("ingest", "load", "--contest", str(file), "--observed-at", FETCHED, str(document), expect=1)
+    told = case.setup.run("ingest", "load", "--contest", str(file), "--stated-at", STATED, str(document), expect=1)
     assert "row 2, column count_status: F204 'UNKNOWN' is unknown. Expected one of PENDING" in told
     case.setup.aggregate()
     assert votes(case.show("us")) == {"a": 4, "b": 5}
@@ -319,7 +319,7 @@ def test_a_word_that_stands_for_later_ones_is_none_of_a_document(case: Case) -> 
 
 def test_the_total_of_an_area_is_held_also_when_it_comes_in_a_file_of_its_own(case: Case) -> None:
     file = contest_file(case.folder, "precinct+county", None)
-    load = ("ingest", "load", "--contest", str(file), "--observed-at", FETCHED)
+    load = ("ingest", "load", "--contest", str(file), "--stated-at", STATED)
     first, second = case.folder / "precincts.csv", case.folder / "counties.csv"
     first.write_text(sheets(f"precinct,1,broome,{NIGHT},100,50,150", f"precinct,2,broome,{NIGHT},40,60,100"))
     second.write_text(sheets(f"county,broome,,{LATER},140,110,250", f"county,kings,,{LATER},7,1,8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +21,11 @@ BEHIND, AN_HOUR_BEHIND, RIGHT = "2021-06-07T05:18:00Z", "2021-06-08T04:19:00Z", 
 
 
 def test_a_clock_that_is_behind_the_office_costs_no_votes_and_is_said(
-    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path, at: Callable[[str], None]
 ) -> None:
     setup = new_setup(kafka_server)
-    told = setup.load(table(tmp_path / "bulletin.csv", row(FALL)), fetched=AN_HOUR_BEHIND)
+    at(AN_HOUR_BEHIND)
+    told = setup.load(table(tmp_path / "bulletin.csv", row(FALL)))
     assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {"F111": 1})
     setup.aggregate()
     (event,) = on_the_log(setup)
@@ -34,11 +34,16 @@ def test_a_clock_that_is_behind_the_office_costs_no_votes_and_is_said(
 
 
 def test_the_declared_offset_of_a_source_takes_the_finding_away(
-    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka_server: Broker,
+    new_setup: Callable[[Broker], Setup],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: Callable[[str], None],
 ) -> None:
     setup = new_setup(kafka_server)
     monkeypatch.setenv("ESCRUTINIO_CLOCK_AHEAD_S", '{"ONPE": 3600}')
-    told = setup.load(table(tmp_path / "bulletin.csv", row(FALL)), fetched=AN_HOUR_BEHIND)
+    at(AN_HOUR_BEHIND)
+    told = setup.load(table(tmp_path / "bulletin.csv", row(FALL)))
     assert (told["news"], told["findings"]) == ({"REPORTED": 1}, {})
     (event,) = on_the_log(setup)
     assert event.reported_at == datetime(2021, 6, 8, 4, 19, tzinfo=UTC)
@@ -47,41 +52,27 @@ def test_the_declared_offset_of_a_source_takes_the_finding_away(
 
 
 def test_a_clock_that_is_a_day_behind_the_office_rejects_what_comes_from_the_future(
-    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path, at: Callable[[str], None]
 ) -> None:
     setup = new_setup(kafka_server)
     bulletin = table(tmp_path / "bulletin.csv", row(FALL))
-    assert setup.load(bulletin, fetched=BEHIND, expect=1)["rejected"] == {"F305": 1}
-    # The archive notes when a document was first seen, and keeps to it also when the clock is right again …
-    assert setup.load(bulletin, fetched=RIGHT, expect=1)["rejected"] == {"F305": 1}
-    # … until that note is taken away.
-    (note,) = (
-        path for path in setup.archive.rglob("*.json") if json.loads(path.read_bytes())["uri"].endswith("bulletin.csv")
-    )
-    note.unlink()
-    assert setup.load(bulletin, fetched=RIGHT)["news"] == {"REPORTED": 1}
+    at(BEHIND)
+    assert setup.load(bulletin, expect=1)["rejected"] == {"F305": 1}
+    at(RIGHT)
+    assert setup.load(bulletin)["news"] == {"REPORTED": 1}
 
 
-def test_a_clock_that_is_ahead_changes_no_dated_figure(
-    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+def test_a_clock_that_is_ahead_changes_no_event(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path, at: Callable[[str], None]
 ) -> None:
     ids = []
-    for fetched in (RIGHT, "2021-06-09T05:20:00Z"):
+    for now in (RIGHT, "2021-06-09T05:20:00Z"):
         setup = new_setup(kafka_server)
-        setup.load(table(tmp_path / "bulletin.csv", row(FALL)), fetched=fetched)
+        at(now)
+        setup.load(table(tmp_path / "bulletin.csv", row(FALL)))
         (event,) = on_the_log(setup)
         ids.append(event.event_id)
     assert ids[0] == ids[1]
-
-
-def test_a_clock_that_is_ahead_puts_what_is_undated_before_what_comes_after(
-    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
-) -> None:
-    setup = new_setup(kafka_server)
-    setup.load(table(tmp_path / "one.csv", row(FALL, reported_at="")), fetched="2021-06-09T05:20:00Z")
-    told = setup.load(table(tmp_path / "two.csv", row(FALL, reported_at="", blank_votes="117744")), fetched=RIGHT)
-    assert (told["news"], told["late"]) == ({"REPORTED": 1}, 1)
-    assert on_the_log(setup)[-1].stated_at < on_the_log(setup)[0].stated_at
 
 
 def test_a_brokers_clock_that_is_set_back_changes_no_figure(

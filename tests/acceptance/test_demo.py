@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
 from deploy.local import Stack
+from schemas.topics import NOTICES
 from tests.acceptance.test_restore import many_sheets
 from tests.support.fix_setup import CHECKOUT
 
@@ -46,6 +49,14 @@ def demo(root: Path, expect: int = 0, **environment: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines())
 
 
+def notices(root: Path) -> int:
+    """How many notices were published."""
+    place = TopicPartition(NOTICES.name, 0)
+    with closing(KafkaConsumer(bootstrap_servers=Stack(root).broker.bootstrap_servers)) as consumer:
+        end: int = consumer.end_offsets([place])[place]
+    return end
+
+
 def test_the_demo_shows_the_count_of_19_23_may_be_run_again_and_goes_on_to_the_sheets(
     root: Path, tmp_path: Path
 ) -> None:
@@ -54,7 +65,9 @@ def test_the_demo_shows_the_count_of_19_23_may_be_run_again_and_goes_on_to_the_s
     assert "news: 2 CORRECTED, 42 REPORTED; nothing new: 4; heartbeats: 4" in first
     assert "08 Jun 18:19   8,670,028       8,567,920" in first
     assert Stack(root).runs()
+    assert notices(root) == 11, "the falls, corrections and the new leader of the night are news, not its past"
     again = demo(root)
+    assert notices(root) == 11
     assert "news: none; nothing new: 48; heartbeats: 0" in again
     assert _from(again, "The count as it stands") == _from(first, "The count as it stands")
     many_sheets(tmp_path / "one.csv", 100)

@@ -27,7 +27,7 @@ from tests.acceptance.test_operator import on_the_log
 from tests.acceptance.test_restore import many_sheets
 from tests.support.fix_ingest import unbroken
 from tests.support.fix_postgres import database_of
-from tests.support.fix_setup import CONTEST, EXAMPLE, FETCHED, Setup
+from tests.support.fix_setup import CONTEST, EXAMPLE, STATED, Setup
 from tests.support.servers import Broker, Postgres, Server
 
 
@@ -132,7 +132,7 @@ def killed_at_random_it_ends_as(
     calm: Setup, setup: Setup, files: Sequence[Path], *, kills: int, servers: Sequence[Server]
 ) -> None:
     """Load and aggregate the files in `setup`, killing both commands and the servers; the end is as in `calm`."""
-    load = ["load", "--contest", str(EXAMPLE / "contest.toml"), "--observed-at", FETCHED, *map(str, files)]
+    load = ["load", "--contest", str(EXAMPLE / "contest.toml"), "--stated-at", STATED, *map(str, files)]
     end_of_log, calm_end = (EndOfLog(one.bootstrap_servers, one.names.events) for one in (setup, calm))
     everything = calm_end()
     assert everything is not None
@@ -141,7 +141,7 @@ def killed_at_random_it_ends_as(
     def cursor() -> int | None:
         try:
             with psycopg.connect(setup.database.reader_url, connect_timeout=5) as db:
-                row = db.execute("SELECT next_offset FROM results.cursor").fetchone()
+                row = db.execute("SELECT next_offset FROM checking.cursor").fetchone()
                 return int(row[0]) if row else 0
         except psycopg.OperationalError:
             return None

@@ -6,13 +6,21 @@ it.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aggregator.log.reader import Log
+from runtime.kafka.access import KafkaAccess
 from tests.acceptance.conftest import ACTAS, Night
-from tests.support.fix_setup import CONTEST
+from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, STATED, Setup
+from tests.support.servers import Broker
+
+CONTRACT = (CHECKOUT / "docs" / "contract.md").read_text(encoding="utf-8")
 
 
 def rows(night: Night, query: str) -> list[Any]:
@@ -85,7 +93,7 @@ def test_a_fall_of_one_candidate_under_rising_totals_is_a_correction(night: Nigh
 
 
 def test_the_five_equations_hold_in_every_bulletin(night: Night) -> None:
-    assert rows(night, "SELECT code, message FROM results.finding WHERE unit_type = 'country'") == []
+    assert rows(night, "SELECT code, message FROM checking.finding WHERE unit_type = 'country'") == []
     breaking = """
         SELECT count(*) FROM results.update_history, LATERAL (
             SELECT (sub_units ->> 'processed')::int p, (sub_units ->> 'counted')::int c, (sub_units ->> 'under_review')::int j,
@@ -144,11 +152,7 @@ def test_the_difference_to_the_bulletin_nearest_in_time_is_shown(night: Night) -
 def test_an_area_is_the_sum_of_its_parts_down_to_the_sheets(night: Night) -> None:
     figures = "ballots_cast, valid_votes, invalid_votes, blank_votes, counted"
     votes = "(votes ->> 'peru-libre')::bigint, (votes ->> 'fuerza-popular')::bigint"
-    # asked once: the view adds up every sheet's state for each question
-    areas = rows(
-        night,
-        f"SELECT area_id, parent_id, area_type, {figures}, {votes} FROM results.area_count WHERE is_count",  # noqa: S608
-    )
+    areas = rows(night, f"SELECT area_id, parent_id, area_type, {figures}, {votes} FROM results.area_count")  # noqa: S608
     types = {area_id: area_type for area_id, _, area_type, *_ in areas}
     assert Counter(types.values()) == {"country": 1, "state": 30, "county": 273, "municipality": 2_082}
     assert {(area_type, types.get(parent)) for _, parent, area_type, *_ in areas} == {
@@ -168,6 +172,32 @@ def test_an_area_is_the_sum_of_its_parts_down_to_the_sheets(night: Night) -> Non
         " FROM results.unit_count WHERE unit_type = 'precinct' AND count_status = 'COUNTED'",
     )
     assert (libre, popular) == (8_835_653, 8_791_696)
+
+
+@pytest.mark.parametrize("area", ["pe", "070000"], ids=["the nation", "the department of Cusco"])
+def test_the_course_of_an_area_as_rows_is_its_timeline(night: Night, area: str) -> None:
+    told = night.setup.json("results", "timeline", CONTEST, area)
+    since = told["computed"][0]["stated_at"]
+    points = [*(p for p in told["official"] if p["stated_at"] < since), *told["computed"]]
+    assert len(points) == {"pe": 39, "070000": 2}[area]
+    assert (
+        rows(
+            night,
+            f"""SELECT to_char(stated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS'), votes, shares, ballots_cast,
+                  jsonb_build_object('total', total, 'processed', processed, 'counted', counted), counted_percent::text,
+                  last_offset, last_event_id::text
+           FROM results.area_history WHERE area_id = '{area}' ORDER BY stated_at""",  # noqa: S608
+        )
+        == [
+            (
+                p["stated_at"][:19],
+                {s["selection_id"]: s["votes"] for s in p["selections"]},
+                {s["selection_id"]: float(s["share"]) for s in p["selections"]},
+                *(p["ballots_cast"], p["sub_units"], p["sub_units_counted"], p["offset"], p["event_id"]),
+            )
+            for p in points
+        ]
+    )
 
 
 def test_a_counted_sheet_that_comes_back_all_null_is_a_fall(night: Night) -> None:
@@ -221,3 +251,35 @@ def test_status_is_current_and_knows_the_last_official_time(night: Night) -> Non
     assert status["partitions"][0]["lag"] == 0
     assert status["contests"][0]["last_reported_at"] == "2021-06-08T23:19:00.000Z"
     assert not status["contests"][0]["blocked"]
+
+
+def test_another_machine_that_loads_the_night_has_the_same_events_and_the_same_digest(
+    night: Night,
+    kafka_server: Broker,
+    new_setup: Callable[[Broker], Setup],
+    at: Callable[[str], None],
+    tmp_path: Path,
+) -> None:
+    """Another clock, another archive, other folders; the time of the final sheets from a note beside them."""
+    other = new_setup(kafka_server)
+    at("2034-02-03T04:05:06Z")
+    for path in (*(night.data / "national").iterdir(), *(night.data / "actas").iterdir()):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "final.csv.gz.about.toml").write_text(f"stated_at = {STATED}\n")
+    other.run("ingest", "load", "--contest", str(EXAMPLE / "contest.toml"), str(tmp_path))
+    ours, theirs = (list(ids_on_the_log(setup)) for setup in (night.setup, other))
+    assert len(ours) > 90_000
+    assert ours == theirs
+    replayed = other.json("aggregator", "replay", CONTEST)
+    assert replayed["digest"] == night.counts["final"]["digest"]
+    assert f"| {replayed['as_of']['offset']} | `{replayed['digest']}` |" in CONTRACT
+    assert {name: replayed[name] for name in ("selections", "ballots_cast")} == {
+        name: night.counts["final"][name] for name in ("selections", "ballots_cast")
+    }
+
+
+def ids_on_the_log(setup: Setup) -> Iterator[bytes | None]:
+    """The ids of the events, in their order."""
+    with Log(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
+        for batch in log.read_to_end(0, 0, log.ends()[0]):
+            yield from (dict(record.headers)["ce_id"] for record in batch)

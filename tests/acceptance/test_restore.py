@@ -152,7 +152,9 @@ def test_a_dump_restored_into_a_new_database_serves_and_goes_on(
     given = [
         "--format=custom",
         "--schema=aggregate*",
+        "--schema=checking*",
         "--schema=results*",
+        "--schema=publish",
         f"--dbname={setup.database.owner_url}",
         f"--file={dump}",
     ]

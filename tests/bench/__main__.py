@@ -62,6 +62,7 @@ def _measure(bench: stages.Bench, files: list[Path], events: int) -> None:
     stages.limits(bench, night)
     held = bench.sites[0][1].figures["consume"].events or 0
     _aggregator(bench, night, held)
+    stages.publishing(bench, night, held)
     stages.visible(bench, samples=300)
     if events:
         _longer(bench, stages.fill(bench, events), events)

@@ -10,10 +10,11 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from schemas.codec import MAGIC, WRITTEN, Event, Message, filters_of
+from schemas.codec import MAGIC, WRITTEN, Message, filters_of
 from schemas.codec import encode as encode_any
 from schemas.columns.wire import long, string
 from schemas.count_update import CountUpdate
+from schemas.identity import Event
 from schemas.types import rfc3339, to_milliseconds
 
 _SCHEMA = WRITTEN["CountUpdate"]
@@ -34,7 +35,7 @@ def encode(event: Event) -> Message:
             ("ce_id", str(event.event_id).encode()),
             ("ce_source", _source(event.contest_id)),
             ("ce_subject", f"{event.reporting_unit.type}/{event.reporting_unit.id}".encode()),
-            ("ce_time", rfc3339(event.observed_at).encode()),
+            ("ce_time", rfc3339(event.stated_at).encode()),
             *filters_of(event.kind, event.result_stage, event.is_test),
         ],
     )

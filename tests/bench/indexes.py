@@ -39,7 +39,7 @@ def main() -> None:
     asked = parser.parse_args()
     of = {"contest_id": asked.contest, "unit_type": asked.unit_type}
     with psycopg.connect(os.environ["ESCRUTINIO_OWNER_URL"], row_factory=psycopg.rows.dict_row) as db:
-        db.execute("SET LOCAL search_path = results, aggregate")
+        db.execute("SET LOCAL search_path = results, checking, aggregate")
         chosen = db.execute(_CHOSEN, of).fetchone()
         assert chosen is not None
         asked_of = questions(of, chosen)

@@ -67,6 +67,7 @@ class Site:
     def __enter__(self) -> Site:
         try:
             self.stack.start()
+            self.stack.api.stop()  # nobody asks it, and it asks the database
         except BaseException:
             self.close()
             raise
@@ -84,8 +85,8 @@ class Site:
     @property
     def servers(self) -> dict[str, int]:
         """The pid of each server."""
-        found = zip(("broker", "PostgreSQL"), self.stack.status(), strict=True)
-        return {name: status.pid for name, status in found if status.pid is not None}
+        found = {"broker": self.stack.broker.status(), "PostgreSQL": self.stack.postgres.status()}
+        return {name: status.pid for name, status in found.items() if status.pid is not None}
 
     @property
     def bootstrap_servers(self) -> str:

@@ -14,7 +14,7 @@ from typing import TextIO
 import psycopg
 
 from schemas.topics import TopicNames
-from tests.bench import latency
+from tests.bench import latency, published
 from tests.bench.figures import Figure, Report, Run, rows
 from tests.bench.peers import streams
 from tests.bench.site import HERE, CommandFailed, Place, Site
@@ -23,7 +23,7 @@ CONTEST = "pe-2021-president-runoff"
 MADE_UP = "pe-2021-night-1"
 RUNS = 3
 _EXAMPLE = HERE / "examples" / "peru-2021-runoff"
-_OBSERVED = ("--observed-at", "2021-07-01T00:00:00Z")
+_STATED = ("--stated-at", "2021-07-01T00:00:00Z")
 """So that two checkouts publish the same events."""
 _PAST = Path(__file__).with_name("past.py")
 
@@ -97,7 +97,7 @@ def ingest(bench: Bench, files: Sequence[Path]) -> Place:
         for site, _ in bench.sites:
             site.run(place, "ingest", "topics")
             contest = ("--contest", str(_EXAMPLE / "contest.toml"))
-            site.run(place, "ingest", "load", *_OBSERVED, *contest, str(_EXAMPLE / "updates.csv"))
+            site.run(place, "ingest", "load", *_STATED, *contest, str(_EXAMPLE / "updates.csv"))
         bench.once(first, _load(place, files[0]))
         if one is not None:
             bench.once(figures["one"], _load(place, one))
@@ -112,7 +112,7 @@ def ingest(bench: Bench, files: Sequence[Path]) -> Place:
 
 
 def _load(place: Place, file: Path) -> Work:
-    return lambda site: site.run(place, "ingest", "load", *_OBSERVED, str(file))[0]
+    return lambda site: site.run(place, "ingest", "load", *_STATED, str(file))[0]
 
 
 def count_rows(file: Path) -> int:
@@ -320,8 +320,8 @@ def compare(bench: Bench, places: Places, contest: str) -> None:
 # Another program
 
 _TOTALS = """
-SELECT area_id, ballots_cast, votes FROM results.area_total
-WHERE contest_id = %s AND unit_type = 'precinct' AND ballots_cast > 0
+SELECT area_id, ballots_cast, votes FROM checking.area_total
+WHERE is_now AND contest_id = %s AND unit_type = 'precinct' AND ballots_cast > 0
 """
 
 
@@ -378,13 +378,18 @@ def fill(bench: Bench, events: int) -> Place:
 
 
 def visible(bench: Bench, samples: int) -> None:
-    """Measure how long one update needs from its publication to the reader's view."""
+    """Measure how long one update needs to the reader's view, and to the topic of totals."""
+    _latencies(bench, "latency", "publish to visible", lambda site, place: latency.measure(site, place, samples))
+    _latencies(bench, "total", "publish to its total", lambda site, place: published.latency(site, place, samples))
+
+
+def _latencies(bench: Bench, name: str, what: str, measure: Callable[[Site, Place], list[float]]) -> None:
     for site, report in reversed(bench.sites):
-        place = Place("one.")
+        place = Place(f"one-{name}.")
         site.run(place, "ingest", "topics")
         place = site.new_database(place.prefix)
         try:
-            milliseconds = latency.measure(site, place, samples)
+            milliseconds = measure(site, place)
         except CommandFailed as error:
             print(f"latency: {error}", file=sys.stderr, flush=True)
             continue
@@ -393,8 +398,42 @@ def visible(bench: Bench, samples: int) -> None:
         ordered = sorted(milliseconds)
         for share in (50, 99):
             value = ordered[min(len(ordered) - 1, len(ordered) * share // 100)]
-            key = f"latency_p{share}"
-            title = f"one update, publish to visible: p{share} of {len(ordered)}"
+            key = f"{name}_p{share}"
+            title = f"one update, {what}: p{share} of {len(ordered)}"
             report.figures[key] = Figure(key, title, "ms", runs=[Run(value)])
     for share in (50, 99):
-        bench.show(f"latency_p{share}")
+        bench.show(f"{name}_p{share}")
+
+
+def publishing(bench: Bench, night: Place, events: int) -> None:
+    """Measure the night live, with and without totals and notices in turns; then what readers of totals have of it."""
+    title = f"live, as it is sent: {events:,} events to committed"
+    without = Figure("unpublished", f"{title}, without totals", events=events)
+    committed = Figure("published", f"{title}, with totals", events=events)
+    told = Figure("told", "until the last total is on its topic", events=events)
+    reading = Figure("totals_read", "a reader of totals begins: until it has those of every area")
+    for number in range(bench.runs):
+        for site, report in reversed(bench.sites):
+            for publish in (False, True):
+                place = Place(f"t{number}{'p' if publish else ''}.")
+                site.run(place, "ingest", "topics")
+                place = site.new_database(place.prefix)
+                try:
+                    ended, last = published.counted(site, night, place, publish=publish)
+                    if publish:
+                        _note(report, committed, ended)
+                        _note(report, told, last)
+                        read, areas = published.read_from_the_beginning(site, place)
+                        _note(report, replace(reading, title=f"{reading.title} ({areas:,})", events=read.events), read)
+                    else:
+                        _note(report, without, ended)
+                except CommandFailed as error:
+                    print(f"publishing: {error}", file=sys.stderr, flush=True)
+                finally:
+                    site.drop(place)
+    for figure in (without, committed, told, reading):
+        bench.show(figure.key)
+
+
+def _note(report: Report, figure: Figure, run: Run) -> None:
+    report.figures.setdefault(figure.key, replace(figure, runs=[])).runs.append(run)

@@ -63,6 +63,7 @@ def held(cluster: Project, service: str) -> Iterator[None]:
         container.exec_run(["sh", "-c", "kill -CONT -1"])
 
 
+@pytest.mark.soak
 def test_brokers_killed_in_the_middle_of_a_load_cost_no_event(
     cluster: Project, kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
 ) -> None:
@@ -113,5 +114,5 @@ def test_the_replica_of_the_database_answers_readers_and_refuses_writes(cluster:
     assert replica != url
     cluster.until(lambda: answer(replica) == answer(url) is not None, "both answer the same")
     psql = ["exec", "-T", "postgres-replica", "psql", "-U", "postgres", "-d", "escrutinio", "-c"]
-    cluster.compose(*psql, "SELECT count(*) FROM results.cursor")
+    cluster.compose(*psql, "SELECT count(*) FROM checking.cursor")
     cluster.compose(*psql, "CREATE TABLE written ()", expect=1)

@@ -6,6 +6,7 @@ end.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import socket
@@ -19,6 +20,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from schemas.codec import SCHEMAS
 from tests.compose.conftest import REVISION, Project
 from tests.compose.test_files import RELEASE
 from tests.support.fix_setup import CHECKOUT, CONTEST, EXAMPLE, Setup
@@ -64,12 +66,13 @@ def test_the_night_goes_on_while_everything_is_killed_in_turn(
 
 
 def test_asked_to_stop_the_services_end_in_good_order(project: Project) -> None:
-    project.compose("stop", "ingest", "aggregator")
+    services = ("ingest", "aggregator", "api")
+    project.compose("stop", *services)
     try:
         # After the grace period it would be 137.
-        assert [project.inspect(service)["State"]["ExitCode"] for service in ("ingest", "aggregator")] == [0, 0]
+        assert [project.inspect(service)["State"]["ExitCode"] for service in services] == [0, 0, 0]
     finally:
-        project.up("--no-deps", "ingest", "aggregator")
+        project.up("--no-deps", *services)
 
 
 def test_nothing_runs_as_root(project: Project) -> None:
@@ -82,7 +85,7 @@ def test_nothing_runs_as_root(project: Project) -> None:
 
 def test_an_image_is_not_written_to(project: Project) -> None:
     assert all(project.inspect(service)["HostConfig"]["ReadonlyRootfs"] for service in project.running())
-    for service in ("ingest", "aggregator"):
+    for service in ("ingest", "aggregator", "api"):
         project.compose("exec", "-T", service, "python3", "-c", "open('/tmp/written', 'w')")
         project.compose("exec", "-T", "--user", "0", service, "python3", "-c", "open('/written', 'w')", expect=1)
 
@@ -151,7 +154,7 @@ def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Proj
         project.up("--no-deps", "prometheus", "monitor")
         groups = yaml.safe_load((CHECKOUT / "deploy/observability/alerts.yml").read_text(encoding="utf-8"))["groups"]
         assert {group["name"] for group in told("rules")["groups"]} == {group["name"] for group in groups}
-        jobs = ("ingest", "aggregator", "monitor")
+        jobs = ("ingest", "aggregator", "monitor", "api")
         project.until(lambda: scraped() == dict.fromkeys(jobs, "up"), "the services are scraped")
         gone = {"IngestDown", "SourceDead"}
         project.until(lambda: active().isdisjoint(gone), "nothing is said of ingest")
@@ -162,6 +165,13 @@ def test_prometheus_sees_the_services_and_says_that_ingest_is_gone(project: Proj
     finally:
         project.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus", "monitor")
         project.up("--no-deps", "ingest")
+
+
+def test_the_schemas_can_be_asked_for(project: Project) -> None:
+    url = f"http://127.0.0.1:{project.ports['ESCRUTINIO_API_PORT']}/schemas/ids"
+    for schema in SCHEMAS.values():
+        with urlopen(f"{url}/{schema.id}/schema", timeout=10) as answer:
+            assert hashlib.sha256(answer.read()).hexdigest() == schema.sha256
 
 
 def test_only_what_the_docs_say_can_be_reached_and_from_this_machine_alone(project: Project) -> None:

@@ -28,6 +28,7 @@ from results.reader import Reader
 from results.version import MigrationError
 from runtime.kafka.errors import LogDamaged, TopicUnfit
 from runtime.postgres import DatabaseError
+from schemas.count_update import Code
 from schemas.errors import EscrutinioError
 from schemas.identity import NIL, named
 from schemas.log_record import recorded_of_raw
@@ -100,7 +101,7 @@ def test_a_finding_is_kept_beside_the_update_it_is_about(event_log: EventLog, to
     counts = wrong.counts.model_copy(update={"ballots_cast": 999})
     event_log.append([contest(), named(wrong.model_copy(update={"event_id": NIL, "counts": counts}))])
     aggregate(event_log, totals)
-    assert totals.read("SELECT code FROM results.finding ORDER BY code") == [("F105",), ("F108",)]
+    assert totals.read("SELECT code FROM checking.finding ORDER BY code") == [("F105",), ("F108",)]
 
 
 def test_a_writer_that_was_replaced_writes_nothing(event_log: EventLog, totals: Database) -> None:
@@ -264,9 +265,9 @@ def test_a_partition_that_is_added_while_it_runs_is_read(
     where = totals.writer_url, event_log.kafka, event_log.topic, stop
     (thread := threading.Thread(target=consume.run, args=where)).start()
     try:
-        eventually(lambda: totals.read("SELECT partition FROM results.cursor") == [(0,)])
+        eventually(lambda: totals.read("SELECT partition FROM checking.cursor") == [(0,)])
         kafka_admin.create_partitions({event_log.topic: NewPartitions(2)})
-        eventually(lambda: totals.read("SELECT partition FROM results.cursor ORDER BY 1") == [(0,), (1,)])
+        eventually(lambda: totals.read("SELECT partition FROM checking.cursor ORDER BY 1") == [(0,), (1,)])
     finally:
         stop.set()
         thread.join()
@@ -363,3 +364,13 @@ def test_explain_counts_moves_by_the_offices_own_order(event_log: EventLog, tota
         ("COUNTED", "COUNTED", 1),
         ("not stated", "COUNTED", 1),
     ]
+
+
+def test_the_codes_of_another_register_stand_beside_an_area(event_log: EventLog, totals: Database) -> None:
+    definition = contest()
+    coded = [a.model_copy(update={"codes": (Code(registry="INEI", value=f"9{a.area_id}"),)}) for a in definition.areas]
+    event_log.append([named(definition.model_copy(update={"areas": tuple(coded)})), sheet(1)])
+    aggregate(event_log, totals)
+    for view in ("area_count", "area_history", "selection_count"):
+        rows = totals.read(f"SELECT DISTINCT area_id, codes ->> 'INEI' FROM results.{view} ORDER BY 1")  # noqa: S608
+        assert rows == sorted((a.area_id, f"9{a.area_id}") for a in definition.areas)

@@ -18,7 +18,7 @@ from backup import mirror
 from backup.folder import TopicFolder
 from backup.listener import Listener as MirrorListener
 from runtime.kafka.errors import LogDamaged
-from schemas.codec import Event
+from schemas.identity import Event
 from schemas.topics import EVENTS, TopicNames
 from tests.support.builders import CONTEST, contest, sheet
 from tests.support.fix_aggregate import EventLog, count_of

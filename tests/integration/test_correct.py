@@ -38,7 +38,7 @@ WISH = Wish(
 def connection(event_log: EventLog, topic_prefix: str) -> Connection:
     """To the test's log, on which two sheets are stated."""
     connection = Connection(event_log.kafka, TopicNames(topic_prefix))
-    create(event_log.kafka, connection.topics(), replication_factor=1)
+    create(event_log.kafka, connection.all_topics(), replication_factor=1)
     event_log.append([contest(), sheet(1), sheet(2)])
     return connection
 
@@ -72,7 +72,7 @@ def test_another_statement_of_the_unit_that_comes_first_wins(
     assert (ours.kind, ours.sequence) == (UpdateKind.RETRACTED, rival.sequence), "sent in vain, and once"
     aggregate(event_log, totals)
     assert [s.votes for s in count_of(totals, CONTEST).selections] == [21, 40]
-    assert totals.read("SELECT code, log_offset FROM results.finding") == [("F401", 4)]
+    assert totals.read("SELECT code, log_offset FROM checking.finding") == [("F401", 4)]
 
 
 def test_another_statement_of_another_unit_does_no_harm(

@@ -64,7 +64,7 @@ def producer_sends(log: EventLog, partition: int, key: bytes, value: bytes, head
 
 
 def parked(totals: Database) -> list[Any]:
-    return totals.read("SELECT partition, log_offset, contest_id, reason FROM results.parked ORDER BY 1, 2")
+    return totals.read("SELECT partition, log_offset, contest_id, reason FROM checking.parked ORDER BY 1, 2")
 
 
 @pytest.mark.parametrize("batch_size", [1, 20_000])

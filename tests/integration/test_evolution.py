@@ -128,13 +128,13 @@ def test_voters_outstanding_are_told_only_where_a_roll_has_them(event_log: Event
 
 def test_without_the_schemas_the_contest_stops_at_tomorrow(event_log: EventLog, totals: Database) -> None:
     write_both(event_log)
-    for schema_id in (5, 6):
+    for schema_id in tomorrow.IDS.values():
         del SCHEMAS[schema_id]
     aggregate(event_log, totals)
     count = count_of(totals, CONTEST)
     assert count.blocked is not None
     assert count.as_of.offset == 2
-    assert "schema id 5 is of a newer release" in str(count.blocked)
+    assert f"schema id {tomorrow.IDS['CountUpdate']} is of a newer release" in str(count.blocked)
 
 
 def test_the_note_is_in_the_history_and_in_explain(event_log: EventLog, totals: Database) -> None:

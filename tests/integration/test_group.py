@@ -128,7 +128,7 @@ class Members:
 
     def cursors(self) -> dict[int, int]:
         """How far each partition is aggregated."""
-        return dict(self._db.execute("SELECT partition, next_offset FROM results.cursor").fetchall())
+        return dict(self._db.execute("SELECT partition, next_offset FROM checking.cursor").fetchall())
 
     def at_work(self, process: subprocess.Popen[str], partitions: int = 1) -> set[int]:
         """Wait until it holds so many partitions at least, and has moved each that it holds. Returns them."""
@@ -295,7 +295,7 @@ class Run(threading.Thread):
 def test_a_batch_that_took_too_long_is_not_written_and_the_member_joins_again(
     wide_log: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("aggregator.log.group.PATIENCE_S", 2)
+    monkeypatch.setattr("aggregator.log.group.PATIENCE_S", 5)
     fold, stuck, go_on = PartitionFold.apply, threading.Event(), threading.Event()
 
     def apply(own: PartitionFold, records: list[RawRecord]) -> Batch:
@@ -410,7 +410,7 @@ def test_a_partition_that_is_revoked_while_its_batch_is_committed_is_no_fault(
         assignment.commit(batches[0])
         group.held = {}
         assert not assignment.refresh()
-    assert totals.read("SELECT next_offset FROM results.cursor WHERE partition = 0") == [(2,)]
+    assert totals.read("SELECT next_offset FROM checking.cursor WHERE partition = 0") == [(2,)]
     assert registry.get_sample_value("escrutinio_aggregator_batch_events_sum") == 2
     assert 'partition="0"' not in generate_latest(registry).decode()
 

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from ingest.pipeline import Pipeline
 from ingest.sources.archive import Archive
 from ingest.watch import Watch
 from tests.support.fix_ingest import UPDATES, Desk, Quiet, write
-from tests.support.ingest_samples import ACTA, ACTA_HEADER, NATIONAL, contest, unprivileged
+from tests.support.ingest_samples import ACTA, ACTA_HEADER, FINAL, NATIONAL, contest, unprivileged
 from tests.support.waiting import WITHIN_S, eventually
 
 
@@ -127,7 +128,7 @@ def test_watch_rejects_what_no_waiting_mends(desk: Desk, tmp_path: Path) -> None
         twice(watch)
         (rejection,) = pipeline.report.rejections
         assert str(rejection.finding) == "F205 unknown total 'VOTOS VICIADOS'"
-        assert (rejection.uri, rejection.place) == ("incoming/totales.csv", "row 4, column AGRUPACION")
+        assert (rejection.document, rejection.place) == ("incoming/totales.csv", "row 4, column AGRUPACION")
         assert pipeline.report.awaited == ("participacion of 2021-06-07T06:48:00.000Z",)
     assert len(desk.messages(desk.names.rejected)) == 1
     assert not desk.updates()
@@ -155,7 +156,7 @@ def test_watch_publishes_a_second_capture_of_an_update_by_itself(desk: Desk, tmp
         assert not pipeline.report.rejected
     assert ballots(desk) == [13_308_277, 13_308_268]
     assert [update.kind for update in desk.updates()] == ["REPORTED", "CORRECTED"]
-    assert {document.uri.split("/")[0] for document in desk.updates()[1].source.documents} == {"second"}
+    assert {document.name.split("/")[0] for document in desk.updates()[1].source.documents} == {"second"}
 
 
 def test_watch_fills_in_from_the_latest_tables_what_a_second_capture_lacks(desk: Desk, tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_watch_fills_in_from_the_latest_tables_what_a_second_capture_lacks(desk:
     last = desk.updates()[-1]
     assert last.counts is not None
     assert last.counts.votes["peru-libre"] == 5_927_680
-    assert {document.uri.split("/")[0] for document in last.source.documents} == {"second"}
+    assert {document.name.split("/")[0] for document in last.source.documents} == {"second"}
 
 
 class Following(Listener):
@@ -227,7 +228,9 @@ def fill_with_attacks(folder: Path, outside: Path) -> int:
         file.truncate(1 << 36)
     (folder / "f-bomb.csv.gz").write_bytes(gzip.compress(ACTA_HEADER.encode() + b"\n" * (64 << 20)))
     (folder / "g-zeros.csv.gz").write_bytes(gzip.compress(b"\0" * (80 << 20)))
-    write(folder / "h-wrong.csv", "contest_id,unit_type,unit_id\n" + "pe-2021-president-runoff,,\n" * 20_000)
+    write(
+        folder / "h-wrong.csv", "contest_id,unit_type,unit_id,reported_at\n" + "pe-2021-president-runoff,,,\n" * 20_000
+    )
     write(folder / "i-quote.csv", ACTA.replace("IE 89015", '"IE 89015'))
     write(folder / "j-line.csv", "," * (1 << 20))
     return 5 + 101
@@ -294,7 +297,7 @@ def test_load_passes_over_what_cannot_be_read_and_loads_the_others(desk: Desk, t
         "incoming/a-pipe.csv is passed over: it is a named pipe",
         "a-pipe.csv cannot be read: it is a named pipe",
         "incoming/c-link.csv is passed over: it is a link that leads out of the folder",
-        "incoming/e-huge.csv: F207 incoming/e-huge.csv is larger than 32 MiB",
+        "incoming/e-huge.csv: F207 it is larger than 32 MiB",
         "incoming/g-zeros.csv.gz: F207 the table is larger than 64 MiB when unpacked",
         "rejected: 20,000 rows and 5 whole documents",
     ):
@@ -325,3 +328,23 @@ def test_a_document_that_must_not_be_read_is_said_once_and_the_others_are_loaded
         assert len([line for line in progress.lines if "Permission denied; trying again" in line]) == 1
         assert f"{root / 'incoming' / 'closed'}: it cannot be read: Permission denied" in following.told
         closed.chmod(0o644)
+
+
+def test_a_document_without_a_time_is_read_when_its_note_comes(desk: Desk, tmp_path: Path) -> None:
+    folder, progress = tmp_path / "incoming", Quiet()
+    write(folder / "final.csv", FINAL)
+    with watching(desk, folder, progress) as (_, watch):
+        twice(watch)
+        assert not desk.updates()
+        (refused,) = desk.messages(desk.names.rejected)
+        assert dict(refused.headers)["code"] == b"F211"
+        write(
+            folder / "final.csv.about.toml", 'stated_at = 2021-07-01T00:00:00Z\nuri = "https://example.org/final.csv"'
+        )
+        twice(watch)
+    updates = desk.updates()
+    assert {update.stated_at for update in updates} == {datetime(2021, 7, 1, tzinfo=UTC)}
+    assert {document.uri for update in updates for document in update.source.documents} == {
+        "https://example.org/final.csv"
+    }
+    assert not any("is ignored" in line for line in progress.lines)

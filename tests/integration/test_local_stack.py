@@ -142,7 +142,7 @@ def test_a_stack_from_start_to_reset(root: Path) -> None:
 
     seen = run("status", "--root", root)
     assert seen.returncode == 0
-    assert seen.stdout.count("running, on 127.0.0.1:") == 2
+    assert seen.stdout.count("running, on 127.0.0.1:") == 3
 
     create_topic(stack.broker, "results.events")
     send(stack.broker, "results.events", b"before")
@@ -152,7 +152,7 @@ def test_a_stack_from_start_to_reset(root: Path) -> None:
     assert processes_of(root) == []
     seen = run("status", "--root", root)
     assert seen.returncode == 1
-    assert seen.stdout.count("stopped") == 2
+    assert seen.stdout.count("stopped") == 3
 
     assert run("start", "--root", root).returncode == 0
     assert tomllib.loads(settings_file.read_text()) == settings, "addresses and passwords stay the same"

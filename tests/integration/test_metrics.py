@@ -83,9 +83,11 @@ def test_every_metric_is_documented_and_every_documented_one_exported(observed_n
     night.aggregator.start()
     night.mirror.start()
     night.monitor.start()
-    eventually(lambda: night.is_caught_up and night.mirror.not_ready() is night.monitor.not_ready() is None)
+    night.api.start()
+    beside = (night.mirror, night.monitor, night.api)
+    eventually(lambda: night.is_caught_up and not any(service.not_ready() for service in beside))
     exported: dict[str, tuple[str, set[str]]] = {}
-    for service in (night.ingest, night.aggregator, night.mirror, night.monitor):
+    for service in (night.ingest, night.aggregator, *beside):
         for name, (kind, found) in service.families().items():
             if name.startswith("escrutinio_"):
                 labels = {label for _, has, _ in found for label in has} - {"le"}

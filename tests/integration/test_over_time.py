@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from aggregator.fold.evolve import ContestState
 from results.as_of import ContestAsOf
-from results.count import Around, AsOf, Basis, Count, OnRoll, count
+from results.count import Around, AsOf, Count, OnRoll, count
 from results.difference import AreaDifference, Difference
 from results.moment import NOW, Moment
 from results.over_time import between, over_time
 from results.reader import Reader
 from results.timeline import end_of_interval
 from results.vectors import AreaTotal, LevelTotal
+from schemas.area_count import Basis
 from schemas.columns.layout import BALLOTS, Layout
 from schemas.contest import ContestDefined, Level
 from schemas.count_update import CountUpdate

@@ -27,10 +27,11 @@ from aggregator.tables.lock_wait import LockedOut
 from aggregator.verify.compare import verify
 from results.as_of import ContestAsOf
 from results.cli import main as show
-from results.count import Basis, NothingCounted
+from results.count import NothingCounted
 from results.moment import NOW, Moment
 from results.projection import LIVE, Projection, ProjectionError
 from results.reader import Reader
+from schemas.area_count import Basis
 from schemas.chain import broken_rules
 from schemas.columns import decode_general, layout
 from schemas.columns.layout import STATUSES, Numbers, contributions
@@ -85,7 +86,7 @@ def test_a_rebuild_takes_over_and_the_former_one_can_come_back(event_log: EventL
     back = rebuild(event_log, totals, V1)
     assert (back.from_version, back.to_version, back.former) == (2, 1, V2)
     assert count_of(totals, CONTEST) == after
-    query = "SELECT from_version, to_version, reason FROM results.take_over ORDER BY taken_at"
+    query = "SELECT from_version, to_version, reason FROM checking.take_over ORDER BY taken_at"
     assert totals.read(query) == [(1, 2, None), (2, 1, None)]
     with Projections(totals.owner_url) as projections:
         assert next_projection(projections) == V3  # what was live once is not an interrupted rebuild
@@ -99,7 +100,7 @@ def test_what_differs_does_not_take_over_unless_somebody_says_why(event_log: Eve
         rebuild(event_log, totals)
     assert versions(totals) == {None: 1, "v2": 2}
     assert rebuild(event_log, totals, V2, "a row was changed by hand").to_version == 2
-    rows = totals.read("SELECT reason, operator, from_digests ->> %s FROM results.take_over", CONTEST)
+    rows = totals.read("SELECT reason, operator, from_digests ->> %s FROM checking.take_over", CONTEST)
     assert rows == [("a row was changed by hand", "escrutinio_owner", "changed by hand")]
 
 
@@ -189,7 +190,7 @@ def test_a_rebuild_that_ended_before_its_first_migration_is_no_projection_and_go
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
     with psycopg.connect(totals.owner_url) as db:
-        db.execute("CREATE SCHEMA results_v2; CREATE SCHEMA aggregate_v2")
+        db.execute("CREATE SCHEMA results_v2; CREATE SCHEMA checking_v2; CREATE SCHEMA aggregate_v2")
         db.execute("CREATE TABLE aggregate_v2.schema_migration (LIKE aggregate.schema_migration INCLUDING ALL)")
     with Projections(totals.owner_url) as projections:
         assert [status.projection.name for status in projections.statuses()] == [None]
@@ -329,15 +330,15 @@ def test_a_reader_sees_one_projection_only_and_is_waited_for(event_log: EventLog
         target = next_projection(projections)
         with building(event_log, totals, target) as found, psycopg.connect(totals.reader_url) as reader:
             reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            assert reader.execute("SELECT version FROM results.projection").fetchall() == [(1,)]
+            assert reader.execute("SELECT version FROM checking.projection").fetchall() == [(1,)]
             pid = reader.info.backend_pid
             with pytest.raises(LockedOut, match=f"^the take-over waits for session {pid} of role escrutinio_reader"):
                 projections.take_over(target, found.advance_to)
             assert reader.execute("SELECT count(*) FROM results.contest").fetchall() == [(1,)]
-            assert reader.execute("SELECT version FROM results.projection").fetchall() == [(1,)]
+            assert reader.execute("SELECT version FROM checking.projection").fetchall() == [(1,)]
             reader.commit()
             take_over(projections, found, target)
-            assert reader.execute("SELECT version FROM results.projection").fetchall() == [(2,)]
+            assert reader.execute("SELECT version FROM checking.projection").fetchall() == [(2,)]
 
 
 def test_readers_of_several_views_in_every_order_do_not_keep_a_projection_from_taking_over(
@@ -352,7 +353,7 @@ def test_readers_of_several_views_in_every_order_do_not_keep_a_projection_from_t
         stop, faults = threading.Event(), []
 
         def read(views: tuple[str, ...]) -> None:
-            named = SQL(", ").join(SQL("results.{}").format(Identifier(view)) for view in views)
+            named = SQL(", ").join(Identifier(*view.split(".")) for view in views)
             query = SQL("SELECT projection.version, contest.last_offset FROM {}").format(named)
             own: set[tuple[int, int]] = set()
             seen.append(own)
@@ -363,7 +364,7 @@ def test_readers_of_several_views_in_every_order_do_not_keep_a_projection_from_t
             except Exception as fault:
                 faults.append(fault)
 
-        orders = itertools.permutations(("contest", "projection", "area_count"))
+        orders = itertools.permutations(("results.contest", "checking.projection", "results.area_count"))
         readers = [threading.Thread(target=read, args=(order,)) for order in orders]
         for thread in readers:
             thread.start()
@@ -382,9 +383,11 @@ def test_readers_of_several_views_in_every_order_do_not_keep_a_projection_from_t
 def test_a_right_on_a_view_goes_over_to_the_new_one(event_log: EventLog, totals: Database) -> None:
     event_log.append([contest(), sheet(1)])
     aggregate(event_log, totals)
-    totals.change("GRANT SELECT ON results.contest TO PUBLIC")
+    views = "results.contest", "checking.finding"
+    totals.change(f"GRANT SELECT ON {', '.join(views)} TO PUBLIC")
     rebuild(event_log, totals)
-    assert totals.read("SELECT has_table_privilege('public', 'results.contest', 'SELECT')") == [(True,)]
+    for view in views:
+        assert totals.read("SELECT has_table_privilege('public', %s, 'SELECT')", view) == [(True,)]
 
 
 @pytest.mark.parametrize(
@@ -443,7 +446,7 @@ def test_a_view_that_somebody_built_is_not_left_behind(event_log: EventLog, tota
         rebuild(event_log, totals)
     totals.change("DROP VIEW news.c")
     rebuild(event_log, totals)
-    totals.change("CREATE VIEW news.c AS SELECT votes FROM results_v1.area_count")
+    totals.change("CREATE VIEW news.c AS SELECT code FROM checking_v1.finding")
     with Projections(totals.owner_url) as projections, pytest.raises(ProjectionError, match=r"news\.c is built on"):
         projections.drop(V1)
 

@@ -26,7 +26,7 @@ from aggregator.projections import catalog
 from aggregator.projections.catalog import Projections
 from aggregator.tables import lock_wait
 from aggregator.tables import migrate as migrations
-from aggregator.tables.batch import Cursor
+from aggregator.tables.batch import Batch, Cursor
 from aggregator.tables.lock_wait import LockedOut
 from aggregator.tables.migrate import Migration, migrate
 from aggregator.tables.writer import Writer
@@ -104,7 +104,7 @@ def url_of(totals: Database, name: str, database: str | None = None, password: s
 
 def reads(totals: Database, name: str) -> bool:
     with psycopg.connect(url_of(totals, name)) as db:
-        return db.execute("SELECT count(*) FROM results.cursor").fetchone() == (0,)
+        return db.execute("SELECT count(*) FROM checking.cursor").fetchone() == (0,)
 
 
 REFUSED = {
@@ -137,8 +137,8 @@ REFUSED = {
     "end a session of the writer": "SELECT pg_terminate_backend({writer})",
     "cancel a statement of the owner": "SELECT pg_cancel_backend({owner})",
     "end a session of another reader": "SELECT pg_terminate_backend({other})",
-    "hold a view for itself": "BEGIN; LOCK TABLE results.cursor IN SHARE MODE",
-    "hold a row": "SELECT FROM results.cursor FOR UPDATE",
+    "hold a view for itself": "BEGIN; LOCK TABLE checking.cursor IN SHARE MODE",
+    "hold a row": "SELECT FROM checking.cursor FOR UPDATE",
 }
 
 
@@ -244,7 +244,7 @@ def test_roles_are_brought_though_a_reader_leaves_a_change_of_its_own_open(
     totals: Database, declare: Declare, postgres_server: Postgres, writes: LiteralString
 ) -> None:
     with psycopg.connect(url_of(totals, DESK)) as db, psycopg.connect(url_of(totals, OTHER)) as reading:
-        reading.execute("SELECT FROM results.cursor")
+        reading.execute("SELECT FROM checking.cursor")
         db.execute("SET idle_in_transaction_session_timeout = 0; SET transaction_timeout = 0")
         db.execute(writes)
         declare(DESK, OTHER)
@@ -252,7 +252,7 @@ def test_roles_are_brought_though_a_reader_leaves_a_change_of_its_own_open(
             admin.execute(ALONE_SQL.read_bytes() + DATABASE_SQL.read_bytes())
         with pytest.raises(psycopg.errors.AdminShutdown):
             db.execute("SELECT 1")
-        reading.execute("SELECT FROM results.cursor")  # who only reads is not concerned
+        reading.execute("SELECT FROM checking.cursor")  # who only reads is not concerned
     assert limits(url_of(totals, DESK)) == LIMITS
 
 
@@ -360,7 +360,7 @@ def test_sessions_that_are_too_old_are_ended_of_readers_alone(totals: Database) 
 def test_a_reader_that_writes_is_ended_after_a_sixtieth_of_the_time(totals: Database) -> None:
     with psycopg.connect(url_of(totals, DESK)) as writing, psycopg.connect(url_of(totals, OTHER)) as reading:
         writing.execute("ALTER ROLE CURRENT_USER SET search_path = nowhere")
-        reading.execute("SELECT FROM results.cursor")
+        reading.execute("SELECT FROM checking.cursor")
         with psycopg.connect(totals.writer_url, autocommit=True) as writer:
             ended = list[tuple[int]]()
 
@@ -420,7 +420,9 @@ def test_a_full_queue_of_notifications_stops_no_commit_of_the_writer(totals: Dat
         with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="NOTIFY queue"):
             notify_often()
         with Writer(totals.writer_url) as writer:
-            writer.claim("a log", UUID(int=1), 0)
+            cursor = writer.claim("a log", UUID(int=1), 0)
+            writer.commit(cursor, Batch(next_offset=1, digest=""))
+        assert totals.read("SELECT next_offset FROM checking.cursor") == [(1,)]
     totals.change("DELETE FROM aggregate.cursor")
 
 
@@ -547,7 +549,7 @@ def test_a_migration_names_the_reader_that_it_waits_for_and_lets_the_writer_work
             now += seconds
 
         monkeypatch.setattr(lock_wait, "time", SimpleNamespace(monotonic=lambda: now, sleep=pause))
-        statement: LiteralString = "TABLE results.cursor"
+        statement: LiteralString = "TABLE checking.cursor"
         reader.execute(statement.replace(" ", "\n  "))
         with pytest.raises(LockedOut, match="^migration 0099_pre_note" + waits_for(reader, DESK, statement)):
             migrate(own.owner_url, lock_wait_s=WAIT_S)
@@ -565,7 +567,7 @@ def test_a_take_over_names_the_reader_that_writes_the_same_rights_again_and_agai
             timer.start()
             said = f"met a change of the same rights by session {db.info.backend_pid} of role {DESK}"
             with pytest.raises(LockedOut, match=said), projections.locks.named("the take-over"):
-                projections._db.execute("REVOKE SELECT ON results.cursor FROM escrutinio_readers")
+                projections._db.execute("REVOKE SELECT ON checking.cursor FROM escrutinio_readers")
             timer.join()
             late.execute("SELECT 1")
 

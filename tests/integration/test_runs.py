@@ -37,7 +37,7 @@ NUMBERED = {
     "count_update_history": """
         SELECT to_jsonb(h) - ARRAY['unit', 'area_path', 'publication']
                || jsonb_build_object('of', to_jsonb(p) - 'publication')
-        FROM results.update_row h JOIN aggregate.publication p USING (contest_id, publication)""",
+        FROM checking.update_row h JOIN aggregate.publication p USING (contest_id, publication)""",
     "unit_state": "SELECT to_jsonb(t) - 'unit' FROM aggregate.unit_state t",
     "area_path": "SELECT DISTINCT to_jsonb(t) - 'area_path' FROM aggregate.area_path t",
     "publication": "SELECT DISTINCT to_jsonb(t) - 'publication' FROM aggregate.publication t",

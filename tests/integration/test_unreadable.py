@@ -26,8 +26,9 @@ from results.moment import Moment
 from results.reader import Reader
 from runtime.kafka.errors import Unreadable
 from runtime.kafka.producer import partition_of
-from schemas.codec import Event, encode
+from schemas.codec import encode
 from schemas.errors import ContractError
+from schemas.identity import Event
 from schemas.topics import EVENTS, TopicNames
 from tests.support.builders import contest, sheet
 from tests.support.fix_aggregate import EventLog, count_of, verified
@@ -134,7 +135,7 @@ def test_a_message_whose_key_can_be_read_blocks_its_contest_alone_and_is_parked_
     assert f'contest_blocked{{contest="{BESIDE}"}} 0.0' in scraped
     assert updates(totals) == {FIRST: 2, BESIDE: 3, OTHER: 2}
     (parked, behind) = totals.read(
-        "SELECT log_offset, key, value_sha256, headers, reason FROM results.parked ORDER BY 1"
+        "SELECT log_offset, key, value_sha256, headers, reason FROM checking.parked ORDER BY 1"
     )
     assert parked[:3] == (offset, message.key, sha256(message.value).hexdigest())
     assert parked[3][-1] == ["a\\xff", b"1".hex()]
@@ -185,7 +186,7 @@ def test_of_a_huge_key_or_name_of_a_header_a_line_is_said(
         one_by_one(log, sheet(4, contest_id=FIRST))
     assert max(len(record.getMessage()) for record in caplog.records) < 3000
     assert {len(str(getattr(record, "contest_id", ""))) for record in caplog.records} <= {0, len(FIRST), 801}
-    rows = totals.read("SELECT length(key), length(contest_id), length(reason) FROM results.parked ORDER BY 1 DESC")
+    rows = totals.read("SELECT length(key), length(contest_id), length(reason) FROM checking.parked ORDER BY 1 DESC")
     assert rows[0][:2] == (1 << 19, 801)
     assert max(reason for _, _, reason in rows) < 1100
     assert len(status(log, totals)[1]) < 20_000
@@ -268,7 +269,7 @@ def test_a_running_aggregator_waits_at_the_offset_and_goes_on_once_it_can_be_rea
             faults.append(fault)
 
     def noted() -> list[str]:
-        return [text for (text,) in totals.read("SELECT unreadable FROM results.cursor ORDER BY partition")]
+        return [text for (text,) in totals.read("SELECT unreadable FROM checking.cursor ORDER BY partition")]
 
     for partition in (0, 1):
         alter(kafka_server, log.topic, 2, flip_last_byte, partition=partition)

@@ -1,5 +1,5 @@
 """The count's arithmetic stands twice, in `results.count` and in the SQL of the views: both say the same of any
-night."""
+night, now and at every official time."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from results.as_of import ContestAsOf
-from results.count import Count
+from results.count import Around, Count, count
 from results.moment import NOW
+from results.over_time import published
+from results.reader import Reader
+from schemas.columns.layout import Layout
 from tests.support.fix_postgres import Database
 from tests.support.fix_tables import CONTEST, or_none, written
-from tests.support.strategies import nights, set_back
+from tests.support.strategies import a_bulletin, a_contest, counts, nights, raw, recorded, set_back
 
 SHEETS = ("total", "processed", "counted", "under_review", "to_be_processed", "annulled", "not_installed", "pending")
 BALLOTS = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes", "challenged_votes")
 
 
-def read(tables: Database, view: LiteralString) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows of a view by area; of the count, the basis that is it."""
+def read(tables: Database, view: LiteralString, schema: str = "results") -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of a view by area."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     with psycopg.connect(tables.reader_url, row_factory=dict_row) as db:
-        query = SQL("SELECT * FROM {} WHERE contest_id = %s").format(Identifier("results", view))
+        query = SQL("SELECT * FROM {} WHERE contest_id = %s").format(Identifier(schema, view))
         for row in db.execute(query, [CONTEST]):
-            if row.get("is_count", True):
-                found.setdefault(row["area_id"], []).append(row)
+            found.setdefault(row["area_id"], []).append(row)
     return found
 
 
@@ -40,7 +42,7 @@ def same(percent: str | None, shown: Decimal | None) -> bool:
     return (None if percent is None else Decimal(percent)) == shown
 
 
-def assert_equal(count: Count, row: Mapping[str, Any], selections: list[Mapping[str, Any]]) -> None:
+def assert_equal(count: Count, row: Mapping[str, Any]) -> None:
     """One area's count, as the library and as the views have it."""
     assert row["basis"] == count.basis
     assert {name: row[name] for name in BALLOTS} == {name: getattr(count, name) for name in BALLOTS}
@@ -64,6 +66,13 @@ def assert_equal(count: Count, row: Mapping[str, Any], selections: list[Mapping[
     units = "suppressed_units", "unknown_units"
     assert {name: row[name] for name in units} == {name: getattr(count, name) for name in units}
     assert row["not_counted"] == {s.selection_id: s.not_counted for s in count.selections if s.not_counted}
+    assert row["votes"] == {s.selection_id: s.votes for s in count.selections if s.is_on_ballot}
+    shares = {selection: Decimal(str(share)) for selection, share in (row["shares"] or {}).items() if share is not None}
+    assert shares == {s.selection_id: Decimal(s.share) for s in count.selections if s.share is not None}
+
+
+def assert_selections_equal(count: Count, selections: list[Mapping[str, Any]]) -> None:
+    """The same of each selection."""
     by_id = {s["selection_id"]: s for s in selections}
     for selection in count.selections:
         shown = by_id[selection.selection_id]
@@ -89,6 +98,16 @@ def assert_reconciled(count: Count, beside: Mapping[str, Any] | None) -> None:
     assert shown.keys() >= {name for name in count.official.differences if name in ("counted", "ballots_cast")}
 
 
+def flat(change: Mapping[str, Any]) -> dict[str, int]:
+    """A change by the names of the layout's slots."""
+    found = {}
+    for name, value in change.items():
+        for inner, number in value.items() if isinstance(value, dict) else [("", value)]:
+            prefix = {"votes": "votes.", "under_review_by_reason": "under_review.", "not_stated": "not_stated."}
+            found[prefix.get(name, f"{name}.votes.") + inner if inner else name] = number
+    return found
+
+
 @pytest.mark.usefixtures("small_blocks")
 @given(st.data())
 def test_the_views_count_as_the_library_does(tables: Database, data: st.DataObject) -> None:
@@ -97,7 +116,7 @@ def test_the_views_count_as_the_library_does(tables: Database, data: st.DataObje
     with written(tables, data.draw(set_back(night)), [7]) as reader:
         counts = read(tables, "area_count")
         selections = read(tables, "selection_count")
-        beside: Mapping[str, Sequence[Mapping[str, Any] | None]] = read(tables, "reconciliation")
+        beside: Mapping[str, Sequence[Mapping[str, Any] | None]] = read(tables, "reconciliation", "checking")
         for area in areas:
             count = or_none(reader.count, CONTEST, area)
             assert (count is not None) == (area in counts), area
@@ -105,5 +124,50 @@ def test_the_views_count_as_the_library_does(tables: Database, data: st.DataObje
                 as_of = ContestAsOf(reader, CONTEST, NOW).count(area)
                 assert as_of == count.model_copy(update={"digest": None})
                 (row,) = counts[area]
-                assert_equal(count, row, selections[area])
+                assert_equal(count, row)
+                assert_selections_equal(count, selections[area])
                 assert_reconciled(count, beside.get(area, [None])[0])
+        layout = Layout.of(reader.contest(CONTEST)[0])
+        changes = "SELECT h.change, r.change AS figures FROM update_history h JOIN update_row r USING (log_offset)"
+        for row in reader.run(changes):
+            assert flat(row["change"]) == layout.nonzero(row["figures"] or ())
+
+
+def test_a_statement_whose_votes_name_no_selection_says_nothing_of_votes(tables: Database) -> None:
+    night = recorded([a_contest(), a_bulletin(counts=counts({}, ballots_cast=70))])
+    with written(tables, [raw(one) for one in night], [7]) as reader:
+        count = reader.count(CONTEST, "pe")
+        assert_equal(count, read(tables, "area_count")["pe"][0])
+        assert_selections_equal(count, read(tables, "selection_count")["pe"])
+    assert [(s.votes, s.is_on_ballot) for s in count.selections] == [(None, True), (None, True)]
+
+
+def course(reader: Reader, area_id: str) -> list[Count]:
+    """The counts of an area over time, by the library: our sums since there are any, before them the office's own."""
+    state = ContestAsOf(reader, CONTEST, NOW)
+    area = state.contest.areas_by_id[area_id]
+    computed = list(published(state, area, None)) if state.level != (area.type,) else []
+    since = computed[0].last_update.stated_at if computed else None
+    own = state.official(area)
+    at = sorted({r.stated_at for r in own if since is None or r.stated_at < since})
+    around = Around(state.roll(area))
+    found = (
+        or_none(count, state.contest, area, None, [r for r in own if r.stated_at <= t], state.as_of, None, around)
+        for t in at
+    )
+    return [*(c for c in found if c is not None), *computed]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@given(st.data())
+def test_the_view_has_the_course_of_every_area_as_the_library_does(tables: Database, data: st.DataObject) -> None:
+    night = data.draw(nights())
+    areas = ["pe", *(a.area_id for a in night[0].event.areas[1:])]  # type: ignore[union-attr]
+    with written(tables, data.draw(set_back(night)), [7]) as reader:
+        histories = read(tables, "area_history")
+        for area in areas:
+            expected = course(reader, area)
+            shown = sorted(histories.get(area, []), key=lambda row: row["stated_at"])
+            assert [row["stated_at"] for row in shown] == [c.last_update.stated_at for c in expected], area
+            for one, row in zip(expected, shown, strict=True):
+                assert_equal(one, row)

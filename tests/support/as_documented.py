@@ -44,7 +44,7 @@ def text_of(event: Mapping[str, Any], schema: Any) -> str:
     """The canonical text of what `read` gives with the schema (its JSON) that the message was written with."""
     said = _in_words(event, schema)
     if schema["name"] != "CountUpdate":
-        return rfc8785({name: value for name, value in said.items() if name != "event_id"})
+        return rfc8785({name: value for name, value in said.items() if name not in ("event_id", "observed_at")})
     unit, counts = said["reporting_unit"], said["counts"]
     if counts is not None:
         said["counts"] = _where_stated(counts, "by_vote_type", "suppressed")
@@ -52,8 +52,7 @@ def text_of(event: Mapping[str, Any], schema: Any) -> str:
     unit = {"area_path": unit["area_path"], "unit_id": unit["id"], "unit_type": unit["type"]} | _where_stated(
         {"counted_with": unit["counted_with"]}, "counted_with"
     )
-    time = {"stated_at": said["reported_at"] or said["observed_at"]}
-    return rfc8785(_where_stated(stated, *WHERE_STATED) | unit | time)
+    return rfc8785(_where_stated(stated, *WHERE_STATED) | unit)
 
 
 def id_of(text: str) -> UUID:

@@ -62,7 +62,7 @@ def source(part: int = 1) -> Source:
         snapshot_id="snapshot",
         part=part,
         parts=100,
-        documents=(Document(uri="sheets.csv", sha256="0" * 64, place=f"row {part}"),),
+        documents=(Document(name="sheets.csv", sha256="0" * 64, place=f"row {part}"),),
     )
 
 
@@ -101,6 +101,7 @@ def sheet(
             kind=UpdateKind.REPORTED,
             correction=None,
             reported_at=None,
+            stated_at=STARTS + timedelta(hours=hours),
             observed_at=STARTS + timedelta(hours=hours),
             count_status=status,
             source_status=status.value,
@@ -143,6 +144,7 @@ def bulletin(
             if corrected and after
             else None,
             reported_at=STARTS + timedelta(hours=hours),
+            stated_at=STARTS + timedelta(hours=hours),
             observed_at=STARTS + timedelta(hours=hours, minutes=1),
             count_status=CountStatus.COUNTED,
             source_status=None,

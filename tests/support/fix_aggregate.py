@@ -19,7 +19,8 @@ from results.count import Count
 from results.projection import LIVE, Projection
 from results.reader import Reader
 from runtime.kafka.access import KafkaAccess
-from schemas.codec import Event, Message, encode
+from schemas.codec import Message, encode
+from schemas.identity import Event
 from schemas.topics import TopicNames
 from tests.support.builders import CONTEST
 from tests.support.fix_postgres import Database

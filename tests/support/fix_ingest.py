@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,17 @@ from ingest.publish.publisher import Publisher, create
 from ingest.report import Report
 from ingest.sources.archive import Archive
 from runtime.kafka.access import KafkaAccess
-from schemas.codec import Event, decode, encode
+from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
-from schemas.identity import is_named_right
+from schemas.identity import Event, is_named_right
 from schemas.log_record import RawRecord
 from schemas.topics import TopicNames
 from tests.support.fix_setup import in_process
 from tests.support.ingest_samples import EXAMPLE, ROOT, contest
 from tests.support.servers import Broker
 
+PUBLISHED = datetime(2021, 7, 1, tzinfo=UTC)
+"""When documents without a time of their own were published."""
 UPDATES = EXAMPLE / "updates.csv"
 
 
@@ -68,7 +71,7 @@ class Desk:
         return Connection(KafkaAccess(self.broker.bootstrap_servers), self.names)
 
     def create_topics(self) -> None:
-        create(KafkaAccess(self.broker.bootstrap_servers), self.connection.topics(), replication_factor=1)
+        create(KafkaAccess(self.broker.bootstrap_servers), self.connection.all_topics(), replication_factor=1)
 
     def pipeline(self, progress: Quiet | None = None, stop: threading.Event | None = None) -> Pipeline:
         return Pipeline(
@@ -77,7 +80,7 @@ class Desk:
 
     def load(self, *paths: Path) -> Report:
         with self.pipeline() as pipeline:
-            return pipeline.load(paths)
+            return pipeline.load(paths, PUBLISHED)
 
     def messages(self, topic: str) -> list[RawRecord]:
         return list(TopicReader(KafkaAccess(self.broker.bootstrap_servers), topic, True, notice=ignore).to_end())

@@ -1,4 +1,4 @@
-"""Ingest, aggregator, mirror and monitor as processes of their own that are asked over HTTP how they are, and a
+"""Ingest, aggregator, mirror, monitor and API as processes of their own that are asked over HTTP how they are, and a
 database to take from them."""
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class Night:
     aggregator: Observed
     mirror: Observed
     monitor: Observed
+    api: Observed
 
     def publish_the_48(self) -> None:
         """Puts the 48 official updates of the example into the folder."""
@@ -132,11 +133,12 @@ def night_on(broker: Broker, postgres: Postgres, root: Path) -> Iterator[Night]:
     ingest = Observed(("ingest", "watch", str(folder), "--contest", contest, "--every", "0.2"), setup)
     mirror = Observed(("backup", "mirror", "--follow", "--every", "0.2", str(root / "mirror")), setup)
     monitor = Observed(("grants", "watch", "--every", "0.2"), setup)
-    night = Night(folder, postgres, setup, ingest, Observed(("aggregator", "run"), setup), mirror, monitor)
+    api = Observed(("api", "serve", "--listen", f"127.0.0.1:{free_port()}"), setup)
+    night = Night(folder, postgres, setup, ingest, Observed(("aggregator", "run"), setup), mirror, monitor, api)
     try:
         yield night
     finally:
-        for service in (night.ingest, night.aggregator, night.mirror, night.monitor):
+        for service in (night.ingest, night.aggregator, night.mirror, night.monitor, night.api):
             service.stop()
 
 

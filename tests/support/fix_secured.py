@@ -96,11 +96,17 @@ def secured_server(new_root: Callable[[], Path]) -> Iterator[SecuredBroker]:
 @pytest.fixture
 def own_secured_server(secured_server: SecuredBroker) -> Iterator[SecuredBroker]:
     """The same with its topics empty. A test may take grants away and stop it: afterwards all is as it was."""
-    with closing(secured_server.access("admin").open(KafkaAdminClient)) as admin:
-        delete_topics(admin)
-    _set_up(secured_server)
+    empty(secured_server)
     yield secured_server
     _set_up(secured_server)
+
+
+def empty(broker: SecuredBroker) -> None:
+    """Make the topics again, without a message; the broker may have been ended."""
+    broker.start()
+    with closing(broker.access("admin").open(KafkaAdminClient)) as admin:
+        delete_topics(admin)
+    _set_up(broker)
 
 
 def _set_up(broker: SecuredBroker) -> None:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.support.servers import Broker, Postgres
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples" / "peru-2021-runoff"
 CONTEST = "pe-2021-president-runoff"
-FETCHED = "2021-07-01T00:00:00Z"
+STATED = "2021-07-01T00:00:00Z"
 """When the final sheets, which state no time, are said to have been fetched: the same in every run."""
 
 
@@ -90,9 +91,9 @@ class Setup:
         """The command's answer, with --json."""
         return json.loads(self.run(*command, "--json", expect=expect))
 
-    def load(self, *files: Path | str, expect: int = 0, fetched: str = FETCHED) -> Any:
-        """`escrutinio-ingest load`, by a machine whose clock shows `fetched`, and its report."""
-        said = ("--contest", str(EXAMPLE / "contest.toml"), "--observed-at", fetched)
+    def load(self, *files: Path | str, expect: int = 0, stated: str = STATED) -> Any:
+        """`escrutinio-ingest load`, of documents that were published at `stated`, and its report."""
+        said = ("--contest", str(EXAMPLE / "contest.toml"), "--stated-at", stated)
         return self.json("ingest", "load", *said, *map(str, files), expect=expect)
 
     def aggregate(self) -> None:
@@ -167,3 +168,9 @@ def new_setup(
     yield make
     for name in made:
         postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the clock by which ingest fetches documents."""
+    return lambda time: monkeypatch.setattr("ingest.sources.folder.now", lambda: datetime.fromisoformat(time))

@@ -23,7 +23,7 @@ CONTEST = "pe-2021-president-runoff"
 Answer = TypeVar("Answer")
 TABLES = (
     "cursor, contest_history, roll_history, roll_area, count_update_history, unit_state, area_path, publication,"
-    " contest, selection, area, area_total, area_total_block, log_time, finding, parked"
+    " contest, selection, area, area_total, area_total_block, log_time, finding, parked, source_history"
 )
 
 

@@ -28,11 +28,15 @@ _TOGETHER = {
     "tests/compose/": "docker compose",
     "tests/acceptance/test_real_night.py": "the real night",
     "tests/acceptance/test_time.py": "the real night",
+    "tests/acceptance/test_recount.py": "the real night",
     "tests/acceptance/test_killed.py": "the real night",
+    "tests/acceptance/test_published_night.py": "the real night",
+    "tests/acceptance/test_questions.py": "the real night",
     "tests/integration/test_runtime_kafka.py": "the secured broker",
     "tests/integration/test_grants.py": "the secured broker",
     "tests/integration/test_certificates.py": "the secured broker",
     "tests/integration/test_evolution.py": "the secured broker",
+    "tests/integration/test_recount_secured.py": "the secured broker",
     "tests/integration/test_local_stack.py": "the local stack",
 }
 """By the beginning of a file's name. They are the longest, and begin first."""

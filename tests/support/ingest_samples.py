@@ -106,9 +106,9 @@ def contest() -> ContestDefined:
 
 
 def kept(content: bytes | str, name: str = "x.csv", observed_at: datetime = OBSERVED) -> Kept:
-    """A document as the archive hands it on."""
+    """A document as the archive hands it on, published when it was fetched."""
     raw = content.encode() if isinstance(content, str) else content
-    return Kept(name, raw, hashlib.sha256(raw).hexdigest(), observed_at)
+    return Kept(name, raw, hashlib.sha256(raw).hexdigest(), observed_at, None, observed_at)
 
 
 def read_file(path: Path) -> Kept:

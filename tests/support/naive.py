@@ -16,6 +16,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, UnitKey
 from schemas.identity import is_named_right
 from schemas.rules import check
+from schemas.source_status import SourceStatus
 from schemas.types import CountStatus, ReviewReason, UpdateKind
 from schemas.unit_roll import UnitRoll
 
@@ -40,7 +41,7 @@ class Place(NamedTuple):
 
     offset: int
     recorded_at: datetime
-    event: CountUpdate | ContestDefined | UnitRoll
+    event: CountUpdate | ContestDefined | SourceStatus | UnitRoll
 
 
 def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime | None = None) -> Totals:
@@ -69,7 +70,7 @@ def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime 
 
 
 def _accepted(
-    events: Sequence[CountUpdate | ContestDefined | UnitRoll],
+    events: Sequence[CountUpdate | ContestDefined | SourceStatus | UnitRoll],
 ) -> tuple[list[ContestDefined], list[CountUpdate], dict[UUID, ContestDefined]]:
     """What counts of a log, in its order, and the definition that each update came under."""
     definitions: list[ContestDefined] = []
@@ -79,7 +80,7 @@ def _accepted(
     rolls: list[UnitRoll] = []
     listed: set[UnitKey] = set()
     for event in events:
-        if not is_named_right(event):
+        if not is_named_right(event) or isinstance(event, SourceStatus):  # which changes no figure
             continue
         if isinstance(event, ContestDefined):
             if _follows(event, definitions):
@@ -95,7 +96,7 @@ def _accepted(
         is_sheet = bool(definitions) and event.reporting_unit.type in definitions[-1].sheet_types
         if listed and is_sheet and event.kind is not UpdateKind.RETRACTED and event.unit not in listed:
             continue
-        if not definitions or any(finding.rejects for finding in check(event, definitions[-1])):
+        if not definitions or any(finding.refuses for finding in check(event, definitions[-1])):
             continue
         if event.sequence > chains[event.unit]:
             chains[event.unit] = event.sequence

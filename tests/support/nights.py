@@ -348,7 +348,7 @@ class _Contest:
                 replaces_event_id=head,
             )
         status = unit.status or CountStatus.PENDING  # what is left of a sheet that was taken back
-        place = make(Document, uri=self.uri, sha256=self.sha256, place=f"row {self.row + 1}")
+        place = make(Document, name="night.csv", uri=self.uri, sha256=self.sha256, place=f"row {self.row + 1}")
         update: CountUpdate = make(
             CountUpdate,
             event_id=NIL,
@@ -359,6 +359,7 @@ class _Contest:
             kind=kind if corrects else UpdateKind.REPORTED,
             correction=correction,
             reported_at=reported_at,
+            stated_at=reported_at or observed_at,
             observed_at=observed_at,
             count_status=status,
             source_status=unit.word,

@@ -17,6 +17,17 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from results.moment import Moment
+from schemas.aggregator_status import AggregatorStatus
+from schemas.area_count import (
+    AreaCount,
+    Basis,
+    Cause,
+    CountState,
+    Progress,
+    SelectionCount,
+    StatedBy,
+    Turnout,
+)
 from schemas.codec import encode
 from schemas.contest import Area, ContestDefined, Level, Selection
 from schemas.count_update import (
@@ -34,7 +45,11 @@ from schemas.count_update import (
 )
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
+from schemas.identity import Event as AnyEvent
+from schemas.ingest_status import IngestStatus
 from schemas.log_record import RawRecord, Recorded
+from schemas.notice import Notice, NoticeKind
+from schemas.source_status import SourceState, SourceStatus
 from schemas.text import first_invisible, normal_id
 from schemas.types import (
     COUNT_LIMIT,
@@ -54,7 +69,7 @@ from schemas.types import (
 from schemas.unassigned import first_unassigned
 from schemas.unit_roll import RollUnit, UnitRoll
 
-Event = CountUpdate | ContestDefined | UnitRoll
+Event = CountUpdate | ContestDefined | SourceStatus | UnitRoll
 
 NIGHT = datetime(2021, 6, 7, 5, 48, tzinfo=UTC)
 """When the first statements of a made-up night are made: a day after election day began in Lima."""
@@ -135,7 +150,9 @@ def a_source(**changes: Any) -> Source:
         "snapshot_id": "onpe-sheets/2021-06-07T0548",
         "part": 1,
         "parts": 1,
-        "documents": (Document(uri="https://example.org/actas.csv", sha256="ab" * 32, place="row 2"),),
+        "documents": (
+            Document(name="actas.csv", uri="https://example.org/actas.csv", sha256="ab" * 32, place="row 2"),
+        ),
     }
     return Source(**(fields | changes))
 
@@ -183,7 +200,12 @@ def an_update(**changes: Any) -> CountUpdate:
         "source": a_source(),
         "is_test": False,
     }
-    return named(CountUpdate(**(fields | changes)))
+    return named(CountUpdate(**_dated(fields | changes)))
+
+
+def _dated(fields: dict[str, Any]) -> dict[str, Any]:
+    """State a time: the office's, else that at which the document was fetched, as if it was published then."""
+    return {"stated_at": fields["reported_at"] or fields["observed_at"]} | fields
 
 
 def a_sheet(first: int = 100, second: int = 80, **changes: Any) -> CountUpdate:
@@ -247,7 +269,10 @@ def after(update: CountUpdate, **changes: Any) -> CountUpdate:
     }
     if "reported_at" in changes:
         chained["observed_at"] = _soon_after(changes["reported_at"])
-    return named(CountUpdate(**(fields_of(update) | chained | changes)))
+    fields = fields_of(update) | chained | changes
+    if {"reported_at", "observed_at"} & set(changes) and "stated_at" not in changes:
+        del fields["stated_at"]
+    return named(CountUpdate(**_dated(fields)))
 
 
 def _soon_after(reported_at: Any) -> Any:
@@ -274,7 +299,131 @@ def a_heartbeat(**changes: Any) -> FeedStatus:
         "last_event_id": UUID("0b0d1e54-6c9f-5d0f-9f43-0d7a0e3f2b11"),
         "document_sha256": "cd" * 32,
     }
-    return named(FeedStatus(**(fields | changes)))
+    return named(FeedStatus(**_dated(fields | changes)))
+
+
+def an_area_count(**changes: Any) -> AreaCount:
+    """The count of Amazonas after a sheet of it came back."""
+    progress = dict.fromkeys(Progress.model_fields) | {"partially_reporting": 0, "beyond_expected": 0, "counted": 11}
+    fields: dict[str, Any] = dict.fromkeys(AreaCount.model_fields) | {
+        "event_id": NIL,
+        "contest_id": "pe-2021-president-runoff",
+        "contest_name": "Peru, president: runoff",
+        "authority": "ONPE",
+        "time_zone": "America/Lima",
+        "area_id": "010000",
+        "area_name": "AMAZONAS",
+        "area_type": "state",
+        "area_path": ("pe", "010000"),
+        "is_test": False,
+        "state": CountState.COUNTED,
+        "basis": Basis.COMPUTED,
+        "counting_level": "precinct",
+        "as_of_offset": 87_345,
+        "as_of_recorded_at": NIGHT,
+        "selections": (
+            SelectionCount(
+                selection_id="peru-libre", candidate="Pedro Castillo", party="Perú Libre", votes=1_200, share="54.545",
+                published_share=None, not_counted=None, withdrawn_at=None, is_on_ballot=True,
+            ),
+        ),
+        "lead": 200,
+        "leader": "peru-libre",
+        "lead_is_withheld": False,
+        "sub_units": {"total": 12, "counted": 11, "pending": None},
+        "under_review_by_reason": {"ILLEGIBLE": 1},
+        "progress": Progress.model_validate(progress),
+        "turnout": Turnout.model_validate(dict.fromkeys(Turnout.model_fields) | {"registered_voters": 3_300}),
+        "stated_by": {"blank_votes": StatedBy(units=10, of=11)},
+        "suppressed_units": 0,
+        "unknown_units": 0,
+        "previous_event_id": UUID("0b0d1e54-6c9f-5d0f-9f43-0d7a0e3f2b11"),
+        "change": {"counted": 1, "votes.peru-libre": -20},
+        "events": (a_cause(),),
+        "events_total": 1,
+    }  # fmt: skip
+    return named(AreaCount(**(fields | changes)))
+
+
+def a_cause() -> Cause:
+    """A correction."""
+    event_id = UUID("0b0d1e54-6c9f-5d0f-9f43-0d7a0e3f2b12")
+    unit, kind, basis = "precinct/000001", UpdateKind.CORRECTED, CorrectionBasis.INFERRED
+    return Cause(event_id=event_id, offset=87_345, unit=unit, kind=kind, reason="peru-libre −20", basis=basis)
+
+
+def a_notice(**changes: Any) -> Notice:
+    """Votes fell."""
+    fields: dict[str, Any] = dict.fromkeys(Notice.model_fields) | {
+        "event_id": NIL,
+        "contest_id": "pe-2021-president-runoff",
+        "kind": NoticeKind.FELL,
+        "is_operational": False,
+        "is_test": False,
+        "area_id": "010000",
+        "area_name": "AMAZONAS",
+        "as_of_offset": 87_345,
+        "recorded_at": NIGHT,
+        "stated_at": NIGHT,
+        "snapshot_id": "snapshot",
+        "sentence": "Votes fell in AMAZONAS: votes: Perú Libre −20",
+        "votes": {"peru-libre": 1_200, "fuerza-popular": None},
+        "change": {"counted": 1, "votes.peru-libre": -20},
+        "events": (a_cause(),),
+        "events_total": 1,
+    }
+    return named(Notice(**(fields | changes)))
+
+
+def a_source_status(**changes: Any) -> SourceStatus:
+    """The source says nothing since the night."""
+    fields: dict[str, Any] = {
+        "event_id": NIL,
+        "contest_id": "pe-2021-president-runoff",
+        "state": SourceState.SILENT,
+        "since": NIGHT,
+        "reason": "it cannot be read: Permission denied",
+        "authority": None,
+    }
+    return named(SourceStatus(**(fields | changes)))
+
+
+def an_ingest_status(**changes: Any) -> IngestStatus:
+    """Ingest lives, and its source answers."""
+    fields: dict[str, Any] = {
+        "event_id": NIL,
+        "contest_id": "pe-2021-president-runoff",
+        "at": NIGHT,
+        "next_within_ms": 10_000,
+        "asks_within_ms": 10_000,
+        "started_at": NIGHT,
+        "source": "incoming",
+        "asked_at": NIGHT,
+        "answered_at": NIGHT,
+        "fault": None,
+        "spoke_at": None,
+        "state": SourceState.SPEAKING,
+        "partition": 0,
+        "next_offset": 45,
+    }
+    return named(IngestStatus(**(fields | changes)))
+
+
+def an_aggregator_status(**changes: Any) -> AggregatorStatus:
+    """The aggregator lives, and has counted everything."""
+    fields: dict[str, Any] = {
+        "event_id": NIL,
+        "contest_id": "pe-2021-president-runoff",
+        "at": NIGHT,
+        "next_within_ms": 10_000,
+        "started_at": NIGHT,
+        "partition": 0,
+        "next_offset": 45,
+        "end_offset": 45,
+        "unsent": 0,
+        "blocked": None,
+    }
+    return named(AggregatorStatus(**(fields | changes)))
 
 
 def a_roll(**changes: Any) -> UnitRoll:
@@ -292,6 +441,22 @@ def a_roll(**changes: Any) -> UnitRoll:
         "units": units,
     }
     return named(UnitRoll(**(fields | changes)))
+
+
+def one_of_each() -> dict[str, AnyEvent]:
+    """An event of every record, by its name."""
+    events = (
+        a_contest(),
+        a_sheet(),
+        a_roll(),
+        a_heartbeat(),
+        a_source_status(),
+        an_ingest_status(),
+        an_aggregator_status(),
+        an_area_count(),
+        a_notice(),
+    )
+    return {type(event).__name__: event for event in events}
 
 
 def forged(update: CountUpdate) -> CountUpdate:
@@ -327,6 +492,7 @@ class Deed(Enum):
     LOST = auto()  # an update never reaches the log
     FORGED = auto()  # an id that is not its content's
     STRAY = auto()  # an update that does not belong to the contest
+    SOURCE = auto()  # its source falls silent, or speaks again
 
 
 class Move(NamedTuple):
@@ -486,6 +652,10 @@ class _Night:
         elif move.deed is Deed.STRAY:
             update = chain.next(move)
             self.log.append(named(update.model_copy(update={"is_test": not update.is_test})))
+        elif move.deed is Deed.SOURCE:
+            state = (SourceState.SILENT, SourceState.SPEAKING, SourceState.CLOSED)[move.a % 3]
+            since = chain.latest
+            self.log.append(a_source_status(contest_id=self.contest.contest_id, state=state, since=since))
         else:
             if move.deed is Deed.MOVED and chain.unit.type == PRECINCT:
                 paths = [p for a, p in self.contest.area_paths.items() if _type(self.contest, a) == MUNICIPALITY]
@@ -688,6 +858,9 @@ def counted(
     return Counts(votes=own, **figures, suppressed=suppressed, by_vote_type=parts)
 
 
+_codes = st.lists(st.builds(Code, registry=_names, value=_names), max_size=2, unique_by=lambda c: c.registry).map(tuple)
+
+
 @st.composite
 def updates(draw: st.DrawFn) -> CountUpdate:
     """Any update that the models take, whether or not it makes sense."""
@@ -700,7 +873,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
         **dict.fromkeys(("sub_units_processed", "sub_units_counted", "turnout"), st.none() | _percents),
     )
     sheets = {name: _some for name in SubUnits.model_fields if name != "under_review_by_reason"}
-    documents = st.builds(Document, uri=_texts, sha256=_hashes, place=_texts)
+    documents = st.builds(Document, name=_texts, uri=st.none() | _texts, sha256=_hashes, place=_texts)
     return an_update(
         contest_id=draw(_names),
         reporting_unit=draw(
@@ -711,7 +884,7 @@ def updates(draw: st.DrawFn) -> CountUpdate:
                 name=st.none() | _texts,
                 area_path=st.lists(_names, max_size=4).map(tuple),
                 office_id=st.none() | _texts,
-                codes=st.none() | st.lists(st.builds(Code, registry=_names, value=_names), max_size=2).map(tuple),
+                codes=st.none() | _codes,
                 counted_with=st.none() | _names,
             )
         ),
@@ -782,6 +955,51 @@ def rolls(draw: st.DrawFn) -> UnitRoll:
     )
 
 
-def events() -> st.SearchStrategy[CountUpdate | ContestDefined | FeedStatus | UnitRoll]:
+def events() -> st.SearchStrategy[AnyEvent]:
     """Any event that crosses Kafka."""
-    return updates() | contests() | heartbeats() | rolls()
+    return (
+        updates()
+        | contests()
+        | heartbeats()
+        | rolls()
+        | _source_statuses()
+        | _ingest_statuses()
+        | _aggregator_statuses()
+    )
+
+
+def _source_statuses() -> st.SearchStrategy[SourceStatus]:
+    return st.builds(
+        a_source_status,
+        contest_id=_names,
+        state=st.sampled_from([state for state in SourceState if state is not SourceState.UNKNOWN]),
+        since=_instants,
+        reason=st.none() | _texts,
+        authority=st.none() | _texts,
+    )
+
+
+def _aggregator_statuses() -> st.SearchStrategy[AggregatorStatus]:
+    number = st.integers(0, NUMBER_LIMIT - 1)
+    return st.builds(
+        an_aggregator_status,
+        contest_id=_names,
+        at=_instants,
+        next_offset=number,
+        end_offset=st.none() | number,
+        unsent=number,
+        blocked=st.none() | _texts,
+    )
+
+
+def _ingest_statuses() -> st.SearchStrategy[IngestStatus]:
+    return st.builds(
+        an_ingest_status,
+        contest_id=_names,
+        at=_instants,
+        asked_at=st.none() | _instants,
+        answered_at=st.none() | _instants,
+        fault=st.none() | _texts,
+        spoke_at=st.none() | _instants,
+        next_offset=st.integers(0, NUMBER_LIMIT - 1),
+    )

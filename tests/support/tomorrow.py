@@ -21,7 +21,7 @@ from schemas.log_record import RawRecord
 from tests.support import as_documented
 
 FOLDER = Path(__file__).parents[1] / "unit" / "tomorrow"
-_IDS = {"CountUpdate": 5, "ContestDefined": 6}
+IDS = {"CountUpdate": 10, "ContestDefined": 11}
 SCHEMAS: dict[str, Any] = {
     "CountUpdate": json.loads((FOLDER / "count_update.v2.avsc").read_text(encoding="utf-8")),
     "ContestDefined": json.loads((FOLDER / "contest.v2.avsc").read_text(encoding="utf-8")),
@@ -69,7 +69,7 @@ def written(event: CountUpdate | ContestDefined, changes: dict[str, Any] | None 
     whole = as_documented.read(_bytes(said, record), schema)  # with the defaults of what is not given
     event_id = as_documented.id_of(as_documented.text_of(whole, schema))
     now = dict(codec.encode(event).headers)
-    sha256 = next(e["sha256"] for e in _manifest() if e["id"] == _IDS[record])
+    sha256 = next(e["sha256"] for e in _manifest() if e["id"] == IDS[record])
     headers = now | {"schema_sha256": sha256.encode(), "ce_id": str(event_id).encode()}
     return Message(event.contest_id.encode(), _bytes(whole | {"event_id": event_id}, record), list(headers.items()))
 
@@ -87,7 +87,7 @@ def _manifest() -> list[dict[str, Any]]:
 
 
 def _bytes(said: dict[str, Any], record: str) -> bytes:
-    body = io.BytesIO(b"\0" + _IDS[record].to_bytes(4))
+    body = io.BytesIO(b"\0" + IDS[record].to_bytes(4))
     body.seek(5)
     fastavro.schemaless_writer(body, fastavro.parse_schema(SCHEMAS[record]), said)
     return body.getvalue()

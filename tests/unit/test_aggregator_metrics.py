@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from aggregator.live.metrics import Metrics
 from aggregator.live.partition import PartitionFold
 from aggregator.tables.batch import Batch, Cursor
-from schemas.codec import Event, encode
+from schemas.codec import encode
+from schemas.identity import Event
 from schemas.log_record import RawRecord
 from schemas.types import ReportingUnitType
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet

@@ -26,7 +26,7 @@ def test_what_is_damaged_and_what_is_missing_is_named(tmp_path: Path) -> None:
         (archive / name[:2] / f"{name}.json").write_text("{}")
     update = sheet(1)
     sources = [
-        update.source.model_copy(update={"documents": (Document(uri="x", sha256=name, place=""),)}) for name in names
+        update.source.model_copy(update={"documents": (Document(name="x", sha256=name, place=""),)}) for name in names
     ]
     messages = [encode(contest()), *(encode(update.model_copy(update={"source": source})) for source in sources)]
     log = [RawRecord(0, n, 0, m.key, m.value, list(m.headers)) for n, m in enumerate(messages)]

@@ -9,6 +9,7 @@ import click
 from click.testing import CliRunner
 
 from aggregator.cli import main as aggregator
+from api.cli import main as api
 from backup.cli import main as backup
 from grants.cli import main as grants
 from ingest.cli import main as ingest
@@ -21,6 +22,7 @@ COMMANDS: dict[str, click.Command] = {
     "escrutinio-aggregator": aggregator,
     "escrutinio-backup": backup,
     "escrutinio-grants": grants,
+    "escrutinio-api": api,
 }
 
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.replay.answer import of_state
-from results.count import Basis, Count, NothingCounted, percent
+from results.count import Count, NothingCounted, percent
 from results.moment import Moment, MomentError
+from schemas.area_count import Basis
 from schemas.columns.layout import BALLOTS, SHEETS
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
@@ -338,3 +339,8 @@ def test_every_area_of_a_night_is_told_or_nothing_is_known_of_it(log: list[Recor
 def test_a_moment_beyond_all_times_and_offsets_is_refused_and_does_not_overflow(text: str) -> None:
     with pytest.raises(MomentError, match=r"outside the years|is not an offset"):
         Moment.parse(text)
+
+
+def test_votes_that_name_no_selection_do_not_say_that_none_stood_on_the_ballots() -> None:
+    count = only(a_bulletin(counts=counts({}, ballots_cast=70)))
+    assert [(s.votes, s.is_on_ballot) for s in count.selections] == [(None, True), (None, True)]

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from aggregator.replay.answer import of_state
-from results.count import Basis, Count
+from results.count import Count
 from results.difference import area_difference, changes_of
+from schemas.area_count import Basis
 from schemas.count_update import CountUpdate
 from schemas.log_record import Recorded
 from schemas.types import UpdateKind

@@ -93,7 +93,7 @@ def test_the_published_hashes_of_rolls_hold(vector: dict[str, Any]) -> None:
     assert sha256(b"".join(map(sha256, texts))).hex() == vector["roll"]
     roll, contest = Roll(UnitIndex()), a_contest()
     for text in texts:
-        fields = json.loads(text) | {"event_id": str(name_text(text))}
+        fields = json.loads(text) | {"event_id": str(name_text(text)), "observed_at": "2021-06-05T12:00:00Z"}
         assert roll.accept(UnitRoll.model_validate(fields, strict=False), text, contest) is None
     assert (roll.leaf.hex(), roll.holds) == (vector["roll"], vector["holds"])
 

@@ -213,7 +213,7 @@ def test_the_offices_note_is_told_in_one_line_beside_its_update() -> None:
 def test_a_publication_is_told_with_the_moves_of_its_sheets() -> None:
     row = {
         "snapshot_id": "onpe-sheets/2021-06-09T0112",
-        "uri": "actas.csv",
+        "document": "actas.csv",
         "stated_at": NIGHT,
         "first_offset": 5,
         "last_offset": 816,
@@ -234,7 +234,7 @@ def test_units_that_leave_and_enter_are_added_to_a_publication_and_named() -> No
     away = [UnitMoved(f"precinct/{n}", True, "Kings (kings)", {"votes.peru-libre": -1}) for n in range(7)]
     here = UnitMoved("precinct/9", False, "Queens (queens)", {"votes.peru-libre": 5})
     row = {
-        **dict.fromkeys(("snapshot_id", "uri"), "x"),
+        **dict.fromkeys(("snapshot_id", "document"), "x"),
         "stated_at": NIGHT,
         "first_offset": 1,
         "last_offset": 9,

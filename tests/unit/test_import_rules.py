@@ -19,6 +19,7 @@ PLANTED = {
     "results": ("services/results/count.py", "import results.reader"),
     "runtime": ("services/runtime/files.py", "import runtime.settings"),
     "grants": ("services/grants/policy.py", "import grants.cluster"),
+    "api": ("services/api/registry/schemas.py", "import api.app"),
     "contract-alone": ("schemas/rules.py", "import psycopg"),
     "read-side-without-kafka": ("services/results/count.py", "import kafka"),
     "before-the-tables": ("services/ingest/watch.py", "import psycopg"),

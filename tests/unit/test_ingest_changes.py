@@ -57,6 +57,7 @@ def statement(
     return Statement(
         unit=ReportingUnit(id=unit, type=ReportingUnitType.PRECINCT, name=None, area_path=path),
         reported_at=time if reported else None,
+        stated_at=time,
         observed_at=time,
         count_status=status,
         source_status=status.value,
@@ -69,7 +70,7 @@ def statement(
         ),
         sub_units=None,
         published_percentages=None,
-        documents=(Document(uri="x.csv", sha256="0" * 64, place=f"row {minute}"),),
+        documents=(Document(name="x.csv", sha256="0" * 64, place=f"row {minute}"),),
         original=b"row",
     )  # fmt: skip
 

@@ -243,7 +243,7 @@ def test_any_bytes_are_a_contest_or_one_line_that_names_the_file(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("load", "--observed-at", "0001-01-01T00:00:00+14:00", EXAMPLE / "updates.csv"),
+        ("load", "--stated-at", "0001-01-01T00:00:00+14:00", EXAMPLE / "updates.csv"),
         ("define", "--effective-at", "9999-12-31T00:00:00Z", EXAMPLE / "contest.toml"),
     ],
 )

@@ -137,7 +137,7 @@ def test_in_bulletins_a_percentage_that_cannot_be_read_is_left_out() -> None:
     shares = statement.published_percentages
     assert shares is not None
     assert (shares.valid_votes_share, shares.turnout) == ({"fuerza-popular": "52.475"}, None)
-    assert [f"{odd.uri} {odd.place}: {odd.finding.message}" for odd in statement.left_out] == [
+    assert [f"{odd.document} {odd.place}: {odd.finding.message}" for odd in statement.left_out] == [
         "resultados.csv row 2, column POR_VALIDOS: 'NaN' is not a percentage: left out",
         "participacion.csv row 2, column POR_CIUDADANOS_VOTARON: 's/d' is not a percentage: left out",
     ]
@@ -275,7 +275,7 @@ def test_documents_of_a_source_with_an_offset_are_read_by_our_clock(tmp_path: Pa
     times = []
     for ahead in ({"County clerk": timedelta(hours=2)}, {"ONPE": timedelta(hours=2)}):
         with Archive(tmp_path / "archive") as archive:
-            reader = Documents(archive, {}, Limits(), ahead)
+            reader = Documents(archive, Limits(), ahead)
             recognised = reader.read(path, MORNING)
             assert isinstance(recognised, Recognised)
             (batch,) = reader.plan([recognised])
@@ -398,7 +398,7 @@ def test_of_sheets_and_bulletins_a_last_line_without_its_end_is_told_too() -> No
     assert len(sheets.statements) == 6
     assert [[odd.place for odd in s.left_out] for s in sheets.statements] == [[]] * 5 + [["row 7"]]
     (bulletin,) = parse(*(kept(text.rstrip("\n"), f"{part}.csv") for part, text in NATIONAL.items()))
-    assert [f"{odd.uri} {odd.place}" for odd in bulletin.statements[0].left_out] == [
+    assert [f"{odd.document} {odd.place}" for odd in bulletin.statements[0].left_out] == [
         "resultados.csv row 3",
         "totales.csv row 5",
         "resumen.csv row 2",

@@ -11,7 +11,7 @@ from ingest.feeds import registry as adapters
 from ingest.feeds.statement import Kept, Rejection, Snapshot, Statement
 from ingest.news.changes import changes_since
 from ingest.news.contest_memory import ContestMemory
-from ingest.sources import documents
+from ingest.sources import documents, folder
 from ingest.sources.archive import Archive
 from schemas.count_update import CountUpdate
 from schemas.identity import named
@@ -34,6 +34,7 @@ from tests.support.ingest_samples import (
     parse,
     read_file,
 )
+from tests.support.strategies import NIGHT
 
 OWN = (EXAMPLE / "updates.csv").read_text(encoding="utf-8")
 
@@ -116,7 +117,7 @@ def test_tables_overlap_without_harm() -> None:
 
 def test_a_bulletin_names_each_file_once_with_all_its_rows() -> None:
     _, kuwait = statements(two_districts())
-    assert [(document.uri, document.place) for document in kuwait.documents] == [
+    assert [(document.name, document.place) for document in kuwait.documents] == [
         ("resultados.csv", "rows 4, 5"),
         ("totales.csv", "rows 6, 7, 8, 9"),
         ("resumen.csv", "row 3"),
@@ -212,7 +213,7 @@ def test_a_bulletin_of_another_election_is_refused() -> None:
     rejection = only_rejection(found)
     assert rejection.finding.code == "F301"
     assert "row 3, column C_CODI_AGRUPOL: '00000011'" in str(rejection)
-    assert rejection.uri == "resultados.csv"
+    assert rejection.document == "resultados.csv"
 
 
 # --- a row is wrong: the others are good
@@ -260,7 +261,7 @@ BAD_SHEETS = {
     "before the election": ("descargado", "1900-01-01T00:00:00Z", "F304 stated at 1900-01-01T00:00:00.000Z, before",
         "row 3"),
     "to come": ("descargado", "2031-06-08T16:15:44Z",
-        "F305 seen at 2031-06-08T16:15:44.000Z, but the document was fetched", "row 3, column descargado"),
+        "F305 stated for 2031-06-08T16:15:44.000Z, but observed at", "row 3"),
     "last year": ("descargado", "9999-12-31T23:59:59Z", "F206 '9999-12-31T23:59:59Z' is not",
         "row 3, column descargado"),
     "before year 1": ("descargado", "0001-01-01T00:00:00+05:00", "F206 '0001-01", "row 3, column descargado"),
@@ -370,7 +371,7 @@ def two_districts(**spoilt: tuple[str, str]) -> tuple[Snapshot, ...]:
 def test_of_bulletins_the_good_units_are_published(part: str, was: str, value: str, says: str, place: str) -> None:
     events, rejection = published(two_districts(**{part: (was, value)}))
     assert str(rejection.finding).startswith(says)
-    assert (rejection.uri, rejection.place) == (f"{part}.csv", place)
+    assert (rejection.document, rejection.place) == (f"{part}.csv", place)
     assert [e.reporting_unit.id for e in events] == ["010101"]
 
 
@@ -387,14 +388,14 @@ def test_of_bulletins_a_time_before_the_election_is_rejected_alone() -> None:
     events, rejection = published(two_times("1900-01-01T00:00:00Z"))
     assert len(events) == 1
     assert str(rejection.finding).startswith("F304 stated at 1900-01-01T00:00:00.000Z, before the count begins at 2021")
-    assert (rejection.uri, rejection.place) == ("resultados.csv", "rows 4, 5")
+    assert (rejection.document, rejection.place) == ("resultados.csv", "rows 4, 5")
 
 
 def test_of_bulletins_every_row_without_a_time_is_rejected_with_its_place() -> None:
     found = changes_since(two_times("0001-01-01T00:00:00+05:00"), ContestMemory(contest()))
     assert len(found.events) == 1
     assert {r.finding.code for r in found.rejections} == {"F206"}
-    assert [r.place for r in found.rejections if r.uri == "resultados.csv"] == [
+    assert [r.place for r in found.rejections if r.document == "resultados.csv"] == [
         "row 4, column updated",
         "row 5, column updated",
     ]
@@ -517,7 +518,7 @@ def test_documents_are_ordered_by_the_time_they_state() -> None:
     later = ACTA.replace("2021-06-08T16:15:44Z", "2021-06-09T01:12:42Z")
     recognised = [adapters.recognise(kept(text, name)) for name, text in (("b", FINAL), ("c", later), ("a", ACTA))]
     batches = adapters.plan([r for r in recognised if isinstance(r, adapters.Recognised)])
-    assert [batch.parts[0].document.uri for batch in batches] == ["a", "c", "b"]
+    assert [batch.parts[0].document.name for batch in batches] == ["a", "c", "b"]
 
 
 def test_documents_are_ordered_by_the_earliest_time_of_any_row() -> None:
@@ -525,14 +526,14 @@ def test_documents_are_ordered_by_the_earliest_time_of_any_row() -> None:
     later = ACTA.replace("2021-06-08T16:15:44Z", "2021-06-08T20:00:00Z")
     recognised = [adapters.recognise(kept(text, name)) for name, text in (("b", later), ("a", mixed))]
     batches = adapters.plan([r for r in recognised if isinstance(r, adapters.Recognised)])
-    assert [batch.parts[0].document.uri for batch in batches] == ["a", "b"]
+    assert [batch.parts[0].document.name for batch in batches] == ["a", "b"]
 
 
 def test_a_document_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked: list[str] = []
 
     def records_of(document: Kept, limits: records.Limits) -> records.Records:
-        unpacked.append(document.uri)
+        unpacked.append(document.name)
         return records.Records(document, limits)
 
     monkeypatch.setattr(adapters, "Records", records_of)
@@ -551,9 +552,10 @@ def test_documents_that_were_dropped_to_save_memory_are_read_again_from_the_arch
             path.write_text(text, encoding="utf-8")
         found = []
         with Archive(tmp_path / "archive") as archive:
+            monkeypatch.setattr(folder, "now", lambda: NIGHT)
             for held in (1 << 20, 0):
                 monkeypatch.setattr(documents, "_HELD", held)
-                reader = documents.Documents(archive, {}, records.Limits())
+                reader = documents.Documents(archive, records.Limits())
                 recognised = [one for path in paths if isinstance(one := reader.read(path), adapters.Recognised)]
                 assert all((one.content is None) == (one.document.content == b"") == (not held) for one in recognised)
                 (batch,) = reader.plan(recognised)

@@ -38,11 +38,11 @@ def remembered(*events: CountUpdate) -> ContestMemory:
     return memory
 
 
-def test_an_undated_statement_is_replaced_from_now_on() -> None:
+def test_an_undated_statement_is_replaced_for_its_own_time_too() -> None:
     event = propose(wish(), (FIRST, SECOND), CONTEST, None).event
     assert (event.reported_at, event.stated_at, event.correction and event.correction.basis) == (
         None,
-        AT,
+        SECOND.stated_at,
         CorrectionBasis.OPERATOR,
     )
     assert is_named_right(event)

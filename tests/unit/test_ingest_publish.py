@@ -21,8 +21,9 @@ SAFE = {**EVENTS.required, "min.insync.replicas": "2", "unclean.leader.election.
 
 @pytest.mark.parametrize("topic", TOPICS, ids=[topic.name for topic in TOPICS])
 def test_a_topic_with_the_settings_of_its_contract_is_safe(topic: Topic) -> None:
-    assert unsafe(topic, SAFE, copies=1) is None
-    assert unsafe(topic, SAFE, copies=3) is None
+    settings = {**SAFE, **topic.required}
+    assert unsafe(topic, settings, copies=1) is None
+    assert unsafe(topic, settings, copies=3) is None
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,12 @@ def test_visible_documents_of_a_folder_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_document", "is_unfinished"),
-    [("a.csv", True, False), ("a.CSV", False, False), ("a.xlsx", False, False), ("a.csv.part", False, True),
-        ("a.csv~", False, True)],
+    ("name", "is_document", "is_expected"),
+    [("a.csv", True, True), ("a.CSV", False, False), ("a.xlsx", False, False), ("a.csv.part", False, True),
+        ("a.csv~", False, True), ("a.csv.about.toml", False, True)],
 )  # fmt: skip
-def test_what_is_neither_a_document_nor_on_its_way(name: str, is_document: bool, is_unfinished: bool) -> None:
-    assert (source.is_document(Path(name)), source.is_unfinished(Path(name))) == (is_document, is_unfinished)
+def test_what_is_neither_a_document_nor_on_its_way(name: str, is_document: bool, is_expected: bool) -> None:
+    assert (source.is_document(Path(name)), source.is_expected(Path(name))) == (is_document, is_expected)
 
 
 def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:

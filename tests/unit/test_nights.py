@@ -34,7 +34,7 @@ SMALL = Night(events=2_000, units=120, states=3, counties=5, municipalities=12)
 ROUGH = rough(Night(events=1_000, units=30, states=3, counties=5, municipalities=12))
 TROUBLE = {Deed.DUPLICATED, Deed.GAP, Deed.FORKED, Deed.FORGED, Deed.STRAY}
 
-PINNED = "033e2d82d94266c21bb7b08f8d9af7e1683ad17034dfd81ca67f0a98a1ce2824"
+PINNED = "b290ad96ca7c5dd460fbbb15e87e6408295cff007e08ac28c4bc20ef1aa6e8e6"
 """Of `ROUGH`. A new version of the schema changes it; nothing else may."""
 
 

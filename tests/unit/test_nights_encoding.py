@@ -22,8 +22,8 @@ def test_a_nights_encoder_writes_the_bytes_of_the_contract(night: Night) -> None
 @pytest.mark.parametrize(
     ("night", "sha256"),
     [
-        (SMALL, "771a8580fd37de14ba9adc7f5d67adbe172eb5e1576ae5dbed0cb4dba70c6316"),
-        (ROUGH, "033e2d82d94266c21bb7b08f8d9af7e1683ad17034dfd81ca67f0a98a1ce2824"),
+        (SMALL, "8653f19ba3b70fdb89a46deb77f03d503cc9bc7ca71c0b5090921525aba294b4"),
+        (ROUGH, "b290ad96ca7c5dd460fbbb15e87e6408295cff007e08ac28c4bc20ef1aa6e8e6"),
     ],
     ids=["small", "rough"],
 )

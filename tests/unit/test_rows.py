@@ -122,7 +122,7 @@ def test_a_row_says_what_the_update_states_and_what_it_did(log: list[Recorded], 
             assert (row["name"], row["snapshot_id"], row["part"], row["parts"]) == (
                 source.name, source.snapshot_id, source.part, source.parts,
             )  # fmt: skip
-            assert row["documents"] == [{"uri": d.uri, "sha256": d.sha256} for d in source.documents]
+            assert row["documents"] == [{"name": d.name, "uri": d.uri, "sha256": d.sha256} for d in source.documents]
             assert row["places"] == [d.place for d in source.documents]
             figures = step.batch.figures[entry].tolist()
             assert row["figures"] == [None if figure == NONE else figure for figure in figures]

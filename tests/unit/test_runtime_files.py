@@ -107,7 +107,7 @@ def test_a_file_that_is_larger_than_allowed_is_one_rejection_and_is_not_read(tmp
         file.truncate(1 << 40)
     found = source.fetch(path, largest=1 << 20)
     assert isinstance(found, Rejection)
-    assert "huge.csv is larger than 1 MiB: it is neither read nor archived" in found.finding.message
+    assert found.finding.message == "it is larger than 1 MiB: it is neither read nor archived"
     headers = dict(found.message("c").headers)
     assert (found.whole_document, headers["original"], headers["document_sha256"]) == (True, b"source", b"")
     path.write_bytes(b"x" * (1 << 20))

@@ -33,7 +33,7 @@ from results.rows import content_of, definition_of
 from runtime.settings import SettingsError
 from runtime.terminal import Terminal
 from schemas import codec
-from schemas.codec import SCHEMAS, Message, decode, encode
+from schemas.codec import OWN, SCHEMAS, Message, decode, encode
 from schemas.columns.decoder import Decoder
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import is_update, schema_of
@@ -105,26 +105,28 @@ def count_of(*messages: Message) -> tuple[Count, ContestState, list[Step]]:
 
 # Without its schema
 
+FIRST, KNOWN = tomorrow.IDS["CountUpdate"], ", ".join(map(str, OWN))
+
 
 def test_without_the_schema_a_program_stops_and_does_not_guess() -> None:
     message = tomorrow.written(a_sheet())
-    with pytest.raises(NewerSchema, match=r"schema id 5 is of a newer release \(this one knows 1, 2, 3, 4\)"):
+    with pytest.raises(NewerSchema, match=rf"schema id {FIRST} is of a newer release \(this one knows {KNOWN}\)"):
         decode(message.value, message.headers)
-    with pytest.raises(ContractError, match=r"schema id 5 is not in the manifest \(known: 1, 2, 3, 4\)") as fault:
+    with pytest.raises(ContractError, match=rf"schema id {FIRST} is not in the manifest \(known: {KNOWN}\)") as fault:
         decode(message.value)  # without the schema's hash it may be anything
     assert not isinstance(fault.value, NewerSchema)
 
 
 def test_what_was_learnt_is_forgotten_after_a_test() -> None:
     with tomorrow.learnt():
-        assert sorted(SCHEMAS) == [1, 2, 3, 4, 5, 6]
-    assert sorted(SCHEMAS) == [1, 2, 3, 4]
+        assert sorted(SCHEMAS) == [*OWN, *tomorrow.IDS.values()]
+    assert sorted(SCHEMAS) == [*OWN]
 
 
 @pytest.mark.usefixtures("later_release")
 def test_a_record_that_is_not_known_still_needs_the_later_release() -> None:
     headers = [("schema_sha256", b"of a record that no release knows")]
-    for schema_id in (7, 8):
+    for schema_id in (FIRST + 2, FIRST + 3):
         with pytest.raises(NewerSchema, match=rf"schema id {schema_id} is of a newer release"):
             decode(bytes([0, 0, 0, 0, schema_id]) + b"\0", headers)
 
@@ -137,7 +139,7 @@ def test_the_hash_in_the_header_is_that_of_the_schema_that_was_learnt() -> None:
     with pytest.raises(ContractError, match=r"not a CountUpdate|left over"):
         decode(b"\0\0\0\0\2" + message.value[5:])
     with pytest.raises(ContractError, match="not a CountUpdate"):
-        decode(b"\0\0\0\0\5" + encode(a_sheet()).value[5:])
+        decode(bytes([0, 0, 0, 0, FIRST]) + encode(a_sheet()).value[5:])
 
 
 # What a reader of today reads
@@ -357,6 +359,7 @@ def test_a_statement_of_which_is_not_known_whether_it_counts_leaves_the_total_op
     assert figures == (None,) * 5
     assert [(s.votes, s.share) for s in count.selections] == [(None, None)] * 2
     assert (count.sub_units["counted"], count.sub_units["processed"]) == (None, None)
+    assert (count.stated_by["counted"].units, count.stated_by["counted"].of) == (1, 2), "one of the two is not known"
     shown = io.StringIO()
     Terminal(file=shown, width=5_000).print(show(count))
     assert "NO TOTAL: 1 units state something that this release does not know" in shown.getvalue()
@@ -476,7 +479,7 @@ def test_the_whole_folder_of_a_release_is_learnt(tmp_path: Path) -> None:
     with tomorrow.learnt(a_folder(tmp_path)):
         assert is_named_right(read_today(tomorrow.written(RICH, OF_TOMORROW)))
         codec.learn(tmp_path)  # once more changes nothing
-        assert sorted(SCHEMAS) == [1, 2, 3, 4, 5, 6]
+        assert sorted(SCHEMAS) == [*OWN, *tomorrow.IDS.values()]
 
 
 def edited(folder: Path, schema_id: int, old: str, new: str) -> None:
@@ -492,23 +495,24 @@ def edited(folder: Path, schema_id: int, old: str, new: str) -> None:
 
 @pytest.mark.parametrize(("schema_id", "old", "new", "fault"), [
     (2, "counted together", "counted apart", r"count_update\.v1\.avsc is not the schema that this release has as id 2"),
-    (5, '"is_sampled", "type": "boolean", "default": false', '"is_sampled", "type": "boolean"',
+    (FIRST, '"is_sampled", "type": "boolean", "default": false', '"is_sampled", "type": "boolean"',
         r"count_update\.v2\.avsc cannot be read by count_update\.v1\.avsc: is_sampled: it was added without a default"),
-    (6, '"population", "type": ["null", "long"]', '"population", "type": ["null", "double"]',
+    (FIRST + 1, '"population", "type": ["null", "long"]', '"population", "type": ["null", "double"]',
         "no released schema uses 'double'"),
-    (6, '"population", "type": ["null", "long"]', '"population", "type": ["null", "long", "string"]',
+    (FIRST + 1, '"population", "type": ["null", "long"]', '"population", "type": ["null", "long", "string"]',
         "no released schema uses .*'string'"),
-    (6, '"type": "record"', '"type": "recrod"', "the schemas of a later release cannot be read from|no released"),
+    (FIRST + 1, '"type": "record"', '"type": "recrod"',
+        "the schemas of a later release cannot be read from|no released"),
 ])  # fmt: skip
 def test_a_folder_that_is_wrong_teaches_nothing(schema_id: int, old: str, new: str, fault: str, tmp_path: Path) -> None:
     edited(a_folder(tmp_path), schema_id, old, new)
     with pytest.raises(ContractError, match=fault), tomorrow.learnt(tmp_path):
         pass
-    assert sorted(SCHEMAS) == [1, 2, 3, 4]
+    assert sorted(SCHEMAS) == [*OWN]
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for content in (None, "{", "[]", '{"schemas": [{"id": 5}]}', '{"schemas": [{"id": 5, "file": "x", "sha256": ""}]}'):
+    for content in (None, "{", "[]", '{"schemas": [{"id": 7}]}', '{"schemas": [{"id": 7, "file": "x", "sha256": ""}]}'):
         if content is not None:
             (tmp_path / "manifest.json").write_text(content)
         with pytest.raises(ContractError, match=rf"the schemas of a later release cannot be read from {tmp_path}: "):
@@ -520,11 +524,11 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("later_release")
 def test_a_setting_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (5, 6):
+    for name in tomorrow.IDS.values():
         del SCHEMAS[name]
     monkeypatch.setenv("ESCRUTINIO_SCHEMAS", str(tomorrow.FOLDER))
     aggregator_settings({})
-    assert sorted(SCHEMAS) == [1, 2, 3, 4, 5, 6]
+    assert sorted(SCHEMAS) == [*OWN, *tomorrow.IDS.values()]
     assert IngestSettings.load().schemas == tomorrow.FOLDER
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from aggregator.cli import main as aggregator
 from aggregator.cli.settings import AggregatorSettings
+from api.settings import ApiSettings
 from backup.cli import main as backup
 from ingest.cli import main as ingest
 from ingest.cli.work import IngestSettings
@@ -36,13 +37,25 @@ def test_a_variable_that_is_empty_is_not_set(tmp_path: Path, monkeypatch: pytest
     assert AggregatorSettings.load().group == "escrutinio-night"
 
 
+def test_an_address_is_read_from_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ApiSettings.load().listen == ("127.0.0.1", 8081)
+    (tmp_path / "escrutinio.toml").write_text('listen = "[::1]:1"')
+    assert ApiSettings.load().listen == ("::1", 1)
+    monkeypatch.setenv("ESCRUTINIO_LISTEN", "0.0.0.0:2")
+    monkeypatch.setenv("ESCRUTINIO_HTTP", "0.0.0.0:3")
+    assert (ApiSettings.load().listen, ApiSettings.load().http) == (("0.0.0.0", 2), ("0.0.0.0", 3))
+    assert ApiSettings.load(listen="localhost:4").listen == ("localhost", 4)
+
+
 def test_a_flag_that_is_empty_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="group"):
         AggregatorSettings.load(group="")
 
 
-FIELDS = sorted(AggregatorSettings.model_fields | IngestSettings.model_fields)
+KINDS: tuple[type[settings.Settings], ...] = (AggregatorSettings, ApiSettings, IngestSettings)
+FIELDS = sorted({name for kind in KINDS for name in kind.model_fields})
 SECRET = "hunter2"
 values = st.one_of(
     st.sampled_from(
@@ -82,13 +95,13 @@ def test_any_environment_is_settings_or_one_line_without_a_value(given: dict[str
     with pytest.MonkeyPatch.context() as patch:
         for name in FIELDS:
             patch.delenv(f"ESCRUTINIO_{name.upper()}", raising=False)
-        usable(AggregatorSettings, **given)
-        usable(IngestSettings, **given)
+        for kind in KINDS:
+            usable(kind, **given)
         for name, value in given.items():
             with suppress(ValueError, UnicodeEncodeError):  # what no environment can hold
                 patch.setenv(f"ESCRUTINIO_{name.upper()}", value)
-        usable(AggregatorSettings)
-        usable(IngestSettings)
+        for kind in KINDS:
+            usable(kind)
 
 
 VALUES = ['""', '"\\u0000"', '"\\u202e"', "[]", "{}", "nan", "0x" + "F" * 5_000, "1e400", f'"/{SECRET}"', "[" * 5_000]
@@ -107,8 +120,8 @@ def test_a_file_of_any_bytes_is_settings_or_one_line(tmp_path_factory: pytest.Te
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         if b"kafka_config" not in content:  # a path, which is named
-            usable(AggregatorSettings)
-            usable(IngestSettings)
+            for kind in KINDS:
+                usable(kind)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def statement(
     changes = {
         "reporting_unit": ReportingUnit(id=unit_id, type=unit_type, name=None, area_path=path),
         "reported_at": NIGHT + timedelta(minutes=minute),
+        "stated_at": NIGHT + timedelta(minutes=minute),
         "observed_at": NIGHT + timedelta(minutes=minute),
         "count_status": status,
         "counts": Counts(**stated),

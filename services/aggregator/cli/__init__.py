@@ -28,6 +28,7 @@ for command in (
     operating.status,
     replaying.replay,
     replaying.verify,
+    replaying.notices,
     operating.rebuild,
     operating.take_over,
     operating.projections,

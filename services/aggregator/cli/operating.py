@@ -53,6 +53,13 @@ def migrate(old_is_gone: bool, **flags: Any) -> None:
 @options.setting("--group", "Share the partitions with all runs that name the same group.")
 @options.setting("--session-timeout", "Seconds after which a silent member loses its partitions. Default: 10.")
 @options.setting("--reader-session", "Seconds after which a reader's session is ended. Default: 3600.")
+@click.option(
+    "--publish/--no-publish",
+    default=None,
+    help="Send the totals of every area, notices, and signs of life to results.totals, results.notices and"
+    " results.count-status. Default: do not."
+    " [env: ESCRUTINIO_PUBLISH; file: publish]",
+)
 @options.http
 @options.log_format
 def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
@@ -108,6 +115,7 @@ def run(batch_size: int, until_caught_up: bool, **flags: Any) -> None:
             session_timeout_s=given.session_timeout,
             on_progress=on_progress,
             listener=metrics,
+            publish=given.names if given.publish else None,
         )
 
 

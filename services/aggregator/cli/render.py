@@ -1,5 +1,6 @@
 """Draw the operators' answers as tables for a terminal."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,8 +9,11 @@ from rich.table import Table
 
 from aggregator.projections.catalog import ProjectionStatus
 from aggregator.verify.report import Report
+from results.findings import Found
 from results.render import ago, utc
+from results.render import found as what_was_found
 from runtime.terminal import Line
+from schemas.notice import Notice
 
 _AREAS = 5
 """Areas with more sheets than expected that are named."""
@@ -39,7 +43,12 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
         table.add_row(c["contest_id"], f"{c['updates']:,} updates, counting level {c['counting_level']}")
         table.add_row("  last official time", utc(c["last_reported_at"]) if c["last_reported_at"] else "not stated")
         table.add_row("  last recorded", ago(c["last_recorded_at"], now))
+        if (source := c["source"]) is not None:
+            said = "; ".join(filter(None, (source["reason"], source["authority"])))
+            table.add_row("  source", f"{source['state']} since {source['since']}" + (f": {said}" if said else ""))
         table.add_row("  findings", ", ".join(f"{code} × {n}" for code, n in c["findings"].items()) or "none")
+        if c["not_accepted"]:
+            table.add_row("  NOT ACCEPTED", f"{c['not_accepted']:,} events: escrutinio show", style="bold red")
         beyond = sorted(c["beyond_expected"].items(), key=lambda of: -of[1])
         for area, sheets in beyond[:_AREAS]:
             what = f"{area}: {sheets:,} tally sheets above the number that the contest's roll or definition expects"
@@ -54,7 +63,7 @@ def status(answer: dict[str, Any], now: datetime) -> RenderableType:
             )
     if answer["heartbeat"]:
         h = answer["heartbeat"]
-        table.add_row("last heartbeat", f"{h['unit']}: nothing new at {utc(h['reported_at'] or h['observed_at'])}")
+        table.add_row("last heartbeat", f"{h['unit']}: nothing new at {utc(h['stated_at'])}")
         table.add_row("  observed", ago(h["observed_at"], now))
     for u in answer["unattributed"]:
         table.add_row(
@@ -94,9 +103,22 @@ def projections(found: list[ProjectionStatus]) -> RenderableType:
     return table
 
 
-def report(found: Report) -> RenderableType:
-    """Draw whether the tables equal the log, and every mismatch."""
-    lines = [Line(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}")]
+def notices(found: Sequence[Notice]) -> RenderableType:
+    """Draw notices, one after another."""
+    lines: list[RenderableType] = []
+    for notice in found:
+        at = f"  {utc(notice.stated_at)}" if notice.stated_at is not None else ""
+        lines.append(Line(f"offset {notice.as_of_offset}{at}  {notice.kind}", style="bold"))
+        lines.append(Line(f"    {notice.sentence}"))
+    return Group(*lines)
+
+
+def report(found: Report, on_log: Found) -> RenderableType:
+    """Draw whether the tables equal the log, every mismatch, and what was found on the log."""
+    lines = [
+        *what_was_found(on_log),
+        Line(f"{found.contest_id}: {found.events:,} events compared, up to offset {found.offset}"),
+    ]
     if found.is_copy:
         lines.append(Line("The tables were built from another topic: log times are not compared.", style="yellow"))
     if found.blocked_offset is not None:

@@ -16,6 +16,7 @@ class AggregatorSettings(ResultsSettings):
     """Seconds."""
     reader_session: float = Field(default=3600.0, gt=0, le=86_400 * 365, allow_inf_nan=False)
     """Seconds."""
+    publish: bool = False
     group: Id | None = None
     session_timeout: float = Field(default=10.0, ge=1, le=1800, allow_inf_nan=False)
     """Seconds."""

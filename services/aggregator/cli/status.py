@@ -45,7 +45,7 @@ def status(reader_url: str, kafka: KafkaAccess, names: TopicNames) -> dict[str, 
         {
             "contest_id": heartbeat.contest_id,
             "unit": f"{heartbeat.unit_type}/{heartbeat.unit_id}",
-            "reported_at": heartbeat.reported_at,
+            "stated_at": heartbeat.stated_at,
             "observed_at": heartbeat.observed_at,
         }
         if isinstance(heartbeat, FeedStatus)

@@ -19,7 +19,7 @@ from aggregator.fold.expected import Expected
 from aggregator.fold.totals import Blocks, Totals, Touches
 from aggregator.fold.unit_table import NO_GROUP, Applied, UnitTable
 from results.vectors import LevelTotal
-from schemas.chain import definition_fault
+from schemas.chain import definition_fault, source_fault
 from schemas.columns.layout import Layout, Mask, Numbers
 from schemas.columns.roll import Roll
 from schemas.columns.statement_batch import StatementBatch
@@ -29,6 +29,7 @@ from schemas.contest import ContestDefined
 from schemas.identity import leaf, text_of
 from schemas.log_record import Recorded
 from schemas.rules import Finding
+from schemas.source_status import SourceStatus
 from schemas.types import TOTAL_LIMIT, from_milliseconds, rfc3339, to_milliseconds
 from schemas.unit_roll import UnitRoll
 
@@ -100,6 +101,8 @@ class Folded:
     is_current: Mask
     is_moved: Mask
     """Whether it was accepted and names other areas than its unit's state did."""
+    left: Numbers
+    """The group of areas that its unit counted in before it, where it moved that; else NO_GROUP."""
     change: Numbers
     """What the count gained or lost by it. Shape (statements, layout.size)."""
     superseded: Numbers
@@ -116,7 +119,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """A definition, or a part of a roll, and what it did."""
+    """A definition, a part of a roll or a change of the source's state, and what it did."""
 
     recorded: Recorded
     accepted: bool
@@ -125,7 +128,7 @@ class Defined:
 
 
 def define(state: ContestState, recorded: Recorded) -> Defined:
-    """Fold a definition or a part of a roll."""
+    """Fold an event that is no statement."""
     event, current = recorded.event, state.contest if state.definition is not None else None
     later = _pass(
         state, recorded.partition, np.array([recorded.offset]), np.array([to_milliseconds(recorded.recorded_at)])
@@ -135,6 +138,9 @@ def define(state: ContestState, recorded: Recorded) -> Defined:
         fault = state.roll.accept(event, text, current)
         state.digest.roll = state.roll.leaf
         state.units.grow_to(len(state.index.keys))
+        return Defined(recorded, fault is None, bool(later[0]), () if fault is None else (fault,))
+    if isinstance(event, SourceStatus):
+        fault = source_fault(event, text, current)
         return Defined(recorded, fault is None, bool(later[0]), () if fault is None else (fault,))
     assert isinstance(event, ContestDefined)
     if fault := definition_fault(event, text, current):
@@ -195,6 +201,7 @@ def _fold(state: ContestState, partition: int, batch: StatementBatch, in_blocks:
         accepted=to.accepted,
         is_current=to.is_current,
         is_moved=is_moved,
+        left=np.where(to.is_current & is_moved, to.state_group, NO_GROUP),
         change=change,
         superseded=np.where(to.accepted & ~to.is_current, to.state_stated, NO_TIME),
         last_reported=last_reported,

@@ -7,22 +7,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Self
 
+from aggregator.fold.messages import PAUSE_MS
 from aggregator.live.listener import Listener
 from aggregator.live.partition import PartitionFold
 from aggregator.log.group import Group
 from aggregator.log.reader import Log
+from aggregator.publish.outbox import Outbox
+from aggregator.publish.partition_notices import PartitionNotices, Taken
+from aggregator.publish.sender import Sender
 from aggregator.tables.batch import Batch, Cursor
 from aggregator.tables.errors import Fenced, TablesChanged
 from aggregator.tables.writer import Writer
 from results.rows import CHANGED_OUTSIDE
 from runtime.kafka.errors import Unreadable
 from runtime.kafka.reader import Batch as LogBatch
+from runtime.postgres import faults_named
 
 logger = logging.getLogger(__name__)
 
 
 _SHOWN = 20
 """Findings logged one by one for each batch; all are in the tables."""
+
+
+_PAUSE_S = PAUSE_MS / 1000 + 1
+"""Nothing read for so long, up to the end of the log: publications have ended. By no clock but this one's, so that
+the broker's may be another."""
 
 
 class Replaced(Exception):
@@ -36,7 +46,10 @@ class Assignment:
     that commit, which is the only use of the writer's connection while it lasts.
     """
 
-    def __init__(self, writer: Writer, log: Log, group: Group | None, listener: Listener) -> None:
+    def __init__(
+        self, writer: Writer, log: Log, group: Group | None, listener: Listener, sender: Sender | None = None
+    ) -> None:
+        """`sender`: of the totals and notices that are published; None: none are."""
         self.cursors: dict[int, Cursor] = {}
         self._folds: dict[int, PartitionFold] = {}
         self._generations: dict[int, int] = {}
@@ -49,6 +62,10 @@ class Assignment:
         """When the last of them was found, by the monotonic clock."""
         self._everything = dict.fromkeys(log.partitions(), 0)
         self._thread = ThreadPoolExecutor(1, "commit")
+        self._sender = sender
+        self._read_at: dict[int, float] = {}
+        """When something of a partition was read last, by the monotonic clock."""
+        self._outbox = Outbox(writer.connection, writer.generation[0]) if sender is not None else None
         self._writing: tuple[int, Batch, Future[tuple[Cursor, float]]] | None = None
 
     def __enter__(self) -> Self:
@@ -58,6 +75,10 @@ class Assignment:
         self._thread.shutdown()
         with suppress(Exception):  # the run ends by another fault; what was committed is counted
             self.settle()
+
+    def held(self) -> dict[int, Cursor]:
+        """Return the cursors of the claimed partitions. Any thread may call it."""
+        return dict(self.cursors)
 
     def refresh(self) -> bool:
         """Claim newly assigned partitions, drop revoked ones. Returns False when none may be worked on now."""
@@ -131,18 +152,64 @@ class Assignment:
         where = cursor.topic, cursor.partition, cursor.next_offset, cursor.epoch
         about = {"partition": cursor.partition, "offset": cursor.next_offset}
         logger.info("%s/%d: claimed at offset %d, epoch %d", *where, extra=about)
-        return PartitionFold(states, blocked, partitions=partitions)
+        notices = None
+        if self._outbox is not None:
+            end = self._log.end_offset(cursor.partition)
+            self._outbox.begin(cursor.partition, end, states)
+            notices = PartitionNotices(end, self._outbox.known_notices(), cursor.next_offset, states)
+            self._read_at[cursor.partition] = time.monotonic()
+        return PartitionFold(states, blocked, partitions=partitions, notices=notices)
 
     def commit(self, read: LogBatch) -> None:
         """Fold records and begin to write the batch, once the one before is written. Raises what `settle` raises."""
-        batch = self._folds[read.partition].apply(read.records)
+        fold, self._read_at[read.partition] = self._folds[read.partition], time.monotonic()
+        batch, notices = fold.apply(read.records), fold.take_notices()
         self.settle()
-        self._writing = read.partition, batch, self._thread.submit(self._write, self.cursors[read.partition], batch)
+        self._writing = (
+            read.partition,
+            batch,
+            self._thread.submit(self._write, self.cursors[read.partition], batch, notices),
+        )
         self._listener.folded(read.partition, batch)
 
-    def _write(self, cursor: Cursor, batch: Batch) -> tuple[Cursor, float]:
-        begun = time.monotonic()
-        return self._writer.commit(cursor, batch), time.monotonic() - begun
+    def _write(self, cursor: Cursor, batch: Batch, notices: Taken) -> tuple[Cursor, float]:
+        begun, added = time.monotonic(), 0
+
+        def tell(moved: Cursor) -> None:
+            nonlocal added
+            if self._outbox is not None:
+                added = self._outbox.add(moved, batch, notices)
+
+        moved = self._writer.commit(cursor, batch, also=tell)
+        if added and self._sender is not None:
+            self._sender.wake()
+        return moved, time.monotonic() - begun
+
+    def tell(self, *, is_idle: bool) -> None:
+        """Publish what is committed and not told: counts, where the log was read too fast for them, and notices of
+        publications that ended with a pause. Raises what `settle` raises.
+
+        `is_idle`: nothing more was read.
+        """
+        self.settle()
+        if self._outbox is None or self._sender is None:
+            return
+        for partition, cursor in self.cursors.items():
+            fold, now = self._folds[partition], time.monotonic()
+            if paused := now - self._read_at[partition] > _PAUSE_S:
+                self._read_at[partition] = now  # the end of the log is asked for once in a while
+            is_end = paused and self._log.end_offset(partition) == cursor.next_offset
+            if not (is_end and fold.pause()) and not self._outbox.is_due(partition, is_idle=is_idle):
+                continue
+            with self._explain_fencing(partition), self._writer.holding(cursor):
+                self._outbox.add(cursor, None, fold.take_notices(), is_idle=is_idle)
+            self._sender.wake()
+
+    def report(self) -> None:
+        """Report what waits to be sent. Call it while nothing is written."""
+        if self._outbox is not None:
+            with faults_named():
+                self._listener.unsent(self._outbox.unsent())
 
     def settle(self) -> None:
         """Wait until everything folded is committed.

@@ -31,6 +31,9 @@ class Listener:
     def ends(self, ends: Mapping[int, int]) -> None:
         """The end offsets of the log were read, by partition."""
 
+    def unsent(self, messages: int) -> None:
+        """So many totals and notices wait to be sent."""
+
     def alive(self) -> None:
         """All records read are committed, and both servers answer."""
 

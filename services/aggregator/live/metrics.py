@@ -113,6 +113,9 @@ class Metrics(Listener, Collector):
             "Time at which the log was last read and everything read was committed.",
             registry=registry,
         )
+        self._unsent = Gauge(
+            "escrutinio_aggregator_unsent_messages", "Totals and notices that wait to be sent.", registry=registry
+        )
         self._commit = Histogram(
             "escrutinio_aggregator_commit_duration_seconds",
             "Duration of one transaction.",
@@ -192,6 +195,10 @@ class Metrics(Listener, Collector):
                 place.end = ends[partition]
                 if place.committed >= place.end:
                     place.since_s = self._now_s()
+
+    def unsent(self, messages: int) -> None:
+        """Note how many totals and notices wait to be sent."""
+        self._unsent.set(messages)
 
     def alive(self) -> None:
         """Note progress: both parts answer, and everything read is committed."""

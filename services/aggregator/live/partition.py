@@ -4,8 +4,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from aggregator.fold.digest import partition_digest
-from aggregator.fold.evolve import ContestState
+from aggregator.fold.evolve import ContestState, Defined, Folded
 from aggregator.fold.messages import fold_messages
+from aggregator.publish.partition_notices import PartitionNotices, Taken
 from aggregator.tables.batch import Batch, Unwritten, follows
 from aggregator.tables.rows import Parked, printable, reason_of
 from runtime.kafka.producer import elsewhere
@@ -27,8 +28,15 @@ class PartitionFold:
         blocked: Mapping[str, tuple[int, str]] | None = None,
         *,
         partitions: int | None = None,
+        notices: PartitionNotices | None = None,
     ) -> None:
-        """`states`, `blocked`: as the tables have them. `partitions`: of the log; None: every key may stand here."""
+        """Begin with `states` and `blocked` as the tables have them.
+
+        Args:
+            partitions: Of the log; None: every key may stand here.
+            notices: Follows the fold, where notices are published.
+        """
+        self._notices = notices
         self.states = dict(states or {})
         self._partitions = partitions
         self.blocked = dict(blocked or {})
@@ -56,6 +64,8 @@ class PartitionFold:
                 own.setdefault(contest_id, []).append(raw)
         for contest_id, messages in own.items():
             parked += self._apply(contest_id, messages)
+        if self._notices is not None:
+            self._notices.end_batch(records[-1].offset + 1, records[-1].timestamp_ms, self.states)
         digests = {contest_id: state.root() for contest_id, state in self.states.items()}
         return Batch(
             next_offset=records[-1].offset + 1,
@@ -72,6 +82,14 @@ class PartitionFold:
             states=self.states,
         )
 
+    def take_notices(self) -> Taken:
+        """Return the notices since they were taken last."""
+        return self._notices.take() if self._notices is not None else {}
+
+    def pause(self) -> bool:
+        """Note that nothing came for longer than a publication may pause. Returns whether there may be notices."""
+        return self._notices is not None and self._notices.pause(self.states)
+
     def _elsewhere(self, raw: RawRecord, contest_id: str) -> str | None:
         if (reason := elsewhere(raw.key, raw.partition, self._partitions)) is not None:
             about = {"contest_id": contest_id, "partition": raw.partition, "offset": raw.offset}
@@ -87,7 +105,17 @@ class PartitionFold:
         unwritten = self._unwritten.get(contest_id)
         if unwritten is None:
             unwritten = Unwritten(contest_id, ContestState())
-        stop = fold_messages(state, decoder, messages, lambda step: unwritten.add(step, state), in_blocks=True)
+        maker = self._notices.of(contest_id, messages[0].offset, state) if self._notices is not None else None
+
+        def on_step(step: Folded | Defined) -> None:
+            unwritten.add(step, state)
+            if maker is not None:
+                maker.step(state, step)
+            elif self._notices is not None:
+                self._notices.passed(contest_id, step)
+
+        before = (lambda batch: maker.before(state, batch)) if maker is not None else None
+        stop = fold_messages(state, decoder, messages, on_step, in_blocks=True, on_publication=before)
         if state.last is not None:
             self.states[contest_id], self._unwritten[contest_id] = state, unwritten
         if stop is None:
@@ -96,6 +124,8 @@ class PartitionFold:
         about = {"contest_id": contest_id, "partition": raw.partition, "offset": raw.offset}
         logger.error("offset %d: %s; contest %r is blocked from here on", raw.offset, reason, contest_id, extra=about)
         self.blocked[contest_id] = raw.offset, reason
+        if maker is not None:
+            maker.blocked(state, raw, reason)
         rest = [Parked(behind, contest_id, follows(raw.offset)) for behind in messages[stop.row + 1 :]]
         return [Parked(raw, contest_id, reason), *rest]
 

@@ -20,12 +20,15 @@ from aggregator.live.assignment import Assignment, Replaced
 from aggregator.live.listener import Listener
 from aggregator.log.group import Group
 from aggregator.log.reader import Log
+from aggregator.publish.alive import CountSigns
+from aggregator.publish.sender import Sender
 from aggregator.tables.errors import Fenced, TablesChanged
 from aggregator.tables.writer import Writer
 from results.rows import RowError
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import BrokerAway
 from runtime.postgres import DatabaseUnreachable
+from schemas.topics import TopicNames
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +71,12 @@ def run(
     session_timeout_s: float = 10.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
     listener: Listener | None = None,
+    publish: TopicNames | None = None,
 ) -> None:
     """Aggregate every partition until `stop` is set, or with `until_caught_up` until the end of the log is reached.
+
+    `publish`: the topics that totals and notices are sent to; None: none are. Signs of life are said by a run that goes
+    on without end.
 
     With `group`, only the partitions that the group assigns to this member: see `Group`, also for `session_timeout_s`.
     When a broker or the database does not answer, this logs a warning and tries again. Raises faults that waiting
@@ -78,40 +85,44 @@ def run(
     assert group is None or not until_caught_up, "a member does not know the position of the others"
     wait_s, last_fenced = 0.5, -_AGAIN_S
     listener = listener or Listener()
-    while not stop.is_set():
-        begun = time.monotonic()
-        try:
-            with (
-                Log(kafka, topic, max_records=batch_size) as log,
-                _reporting_ends(log, listener),
-                Writer(writer_url) as writer,
-                Group(kafka, topic, group, session_timeout_s=session_timeout_s)
-                if group is not None
-                else nullcontext() as member,
-            ):
-                with Assignment(writer, log, member, listener) as assignment:
-                    _session(writer, log, assignment, stop, batch_size, until_caught_up, on_progress, listener)
-                return
-        except Fenced as fenced:
-            if (generation := _live_generation(writer_url, stop)) is not None and generation != fenced.generation:
-                logger.info("another projection has taken over: continuing with that one")
-            elif group is None or time.monotonic() - last_fenced < _AGAIN_S:
+    signs = CountSigns(writer_url, kafka, topic, publish)
+    with signs if not until_caught_up else nullcontext():
+        while not stop.is_set():
+            begun = time.monotonic()
+            try:
+                with (
+                    Log(kafka, topic, max_records=batch_size) as log,
+                    _reporting_ends(log, listener),
+                    Writer(writer_url) as writer,
+                    Group(kafka, topic, group, session_timeout_s=session_timeout_s)
+                    if group is not None
+                    else nullcontext() as member,
+                    Sender(writer_url, kafka, publish) if publish is not None else nullcontext() as sender,
+                ):
+                    with Assignment(writer, log, member, listener, sender) as assignment:
+                        signs.held = assignment.held
+                        _session(writer, log, assignment, stop, batch_size, until_caught_up, on_progress, listener)
+                    return
+            except Fenced as fenced:
+                if (generation := _live_generation(writer_url, stop)) is not None and generation != fenced.generation:
+                    logger.info("another projection has taken over: continuing with that one")
+                elif group is None or time.monotonic() - last_fenced < _AGAIN_S:
+                    raise
+                else:  # a member resumed late may claim a partition revoked from it; it drops it at the next refresh
+                    last_fenced = time.monotonic()
+                    logger.warning("%s; joining group %s again", fenced, group)
+            except Replaced as replaced:
+                logger.warning("%s; joining group %s again", replaced, group)
+            except (TablesChanged, RowError):
+                listener.changed_outside()
                 raise
-            else:  # a member resumed late may claim a partition revoked from it; it drops it at the next refresh
-                last_fenced = time.monotonic()
-                logger.warning("%s; joining group %s again", fenced, group)
-        except Replaced as replaced:
-            logger.warning("%s; joining group %s again", replaced, group)
-        except (TablesChanged, RowError):
-            listener.changed_outside()
-            raise
-        except (BrokerAway, DatabaseUnreachable) as error:
-            listener.lost("kafka" if isinstance(error, BrokerAway) else "postgres", str(error))
-            if time.monotonic() - begun > 30:  # it worked before: this is a new fault
-                wait_s = 0.5
-            logger.warning("%s; trying again in %.1f s", error, wait_s)
-            stop.wait(wait_s)
-            wait_s = min(wait_s * 2, 5.0)
+            except (BrokerAway, DatabaseUnreachable) as error:
+                listener.lost("kafka" if isinstance(error, BrokerAway) else "postgres", str(error))
+                if time.monotonic() - begun > 30:  # it worked before: this is a new fault
+                    wait_s = 0.5
+                logger.warning("%s; trying again in %.1f s", error, wait_s)
+                stop.wait(wait_s)
+                wait_s = min(wait_s * 2, 5.0)
 
 
 @contextmanager
@@ -158,7 +169,9 @@ def _session(
         read += events
         now = time.monotonic()
         waits_s = _QUERY_S if is_behind or read == reported else _REPORT_S
-        if not is_behind or now - queried > waits_s:
+        if not is_behind:
+            assignment.tell(is_idle=until_caught_up or not events)
+        elif now - queried > waits_s:
             assignment.settle()
         if (until_caught_up and not is_behind) or now - queried > waits_s:
             # Also when no record came: only a query shows that a server no longer answers.
@@ -168,6 +181,7 @@ def _session(
                 writer.analyse()
                 analysed = read
             writer.ping()
+            assignment.report()
             queried = now
             if now - checked > _CHECK_S:
                 assignment.check_log()

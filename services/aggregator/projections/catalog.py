@@ -200,7 +200,7 @@ class Projections:
         self._refuse_third_party_views(projection)
 
         def drop() -> None:
-            for schema in (projection.views, projection.tables):
+            for schema in (*projection.readable, projection.tables):
                 self._db.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
 
         self.locks.run(f"dropping {projection}", drop)
@@ -241,8 +241,8 @@ class Projections:
 
     def _refuse_third_party_views(self, projection: Projection) -> None:
         """Refuse a third party's view: it would silently stay with the former projection, and be dropped with it."""
-        schemas = {"tables": projection.tables, "views": projection.views}
-        if found := [row["name"] for row in self._db.execute(_SQL["third_party_views"], schemas)]:
+        schemas = [projection.tables, *projection.readable]
+        if found := [row["name"] for row in self._db.execute(_SQL["third_party_views"], {"schemas": schemas})]:
             raise ProjectionError(
                 f"{', '.join(found)} is built on {projection}: drop it, and create it again afterwards. "
                 "Nothing was changed."
@@ -292,22 +292,24 @@ class Projections:
 
     def _change_names(self, projection: Projection, former: Projection) -> None:
         """Rename the schemas and move the views, with the privileges that were granted on them."""
-        old, new = self._views(LIVE.views), self._views(projection.views)
-        for row in self._db.execute(_SQL["grants"], {"schema": LIVE.views}).fetchall():
-            if row["name"] in new:
-                grantee = SQL("PUBLIC") if row["grantee"] == "public" else Identifier(row["grantee"])
-                view = Identifier(projection.views, row["name"])
-                self._db.execute(SQL("GRANT SELECT ON {} TO {}").format(view, grantee))
-        self._db.execute(SQL("CREATE SCHEMA {}").format(Identifier(former.views)))
-        self._move_views(former, projection, old, new)
-        self._db.execute(SQL("DROP SCHEMA {}").format(Identifier(projection.views)))
-        for role in ("escrutinio_readers", "escrutinio_writer"):
-            self._db.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(former.views), Identifier(role)))
+        for live, beside, before in zip(LIVE.readable, projection.readable, former.readable, strict=True):
+            new = self._views(beside)
+            for row in self._db.execute(_SQL["grants"], {"schema": live}).fetchall():
+                if row["name"] in new:
+                    grantee = SQL("PUBLIC") if row["grantee"] == "public" else Identifier(row["grantee"])
+                    view = Identifier(beside, row["name"])
+                    self._db.execute(SQL("GRANT SELECT ON {} TO {}").format(view, grantee))
+            self._db.execute(SQL("CREATE SCHEMA {}").format(Identifier(before)))
+            for role in ("escrutinio_readers", "escrutinio_writer"):
+                self._db.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(before), Identifier(role)))
+        self._move_views(former, projection)
+        for beside in projection.readable:
+            self._db.execute(SQL("DROP SCHEMA {}").format(Identifier(beside)))
         rename = SQL("ALTER SCHEMA {} RENAME TO {}")
         self._db.execute(rename.format(Identifier(LIVE.tables), Identifier(former.tables)))
         self._db.execute(rename.format(Identifier(projection.tables), Identifier(LIVE.tables)))
 
-    def _move_views(self, former: Projection, projection: Projection, old: list[str], new: list[str]) -> None:
+    def _move_views(self, former: Projection, projection: Projection) -> None:
         """Move the views after their readers have finished: no reader sees old and new ones mixed.
 
         A reader of several views may hold one that this waits for while it waits for one that this has locked: a
@@ -316,9 +318,12 @@ class Projections:
         moved, which takes ten times as long: the shorter this is, the fewer readers come in between.
         """
         move, lock = SQL("ALTER VIEW {} SET SCHEMA {}"), SQL("ALTER VIEW {} OWNER TO CURRENT_ROLE")
-        locks = [lock.format(Identifier(LIVE.views, name)) for name in old]  # LOCK TABLE would lock their tables too
-        away = [move.format(Identifier(LIVE.views, name), Identifier(former.views)) for name in old]
-        here = [move.format(Identifier(projection.views, name), Identifier(LIVE.views)) for name in new]
+        locks, away, here = [], [], []
+        for live, beside, before in zip(LIVE.readable, projection.readable, former.readable, strict=True):
+            old, new = self._views(live), self._views(beside)
+            locks += [lock.format(Identifier(live, name)) for name in old]  # LOCK TABLE would lock their tables too
+            away += [move.format(Identifier(live, name), Identifier(before)) for name in old]
+            here += [move.format(Identifier(beside, name), Identifier(live)) for name in new]
         in_the_way: Exception
         for wait_ms in _WAITS_MS:
             random.shuffle(locks)

@@ -13,6 +13,7 @@ from aggregator.replay.fold_to_moment import ContestFold
 from aggregator.replay.replay import fold_log
 from aggregator.tables.batch import Batch, Unwritten
 from aggregator.tables.writer import Writer
+from results.findings import Collector
 from results.moment import Moment
 from results.projection import Projection, ProjectionError
 from runtime.kafka.access import KafkaAccess
@@ -31,15 +32,19 @@ def replay_into(
     on_progress: Callable[[int, int], None] = lambda _done, _end: None,
     *,
     area_id: str | None = None,
+    collector: Collector | None = None,
 ) -> ContestState:
-    """Write the state at `moment` to a new `projection`, dropped on failure. Raises ProjectionError if it exists."""
+    """Write the state at `moment` to a new `projection`, dropped on failure. Raises ProjectionError if it exists.
+
+    `collector`: is given what is found on the log.
+    """
     if projection.is_rebuilt:
         raise ProjectionError(f"{projection.name} is a name that `rebuild` gives; choose another")
     with Projections(owner_url) as projections:
         projections.create(projection, moment.stated_at)
         try:
             with Writer(writer_url, projection) as writer, Log(kafka, topic, max_records=_BATCH) as log:
-                return _fold_into(writer, log, contest_id, moment, area_id, on_progress)
+                return _fold_into(writer, log, contest_id, moment, area_id, collector, on_progress)
         except BaseException:
             projections.drop(projection)
             raise
@@ -51,10 +56,17 @@ def _fold_into(
     contest_id: str,
     moment: Moment,
     area_id: str | None,
+    collector: Collector | None,
     on_progress: Callable[[int, int], None],
 ) -> ContestState:
     unwritten = Unwritten(contest_id, ContestState())
-    fold = ContestFold(contest_id, moment, lambda step: unwritten.add(step, fold.moment_state), area_id=area_id)
+    fold = ContestFold(
+        contest_id,
+        moment,
+        lambda step: unwritten.add(step, fold.moment_state),
+        area_id=area_id,
+        collector=collector,
+    )
     topic_id = log.topic_id()
     claimed = {p: writer.claim(log.topic, topic_id, p) for p in log.partitions()}
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from aggregator.fold.evolve import TOO_LARGE, ContestState, Defined, Folded, Position, define, fold_statements
 from aggregator.fold.messages import fold_messages
+from results.findings import Collector
 from results.moment import Moment
 from schemas.columns.decoder import Decoder
 from schemas.contest import ContestDefined
@@ -31,9 +32,17 @@ class ContestFold:
         on_step: Callable[[Step], None] | None = None,
         *,
         area_id: str | None = None,
+        collector: Collector | None = None,
     ) -> None:
-        """`on_step`: called with what each step did to the state at the moment. `area_id`: see `ContestState`."""
+        """Begin a fold.
+
+        Args:
+            on_step: Called with what each step did to the state at the moment.
+            area_id: See `ContestState`.
+            collector: Is given what is found on the log, whatever the official time of the moment.
+        """
         self.contest_id, self.moment, self.on_step = contest_id, moment, on_step
+        self._collector = collector
         self._key = contest_id.encode()
         # The whole log decides which updates are accepted; those stated by the moment are folded into a second state.
         # An update that the log refuses must not count because its predecessor was stated after the moment.
@@ -73,6 +82,8 @@ class ContestFold:
     def _step(self, step: Step) -> None:
         if isinstance(step, Defined) and step.accepted and isinstance(step.recorded.event, ContestDefined):
             self._definitions.append(step.recorded)
+        if self._collector is not None:
+            _collect(step, self._collector)
         for applied in (step,) if self.moment_state is self._log_state else self._to_moment(step):
             if isinstance(applied, Folded) or isinstance(applied.recorded.event, UnitRoll):
                 self._last = self.moment_state.last
@@ -112,6 +123,16 @@ class ContestFold:
         if self.moment.stated_at is not None and self._definitions:
             _count_as_then(self.moment_state, self.moment.definition_in_force(self._definitions), self._last)
         return self.moment_state
+
+
+def _collect(step: Step, collector: Collector) -> None:
+    if isinstance(step, Defined):
+        collector.add(step.recorded.offset, None, step.findings, accepted=step.accepted)
+        return
+    batch = step.batch
+    for entry in sorted(step.findings):
+        unit, accepted = str(batch.index.keys[int(batch.unit[entry])]), bool(step.accepted[entry])
+        collector.add(int(batch.offset[entry]), unit, step.findings[entry], accepted=accepted)
 
 
 def _count_as_then(state: ContestState, held: Recorded, last: Position | None) -> None:

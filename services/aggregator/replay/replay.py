@@ -7,6 +7,7 @@ from aggregator.fold.evolve import ContestState
 from aggregator.log.reader import Log
 from aggregator.replay.fold_to_moment import ContestFold
 from results.count import NothingCounted
+from results.findings import Collector
 from results.moment import Moment
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import Unreadable
@@ -28,13 +29,16 @@ def replay(
     on_progress: Progress = lambda _done, _end: None,
     *,
     area_id: str | None = None,
+    collector: Collector | None = None,
 ) -> ContestState:
     """Return the state of a contest at `moment`. `area_id`: the area to be counted, the outermost by default.
+
+    `collector`: is given what is found on the log.
 
     Raises ContractError for an unreadable message of the contest, NothingCounted for an unknown contest,
     NotOnTheLog for an offset beyond the end of the log.
     """
-    fold = ContestFold(contest_id, moment, area_id=area_id)
+    fold = ContestFold(contest_id, moment, area_id=area_id, collector=collector)
     with Log(kafka, topic, max_records=10_000) as log:
         log.topic_id()
         fold_log(log, fold, on_progress)

@@ -27,12 +27,16 @@ from schemas.columns.wire import NO_TIME
 from schemas.contest import ContestDefined
 from schemas.log_record import Recorded
 from schemas.rules import Finding
+from schemas.source_status import SourceStatus
 from schemas.unit_roll import UnitRoll
 
 
 def follows(offset: int) -> str:
     """Return the reason for a message behind the unreadable one."""
     return f"follows the unreadable message at offset {offset}"
+
+
+_NO_STATEMENTS = {ContestDefined: "DEFINED", UnitRoll: "ROLL", SourceStatus: "SOURCE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class ContestRows:
     first_offset: int
     """Of the first event in it."""
     kinds: Counter[str]
-    """How many events of each kind; DEFINED is that of a definition, ROLL of a part of a roll."""
+    """How many events of each kind; DEFINED is that of a definition, ROLL of a part of a roll, SOURCE of its state."""
     found: list[Found]
     copies: list[Copy]
     """Rows of the large tables."""
@@ -159,7 +163,7 @@ class Unwritten:
         if isinstance(step, Defined):
             offset, event_id = step.recorded.offset, step.recorded.event.event_id
             is_definition = isinstance(step.recorded.event, ContestDefined)
-            self._kinds["DEFINED" if is_definition else "ROLL"] += 1
+            self._kinds[_NO_STATEMENTS[type(step.recorded.event)]] += 1
             self._found += (Found(offset, event_id, finding) for finding in step.findings)
             if step.accepted and isinstance(part := step.recorded.event, UnitRoll):
                 self._units.append(np.unique([state.index.number(unit.key) for unit in part.units]).astype(np.int64))

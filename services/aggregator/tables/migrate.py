@@ -29,18 +29,18 @@ from runtime.postgres import DatabaseError, DatabaseUnreachable, connect, faults
 
 _LOCK = 0x65736372  # one migrator at a time
 _ROLES = ("escrutinio_writer", "escrutinio_readers")
-_VARIABLE = re.compile(r":(aggregate|results)\b")
+_VARIABLE = re.compile(r":(aggregate|results|checking)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Migration(Released):
-    """A migration file. Its schemas are the psql variables :aggregate and :results."""
+    """A migration file. Its schemas are the psql variables :aggregate, :results and :checking."""
 
     sql: LiteralString
 
     def of(self, projection: Projection) -> LiteralString:
         """Return the SQL for the schemas of one projection."""
-        schemas = {"aggregate": projection.tables, "results": projection.views}
+        schemas = {"aggregate": projection.tables, "results": projection.views, "checking": projection.checking}
         return _VARIABLE.sub(lambda found: schemas[found[1]], self.sql)
 
 
@@ -120,7 +120,7 @@ def _apply_one(db: psycopg.Connection[DictRow], projection: Projection, migratio
 
 
 def _start(db: psycopg.Connection[DictRow], projection: Projection) -> None:
-    for schema in (projection.views, projection.tables):
+    for schema in (*projection.readable, projection.tables):
         db.execute(psycopg.sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(psycopg.sql.Identifier(schema)))
     point_at(db, projection.tables)
     db.execute(

@@ -18,7 +18,9 @@ from results.rows import content_of
 from schemas.columns.layout import KINDS, NONE, REASONS, STAGES, STATUSES
 from schemas.columns.roll import Roll
 from schemas.columns.wire import NO_TIME
+from schemas.contest import ContestDefined
 from schemas.log_record import RawRecord
+from schemas.source_status import SourceStatus
 from schemas.types import from_milliseconds
 from schemas.unit_roll import UnitRoll
 
@@ -65,6 +67,12 @@ ROLL = {
 }  # fmt: skip
 """`roll_history`."""
 
+SOURCE = {
+    "partition": "int4", "log_offset": "int8", "recorded_at": "timestamptz", "event_id": "uuid", "contest_id": "text",
+    "accepted": "bool", "source": "jsonb",
+}  # fmt: skip
+"""`source_history`."""
+
 ROLL_AREA = {
     "contest_id": "text", "log_offset": "int8", "revision": "int8", "unit_type": "text", "area_id": "text",
     "units": "int8", "registered_voters": "int8",
@@ -72,8 +80,8 @@ ROLL_AREA = {
 """`roll_area`."""
 
 FEW = {
-    "contest_history": DEFINITION, "roll_history": ROLL, "roll_area": ROLL_AREA, "finding": FINDING,
-    "log_time": LOG_TIME,
+    "contest_history": DEFINITION, "roll_history": ROLL, "source_history": SOURCE, "roll_area": ROLL_AREA,
+    "finding": FINDING, "log_time": LOG_TIME,
 }  # fmt: skip
 """Tables with few rows in a commit."""
 
@@ -270,16 +278,23 @@ def block_rows(contest_id: str, folded: Folded, places: Sequence[Place]) -> list
 
 
 def definition_rows(step: Folded | Defined) -> dict[str, list[Row]]:
-    """Return the history row of a definition or a part of a roll, in the order of DEFINITION and ROLL, by table."""
-    found: dict[str, list[Row]] = {"contest_history": [], "roll_history": []}
+    """Return the history row of what is no statement, in the order of DEFINITION, ROLL and SOURCE, by table."""
+    found: dict[str, list[Row]] = {table: [] for table in _HISTORIES.values()}
     if isinstance(step, Defined):
         recorded, event = step.recorded, step.recorded.event
         row = (
             recorded.partition, recorded.offset, recorded.recorded_at, event.event_id, event.contest_id,
             step.accepted, content_of(event),
         )  # fmt: skip
-        found["roll_history" if isinstance(event, UnitRoll) else "contest_history"].append(row)
+        found[_HISTORIES[type(event)]].append(row)
     return found
+
+
+_HISTORIES: Mapping[type, str] = {
+    ContestDefined: "contest_history",
+    UnitRoll: "roll_history",
+    SourceStatus: "source_history",
+}
 
 
 def roll_area_rows(contest_id: str, step: Folded | Defined, roll: Roll) -> Iterator[Row]:

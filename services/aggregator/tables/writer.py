@@ -9,7 +9,7 @@ What a crash leaves: before the commit, nothing; after it, everything. The next 
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
@@ -66,27 +66,28 @@ class Writer:
     """
 
     def __init__(self, url: str, projection: Projection = LIVE, lock_wait_s: float | None = None) -> None:
-        self._db = connect(url)
-        self._locks = LockWait(url, self._db, lock_wait_s) if lock_wait_s is not None else None
+        self.connection = connect(url)
+        """For what is written in a writer's transactions besides: `commit`, `holding`."""
+        self._locks = LockWait(url, self.connection, lock_wait_s) if lock_wait_s is not None else None
         self._projection = projection
-        set_json_dumps(orjson.dumps, self._db)
-        self._db.adapters.register_dumper(_Numbers, _NumbersDumper)
+        set_json_dumps(orjson.dumps, self.connection)
+        self.connection.adapters.register_dumper(_Numbers, _NumbersDumper)
         try:
             with faults_named():
-                check(self._db, projection, projection.tables)
-                row = self._db.execute(_SQL["generation"]).fetchone()
+                check(self.connection, projection, projection.tables)
+                row = self.connection.execute(_SQL["generation"]).fetchone()
                 assert row is not None
                 self.generation = (int(row["version"]), int(row["take_overs"]))
                 """Version and number of take-overs: they change when a rebuild becomes the live projection."""
         except BaseException:
-            self._db.close()
+            self.connection.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._db.close()
+        self.connection.close()
 
     def claim(self, topic: str, topic_id: UUID, partition: int) -> Cursor:
         """Claim a partition from all earlier writers.
@@ -95,13 +96,13 @@ class Writer:
         """
 
         def claim() -> Cursor:
-            other = self._db.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
+            other = self.connection.execute(_SQL["other_topic"], {"topic": topic}).fetchone()
             if other is not None:
                 raise TablesError(
                     f"this database holds the totals of topic {other['topic']}, not of {topic}; "
                     f"give {topic} a database of its own"
                 )
-            row = self._db.execute(
+            row = self.connection.execute(
                 _SQL["claim_cursor"], {"topic": topic, "partition": partition, "topic_id": topic_id, "digest": ""}
             ).fetchone()
             assert row is not None
@@ -117,25 +118,42 @@ class Writer:
         with faults_named():
             if self._locks is not None:
                 return self._locks.run(f"claiming {topic}/{partition} in {self._projection}", claim)
-            with self._db.transaction():
+            with self.connection.transaction():
                 return claim()
 
     def ping(self) -> None:
         """Check that the database answers. Raises DatabaseUnreachable."""
         with faults_named():
-            self._db.execute("SELECT 1")
+            self.connection.execute("SELECT 1")
 
     def analyse(self) -> None:
         """Analyse the tables: see `analyse`."""
         with faults_named():
-            analyse(self._db)
+            analyse(self.connection)
 
-    def commit(self, cursor: Cursor, *batches: Batch) -> Cursor:
-        """Write batches that follow each other. Raises Fenced, having written nothing, when another writer came."""
+    def commit(self, cursor: Cursor, *batches: Batch, also: Callable[[Cursor], None] = lambda _: None) -> Cursor:
+        """Write batches that follow each other. Raises Fenced, having written nothing, when another writer came.
+
+        `also`: is called last in the transaction, with the cursor after them.
+        """
         with self.writing(cursor) as write:
             for batch in batches:
                 moved = write(batch)
+            also(moved)
+        if self._projection == LIVE:
+            with suppress(psycopg.Error):  # a hint: the queue of notifications may be full, of anyone's
+                self.connection.execute(_SQL["notify"])
         return moved
+
+    @contextmanager
+    def holding(self, cursor: Cursor) -> Iterator[None]:
+        """Open a transaction that is nobody else's while it lasts. Raises Fenced when another writer came."""
+        where = {"topic": cursor.topic, "partition": cursor.partition, "epoch": cursor.epoch}
+        limits = {"next_offset": cursor.next_offset, "timeout": f"{COMMIT_S}s"}
+        with faults_named(), self.connection.transaction():
+            if self.connection.execute(_SQL["hold_cursor"], where | limits).fetchone() is None:
+                raise self._fenced(cursor)
+            yield
 
     @contextmanager
     def writing(self, cursor: Cursor) -> Iterator[Callable[[Batch], Cursor]]:
@@ -147,7 +165,7 @@ class Writer:
 
         def write(batch: Batch) -> Cursor:
             nonlocal now
-            moved = self._db.execute(
+            moved = self.connection.execute(
                 _SQL["move_cursor"],
                 {
                     "topic": now.topic,
@@ -169,7 +187,7 @@ class Writer:
             now = Cursor(now.topic, now.partition, batch.next_offset, now.epoch)
             return now
 
-        with faults_named(), self._db.transaction():
+        with faults_named(), self.connection.transaction():
             yield write
 
     def put_unreadable(self, cursor: Cursor, reason: str) -> None:
@@ -178,8 +196,8 @@ class Writer:
         The next commit removes the note. Raises Fenced when another writer holds the partition.
         """
         where = {"topic": cursor.topic, "partition": cursor.partition, "epoch": cursor.epoch}
-        with faults_named(), self._db.transaction():
-            noted = self._db.execute(
+        with faults_named(), self.connection.transaction():
+            noted = self.connection.execute(
                 _SQL["put_unreadable"], where | {"next_offset": cursor.next_offset, "reason": rows.reason_of(reason)}
             )
             if noted.rowcount != 1:
@@ -197,7 +215,7 @@ class Writer:
         paths = ((contest_id, number, groups[number][0], list(groups[number][1])) for number in contest.groups)
         self._copy("area_path", rows.AREA_PATH, paths)
         for table, columns, encoded in contest.copies:
-            with self._db.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
+            with self.connection.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
                 copy.write(COPY_HEADER)
                 for begin in range(0, len(encoded), _CHUNK):
                     copy.write(encoded[begin : begin + _CHUNK])
@@ -210,7 +228,7 @@ class Writer:
         first = next(iterator, None)
         if first is None:
             return
-        with self._db.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
+        with self.connection.cursor() as db, db.copy(_copy_to(table, columns)) as copy:
             copy.set_types(list(columns.values()))
             copy.write_row(first)
             for row in iterator:
@@ -220,13 +238,15 @@ class Writer:
         for contest_id, (offset, reason) in batch.blocked.items():
             if contest_id not in batch.states:  # no row: of made-up keys there may be very many
                 continue
-            self._db.execute(_SQL["block_contest"], {"contest_id": contest_id, "offset": offset, "reason": reason})
+            self.connection.execute(
+                _SQL["block_contest"], {"contest_id": contest_id, "offset": offset, "reason": reason}
+            )
 
     def _contest(self, cursor: Cursor, batch: Batch, contest: ContestRows) -> None:
         contest_id, definition = contest.contest_id, contest.definition
         content = contest.contest.model_dump(mode="json", exclude={"areas"}) if contest.contest is not None else None
         block = batch.blocked.get(contest_id)
-        put = self._db.execute(
+        put = self.connection.execute(
             _SQL["put_contest"],
             {
                 "contest_id": contest_id,
@@ -243,7 +263,7 @@ class Writer:
             },
         )
         if put.rowcount != 1:
-            home = self._db.execute(_SQL["home_of_contest"], {"contest_id": contest_id}).fetchone()
+            home = self.connection.execute(_SQL["home_of_contest"], {"contest_id": contest_id}).fetchone()
             assert home is not None
             raise TablesError(
                 f"an event of {contest_id} is in partition {cursor.partition}, offset {contest.first_offset}, "
@@ -273,10 +293,10 @@ class Writer:
         if known.any():
             changed = {"units": units.number, "currents": units.current, "heads": units.head}
             parameters = {name: _Numbers(binary.numbers(column[known])) for name, column in changed.items()}
-            self._db.execute(_SQL["move_units"], {"contest_id": contest_id, **parameters})
+            self.connection.execute(_SQL["move_units"], {"contest_id": contest_id, **parameters})
 
     def _totals(self, contest_id: str, totals: TotalRows) -> None:
-        self._db.execute(
+        self.connection.execute(
             _SQL["put_totals"],
             {
                 "contest_id": contest_id,
@@ -292,7 +312,7 @@ class Writer:
         )
 
     def _definition(self, contest: ContestDefined) -> None:
-        self._db.execute(
+        self.connection.execute(
             _SQL["put_selections"],
             {
                 "contest_id": contest.contest_id,
@@ -305,7 +325,7 @@ class Writer:
                 "withdrawn": [s.withdrawn_at for s in contest.selections],
             },
         )
-        self._db.execute(
+        self.connection.execute(
             _SQL["put_areas"],
             {
                 "contest_id": contest.contest_id,
@@ -331,12 +351,12 @@ class Writer:
         committed; Fenced when another writer has claimed the partition in the meantime, so that its commits are not
         mistaken for such a change.
         """
-        with faults_named(), self._db.transaction():
-            self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # one snapshot for all queries
-            if epoch_of(self._db, cursor) != cursor.epoch:
+        with faults_named(), self.connection.transaction():
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # one snapshot for all queries
+            if epoch_of(self.connection, cursor) != cursor.epoch:
                 raise self._fenced(cursor)
-            states = load_states(self._db, cursor, self._projection)
-            blocked = load_blocked(self._db, cursor, partitions)
+            states = load_states(self.connection, cursor, self._projection)
+            blocked = load_blocked(self.connection, cursor, partitions)
         for contest_id in states:
             if (what := elsewhere(contest_id.encode(), cursor.partition, partitions)) is not None:
                 raise TablesError(
@@ -349,7 +369,7 @@ class Writer:
     def parked(self, cursor: Cursor) -> dict[str, int]:
         """Count the parked messages of a partition, by the contest that their key names."""
         with faults_named():
-            found = self._db.execute(_SQL["parked_of_partition"], {"partition": cursor.partition})
+            found = self.connection.execute(_SQL["parked_of_partition"], {"partition": cursor.partition})
             return {row["contest_id"]: row["messages"] for row in found}
 
 

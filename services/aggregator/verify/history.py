@@ -72,6 +72,7 @@ class HistoryTables:
         defined = table_rows.definition_rows(step)
         self._compare_few("definition_history", table_rows.DEFINITION, where, defined["contest_history"], about)
         self._compare_few("roll_history", table_rows.ROLL, where, defined["roll_history"], about)
+        self._compare_few("source_history", table_rows.SOURCE, where, defined["source_history"], about)
         areas = table_rows.roll_area_rows(contest_id, step, state.roll)
         self._compare_few("roll_area", table_rows.ROLL_AREA, where, areas, about)
         columns = table_rows.HISTORY | table_rows.RESOLVED
@@ -184,7 +185,7 @@ class HistoryTables:
         """Report the rows left when the log has ended, and those that no update names."""
         where = {"contest_id": self._contest_id, "first": self._next_offset, "last": self._to_offset}
         times = () if self._report.is_copy else ("log_time",)
-        for table in ("definition_history", "roll_history", "roll_area", "finding", *times):
+        for table in ("definition_history", "roll_history", "source_history", "roll_area", "finding", *times):
             for row in self._reader.run(_SQL[table], **where):
                 self._extra_row(table, row)
         decode = _decoder(table_rows.HISTORY | table_rows.RESOLVED, Layout(()))

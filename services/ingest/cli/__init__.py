@@ -31,6 +31,12 @@ def main() -> None:
     """
 
 
+_STATED_AT = (
+    "When the documents were published that state no time, as 2021-07-01T00:00:00Z. A time in a document, or in the "
+    "note beside it (NAME.about.toml), has priority."
+)
+
+
 def _time(_context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
     from ingest.feeds.table import BadCell, instant
 
@@ -85,8 +91,8 @@ def topics(**flags: Any) -> None:
 
     settings = IngestSettings.load(**flags)
     connection = Connection(settings.kafka, settings.names)
-    created = create(connection.kafka, connection.topics(), replication_factor=settings.replication_factor)
-    inspect(connection.kafka, connection.topics())
+    created = create(connection.kafka, connection.all_topics(), replication_factor=settings.replication_factor)
+    inspect(connection.kafka, connection.all_topics())
     for name, new in created.items():
         say(f"{name}: {'created' if new else 'there, settings are right'}")
 
@@ -96,17 +102,17 @@ def topics(**flags: Any) -> None:
 @_working
 @_bounded
 @click.option(
-    "--observed-at",
+    "--stated-at",
     callback=_time,
     metavar="TIME",
-    help="When the files were fetched, as 2021-07-01T00:00:00Z. Default: now.",
+    help=_STATED_AT,
 )
 @click.option(
     "--complete",
     is_flag=True,
     help="Each publication among the files names every unit that the office knows: one that is missing is named.",
 )
-def load(files: tuple[Path, ...], observed_at: datetime | None, complete: bool, as_json: bool, **flags: Any) -> None:
+def load(files: tuple[Path, ...], stated_at: datetime | None, complete: bool, as_json: bool, **flags: Any) -> None:
     """Load documents: files, and every file in the folders named.
 
     Running it again, on the same or on overlapping files, publishes nothing twice.
@@ -117,7 +123,7 @@ def load(files: tuple[Path, ...], observed_at: datetime | None, complete: bool, 
     """
     from ingest.cli.work import run
 
-    run(flags, as_json, lambda pipeline, *_: pipeline.load(files, observed_at), complete=complete)
+    run(flags, as_json, lambda pipeline, *_: pipeline.load(files, stated_at), complete=complete)
 
 
 @main.command()
@@ -127,23 +133,35 @@ def load(files: tuple[Path, ...], observed_at: datetime | None, complete: bool, 
 @click.option(
     "--every", "every_s", type=options.Seconds(0.05), default=5.0, help="Seconds between looks at the folder."
 )
+@click.option(
+    "--silent-after",
+    "silent_after_s",
+    type=options.Seconds(1),
+    default=1800.0,
+    help="Seconds without news or a repetition after which the log says that the source is silent.",
+)
 @options.http
-def watch(folder: Path, every_s: float, as_json: bool, **flags: Any) -> None:
+def watch(folder: Path, every_s: float, silent_after_s: float, as_json: bool, **flags: Any) -> None:
     """Load what appears in a folder, until stopped (SIGTERM or Ctrl-C finish the document in hand).
+
+    Says on results.ingest-status every 5 seconds that it lives, and on the log when the source falls silent.
 
     \b
     Example:
       escrutinio-ingest watch --contest contest.toml --http 127.0.0.1:9464 incoming/
     """
+    from datetime import timedelta
+
     from ingest.cli.work import run
     from ingest.watch import Watch
 
+    silent_after = timedelta(seconds=silent_after_s)
     if not folder.is_dir():
         raise click.BadParameter(f"{folder} is not a folder", param_hint="FOLDER")
     run(
         flags,
         as_json,
-        lambda pipeline, progress, stop: Watch(pipeline, folder, progress, stop, every_s=every_s).run(),
+        lambda pipeline, progress, stop: Watch(pipeline, folder, progress, stop, every_s, silent_after).run(),
         until_stopped=True,
     )
 
@@ -186,6 +204,26 @@ def define(
     )
 
 
+@main.command()
+@_working
+@click.option("--authority", required=True, metavar="NAME", help="On whose word it is closed.")
+@click.option("--reason", required=True, help="What the office says, and where: it is published.")
+@click.option("--since", callback=_time, metavar="TIME", help="Since when, by the office's word. Default: now.")
+def close(authority: str, reason: str, since: datetime | None, as_json: bool, **flags: Any) -> None:
+    """Publish that the office's count is closed: by its word, nothing more will come.
+
+    It changes no figure, and stops nobody: a source that says something all the same is said to speak again. May be run
+    beside `watch`.
+
+    \b
+    Example:
+      escrutinio-ingest close --contest contest.toml --authority ONPE --reason "100 % counted, communiqué of 15 June"
+    """
+    from ingest.cli.work import close_count
+
+    close_count(authority, reason, since, as_json, **flags)
+
+
 class _Commands(click.Group):
     command_class = Command
 
@@ -202,13 +240,13 @@ def contest() -> None:
 @options.log_format
 @_bounded
 @click.option(
-    "--observed-at",
+    "--stated-at",
     callback=_time,
     metavar="TIME",
-    help="When the documents were fetched, as 2021-07-01T00:00:00Z. Default: now.",
+    help=_STATED_AT,
 )
 def check(
-    contest_file_path: Path, documents: tuple[Path, ...], observed_at: datetime | None, as_json: bool, **flags: Any
+    contest_file_path: Path, documents: tuple[Path, ...], stated_at: datetime | None, as_json: bool, **flags: Any
 ) -> None:
     """Say what is missing or contradictory in a contest's file, and what documents would become.
 
@@ -221,7 +259,7 @@ def check(
     """
     from ingest.cli.check_contest import check_contest
 
-    check_contest(contest_file_path, documents, observed_at, as_json, **flags)
+    check_contest(contest_file_path, documents, stated_at, as_json, **flags)
 
 
 def _deciding(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from runtime.commands import answer, say
 
 
 def check_contest(
-    path: Path, documents: tuple[Path, ...], observed_at: datetime | None, as_json: bool, **flags: Any
+    path: Path, documents: tuple[Path, ...], stated_at: datetime | None, as_json: bool, **flags: Any
 ) -> None:
     """Say what is wrong with a contest's files and what documents would become, and end with the exit code.
 
@@ -26,7 +26,7 @@ def check_contest(
     found = contest_file.examine(text, areas, names, roll)
     rehearsal: Rehearsal | None = None
     if documents and found.contest is not None and not unreadable:
-        rehearsal = rehearse(found.contest, documents, observed_at, settings.limits)
+        rehearsal = rehearse(found.contest, documents, stated_at, settings.limits)
     if as_json:
         _answer(found, unreadable, rehearsal)
     else:

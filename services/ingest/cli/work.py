@@ -5,13 +5,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import click
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ingest import operator
 from ingest.errors import IngestError
@@ -23,6 +23,7 @@ from ingest.news.contest_areas import LARGEST_AREAS
 from ingest.news.contest_file import Contest
 from ingest.news.proposal import Wish
 from ingest.news.roll_file import LARGEST_ROLL
+from ingest.news.silence import status
 from ingest.pipeline import Pipeline
 from ingest.progress import ConsoleProgress
 from ingest.publish.connection import Connection
@@ -37,8 +38,9 @@ from schemas.contest import Level
 from schemas.count_update import UnitKey
 from schemas.faults import first_fault
 from schemas.rules import CLOCK_LIMIT
+from schemas.source_status import SourceState, SourceStatus
 from schemas.text import normal_id
-from schemas.types import OTHER_TYPE, Label, ReportingUnitType, UpdateKind, is_type
+from schemas.types import OTHER_TYPE, Label, ReportingUnitType, UpdateKind, is_type, rfc3339
 
 _DAY_S = CLOCK_LIMIT // timedelta(seconds=1)
 _Ahead = Annotated[int, Field(ge=-_DAY_S, le=_DAY_S)]
@@ -219,6 +221,36 @@ def decide(
     except ValidationError as error:
         raise click.UsageError(first_fault(error)) from error
     _propose(archive, wish, figures, as_json, flags)
+
+
+def close_count(authority: str, reason: str, since: datetime | None, as_json: bool, **flags: Any) -> None:
+    """Publish that the office's count is closed, once."""
+    try:
+        for text in (authority, reason):
+            TypeAdapter(Label).validate_python(text)
+    except ValidationError as error:
+        raise click.UsageError(f"--authority and --reason: {first_fault(error)}") from error
+    at = since or folder.now()
+    if at > folder.now():
+        raise click.UsageError("--since is to come; publish it then")
+
+    def closed(pipeline: Pipeline, last: SourceStatus | None) -> SourceStatus | None:
+        if last is not None and (last.state, last.reason, last.authority) == (SourceState.CLOSED, reason, authority):
+            return None
+        contest = pipeline.contest.definition
+        if at < contest.count_starts_at:
+            raise click.UsageError(f"--since is before the count began, {rfc3339(contest.count_starts_at)}")
+        return status(contest.contest_id, SourceState.CLOSED, at, reason=reason, authority=authority)
+
+    archive = Archive(IngestSettings.load(**flags).archive, beside=True)
+    with _at_work(flags, archive=archive) as (pipeline, *_):
+        pipeline.note(lambda heard: closed(pipeline, heard.last))
+        now = pipeline.contest.source.last
+    assert now is not None
+    if as_json:
+        answer(now.model_dump(mode="json"))
+    else:
+        say(f"closed since {rfc3339(now.since)}, on the word of {now.authority}: {now.reason}")
 
 
 def _propose(archive: Archive, wish: Wish, figures: Path | UUID | None, as_json: bool, flags: dict[str, Any]) -> None:

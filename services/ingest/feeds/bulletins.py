@@ -45,7 +45,7 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 FORMS = tuple(
-    Form(family, part, (*names, *needed), known, time_column="updated")
+    Form(family, part, (*names, *needed), known, time_columns=("updated",))
     for family, names in ((NATIONAL, ()), (DISTRICTS, _NAMES))
     for part, (needed, known) in _COLUMNS.items()
 )
@@ -100,7 +100,7 @@ class _Row:
 
     @property
     def where(self) -> str:
-        return f"{self.table.document.uri}, {self.table.place(self.index)}"
+        return f"{self.table.document.name}, {self.table.place(self.index)}"
 
     def reject(self, column: str | None, code: str, message: str, expected: str) -> Rejection:
         return self.table.reject(self.index, column, code, message, expected)
@@ -257,6 +257,7 @@ def _statement(time: datetime, place: Place, rows: _Rows, contest: ContestDefine
     return Statement(
         unit=_unit(summary, place, contest),
         reported_at=time,
+        stated_at=time,
         observed_at=max(row.table.document.observed_at for row in rows.all()),
         count_status=CountStatus.COUNTED,  # a bulletin is a count
         source_status=None,
@@ -297,6 +298,7 @@ def _documents(rows: _Rows) -> tuple[Document, ...]:
         places.setdefault(document.sha256, (document, []))[1].append(row.table.number(row.index))
     return tuple(
         Document(
+            name=document.name,
             uri=document.uri,
             sha256=sha256,
             place=f"row{'s' if len(numbers) > 1 else ''} {', '.join(str(n) for n in sorted(numbers))}",

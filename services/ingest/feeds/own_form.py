@@ -27,7 +27,7 @@ from ingest.feeds import vote_types
 from ingest.feeds.cells import Cells
 from ingest.feeds.records import Refused
 from ingest.feeds.statement import PassedOver, Rejection, Rejections, Snapshot, Statement
-from ingest.feeds.table import BadCell, Form, Table, fitting, folded, seen
+from ingest.feeds.table import PUBLICATION, BadCell, Form, Table, fitting, folded, published_at
 from schemas.contest import ContestDefined
 from schemas.count_update import FIGURES, Code, Counts, PublishedPercentages, ReportingUnit, SubUnits
 from schemas.text import normal_id
@@ -55,11 +55,11 @@ _SHARES = tuple(name for name in PublishedPercentages.model_fields if name != "v
 FORMS = (
     Form(
         FAMILY, "updates", ("contest_id", "unit_type", "unit_id"),
-        ("unit_name", "area_path", "reported_at", "observed_at", "count_status", "source_status", "review_reason",
+        ("unit_name", "area_path", "reported_at", "stated_at", "count_status", "source_status", "review_reason",
          "result_stage", "office_note", "signed_at", "registered_at", "recount", "counted_with", "channel",
          "source_authority", "rules_version", vote_types.COLUMN, *FIGURES, *(_SUB_UNITS + name for name in _SUB),
          *(_PUBLISHED + name for name in _SHARES)),
-        "reported_at", lambda column: column.startswith((_VOTES, _CODE, _REASON, _PUBLISHED)),
+        ("reported_at", "stated_at"), lambda column: column.startswith((_VOTES, _CODE, _REASON, _PUBLISHED)),
     ),
 )  # fmt: skip
 
@@ -69,6 +69,8 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     (table,) = tables
     ours, foreign, rejections = _contests(table, contest)
     left_out = _refuse_strange(table, contest, ours if foreign else None)
+    if not {"reported_at", "stated_at"} & set(table.header):
+        published_at(table.document)
     read = _reader(table, contest)
     rows: dict[int, Statement] = {}
     places: dict[tuple[str, datetime], list[int]] = {}
@@ -118,7 +120,7 @@ def _twice(
     table: Table, places: Mapping[tuple[str, datetime], list[int]], rows: dict[int, Statement]
 ) -> Iterator[Rejection]:
     """Reject repeated units, and take them out of `rows`: of equal rows all but the first, of differing ones all."""
-    timed = {"reported_at", "observed_at"} & set(table.header)
+    timed = {"reported_at", "stated_at"} & set(table.header)
     once = "one row for each unit and time" if timed else "one row for each unit, or a column reported_at"
     kept_apart = f"{once}; rows of one unit can be kept apart by a column {vote_types.COLUMN}"
     for (unit, _), found in places.items():
@@ -253,17 +255,19 @@ def _reader(table: Table, contest: ContestDefined) -> Callable[[int, list[str]],
 
     def read(index: int, row: list[str]) -> Statement:
         cells = Cells(at, row)
-        kind, seen_at = _kind(cells), cells.text("observed_at")
-        reported_at = cells.time("reported_at")
-        observed_at = document.observed_at if seen_at is None else seen(seen_at, "observed_at", document)
+        kind, reported_at = _kind(cells), cells.time("reported_at")
+        stated_at = reported_at or cells.time("stated_at") or document.stated_at
+        if stated_at is None:
+            raise BadCell("reported_at", "F211", "the row states no time", f"a time in it, or {PUBLICATION}")
         codes = tuple(code for registry, column in registries if (code := cells.code(registry, column)) is not None)
         return Statement(
             sub_units=_sub_units(cells, kind, sub_columns, contest),
-            counts=counts(cells, reported_at or observed_at),
+            counts=counts(cells, stated_at),
             published_percentages=_percentages(cells, published),
             unit=_unit(cells, kind, contest, meant, codes),
             reported_at=reported_at,
-            observed_at=observed_at,
+            stated_at=stated_at,
+            observed_at=document.observed_at,
             count_status=cells.word("count_status", CountStatus) or CountStatus.COUNTED,
             source_status=cells.said("source_status"),
             review_reason=cells.beside(lambda: cells.word("review_reason", ReviewReason)),

@@ -68,7 +68,7 @@ class Refused(Exception):
 
     def __init__(self, document: Kept, code: str, message: str, expected: str) -> None:
         self.rejection = Rejection(
-            Finding(code, message), document.uri, document.sha256, document.observed_at, "", expected, document.content
+            Finding(code, message), document.name, document.sha256, document.observed_at, "", expected, document.content
         )
         super().__init__(str(self.rejection))
 

@@ -55,7 +55,7 @@ class Batch:
     @property
     def names(self) -> str:
         """The documents, for people; long lists are shortened."""
-        names = [part.document.uri for part in self.parts]
+        names = [part.document.name for part in self.parts]
         return ", ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
@@ -147,4 +147,4 @@ def _instant(text: str) -> datetime | None:
 
 
 def _earliest(one: Recognised) -> datetime:
-    return min(one.times, default=one.document.observed_at)
+    return min(one.times, default=one.document.stated_at or one.document.observed_at)

@@ -1,8 +1,9 @@
 """Parse ONPE's tally sheets (actas), one in each row, in the two forms in which they were collected. Pure.
 
 `acta` is the form of the dated captures (mesa numbers without leading zeros, `NA` for what is not stated, time of
-capture in `descargado`); `acta-final` that of the final file (columns `v2_…`, no time). Neither states an official
-time. A sheet that is pending or still being typed in states no votes, although the file prints zeros.
+capture in `descargado`, which is taken for that of publication); `acta-final` that of the final file (columns `v2_…`,
+no time). Neither states an official time. A sheet that is pending or still being typed in states no votes, although the
+file prints zeros.
 
 Ordinary rows become columns; every other row is read by itself, by `_reader`, which is the rule for both. A text of a
 column is judged once for all rows that have it.
@@ -18,7 +19,7 @@ import numpy as np
 
 from ingest.feeds.records import Refused
 from ingest.feeds.statement import Rejections, SheetColumns, Sheets, Snapshot, Statement
-from ingest.feeds.table import BadCell, Form, Table, evidence, fitting, seen, whole
+from ingest.feeds.table import BadCell, Form, Table, evidence, fitting, instant, published_at, whole
 from schemas.columns.layout import NONE, REASONS, STAGES, Layout, Mask, Numbers, sum_of_votes
 from schemas.columns.layout import STATUSES as CODES
 from schemas.contest import ContestDefined
@@ -98,7 +99,7 @@ _FINAL = _Columns(
 _FORMS = {"acta": _DATED, "acta-final": _FINAL}
 
 FORMS = (
-    Form(FAMILY, "acta", _DATED.needed, ("departamento", "provincia", "distrito", "num_resoluciones"), "descargado"),
+    Form(FAMILY, "acta", _DATED.needed, ("departamento", "provincia", "distrito", "num_resoluciones"), ("descargado",)),
     Form(
         FAMILY, "acta-final", _FINAL.needed,
         ("rowid", "v2_TOT_CIUDADANOS_VOTARON", "v2_DEPARTAMENTO", "v2_PROVINCIA", "v2_DISTRITO", "v2_TDIRE_LOCAL",
@@ -112,6 +113,8 @@ def parse(tables: Sequence[Table], contest: ContestDefined) -> tuple[Snapshot, .
     (table,) = tables
     columns = _FORMS[table.form.name]
     _refuse_other_election(table, columns, contest)
+    if columns.time is None:
+        published_at(table.document)
     rejections, skip = _twice(table, columns)
     read = _reader(table, columns, contest)
     ordinary, sheets = _ordinary(table, columns, contest)
@@ -209,7 +212,7 @@ def _ordinary(table: Table, columns: _Columns, contest: ContestDefined) -> tuple
 
     def time(text: str) -> int:
         try:
-            return to_milliseconds(seen(text, "", table.document))
+            return to_milliseconds(instant(text, ""))
         except BadCell:
             return _BAD
 
@@ -239,7 +242,10 @@ def _ordinary(table: Table, columns: _Columns, contest: ContestDefined) -> tuple
     figures[:, layout.slots["registered_voters"]] = voters
     ok &= sum_of_votes(figures) < COUNT_LIMIT
     ok &= (figures != NONE).any(axis=1) & (len(columns.votes) == len(contest.selection_ids))
-    seen_at = np.full(len(ok), to_milliseconds(table.document.observed_at), np.int64)
+    if columns.time is None:
+        stated_at = np.full(len(ok), to_milliseconds(published_at(table.document)), np.int64)
+    else:
+        stated_at = looked_up(columns.time, time)
     return ok, SheetColumns(
         document=table.document,
         places=np.arange(len(ok)),
@@ -255,7 +261,7 @@ def _ordinary(table: Table, columns: _Columns, contest: ContestDefined) -> tuple
         status=status,
         reason=np.array([NONE if why is None else REASONS.index(why.value) for why in reasons])[words.codes],
         stage=looked_up(columns.detail, lambda text: STAGES.index(_stage(text))),
-        observed=seen_at if columns.time is None else looked_up(columns.time, time),
+        stated=stated_at,
         figures=figures,
     )
 
@@ -283,12 +289,12 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
     paths, root = contest.area_paths, contest.root.area_id
     document = table.document
 
-    def seen_at(row: list[str]) -> datetime:
+    def stated_at(row: list[str]) -> datetime:
         if columns.time is None:
-            return document.observed_at
+            return published_at(document)
         text = row[at[columns.time]]
         if text not in times:
-            times[text] = seen(text, columns.time, document)
+            times[text] = instant(text, columns.time)
         return times[text]
 
     known: dict[str, int | None] = {_NOT_STATED: None}  # sheets repeat the same few hundred numbers
@@ -330,7 +336,8 @@ def _reader(table: Table, columns: _Columns, contest: ContestDefined) -> Callabl
                 area_path=paths.get(ubigeo) or (root, f"{ubigeo[:2]}0000", f"{ubigeo[:4]}00", ubigeo),
             ),
             reported_at=None,
-            observed_at=seen_at(row),
+            stated_at=stated_at(row),
+            observed_at=document.observed_at,
             count_status=status,
             source_status=word,
             review_reason=reason,

@@ -27,26 +27,33 @@ LARGEST_REJECTED = 900_000
 MOST_ALIKE = 100
 """Rejections of one document, code and column that stand by themselves; one more stands for all others."""
 _LONGEST_TEXT = 1000
-"""Characters of a text of a rejection: message, expected, place, URI."""
+"""Characters of a text of a rejection: message, expected, place, name of the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A document as fetched: its place as the user names it, its bytes, and the time."""
+    """A document as fetched: its name, its bytes, and the time.
 
-    uri: str
+    `uri`, `stated_at`: where and when it was published, where somebody says so beside it.
+    """
+
+    name: str
     content: bytes
     observed_at: datetime
+    uri: str | None = None
+    stated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document in the archive. `observed_at`: when its bytes were first seen, the same in every later run."""
+    """A document in the archive; all else as of `Capture`."""
 
-    uri: str
+    name: str
     content: bytes
     sha256: str
     observed_at: datetime
+    uri: str | None = None
+    stated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class Statement:
 
     unit: ReportingUnit
     reported_at: datetime | None
+    stated_at: datetime
+    """The time that orders a unit's statements: `reported_at`, else that of publication."""
     observed_at: datetime
     count_status: CountStatus
     source_status: str | None
@@ -80,11 +89,6 @@ class Statement:
     channel: str | None = None
     """The way the sheet came by."""
 
-    @property
-    def stated_at(self) -> datetime:
-        """Return the time that orders a unit's statements: the office's own, or if it states none, when it was seen."""
-        return self.reported_at or self.observed_at
-
 
 @dataclass(frozen=True)
 class Rejection:
@@ -94,7 +98,8 @@ class Rejection:
     """
 
     finding: Finding
-    uri: str
+    document: str
+    """Its name."""
     sha256: str
     """Empty for a document that was not read."""
     observed_at: datetime
@@ -108,7 +113,7 @@ class Rejection:
 
     def __post_init__(self) -> None:
         code, message = self.finding.code, self.finding.message
-        texts = {"uri": self.uri, "place": self.place, "expected": self.expected}
+        texts = {"document": self.document, "place": self.place, "expected": self.expected}
         for name, value in (*texts.items(), ("finding", message)):
             if len(value) > _LONGEST_TEXT:
                 short = f"{value[: _LONGEST_TEXT - 300]} … {value[-290:]}"
@@ -128,7 +133,7 @@ class Rejection:
         return name_text(canonical({"code": code, "document": self.sha256, "message": message, "place": self.place}))
 
     def __str__(self) -> str:
-        where = self.uri + (f", {self.place}" if self.place else "")
+        where = self.document + (f", {self.place}" if self.place else "")
         stop = "" if self.finding.message.endswith("?") else "."
         return f"{where}: {self.finding}{stop} Expected {self.expected}."
 
@@ -145,7 +150,7 @@ class Rejection:
             ("rule", RULES[self.finding.code].encode()),
             ("message", self.finding.message.encode()),
             ("expected", self.expected.encode()),
-            ("document_uri", self.uri.encode()),
+            ("document", self.document.encode()),
             ("document_sha256", self.sha256.encode()),
             ("place", self.place.encode()),
             ("rows", str(self.rows).encode()),
@@ -207,7 +212,7 @@ class Rejections:
 class PassedOver:
     """Rows of a document that state nothing about the contest: those of another one, or its header again."""
 
-    uri: str
+    document: str
     sha256: str
     what: str
     """As in `of another contest, f-other`."""
@@ -215,12 +220,12 @@ class PassedOver:
     """Their numbers, ascending; row 1 is the header."""
 
     def __str__(self) -> str:
-        return f"{self.uri}, {in_words(self.rows)}: {self.what}; passed over"
+        return f"{self.document}, {in_words(self.rows)}: {self.what}; passed over"
 
     def as_json(self) -> dict[str, Any]:
         """Return it for machines."""
         return {
-            "document": self.uri,
+            "document": self.document,
             "sha256": self.sha256,
             "what": self.what,
             "rows": len(self.rows),
@@ -270,7 +275,7 @@ class SheetColumns:
     """Codes of `schemas.columns.layout`, as those of `reason` and `stage`."""
     reason: Numbers
     stage: Numbers
-    observed: Numbers
+    stated: Numbers
     """Milliseconds."""
     figures: Numbers
     """As `Layout.stated`. Shape (statements, layout.size)."""
@@ -341,5 +346,6 @@ def _by_our_clock(statement: Statement, ahead: timedelta) -> Statement:
     return replace(
         statement,
         reported_at=None if reported is None else reported - ahead,
+        stated_at=statement.stated_at if reported is None else reported - ahead,
         registered_at=None if registered is None else registered - ahead,
     )

@@ -27,8 +27,8 @@ from ingest.feeds.records import Records, Refused
 from ingest.feeds.statement import Kept, PassedOver, Rejection, Statement, in_words
 from schemas.count_update import Document
 from schemas.faults import first_fault
-from schemas.rules import CLOCK_TOLERANCE, Finding
-from schemas.types import COUNT_LIMIT, TEXT_LIMIT, rfc3339
+from schemas.rules import Finding
+from schemas.types import COUNT_LIMIT, TEXT_LIMIT
 
 _THOUSANDTH = Decimal("0.001")
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,30})?([eE]-[0-9]{1,2})?")
@@ -55,7 +55,8 @@ class Form:
     name: str
     needed: tuple[str, ...]
     known: tuple[str, ...] = ()
-    time_column: str | None = None
+    time_columns: tuple[str, ...] = ()
+    """Columns of the time of a row."""
     accepts: Callable[[str], bool] = _never
     """Says whether a further column belongs to the form."""
 
@@ -145,13 +146,18 @@ class Table:
 
     def at(self, index: int) -> Document:
         """Return the row as the source of a statement."""
-        return Document(uri=self.document.uri, sha256=self.document.sha256, place=f"row {self.number(index)}")
+        return self.named(f"row {self.number(index)}")
+
+    def named(self, place: str) -> Document:
+        """Return a place in the document, for the source of a statement."""
+        of = self.document
+        return Document(name=of.name, uri=of.uri, sha256=of.sha256, place=place)
 
     def reject(self, index: int, column: str | None, code: str, message: str, expected: str) -> Rejection:
         """Reject one row."""
         document = self.document
         return Rejection(
-            Finding(code, message), document.uri, document.sha256, document.observed_at,
+            Finding(code, message), document.name, document.sha256, document.observed_at,
             self.place(index, column), expected, self.original(index),
         )  # fmt: skip
 
@@ -174,7 +180,7 @@ class Table:
 
     def pass_over(self, what: str, numbers: Sequence[int]) -> PassedOver:
         """Make the report of rows that state nothing about the contest."""
-        return PassedOver(self.document.uri, self.document.sha256, what, tuple(numbers))
+        return PassedOver(self.document.name, self.document.sha256, what, tuple(numbers))
 
     def others(self, places: Sequence[int], place: int) -> str:
         """Name the other rows of a unit that stands in several."""
@@ -221,13 +227,18 @@ def instant(text: str, column: str) -> datetime:
     return time
 
 
-def seen(text: str, column: str, document: Kept) -> datetime:
-    """Read when the source fetched a row. A time later than the document's own would outlive later statements."""
-    time = instant(text, column)
-    if time - document.observed_at > CLOCK_TOLERANCE:
-        message = f"seen at {rfc3339(time)}, but the document was fetched at {rfc3339(document.observed_at)}"
-        raise BadCell(column, "F305", message, "a time before that; --observed-at says when a document was fetched")
-    return time
+PUBLICATION = (
+    "--stated-at with the time of publication, or stated_at in a note beside the document: NAME.about.toml with the "
+    "line stated_at = 2021-07-01T00:00:00Z"
+)
+"""How a document that states no time is given one."""
+
+
+def published_at(document: Kept) -> datetime:
+    """Return when a document was published that states no time. Raises Refused where nobody says so."""
+    if document.stated_at is None:
+        raise Refused(document, "F211", "it states no time, and nobody says when it was published", PUBLICATION)
+    return document.stated_at
 
 
 def percent(text: str, column: str) -> str:
@@ -375,19 +386,19 @@ def _refuse_separator(records: Records, forms: Sequence[Form]) -> None:
 def read(records: Records, forms: Sequence[Form]) -> tuple[Form, Table | Rejection, set[str]]:
     """Read a document: its header, by which its form is found, and behind it the rows.
 
-    Returns the form, the table or why it is refused, and the texts in its column of time, of a refused one as far as it
-    can be read: they say which publication it belongs to. Raises Refused when no form fits the header.
+    Returns the form, the table or why it is refused, and the texts in its columns of time, of a refused one as far as
+    it can be read: they say which publication it belongs to. Raises Refused when no form fits the header.
     """
     _refuse_separator(records, forms)
     rows = iter(records)
     header = tuple(next(rows)[: records.width])
     form = form_of(records, header, rows, forms)
-    at = header.index(form.time_column) if form.time_column in header else None
+    at = [header.index(column) for column in form.time_columns if column in header]
     reader = _Rows(records, header, at, frozenset().union(*(f.columns for f in forms)))
     try:
         reader.read(rows)
     except Refused as refused:
-        return form, refused.rejection, reader.times.union(reader.coders[at].codes if at is not None else ())
+        return form, refused.rejection, reader.times.union(*(reader.coders[column].codes for column in at))
     columns = tuple(coder.column() for coder in reader.coders)
     spans = np.frombuffer(reader.spans, np.int64).reshape(-1, 3)
     table = Table(records.document, form, header, Rows(columns), records.content, spans)
@@ -396,19 +407,19 @@ def read(records: Records, forms: Sequence[Form]) -> tuple[Form, Table | Rejecti
         table = replace(table, passed_over=(table.pass_over(again, reader.headers),))
     if records.is_open_ended and table.number(-1) == records.number:
         table = replace(table, is_open_ended=True)
-    return form, table, set(columns[at].texts if at is not None else ())
+    return form, table, set().union(*(columns[column].texts for column in at))
 
 
 class _Rows:
     """Read the rows behind a header into columns."""
 
-    def __init__(self, records: Records, header: tuple[str, ...], at: int | None, known: frozenset[str]) -> None:
-        """`at`: the place of the column of time. `known`: names of columns of any form."""
+    def __init__(self, records: Records, header: tuple[str, ...], at: Sequence[int], known: frozenset[str]) -> None:
+        """`at`: the places of the columns of time. `known`: names of columns of any form."""
         self.coders = [_Coder() for _ in header]
         self.spans = array("q")
         """As `Table.spans`, flat."""
         self.times: set[str] = set()
-        """Texts in the column of time of rows that are in no column."""
+        """Texts in the columns of time of rows that are in no column."""
         self.headers: list[int] = []
         """Numbers of rows that repeat the header."""
         self._records, self._header, self._at, self._known = records, list(header), at, known
@@ -434,8 +445,7 @@ class _Rows:
                 if misfit or blank or len(row) != width:
                     if not misfit:
                         misfit, fields = (blank, 0) if blank else (last, len(row))
-                    if self._at is not None and self._at < len(row):
-                        self.times.add(row[self._at])
+                    self.times.update(row[at] for at in self._at if at < len(row))
                     continue
                 self.spans.extend((records.number, records.begin, records.end))
                 block.append(row)

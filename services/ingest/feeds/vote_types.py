@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ingest.feeds.statement import Rejection, Statement, in_words
 from ingest.feeds.table import FITTING, BadCell, Table, folded
-from schemas.count_update import FIGURES, Counts, Document, VoteTypeCounts
+from schemas.count_update import FIGURES, Counts, VoteTypeCounts
 from schemas.faults import first_fault
 from schemas.text import normal_id
 from schemas.types import VoteType
@@ -123,7 +123,7 @@ def _joined(
     first = rows[order[0]]
     alike = {name: _the_same(table, unit, name, whole, order, rows) for name in _ALIKE}
     beside = {name: _first(getattr(rows[index], name) for index in order) for name in _BESIDE}
-    times = {
+    times: dict[str, Any] = {
         name: max(filter(None, (getattr(rows[index], name) for index in order)), default=None)
         for name in ("signed_at", "registered_at")
     }
@@ -140,11 +140,9 @@ def _joined(
     voters = {name: alike[name] for name in _VOTERS}
     counts = _sum(None if whole is None else first.counts, [rows[index].counts for index in parts], voters)
     numbers = table.numbers(sorted(order))
-    document = table.document
     return replace(
         first,
         unit=unit_of_all,
-        observed_at=max(rows[index].observed_at for index in order),
         count_status=alike["count_status"],
         result_stage=alike["result_stage"],
         recount=alike["recount"],
@@ -152,7 +150,7 @@ def _joined(
             update={"by_vote_type": tuple(kept)},
         ),
         published_percentages=None if whole is None else first.published_percentages,
-        documents=(Document(uri=document.uri, sha256=document.sha256, place=in_words(numbers)),),
+        documents=(table.named(in_words(numbers)),),
         original=b"".join(table.original(index) for index in sorted(order)),
         left_out=tuple(
             odd for index in order for odd in (*rows[index].left_out, *_shares_of_part(table, index, whole, rows))

@@ -59,7 +59,7 @@ from schemas.count_update import Correction, CountUpdate, Source, UnitKey
 from schemas.faults import first_fault
 from schemas.feed_status import FeedStatus
 from schemas.identity import NIL, named
-from schemas.rules import CONTRADICTIONS, RULES, Finding, check
+from schemas.rules import CLOCK_TOLERANCE, CONTRADICTIONS, RULES, Finding, check
 from schemas.types import CorrectionBasis, UpdateKind, to_milliseconds
 
 
@@ -115,8 +115,8 @@ def adopt(memory: ContestMemory, changes: Changes, *, alone: bool = True) -> Non
     if alone:
         remember(memory, *(event for event in changes.events.items if not isinstance(event, First)))
         for first in {id(item.of): item.of for item in changes.events.items if isinstance(item, First)}.values():
-            ones, observed = np.ones(len(first.units), np.int64), first.columns.observed[first.entries]
-            memory.append(first.units, ones, observed, first.event_id, first.content, {})
+            ones, stated = np.ones(len(first.units), np.int64), first.columns.stated[first.entries]
+            memory.append(first.units, ones, stated, first.event_id, first.content, {})
     for heartbeat in changes.heartbeats:
         memory.hear(heartbeat)
     if changes.heard:
@@ -176,15 +176,16 @@ def _compare_columns(
     states, rows = memory.states(units), memory.statements
     entries = np.flatnonzero(states >= 0)
     of = rows[states[entries]]
-    is_unit = np.ones(len(units), bool)
+    is_decided = np.ones(len(units), bool)
     if not_units:
-        is_unit[:] = [UnitKey("precinct", unit_id) not in not_units for unit_id in sheets.ids]
-    same = is_unit[entries] & ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
-    known = entries[same & (of["stated"] == sheets.observed[entries])]
-    heard = entries[same & (of["stated"] < sheets.observed[entries])]
-    is_first = is_unit & (states < 0)
+        is_decided[:] = [UnitKey("precinct", unit_id) not in not_units for unit_id in sheets.ids]
+    is_decided &= sheets.stated <= to_milliseconds(sheets.document.observed_at + CLOCK_TOLERANCE)
+    same = is_decided[entries] & ~of["is_odd"] & (of["content"] == content[entries]).all(axis=1)
+    known = entries[same & (of["stated"] == sheets.stated[entries])]
+    heard = entries[same & (of["stated"] < sheets.stated[entries])]
+    is_first = is_decided & (states < 0)
     is_first &= is_sound(sheets.status, np.ones(len(units), bool), sheets.figures, contest.votes_allowed)
-    is_first &= sheets.observed >= to_milliseconds(contest.count_starts_at)
+    is_first &= sheets.stated >= to_milliseconds(contest.count_starts_at)
     if not contest.is_sheet("precinct") or "precinct" in contest.area_types or contest.ended_areas:
         is_first[:] = False  # rules that are asked one by one
     if memory.roll.holds:
@@ -199,7 +200,7 @@ def _compare_columns(
         earliest = min(part[0] for part in (known, heard) if len(part))
         found.repeated = int(sheets.places[earliest]), int(states[earliest])
     if len(heard):
-        changes.heard_sheets = units[heard], sheets.observed[heard]
+        changes.heard_sheets = units[heard], sheets.stated[heard]
     return found
 
 
@@ -243,12 +244,6 @@ def _compare_snapshot(
             changes.left_out.extend(statement.left_out)
             changes.known += 1
             brought = brought or (predecessor is not None and predecessor.stated_at == stated_at)
-            continue
-        if outcome is Outcome.HEARTBEAT and statement.reported_at is None:
-            changes.left_out.extend(statement.left_out)
-            changes.heard[key] = max(to_milliseconds(stated_at), changes.heard.get(key, NO_TIME))
-            repeated = True  # the time is that of observation, the figures are published: there is nothing to check
-            changes.known += 1
             continue
         try:
             event = _event(statement, before, predecessor, now, snapshot, part, parts, contest)
@@ -335,6 +330,7 @@ def _hear(statement: Statement, repeated: Said, *, single: bool, memory: Contest
             unit_type=statement.unit.type if single else root.type,
             unit_id=statement.unit.id if single else root.area_id,
             reported_at=statement.reported_at,
+            stated_at=statement.stated_at,
             observed_at=statement.observed_at,
             last_event_id=repeated.event_id,
             document_sha256=statement.documents[0].sha256,
@@ -392,7 +388,9 @@ def _event(
 def _reject(statement: Statement, finding: Finding) -> Rejection:
     first = statement.documents[0]
     expected = _INSTEAD.get(finding.code, RULES[finding.code])
-    return Rejection(finding, first.uri, first.sha256, statement.observed_at, first.place, expected, statement.original)
+    return Rejection(
+        finding, first.name, first.sha256, statement.observed_at, first.place, expected, statement.original
+    )
 
 
 _INSTEAD = {

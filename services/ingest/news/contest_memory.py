@@ -18,6 +18,7 @@ from uuid import UUID
 import numpy as np
 
 from ingest.news.figures import Figures, figures
+from ingest.news.silence import Heard
 from schemas.columns.decode_general import RARE, statement_batch
 from schemas.columns.growing import grown
 from schemas.columns.layout import (
@@ -99,6 +100,7 @@ class ContestMemory:
         self.index = index or UnitIndex()
         self.roll = Roll(self.index)
         self.units = Units(self)
+        self.source = Heard()
         self.heartbeats: set[tuple[UnitKey, datetime, UUID]] = set()
         self.stated: Counter[str] = Counter()
         """Numbers of the units that have been stated, by type."""
@@ -334,12 +336,11 @@ def _append_batch(memory: ContestMemory, batch: StatementBatch, entries: Numbers
 
 def _odd(memory: ContestMemory, update: CountUpdate) -> Said | None:
     """Return what an update says if the columns cannot say it."""
-    correction = update.correction
     if (
         memory.definition.is_sheet(update.reporting_unit.type)
         and not memory.definition.is_area(update.reporting_unit)
         and update.kind is not UpdateKind.RETRACTED
-        and (correction is None or correction.basis is not CorrectionBasis.OPERATOR)
+        and not is_of_operator(update)
         and update.counts is not None
         and memory.layout.says_all_of(update.counts)
         and update.sub_units is None
@@ -379,7 +380,7 @@ def extended_by(unit: UnitMemory | None, event: CountUpdate, now: Figures | None
 def _taken_back(unit: UnitMemory | None, event: CountUpdate, now: Figures | None) -> tuple[Figures, ...]:
     """Return the figures that an operator's event and the event that it replaces have replaced; never its own."""
     correction = event.correction
-    if unit is None or correction is None or correction.basis is not CorrectionBasis.OPERATOR:
+    if unit is None or correction is None or not is_of_operator(event):
         return ()
     replaced = next((said for said in unit.said if said.event_id == correction.replaces_event_id), None)
     if replaced is None:
@@ -387,10 +388,16 @@ def _taken_back(unit: UnitMemory | None, event: CountUpdate, now: Figures | None
     return tuple(f for f in (replaced.figures, *replaced.taken_back) if f is not None and f != now)
 
 
+def is_of_operator(event: object) -> bool:
+    """Say whether an event is a decision of people here, and not the office's word."""
+    correction = getattr(event, "correction", None)
+    return correction is not None and correction.basis is CorrectionBasis.OPERATOR
+
+
 def heartbeat_key(heartbeat: FeedStatus) -> tuple[UnitKey, datetime, UUID]:
     """Return what identifies a heartbeat: which unit repeated which event under which time."""
     return (
         UnitKey(heartbeat.unit_type, heartbeat.unit_id),
-        heartbeat.reported_at or heartbeat.observed_at,
+        heartbeat.stated_at,
         heartbeat.last_event_id,
     )

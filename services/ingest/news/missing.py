@@ -46,7 +46,7 @@ def no_longer_named(
     document = first.documents[0]
     return Rejection(
         Finding("F117", message),
-        document.uri,
+        document.name,
         document.sha256,
         first.observed_at,
         "",
@@ -61,7 +61,7 @@ def _named(snapshot: Snapshot) -> tuple[set[UnitKey], int]:
     if isinstance(statements, Sheets):
         columns = statements.columns
         named.update(UnitKey("precinct", unit_id) for unit_id in columns.ids)
-        at = int(columns.observed.max(initial=NO_TIME))
+        at = int(columns.stated.max(initial=NO_TIME))
         statements = list(statements.others.values())
     for statement in statements:
         named.add(UnitKey(statement.unit.type, statement.unit.id))

@@ -17,7 +17,7 @@ from schemas.columns.wire import NO_TIME
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate, Source, UnitKey
 from schemas.identity import canonical
-from schemas.types import UpdateKind, from_milliseconds
+from schemas.types import UpdateKind
 
 _AT_ONCE = 8192
 """Statements that are named at a time: their texts need memory."""
@@ -65,8 +65,9 @@ class FirstStatements:
 
 
 STATED = (
-    "reported_at", "observed_at", "count_status", "source_status", "review_reason", "result_stage", "counts",
-    "sub_units", "published_percentages", "office_note", "signed_at", "registered_at", "recount", "rules_version",
+    "reported_at", "stated_at", "observed_at", "count_status", "source_status", "review_reason", "result_stage",
+    "counts", "sub_units", "published_percentages", "office_note", "signed_at", "registered_at", "recount",
+    "rules_version",
 )  # fmt: skip
 """Fields that an event has from its statement."""
 
@@ -94,7 +95,7 @@ def name_first(
             stage=columns.stage[some],
             sequence=ones,
             reported=ones * NO_TIME,
-            stated=columns.observed[some],
+            stated=columns.stated[some],
             has_counts=ones.astype(bool),
             figures=columns.figures[some],
         )
@@ -148,7 +149,7 @@ class NewEvents(Sequence[CountUpdate]):
         others = [item for item in self.items if not isinstance(item, First)]
         blocks = {id(item.of): item.of for item in self.items if isinstance(item, First)}.values()
         contests = [of.contest.contest_id for of in blocks] or [event.contest_id for event in others]
-        observed = [from_milliseconds(int(of.columns.observed[of.entries].max())) for of in blocks]
+        observed = [of.columns.document.observed_at for of in blocks]
         observed += [event.observed_at for event in others]
         reported = [event.reported_at for event in others if event.reported_at is not None]
         return Latest(contests[0], max(observed), max(reported, default=None)) if contests else None

@@ -215,6 +215,7 @@ def _event(
                 replaces_event_id=replaced.event_id,
             ),
             reported_at=replaced.reported_at,
+            stated_at=replaced.stated_at,
             observed_at=wish.at,
             **{name: getattr(content, name) for name in (*_STATED, *_GROUPS)},
             source=Source(name="operator", snapshot_id="proposal", part=1, parts=1, documents=documents),
@@ -230,8 +231,8 @@ def confirmed(proposal: Proposal, document: Kept, confirmation: Kept) -> CountUp
     """Return the event with the documents behind it, as it is published. Its id stays: it does not cover the source."""
     event = proposal.event
     behind = (
-        Document(uri=document.uri, sha256=document.sha256, place="event"),
-        Document(uri=confirmation.uri, sha256=confirmation.sha256, place="confirmed_by"),
+        Document(name=document.name, sha256=document.sha256, place="event"),
+        Document(name=confirmation.name, sha256=confirmation.sha256, place="confirmed_by"),
     )
     source = Source(
         name="operator",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from runtime.kafka.access import KafkaAccess
-from schemas.topics import EVENTS, FEED_STATUS, REJECTED, Topic, TopicNames
+from schemas.topics import BY_INGEST, TOPICS, Topic, TopicNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,4 +16,8 @@ class Connection:
 
     def topics(self) -> tuple[tuple[str, Topic], ...]:
         """Return every topic that ingest writes, with its name in use."""
-        return ((self.names.events, EVENTS), (self.names.rejected, REJECTED), (self.names.feed_status, FEED_STATUS))
+        return tuple((self.names.prefix + topic.name, topic) for topic in BY_INGEST)
+
+    def all_topics(self) -> tuple[tuple[str, Topic], ...]:
+        """Return every topic there is, with its name in use; ingest may not see those of the aggregator."""
+        return tuple((self.names.prefix + topic.name, topic) for topic in TOPICS)

@@ -26,6 +26,7 @@ from runtime.kafka.producer import follow
 from schemas.codec import Message, encode
 from schemas.contest import ContestDefined
 from schemas.count_update import CountUpdate
+from schemas.source_status import SourceStatus
 from schemas.unit_roll import UnitRoll
 
 _RETRY_S = 2.0
@@ -88,7 +89,7 @@ class Delivery:
         self._progress.done()
         return published(attempts, contest)
 
-    def put(self, missing: Callable[[], ContestDefined | UnitRoll | None]) -> None:
+    def put(self, missing: Callable[[], ContestDefined | SourceStatus | UnitRoll | None]) -> None:
         """Send what `missing` returns and read the log on, until it returns None: the log has everything."""
         failed = 0
         while (event := missing()) is not None:
@@ -98,11 +99,12 @@ class Delivery:
             except (BrokerAway, DeliveryFailed) as fault:
                 failed = self._recover(fault, failed)
 
-    def patiently(self, work: Callable[[], None]) -> None:
+    def patiently(self, work: Callable[[], object]) -> None:
         """Repeat `work` while no broker answers, and log it. Raises Stopped when asked to stop meanwhile."""
         while True:
             try:
-                return work()
+                work()
+                return
             except BrokerAway as fault:
                 self._say_waiting(f"{fault}; still trying")
                 self._wait()
@@ -130,7 +132,7 @@ class Delivery:
         if self._log_each:
             self._log_events(found.events, offsets)
             for rows in found.passed_over[:SHOWN]:
-                self._progress.say(str(rows), document=rows.uri, sha256=rows.sha256)
+                self._progress.say(str(rows), document=rows.document, sha256=rows.sha256)
         adopt(contest, replace(found, heartbeats=[]), alone=alone)
         # A crash here leaves the events without the rejections; the next run finds the rejections again and sends them.
         self._send_rejections(contest.definition.contest_id, (*found.rejections, *found.left_out))
@@ -156,7 +158,7 @@ class Delivery:
         if not self._log_each:
             return
         for rejection in list(new.values())[:SHOWN]:
-            about = {"code": rejection.finding.code, "document": rejection.uri, "sha256": rejection.sha256}
+            about = {"code": rejection.finding.code, "document": rejection.document, "sha256": rejection.sha256}
             what = "rejected" if rejection.finding.rejects else "published with a finding"
             self._progress.warn(f"{what}: {rejection}", contest_id=contest_id, rejection_id=str(rejection.id), **about)
         if len(new) > SHOWN:

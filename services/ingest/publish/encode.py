@@ -14,7 +14,7 @@ from ingest.news.new_events import First, FirstStatements, NewEvent
 from schemas.codec import MAGIC, WRITTEN, Message, encode, filters_of
 from schemas.columns.layout import COUNTS, NONE, STAGES, Bytes, Layout, Numbers
 from schemas.columns.wire import long, string
-from schemas.types import UpdateKind, from_milliseconds, rfc3339
+from schemas.types import UpdateKind, from_milliseconds, rfc3339, to_milliseconds
 
 _SCHEMA = WRITTEN["CountUpdate"]
 _PREFIX = bytes([MAGIC]) + _SCHEMA.id.to_bytes(4, "big")
@@ -48,8 +48,8 @@ def encode_columns(of: FirstStatements, chosen: Numbers) -> list[Message]:
     snapshot, document = of.snapshot, sheets.document
     ids = _uuid_texts(of.event_id[chosen])
     units = [sheets.ids[entry].encode() for entry in entries.tolist()]
-    observed = sheets.observed[entries].tolist()
-    one = long(1) + _string(document.uri) + _string(document.sha256)
+    stated = sheets.stated[entries].tolist()
+    one = long(1) + _string(document.name) + _optional(document.uri) + _string(document.sha256)
     given: dict[str, _Pieces] = {
         "event_id": [b"\x48" + text for text in ids],  # 36 characters
         "contest_id": _string(contest.contest_id),
@@ -61,7 +61,8 @@ def encode_columns(of: FirstStatements, chosen: Numbers) -> list[Message]:
         ),
         "sequence": long(1),
         "kind": long(0),
-        "observed_at": _looked_up(long, observed),
+        "stated_at": _looked_up(long, stated),
+        "observed_at": long(to_milliseconds(document.observed_at)),
         "count_status": _by_code(_LONGS, sheets.status[entries]),
         "source_status": _by_code([_optional(text) for text in sheets.words], sheets.word[entries]),
         "review_reason": _figures(sheets.reason[entries]),
@@ -86,7 +87,7 @@ def encode_columns(of: FirstStatements, chosen: Numbers) -> list[Message]:
     pieces: list[_Pieces] = [_PREFIX]
     _place(_SCHEMA.avro, "", given, pieces)
     key, source = contest.contest_id.encode(), ("ce_source", f"urn:escrutinio:contest:{contest.contest_id}".encode())
-    times = {ms: ("ce_time", rfc3339(from_milliseconds(ms)).encode()) for ms in set(observed)}
+    times = {ms: ("ce_time", rfc3339(from_milliseconds(ms)).encode()) for ms in set(stated)}
     shared = [*_SCHEMA.headers]
     filters = [filters_of(UpdateKind.REPORTED, stage, contest.is_test) for stage in STAGES]
     stages = sheets.stage[entries].tolist()
@@ -97,7 +98,7 @@ def encode_columns(of: FirstStatements, chosen: Numbers) -> list[Message]:
             [*shared, ("ce_id", event_id), source, ("ce_subject", b"precinct/" + unit), times[ms], *filters[stage]],
         )
         for value, event_id, unit, ms, stage in zip(
-            _join(pieces, len(entries)), ids, units, observed, stages, strict=True
+            _join(pieces, len(entries)), ids, units, stated, stages, strict=True
         )
     ]
 

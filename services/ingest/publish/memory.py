@@ -1,4 +1,4 @@
-"""Remember what the log says: contests, rejections, and when each document was first seen.
+"""Remember what the log says: contests and rejections.
 
 Place in the flow: read at the start, after a failed delivery, and when another writer was there. The log is ingest's
 only memory: a crash loses nothing of it, and the next start reads it again. It is read as the fold reads it, by
@@ -14,19 +14,18 @@ from itertools import groupby
 from uuid import UUID
 
 import numpy as np
-import orjson
 
 from ingest.errors import IngestError
 from ingest.listener import Latest, Listener, Progress
-from ingest.news.contest_memory import ContestMemory, remember_batch
+from ingest.news.contest_memory import ContestMemory, is_of_operator, remember_batch
 from ingest.publish.connection import Connection
 from ingest.publish.log_reader import TopicReader
 from runtime.kafka.errors import BrokerAway, KafkaFault
 from runtime.kafka.producer import elsewhere, partition_of
-from schemas.chain import definition_fault
+from schemas.chain import definition_fault, source_fault
 from schemas.codec import decode
 from schemas.columns.decoder import Decoder
-from schemas.columns.layout import NONE, Numbers
+from schemas.columns.layout import NONE
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.unit_index import UnitIndex
 from schemas.columns.wire import NO_TIME, is_update
@@ -36,6 +35,7 @@ from schemas.errors import ContractError, NewerSchema
 from schemas.feed_status import FeedStatus
 from schemas.identity import text_of
 from schemas.log_record import RawRecord, recorded_of_raw
+from schemas.source_status import SourceStatus
 from schemas.types import from_milliseconds
 from schemas.unit_roll import UnitRoll
 
@@ -66,10 +66,10 @@ class Memory:
         """Messages of no contest."""
         self.at_work: str | None = None
         """The contest that is published for: reading raises IngestError once it is blocked."""
-        self.first_seen: dict[str, datetime | None] = {}
-        """When the log says a document was first seen, by SHA-256; None where its events disagree."""
         self.followed: dict[str, list[CountUpdate]] = {}
         """Accepted events of the unit `following`, by contest."""
+        self._source_at: dict[str, datetime] = {}
+        """When the last change of a source's state was recorded, by contest: heartbeats are on another topic."""
         self._homes: dict[str, int] = {}
         """The partition of each contest; of one that is defined in another than its own alone, that one."""
         self.defined_at: dict[str, tuple[int, int]] = {}
@@ -220,6 +220,9 @@ class Memory:
             for entry in entries.tolist():
                 event_id = UUID(bytes=batch.event_id[entry].tobytes())
                 self.accepted[event_id] = run[entry].partition, run[entry].offset
+        of_source = [e for e in entries.tolist() if not is_of_operator(batch.updates.get(e))]
+        if of_source:
+            contest.source = contest.source.spoke(from_milliseconds(int(batch.recorded[of_source].max())))
         reported = int(batch.reported[entries].max())
         self._listener.read_back(
             Latest(
@@ -232,14 +235,6 @@ class Memory:
         if followed is not None:
             of = self.followed.setdefault(contest.definition.contest_id, [])
             of += [recorded_of_raw(run[e]).update for e in entries[batch.unit[entries] == followed].tolist()]
-        self._note_documents(batch, entries)
-
-    def _note_documents(self, batch: StatementBatch, entries: Numbers) -> None:
-        undated = entries[batch.reported[entries] == NO_TIME].tolist()
-        times = batch.observed.tolist()
-        for publication, observed in dict.fromkeys((batch.publications[entry], times[entry]) for entry in undated):
-            for document in orjson.loads(publication)["documents"]:
-                self._note_first_seen(document["sha256"], from_milliseconds(observed))
 
     def _read_others(self, key: bytes, run: Sequence[RawRecord]) -> None:
         for record in run:
@@ -250,6 +245,8 @@ class Memory:
                 return
             if isinstance(event, UnitRoll):
                 self._read_roll(event)
+            elif isinstance(event, SourceStatus):
+                self._read_source(event, record.recorded_at)
             elif isinstance(event, ContestDefined):
                 self._read_definition(key, event, (record.partition, record.offset))
 
@@ -257,6 +254,12 @@ class Memory:
         contest = self.contests.get(event.contest_id)
         if contest is not None:  # what is refused is reported by the aggregator
             contest.roll.accept(event, text_of(event), contest.definition)
+
+    def _read_source(self, event: SourceStatus, at: datetime) -> None:
+        contest = self.contests.get(event.contest_id)
+        if contest is not None and source_fault(event, text_of(event), contest.definition) is None:
+            contest.source = contest.source._replace(last=event, has_spoken=False)
+            self._source_at[event.contest_id] = at
 
     def _read_definition(self, key: bytes, event: ContestDefined, place: tuple[int, int]) -> None:
         known = self.contests.get(event.contest_id)
@@ -277,12 +280,9 @@ class Memory:
         except ContractError:
             return  # of another program; heartbeats are only compared with
         if isinstance(event, FeedStatus) and event.contest_id in self.contests:
-            self.contests[event.contest_id].hear(event)
+            contest = self.contests[event.contest_id]
+            contest.hear(event)
+            at = self._source_at.get(event.contest_id)
+            if at is None or record.recorded_at > at:
+                contest.source = contest.source.spoke(record.recorded_at)
             self._listener.read_back(event)
-            if event.reported_at is None:
-                self._note_first_seen(event.document_sha256, event.observed_at)
-
-    def _note_first_seen(self, sha256: str, observed_at: datetime) -> None:
-        """Note when an undated document was first seen; where its events disagree, its rows state the time."""
-        if self.first_seen.setdefault(sha256, observed_at) != observed_at:
-            self.first_seen[sha256] = None

@@ -9,8 +9,6 @@ A crash leaves at most a temporary file, which the next start removes, or bytes 
 
 import hashlib
 import json
-from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +16,6 @@ from ingest.errors import ArchiveError
 from ingest.feeds.statement import Capture, Kept
 from runtime.files import FolderLock, read_regular, sweep, write_whole
 from schemas.types import rfc3339
-
-_NOTHING: Mapping[str, datetime | None] = {}
 
 
 class Archive:
@@ -49,11 +45,8 @@ class Archive:
     def __exit__(self, *exception: Any) -> None:
         self._lock.__exit__(None, None, None)
 
-    def keep(self, capture: Capture, on_log: Mapping[str, datetime | None] = _NOTHING) -> Kept:
-        """Store the document if it is new, and note when its bytes were first seen. Raises ArchiveError.
-
-        `on_log`: when the log says that a document was first seen, by SHA-256. It has priority: an archive can be lost.
-        """
+    def keep(self, capture: Capture) -> Kept:
+        """Store the document if it is new, and note when its bytes were first seen. Raises ArchiveError."""
         assert self._beside or self._lock.is_held, "keep() outside the archive's lock"
         sha256 = hashlib.sha256(capture.content).hexdigest()
         path = self._folder / sha256[:2] / sha256
@@ -63,23 +56,19 @@ class Archive:
                 # A crash before the rename leaves a temporary file (removed at the next start) and no document;
                 # nothing was published from it, and the source still has it.
                 write_whole(path, capture.content)
-            noted = _first_seen(note, sha256)
-            first_seen = on_log.get(sha256) or noted
-            if noted is None:
+            if not note.exists():
                 # A crash here leaves bytes without a note. Nothing was published from them, so it is still true
                 # that they are first seen when they are next kept: the same lines write the note then.
-                first_seen = first_seen or capture.observed_at
-                about = {
+                said = {
                     "sha256": sha256,
                     "bytes": len(capture.content),
-                    "uri": capture.uri,
-                    "first_observed_at": rfc3339(first_seen),
+                    "name": capture.name,
+                    "first_observed_at": rfc3339(capture.observed_at),
                 }
-                write_whole(note, (json.dumps(about, ensure_ascii=False, indent=1) + "\n").encode())
+                write_whole(note, (json.dumps(said, ensure_ascii=False, indent=1) + "\n").encode())
         except OSError as error:
             raise ArchiveError(f"{path} cannot be written: {error.strerror}") from error
-        assert first_seen is not None
-        return Kept(capture.uri, capture.content, sha256, first_seen)
+        return Kept(capture.name, capture.content, sha256, capture.observed_at, capture.uri, capture.stated_at)
 
     def find(self, beginning: str) -> tuple[bytes, str]:
         """Find the document whose SHA-256 has this beginning; returns both. Raises ArchiveError unless there is one."""
@@ -105,15 +94,3 @@ def _holds(path: Path, sha256: str) -> bool:
         return hashlib.sha256(read_regular(path)).hexdigest() == sha256
     except FileNotFoundError:
         return False
-
-
-def _first_seen(note: Path, sha256: str) -> datetime | None:
-    try:
-        about = json.loads(read_regular(note))
-        return datetime.fromisoformat(about["first_observed_at"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(
-            f"{note} is damaged ({error}); restore it, or remove it to have {sha256[:12]}… count as first seen now"
-        ) from error

@@ -33,13 +33,11 @@ class Documents:
     def __init__(
         self,
         archive: Archive,
-        first_seen: Mapping[str, datetime | None],
         limits: Limits,
         clocks: Mapping[str, timedelta] = MappingProxyType({}),
     ) -> None:
-        """`first_seen`: when the log says a document was first seen, by SHA-256. `clocks`: see `Pipeline`."""
+        """`clocks`: see `Pipeline`."""
         self._archive = archive
-        self._first_seen = first_seen
         self.limits = limits
         self._clocks = clocks
         self._held = 0
@@ -52,13 +50,16 @@ class Documents:
         return found
 
     def read(
-        self, path: Path, observed_at: datetime | None = None, *, beneath: Path | None = None
+        self, path: Path, stated_at: datetime | None = None, *, beneath: Path | None = None
     ) -> Recognised | Rejection:
-        """Fetch and archive a document and read its rows. A rejection: it is unreadable or of no known form."""
-        capture = folder.fetch(path, observed_at, largest=self.limits.document_bytes, beneath=beneath)
+        """Fetch and archive a document and read its rows. A rejection: it is unreadable or of no known form.
+
+        `stated_at`: when it was published, where neither it nor the note beside it says so.
+        """
+        capture = folder.fetch(path, stated_at, largest=self.limits.document_bytes, beneath=beneath)
         if isinstance(capture, Rejection):
             return capture
-        recognised = recognise(self._archive.keep(capture, self._first_seen), self.limits)
+        recognised = recognise(self._archive.keep(capture), self.limits)
         if isinstance(recognised, Rejection):
             return recognised
         if self._held + recognised.size > _HELD:
@@ -100,7 +101,7 @@ def recognise(document: Kept, limits: Limits) -> Recognised | Rejection:
     try:
         return registry.recognise(document, limits)
     except Exception as fault:
-        logger.exception("%s: this release cannot read it", document.uri, extra={"document": document.uri})
+        logger.exception("%s: this release cannot read it", document.name, extra={"document": document.name})
         return _unforeseen(document, fault)
 
 

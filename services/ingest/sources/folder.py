@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ingest.errors import SourceError
 from ingest.feeds.statement import Capture, Rejection
+from ingest.sources import about
 from runtime.files import not_regular, read_regular
 from schemas.rules import Finding
 
@@ -51,7 +52,7 @@ def documents(paths: list[Path]) -> Listing:
         inside = walk(path)
         for file in filter(is_document, inside.files):
             found.files.setdefault(file, path)
-        found.passed_over |= inside.passed_over
+        found.passed_over |= inside.passed_over | about.of_nothing(inside.files)
         found.unreadable |= inside.unreadable
     return found
 
@@ -121,26 +122,38 @@ def is_document(path: Path) -> bool:
     return path.name.endswith(DOCUMENTS)
 
 
-def is_unfinished(path: Path) -> bool:
-    """Say whether a file may become a document when a program has finished and renamed it."""
-    return path.name.endswith(UNFINISHED)
+def is_expected(path: Path) -> bool:
+    """Say whether a file in a folder is a document, the note beside one, or may become one when it is renamed."""
+    return path.name.endswith((*DOCUMENTS, about.ENDING, *UNFINISHED))
 
 
 def fetch(
-    path: Path, observed_at: datetime | None = None, *, largest: int, beneath: Path | None = None
+    path: Path, stated_at: datetime | None = None, *, largest: int, beneath: Path | None = None
 ) -> Capture | Rejection:
-    """Read a file of at most `largest` bytes; a larger one is rejected unread. Raises SourceError.
+    """Read a file of at most `largest` bytes, and the note beside it; a larger one is rejected unread.
 
-    `observed_at`: when the user fetched it; default now. `beneath`: the folder that no link may lead out of.
+    Args:
+        stated_at: When it was published, where the note does not say so.
+        beneath: The folder that no link may lead out of.
+
+    Raises:
+        SourceError: It cannot be read.
     """
-    at = observed_at or now()
+    name, at = name_of(path), now()
+
+    def refused(message: str, expected: str) -> Rejection:
+        finding = Finding("F207", f"{message}: it is neither read nor archived")
+        return Rejection(finding, name, "", at, "", expected, b"")
+
     try:
-        return Capture(uri(path), read_regular(path, largest, beneath=beneath), at)
+        content, said = read_regular(path, largest, beneath=beneath), about.read(path, beneath)
+        return Capture(name, content, at, said.uri, said.stated_at or stated_at)
+    except about.BadNote as bad:
+        return refused(f"the note beside it, {name_of(about.beside(path))}, {bad}", about.EXPECTED)
     except OSError as error:
         if error.errno == errno.EFBIG:
             mib = largest >> 20
-            finding = Finding("F207", f"{uri(path)} is larger than {mib} MiB: it is neither read nor archived")
-            return Rejection(finding, uri(path), "", at, "", f"at most {mib} MiB, or a higher --largest-document", b"")
+            return refused(f"it is larger than {mib} MiB", f"at most {mib} MiB, or a higher --largest-document")
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
 
@@ -150,15 +163,10 @@ def now() -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def uri(path: Path) -> str:
-    """Return the path as given; outside the working folder only its last folder and name, since events are public.
+def name_of(path: Path) -> str:
+    """Return a file's name, behind that of its folder where the path has one: events are public.
 
     Bytes that are not UTF-8 become U+FFFD: events are UTF-8.
     """
-    path = Path(os.fsencode(path).decode(errors="replace"))
-    if not path.is_absolute():
-        return path.as_posix()
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return "/".join(path.parts[-2:])
+    parts = Path(os.fsencode(path).decode(errors="replace")).parts
+    return "/".join([part for part in parts if part not in ("/", "..")][-2:])

@@ -37,6 +37,35 @@ SELECT log_offset, code, message FROM finding
 WHERE contest_id = %(contest_id)s AND unit_type = %(unit_type)s AND unit_id = %(unit_id)s
 ORDER BY log_offset, ordinal
 
+-- findings_by_code --
+SELECT * FROM (
+    SELECT code, log_offset, ordinal, unit_type, unit_id, message, count(*) OVER (PARTITION BY code) AS number,
+           row_number() OVER (PARTITION BY code ORDER BY log_offset, ordinal) AS place
+    FROM finding
+    WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s
+) AS found
+WHERE place <= %(limit)s
+ORDER BY code, place
+
+-- not_accepted --
+-- Of a definition or a roll, which have no unit, every finding refuses; F1xx alone refuse nothing.
+WITH refused AS (
+    SELECT DISTINCT log_offset FROM finding f
+    WHERE contest_id = %(contest_id)s AND log_offset <= %(to_offset)s AND code >= 'F2'
+      AND (unit_type IS NULL OR EXISTS (
+          SELECT FROM update_row h
+          WHERE h.contest_id = f.contest_id AND h.log_offset = f.log_offset AND NOT h.accepted))
+), first AS (
+    SELECT log_offset, (SELECT count(*) FROM refused) AS number FROM refused ORDER BY log_offset LIMIT %(limit)s
+)
+SELECT log_offset, number, min(unit_type) AS unit_type, min(unit_id) AS unit_id,
+       array_agg(code || ' ' || message ORDER BY ordinal) AS findings
+FROM first
+JOIN finding f USING (log_offset)
+WHERE f.contest_id = %(contest_id)s
+GROUP BY log_offset, number
+ORDER BY log_offset
+
 -- moved_units --
 SELECT DISTINCT unit_type, unit_id FROM update_row
 WHERE contest_id = %(contest_id)s AND is_moved AND is_current AND unit_type = ANY (%(unit_types)s)
@@ -44,7 +73,7 @@ WHERE contest_id = %(contest_id)s AND is_moved AND is_current AND unit_type = AN
 -- snapshots_of_area --
 -- What a unit did that left or entered the area is not its recorded change: `results.explain` adds that.
 WITH current AS (
-    SELECT h.log_offset, h.change, h.count_status, h.kind, h.stated_at, p.snapshot_id, p.documents -> 0 ->> 'uri' AS uri,
+    SELECT h.log_offset, h.change, h.count_status, h.kind, h.stated_at, p.snapshot_id, p.documents -> 0 ->> 'name' AS document,
            h.areas, lag(h.count_status) OVER (PARTITION BY h.unit ORDER BY h.stated_at, h.sequence) AS before
     FROM update_row h
     JOIN publication p USING (contest_id, publication)
@@ -63,7 +92,7 @@ WITH current AS (
     WHERE NOT has_left AND NOT has_entered
     GROUP BY 1, 2
 ), snapshots AS (
-    SELECT snapshot_id, min(uri) AS uri, min(stated_at) AS stated_at, min(log_offset) AS first_offset,
+    SELECT snapshot_id, min(document) AS document, min(stated_at) AS stated_at, min(log_offset) AS first_offset,
            max(log_offset) AS last_offset, count(*) AS updates, count(*) FILTER (WHERE kind = 'CORRECTED') AS corrected,
            array_agg(log_offset ORDER BY log_offset) FILTER (WHERE has_left OR has_entered) AS moved
     FROM beneath
@@ -91,7 +120,14 @@ SELECT c.contest_id, c.name, c.counting_level, c.last_offset, c.last_recorded_at
        (SELECT count(*) FROM update_row h WHERE h.contest_id = c.contest_id) AS updates,
        (SELECT coalesce(jsonb_object_agg(code, n), '{}') FROM (
             SELECT code, count(*) AS n FROM finding f WHERE f.contest_id = c.contest_id GROUP BY code) g) AS findings,
-       (SELECT count(*) FROM parked p WHERE p.contest_id = c.contest_id AND p.partition = c.partition) AS parked
+       (SELECT count(DISTINCT f.log_offset) FROM finding f
+        WHERE f.contest_id = c.contest_id AND f.code >= 'F2'
+          AND (f.unit_type IS NULL OR EXISTS (
+              SELECT FROM update_row h
+              WHERE h.contest_id = f.contest_id AND h.log_offset = f.log_offset AND NOT h.accepted))) AS not_accepted,
+       (SELECT count(*) FROM parked p WHERE p.contest_id = c.contest_id AND p.partition = c.partition) AS parked,
+       (SELECT source - '{event_id,contest_id}'::text[] FROM source_history s WHERE s.contest_id = c.contest_id AND s.accepted
+        ORDER BY log_offset DESC LIMIT 1) AS source
 FROM contest c
 ORDER BY c.contest_id
 
@@ -138,7 +174,8 @@ SELECT log_offset, recorded_at, last_reported_at FROM (
     UNION ALL
     (SELECT d.log_offset, d.recorded_at, u.last_reported_at
      FROM (SELECT contest_id, log_offset, recorded_at FROM definition_history
-           UNION ALL SELECT contest_id, log_offset, recorded_at FROM roll_history) d
+           UNION ALL SELECT contest_id, log_offset, recorded_at FROM roll_history
+           UNION ALL SELECT contest_id, log_offset, recorded_at FROM source_history) d
      LEFT JOIN LATERAL (
         SELECT last_reported_at FROM update_row h
         WHERE h.contest_id = d.contest_id AND h.log_offset < d.log_offset ORDER BY h.log_offset DESC LIMIT 1) u ON true
@@ -176,6 +213,33 @@ SELECT * FROM update_history WHERE contest_id = %(contest_id)s AND log_offset = 
 -- changes_at --
 SELECT log_offset, event_id, stated_at, change FROM update_row
 WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
+
+-- updates_since --
+SELECT h.log_offset AS "offset", h.event_id, h.contest_id, h.unit_type || '/' || h.unit_id AS unit, h.unit_name, h.areas,
+       m.areas AS moved_from, h.kind, h.details -> 'correction' ->> 'reason' AS reason, h.count_status,
+       h.result_stage AS stage, h.is_test, h.stated_at, h.reported_at, h.recorded_at, h.change,
+       p.documents -> 0 ->> 'name' AS document, p.documents -> 0 ->> 'sha256' AS document_sha256, h.places[1] AS place
+FROM update_row h
+LEFT JOIN publication p ON p.contest_id = h.contest_id AND p.publication = h.publication
+LEFT JOIN LATERAL (
+    SELECT o.areas FROM update_row o
+    WHERE h.is_moved AND h.is_current AND o.contest_id = h.contest_id AND o.unit = h.unit AND o.is_current
+      AND o.log_offset < h.log_offset
+    ORDER BY o.sequence DESC LIMIT 1) m ON true
+WHERE h.contest_id = %(contest_id)s AND h.log_offset > %(since)s AND h.accepted
+  AND (%(area)s::text IS NULL OR %(area)s = ANY (h.areas || m.areas))
+ORDER BY h.log_offset LIMIT %(limit)s
+
+-- units_of_area --
+SELECT s.current_offset AS log_offset
+FROM unit_row s
+JOIN update_row h ON h.contest_id = s.contest_id AND h.log_offset = s.current_offset
+WHERE s.contest_id = %(contest_id)s AND %(area)s = ANY (h.areas) AND (s.unit_id, s.unit_type) > (%(after_id)s, %(after_type)s)
+  AND (%(type)s::text IS NULL OR s.unit_type = %(type)s)
+ORDER BY s.unit_id, s.unit_type LIMIT %(limit)s
+
+-- stages_at --
+SELECT log_offset, result_stage FROM update_row WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)
 
 -- totals_since --
 SELECT area_id, since FROM total_row

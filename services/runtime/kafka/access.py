@@ -16,6 +16,7 @@ Stores nothing, so a crash leaves nothing. kafka-python is imported where it is 
 import logging
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -165,6 +166,10 @@ class KafkaAccess:
         return dict(self.settings).get("sasl.username")
 
 
+_OPENING = threading.Lock()
+"""Clients are opened one at a time: each changes the settings of the client's log meanwhile."""
+
+
 class _ConnectionLog(logging.Handler):
     """Collect the client's log while it connects: its exception does not say why no broker was reached."""
 
@@ -173,6 +178,7 @@ class _ConnectionLog(logging.Handler):
         self.failures: list[str] = []
 
     def __enter__(self) -> Self:
+        _OPENING.acquire()
         self._before = _CLIENT.level, _CLIENT.propagate
         _CLIENT.setLevel(logging.WARNING)
         _CLIENT.propagate = False
@@ -183,6 +189,7 @@ class _ConnectionLog(logging.Handler):
         _CLIENT.removeHandler(self)
         level, _CLIENT.propagate = self._before
         _CLIENT.setLevel(level)
+        _OPENING.release()
 
     def emit(self, record: logging.LogRecord) -> None:
         before, failed, reason = record.getMessage().partition(" failed: ")

@@ -59,7 +59,7 @@ JOIN pg_namespace n ON n.oid = v.relnamespace
 JOIN pg_class t ON t.oid = d.refobjid
 JOIN pg_namespace o ON o.oid = t.relnamespace
 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-  AND o.nspname IN (%(tables)s, %(views)s) AND n.nspname NOT IN (%(tables)s, %(views)s)
+  AND o.nspname = ANY (%(schemas)s) AND n.nspname <> ALL (%(schemas)s)
 ORDER BY name
 
 -- make_note_of_indexes --

@@ -1,6 +1,6 @@
 -- History, state, totals and the cursor. All of it can be deleted and rebuilt from the log.
 -- Keys of all tables have one collation: an index answers a join only in its own.
--- :aggregate and :results are the schemas of one projection (psql -v aggregate=aggregate -v results=results).
+-- :aggregate, :results and :checking are the schemas of one projection (psql -v aggregate=aggregate -v results=results …).
 
 COMMENT ON SCHEMA :aggregate IS 'What the aggregator writes. Readers use the views.';
 
@@ -58,6 +58,18 @@ CREATE TABLE :aggregate.roll_history (
     PRIMARY KEY (contest_id, log_offset)
 );
 
+-- What was said of the contest's source: that it is silent, speaks again, or has ended.
+CREATE TABLE :aggregate.source_history (
+    partition   int    NOT NULL,
+    log_offset  bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    event_id    uuid   NOT NULL,
+    contest_id  text COLLATE "C" NOT NULL,
+    accepted    boolean NOT NULL,
+    source      jsonb  NOT NULL,
+    PRIMARY KEY (contest_id, log_offset)
+);
+
 -- What a roll has of each area, from the offset on at which it holds: that of its last part.
 CREATE TABLE :aggregate.roll_area (
     contest_id        text COLLATE "C" NOT NULL,
@@ -99,7 +111,7 @@ CREATE TABLE :aggregate.publication (
     snapshot_id text   NOT NULL,
     parts       bigint NOT NULL,
     is_complete boolean NOT NULL,            -- whether it names every unit that is known so far
-    documents   json   NOT NULL,             -- [{"uri": …, "sha256": …}, …]
+    documents   json   NOT NULL,             -- [{"name": …, "uri": …, "sha256": …}, …]
     PRIMARY KEY (contest_id, publication)
 );
 
@@ -120,7 +132,7 @@ CREATE TABLE :aggregate.count_update_history (
     kind              text   COLLATE "C" NOT NULL,
     reported_at       timestamptz,           -- the office's time; null where it states none
     observed_at       timestamptz NOT NULL,
-    stated_at         timestamptz NOT NULL,  -- reported_at, else observed_at
+    stated_at         timestamptz NOT NULL,  -- reported_at, else that of publication
     count_status      text   COLLATE "C" NOT NULL,
     source_status     text,
     review_reason     text   COLLATE "C",
@@ -169,6 +181,8 @@ CREATE TABLE :aggregate.contest (
     partition         int    NOT NULL,
     definition_offset bigint,
     definition        jsonb,
+    -- without what makes it long: a view that reads a rule of it for each area would unpack the whole as often
+    rules             jsonb GENERATED ALWAYS AS (definition - ARRAY['areas', 'selections']) STORED,
     digest            text   NOT NULL,
     last_offset       bigint NOT NULL,
     last_recorded_at  timestamptz NOT NULL,
@@ -263,7 +277,7 @@ COMMENT ON TABLE :aggregate.parked IS 'Messages of a blocked contest: the one th
 GRANT USAGE ON SCHEMA :aggregate TO escrutinio_writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA :aggregate TO escrutinio_writer;
 GRANT INSERT ON :aggregate.count_update_history, :aggregate.area_path, :aggregate.publication, :aggregate.contest_history,
-    :aggregate.roll_history, :aggregate.roll_area, :aggregate.finding, :aggregate.parked, :aggregate.log_time, :aggregate.area_total_block TO escrutinio_writer;
+    :aggregate.roll_history, :aggregate.source_history, :aggregate.roll_area, :aggregate.finding, :aggregate.parked, :aggregate.log_time, :aggregate.area_total_block TO escrutinio_writer;
 GRANT INSERT, UPDATE ON :aggregate.cursor, :aggregate.unit_state, :aggregate.contest, :aggregate.selection,
     :aggregate.area, :aggregate.area_total TO escrutinio_writer;
 

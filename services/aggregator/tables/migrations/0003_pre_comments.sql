@@ -2,28 +2,28 @@
 -- A column has the comment of its name, unless the view has one of its own.
 
 COMMENT ON VIEW :results.contest IS 'Each contest: what is added up, how far the log is counted, and its definition.';
-COMMENT ON VIEW :results.area IS 'The areas of each contest, as its last definition has them.';
-COMMENT ON VIEW :results.selection IS 'What voters choose from in each contest.';
-COMMENT ON VIEW :results.layout IS 'The order of the selections in arrays of figures, for programs.';
-COMMENT ON VIEW :results.area_path IS 'The areas that statements name, by a number within the contest, for programs.';
-COMMENT ON VIEW :results.publication IS 'Documents of the office that were published together.';
-COMMENT ON VIEW :results.unit_row IS 'Each unit by its number, and where its statements stand, for programs. People read unit_count.';
-COMMENT ON VIEW :results.total_row IS 'Sums by area as arrays, for programs. People read area_count.';
-COMMENT ON VIEW :results.summed_total IS 'total_row, with the sums over all types that are added up, for programs.';
-COMMENT ON VIEW :results.log_time IS 'When the broker recorded each offset of a contest.';
-COMMENT ON VIEW :results.projection IS 'These tables: their version, when they were made, and for which moment.';
-COMMENT ON VIEW :results.take_over IS 'When other tables became the live ones, and why.';
-COMMENT ON VIEW :results.schema_migration IS 'The migrations that made these tables.';
-COMMENT ON VIEW :results.finding IS 'Rules that an event on the log breaks. It is counted, unless the rule refuses it.';
-COMMENT ON VIEW :results.parked IS 'Messages that are counted in no contest, and why.';
-COMMENT ON VIEW :results.cursor IS 'How far each partition of the log is counted.';
+COMMENT ON VIEW :checking.area IS 'The areas of each contest, as its last definition has them.';
+COMMENT ON VIEW :checking.selection IS 'What voters choose from in each contest.';
+COMMENT ON VIEW :checking.layout IS 'The order of the selections in arrays of figures, for programs.';
+COMMENT ON VIEW :checking.area_path IS 'The areas that statements name, by a number within the contest, for programs.';
+COMMENT ON VIEW :checking.publication IS 'Documents of the office that were published together.';
+COMMENT ON VIEW :checking.unit_row IS 'Each unit by its number, and where its statements stand, for programs. People read unit_count.';
+COMMENT ON VIEW :checking.total_row IS 'Sums by area as arrays, for programs. People read area_count.';
+COMMENT ON VIEW :checking.summed_total IS 'total_row, with the sums over all types that are added up, for programs.';
+COMMENT ON VIEW :checking.log_time IS 'When the broker recorded each offset of a contest.';
+COMMENT ON VIEW :checking.projection IS 'These tables: their version, when they were made, and for which moment.';
+COMMENT ON VIEW :checking.take_over IS 'When other tables became the live ones, and why.';
+COMMENT ON VIEW :checking.schema_migration IS 'The migrations that made these tables.';
+COMMENT ON VIEW :checking.finding IS 'Rules that an event on the log breaks. It is counted, unless the rule refuses it.';
+COMMENT ON VIEW :checking.parked IS 'Messages that are counted in no contest, and why.';
+COMMENT ON VIEW :checking.cursor IS 'How far each partition of the log is counted.';
 
 DO $comments$
 DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT c.relname AS view, a.attname AS name, coalesce(o.comment, n.comment) AS comment
+        SELECT c.oid::regclass AS view, a.attname AS name, coalesce(o.comment, n.comment) AS comment
         FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
         LEFT JOIN (VALUES
@@ -37,10 +37,18 @@ BEGIN
             ('expected_units', 'Tally sheets that the definition expects there; null where it does not say.'),
             ('ends_at', 'When the area ended, as by a merger; null for one that stands.'),
             ('replaced_by', 'The areas that take its place.'),
-            ('codes', 'Its ids in other registers.'),
+            ('codes', 'Its ids in other registers, by register: codes ->> ''INEI''.'),
             ('within', 'How many areas of each type lie within it, itself included.'),
             ('basis', 'OFFICIAL: the office''s own statement about the area. COMPUTED: the sum of the units in it.'),
-            ('is_count', 'Whether this row is the count: of two rows of an area only one is.'),
+            ('is_count', 'Whether this row is the count: of two rows of an area, at one time, only one is.'),
+            ('shares', 'Share of the valid votes by selection, in percent; where a ballot has several votes, of all votes for selections.'),
+            ('is_now', 'Whether it is the count as it is now.'),
+            ('at', 'The official time up to which it was stated; null: now.'),
+            ('is_known', 'Whether this release knows what it states.'),
+            ('suppresses', 'Whether it holds figures back.'),
+            ('until', 'The official time of the next statement; null for the last.'),
+            ('of_areas', 'Units that are areas.'),
+            ('beside_sheets', 'Whether ballots of others than sheets are in it.'),
             ('votes', 'Votes by selection; null: not stated. A selection that is not named stood on none of the ballots.'),
             ('registered_voters', 'Voters on the roll.'),
             ('registered_voters_counted', 'Voters on the rolls of the counted sheets.'),
@@ -184,7 +192,7 @@ BEGIN
             ('previous_event_id', 'The event before it in that chain.'),
             ('correction', 'Why it replaces an earlier statement, on whose word.'),
             ('reported_at', 'The time that the office states; null where it states none.'),
-            ('observed_at', 'When the document was fetched.'),
+            ('observed_at', 'When the document was fetched, by the clock of ingest.'),
             ('count_status', 'The state of the unit: COUNTED, UNDER_REVIEW, ….'),
             ('source_status', 'The office''s own word for it.'),
             ('review_reason', 'Why it is under review.'),
@@ -196,7 +204,7 @@ BEGIN
             ('source', 'The documents behind it, each with its SHA-256 and the place in it.'),
             ('details', 'What few statements state.'),
             ('is_current', 'Whether it was the unit''s state when it came.'),
-            ('change', 'What the count gained or lost by it.'),
+            ('change', 'What the count gained or lost by it, under the names of counts, sub_units and area_count.'),
             ('superseded_at', 'The office''s time of the statement that follows it.'),
             ('is_moved', 'Whether the unit counted in other areas before.'),
             ('head_offset', 'The last event of the unit''s chain.'),
@@ -211,6 +219,7 @@ BEGIN
         LEFT JOIN (VALUES
             ('area_path', 'area_path', 'A number within the contest, for programs.'),
             ('area_path', 'unit_type', 'The unit''s type.'),
+            ('area_history', 'stated_at', 'The official time: the figures held from then on, until the next.'),
             ('contest', 'expected_units', 'Tally sheets of the whole contest, where the definition says so.'),
             ('contest', 'last_offset', 'The last event that is counted.'),
             ('contest', 'name', 'The contest''s name.'),
@@ -223,6 +232,11 @@ BEGIN
             ('roll_area', 'registered_voters', 'Their voters; null where the roll does not say so of each.'),
             ('roll_area', 'unit_type', 'The type of the sheets.'),
             ('roll_area', 'units', 'Sheets of the type on the roll there.'),
+            ('source_history', 'authority', 'Whose word it is; null where ingest noticed it itself.'),
+            ('source_history', 'reason', 'Why, where it is known.'),
+            ('source_history', 'since', 'From when on, by the clock of ingest; of CLOSED by the office''s word.'),
+            ('source_history', 'source', 'The event as it stands on the log.'),
+            ('source_history', 'state', 'SPEAKING; SILENT: nothing came for a while; CLOSED: the office says that nothing more will come.'),
             ('schema_migration', 'name', 'The migration''s name.'),
             ('schema_migration', 'version', 'The migration''s number.'),
             ('selection_count', 'votes', 'Votes; null: not stated, or it stood on none of the ballots (is_on_ballot).'),
@@ -230,28 +244,29 @@ BEGIN
             ('unit_count', 'head_offset', 'The last event of the unit''s chain: another one where a statement came late.'),
             ('unit_count', 'kind', 'REPORTED; CORRECTED, it replaces an earlier one; RETRACTED, the unit states nothing any more.'),
             ('unit_count', 'last_reported_at', 'The latest time that the office had stated by then.'),
-            ('unit_count', 'stated_at', 'The time for which it is stated: reported_at, else observed_at.'),
+            ('unit_count', 'stated_at', 'The time for which it is stated: reported_at, else that of publication.'),
             ('unit_count', 'unit_type', 'The unit''s type.'),
             ('unit_row', 'unit_type', 'The unit''s type.'),
             ('unit_state', 'unit_type', 'The unit''s type.'),
             ('unit_version', 'kind', 'REPORTED; CORRECTED, it replaces an earlier one; RETRACTED, the unit states nothing any more.'),
             ('unit_version', 'last_reported_at', 'The latest time that the office had stated by then.'),
             ('unit_version', 'offsets', 'The offsets of the log at which it was the unit''s state.'),
-            ('unit_version', 'stated_at', 'The time for which it is stated: reported_at, else observed_at.'),
+            ('unit_version', 'stated_at', 'The time for which it is stated: reported_at, else that of publication.'),
             ('unit_version', 'unit_type', 'The unit''s type.'),
             ('update_history', 'kind', 'REPORTED; CORRECTED, it replaces an earlier one; RETRACTED, the unit states nothing any more.'),
             ('update_history', 'last_reported_at', 'The latest time that the office had stated by then.'),
-            ('update_history', 'stated_at', 'The time for which it is stated: reported_at, else observed_at.'),
+            ('update_history', 'stated_at', 'The time for which it is stated: reported_at, else that of publication.'),
             ('update_history', 'unit_type', 'The unit''s type.'),
             ('update_row', 'area_path', 'The number of its areas in area_path, for programs.'),
+            ('update_row', 'change', 'What the count gained or lost by it, as figures.'),
             ('update_row', 'kind', 'REPORTED; CORRECTED, it replaces an earlier one; RETRACTED, the unit states nothing any more.'),
             ('update_row', 'last_reported_at', 'The latest time that the office had stated by then.'),
-            ('update_row', 'stated_at', 'The time for which it is stated: reported_at, else observed_at.'),
+            ('update_row', 'stated_at', 'The time for which it is stated: reported_at, else that of publication.'),
             ('update_row', 'unit_type', 'The unit''s type.')
         ) AS o (view, name, comment) ON o.view = c.relname AND o.name = a.attname
-        WHERE c.relnamespace = ':results'::regnamespace AND c.relkind = 'v'
+        WHERE c.relnamespace IN (':results'::regnamespace, ':checking'::regnamespace) AND c.relkind = 'v'
     LOOP
-        EXECUTE format('COMMENT ON COLUMN :results.%I.%I IS %L', found.view, found.name, found.comment);
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', found.view, found.name, found.comment);
     END LOOP;
 END
 $comments$;

@@ -9,6 +9,7 @@ SELECT c.contest_id, c.digest, c.definition_offset, c.last_offset, c.last_record
        EXISTS (SELECT FROM count_update_history u WHERE u.contest_id = c.contest_id AND u.log_offset = c.last_offset)
        OR EXISTS (SELECT FROM contest_history d WHERE d.contest_id = c.contest_id AND d.log_offset = c.last_offset)
        OR EXISTS (SELECT FROM roll_history r WHERE r.contest_id = c.contest_id AND r.log_offset = c.last_offset)
+       OR EXISTS (SELECT FROM source_history s WHERE s.contest_id = c.contest_id AND s.log_offset = c.last_offset)
        AS has_last
 FROM contest c
 LEFT JOIN contest_history h ON h.contest_id = c.contest_id AND h.log_offset = c.definition_offset

@@ -15,6 +15,16 @@ FROM (SELECT set_config('transaction_timeout', %(timeout)s, true)) AS limits
 WHERE topic = %(topic)s AND partition = %(partition)s
   AND epoch = %(epoch)s AND next_offset = %(expected_offset)s
 
+-- hold_cursor --
+SELECT set_config('transaction_timeout', %(timeout)s, true) FROM cursor
+WHERE topic = %(topic)s AND partition = %(partition)s
+  AND epoch = %(epoch)s AND next_offset = %(next_offset)s
+FOR UPDATE
+
+-- notify --
+-- After the commit and not in it, which could fail by it or wait for another. For who follows the count: api.positions.
+NOTIFY escrutinio_counted
+
 -- put_unreadable --
 UPDATE cursor
 SET unreadable = %(reason)s

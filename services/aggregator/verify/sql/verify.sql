@@ -26,6 +26,10 @@ WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s 
 SELECT * FROM roll_history
 WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s ORDER BY log_offset
 
+-- source_history --
+SELECT * FROM source_history
+WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s ORDER BY log_offset
+
 -- roll_area --
 SELECT * FROM roll_area
 WHERE contest_id = %(contest_id)s AND log_offset BETWEEN %(first)s AND %(last)s

@@ -135,8 +135,7 @@ public final class Totals {
                 return;
             }
             String id = unit.get("id").toString();
-            Object reported = reused.get("reported_at");
-            long stated = (Long) (reported == null ? reused.get("observed_at") : reported);
+            long stated = (Long) reused.get("stated_at");
             byte[] held = units.get(id);
             Statement before = held == null ? Statement.NONE : Statement.of(held);
             if (stated < before.stated) {
