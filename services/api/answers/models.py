@@ -1,0 +1,96 @@
+"""What is answered of counts: the models of `results`, and what an answer says of itself."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from api.answers.forms import Listing
+from results.count import AsOf, Comparison, Count, percent
+from schemas.types import Frozen, Instant
+
+
+class AreaAnswer(Count):
+    """The count of an area, as `escrutinio show --json` has it."""
+
+    is_test: bool
+    """Whether it is a rehearsal or made up: show nothing of it."""
+    stage: str | None
+    """Whose word the last statement behind it is: PROVISIONAL (the office), ADJUDICATED (a jury) or PROCLAIMED."""
+
+
+class NotCounted(Frozen):
+    """An area of which there is no count, and why."""
+
+    area_id: str
+    area_name: str
+    reason: str
+
+
+class LevelAnswer(Listing):
+    """The counts of all areas of a level."""
+
+    contest_id: str
+    contest_name: str
+    is_test: bool
+    level: str
+    within: str | None
+    """Only areas within this one; null: all."""
+    as_of: AsOf
+    blocked: str | None
+    counts: tuple[AreaAnswer, ...]
+    """By area id."""
+    not_counted: tuple[NotCounted, ...]
+
+    def items(self) -> Sequence[AreaAnswer]:
+        """Return the counts."""
+        return self.counts
+
+    def rows(self) -> Iterable[Mapping[str, Any]]:
+        """Return the counts as rows of a spreadsheet."""
+        return map(row_of, self.counts)
+
+
+class Reconciled(Frozen):
+    """An area whose count is our sum, beside the office's statement about it."""
+
+    area_id: str
+    area_name: str
+    stated_at: Instant
+    """The official time of our sum."""
+    official: Comparison | None
+    """The office's statement nearest in time; differences are computed − official. Null: it has none about the area."""
+
+
+class Reconciliation(Listing):
+    """Our sums beside the office's own statements."""
+
+    contest_id: str
+    is_test: bool
+    level: str
+    as_of: AsOf
+    areas: tuple[Reconciled, ...]
+
+    def items(self) -> Sequence[Reconciled]:
+        """Return the areas."""
+        return self.areas
+
+
+def row_of(count: AreaAnswer) -> dict[str, Any]:
+    """Return a count as one row: each share beside its numerator and denominator."""
+    of = count.model_dump(mode="json")
+    votes = {f"votes_{s.selection_id}": s.votes for s in count.selections}
+    shares = {f"share_{s.selection_id}": s.share for s in count.selections}
+    sheets = {f"{name}_sheets": getattr(count.progress, name) for name in ("counted", "expected", "under_review")}
+    return {
+        **{name: of[name] for name in ("area_id", "area_name", "area_type", "leader", "lead")},
+        **votes,
+        **shares,
+        **{name: of[name] for name in ("share_base", "ballots_cast", "valid_votes", "blank_votes", "invalid_votes")},
+        **sheets,
+        "percent_counted": percent(count.progress.counted, count.progress.expected),
+        "registered_voters": count.turnout.registered_voters,
+        "turnout_percent": count.turnout.of_registered_voters,
+        **{name: of[name] for name in ("basis", "stage", "is_test")},
+        **{f"as_of_{name}": value for name, value in of["as_of"].items()},
+        "stated_at": of["last_update"]["stated_at"],
+        "blocked": count.blocked,
+    }

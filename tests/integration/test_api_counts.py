@@ -1,0 +1,84 @@
+"""Counts over HTTP: what `escrutinio show` says, in every form, with an ETag."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.fix_api import FIRST, Api, Official
+from tests.support.fix_setup import CONTEST
+
+COUNTS = f"/v1/contests/{CONTEST}/counts"
+ONLY_HERE = ("is_test", "stage")
+ONLY_SHOWN = ("findings", "not_accepted")
+"""`/findings` has them."""
+
+
+def shown(official: Official, *flags: str) -> dict[str, Any]:
+    """What the command says."""
+    said: dict[str, Any] = official.setup.json("results", "show", CONTEST, *flags)
+    return said | dict.fromkeys(ONLY_SHOWN)
+
+
+def test_a_count_is_what_the_command_shows(official: Official, api: Api) -> None:
+    said = api.json(COUNTS)
+    assert (said.pop("is_test"), said.pop("stage")) == (False, "PROVISIONAL")
+    assert said == shown(official)
+    assert api.json(f"{COUNTS}?area=country/pe")["area_id"] == "pe"
+
+
+def test_a_past_count_is_what_the_command_shows(official: Official, api: Api) -> None:
+    for query, flags in (
+        ("at_offset=20", ("--at-offset", "20")),
+        ("stated_at=2021-06-08T00:23Z", ("--at-reported", "2021-06-08T00:23Z")),
+        ("stated_at=2021-06-07T23:00%2B00:00&at_offset=9", ("--at-reported", "2021-06-07T23:00Z", "--at-offset", "9")),
+        ("recorded_at=2100-01-01T00:00:00+00:00", ("--at-time", "2100-01-01T00:00Z")),
+    ):  # fmt: skip
+        said = api.json(f"{COUNTS}?{query}")
+        assert {name: of for name, of in said.items() if name not in ONLY_HERE} == shown(official, *flags), query
+
+
+def test_a_level_has_the_same_figures_in_every_form(api: Api) -> None:
+    count = api.json(COUNTS)
+    level = api.json(f"/v1/contests/{CONTEST}/levels/country")
+    assert level["counts"] == [count]
+    assert (level["as_of"], level["not_counted"]) == (count["as_of"], [])
+    lines = api.text(f"/v1/contests/{CONTEST}/levels/country?format=jsonl")
+    assert [json.loads(line) for line in lines.splitlines()] == [count]
+    (row,) = csv.DictReader(io.StringIO(api.text(f"/v1/contests/{CONTEST}/levels/country?format=csv")))
+    assert [row[f"votes_{s['selection_id']}"] for s in count["selections"]] == [
+        str(s["votes"]) for s in count["selections"]
+    ]
+    assert (row["share_base"], row["as_of_offset"], row["is_test"]) == (
+        str(count["share_base"]), str(count["as_of"]["offset"]), "false",
+    )  # fmt: skip
+    states = api.json(f"/v1/contests/{CONTEST}/levels/state")
+    assert (states["counts"], len(states["not_counted"])) == ([], 30)
+
+
+@pytest.mark.parametrize(
+    "address", [COUNTS, f"{COUNTS}?at_offset=20", f"/v1/contests/{CONTEST}/levels/country?format=csv"]
+)
+def test_who_has_an_answer_is_not_sent_it_again(api: Api, address: str) -> None:
+    answer = api.get(address)
+    tag = answer.headers["ETag"]
+    asked = api.questions()
+    again = api.get(address, {"If-None-Match": tag})
+    assert (again.status, again.content, again.headers["ETag"]) == (304, b"", tag)
+    assert api.get(address).content == answer.content
+    assert api.questions() == asked
+    assert api.get(f"{address}{'&' if '?' in address else '?'}other=1", {"If-None-Match": tag}).status == 200
+
+
+def test_a_change_gives_another_tag_and_the_past_keeps_its_own(official: Official, api: Api) -> None:
+    now, past = api.get(COUNTS), api.get(f"{COUNTS}?at_offset=20")
+    official.load(FIRST, FIRST + 2)
+    api.follow(official.setup.database.reader_url)
+    later = api.get(COUNTS, {"If-None-Match": now.headers["ETag"]})
+    assert (later.status, later.headers["ETag"] != now.headers["ETag"]) == (200, True)
+    assert json.loads(later.content)["as_of"]["offset"] > json.loads(now.content)["as_of"]["offset"]
+    assert api.get(f"{COUNTS}?at_offset=20", {"If-None-Match": past.headers["ETag"]}).status == 304
