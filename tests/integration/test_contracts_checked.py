@@ -35,9 +35,10 @@ def test_the_parser_of_asyncapi_sees_a_fault_of_each_part(checkers: Checkers, tm
 
 
 def test_datacontract_finds_each_contract_sound(checkers: Checkers) -> None:
-    done = checkers.odcs(*sorted(FOLDER.glob("*.odcs.yaml")))
+    contracts = sorted(FOLDER.glob("*.odcs.yaml"))
+    done = checkers.odcs(*contracts)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("Data contract is valid against ODCS v3.2.0") == 5
+    assert done.stdout.count("Data contract is valid against ODCS v3.2.0") == len(contracts) > 0
 
 
 def test_datacontract_sees_a_fault(checkers: Checkers, tmp_path: Path) -> None:

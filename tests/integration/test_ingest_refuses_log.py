@@ -105,7 +105,7 @@ def test_on_a_log_of_a_newer_release_nothing_is_published(desk: Desk, tmp_path: 
     first, *rest = UPDATES.read_text(encoding="utf-8").splitlines(keepends=True)
     before = write(tmp_path / "before.csv", first + "".join(rest[:20]))
     after = write(tmp_path / "after.csv", first + "".join(rest[20:]))
-    says = "results.events offset {}: schema id 99 is of a newer release (this one knows 1, 2, 3, 4, 5, 6, 7, 8); "
+    says = "results.events offset {}: schema id 99 is of a newer release (this one knows "
     with desk.pipeline() as at_work:
         at_work.load([before])
         events = len(desk.log())
