@@ -31,6 +31,7 @@ LIVE = "public, max-age=1, s-maxage=1, stale-while-revalidate=5, stale-if-error=
 PAST = "public, max-age=3600, s-maxage=3600, stale-if-error=86400"
 _CONTEST = re.compile(r"/v1/contests/([^/]+)(?:/|$)")
 _AT_OFFSET = re.compile(r"(?:^|&)at_offset=([0-9]{1,15})(?:&|$)")
+_NOTICES = re.compile(r"^/v1/contests/[^/]+/notices\?")
 _KEY = re.compile(r"(?:^|(?<=&))key=[^&]*&?")
 _RELEASE = version("escrutinio")
 
@@ -63,7 +64,8 @@ def tag_of(address: str, position: Position) -> str:
     """Return the ETag of an address while the contest stands at a position. Weak: of every encoding."""
     at = _AT_OFFSET.search(address.partition("?")[2])
     offset = position.offset if at is None else min(int(at[1]), position.offset)
-    what = f"{address} {position.layout} {position.blocked} {_RELEASE}".encode("utf-8", "surrogatepass")
+    told = position.notices if _NOTICES.search(address) else ""  # they come also without an update
+    what = f"{address} {position.layout} {position.blocked} {told} {_RELEASE}".encode("utf-8", "surrogatepass")
     return f'W/"{offset}-{blake2b(what, digest_size=8).hexdigest()}"'
 
 

@@ -47,6 +47,8 @@ class Position:
     blocked: str | None
     """Why the contest stands still; its offset stays then."""
     is_test: bool
+    notices: int
+    """How many were published."""
     count_state: str | None
     """CURRENT, BEHIND the log, BLOCKED, or DEAD: the aggregator gives no sign of life. None: it never gave one."""
     source_state: str | None

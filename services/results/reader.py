@@ -254,6 +254,10 @@ class Reader:
         rows = self._rows("changes_at", contest_id=contest_id, offsets=list(offsets))
         return {row["log_offset"]: row for row in rows}
 
+    def notices_since(self, contest_id: str, since: int, limit: int) -> list[dict[str, Any]]:
+        """Return the first `limit` notices of a contest after the number `since`."""
+        return self._rows("notices_since", contest_id=contest_id, since=since, limit=limit)
+
     def updates_since(
         self, contest_id: str, since: int, limit: int, area_id: str | None = None
     ) -> list[dict[str, Any]]:

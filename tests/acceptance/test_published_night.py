@@ -13,6 +13,7 @@ import pytest
 from aggregator.log.reader import Log
 from results.as_of import ContestAsOf
 from results.moment import Moment
+from results.notices import notices_since
 from results.reader import Reader
 from runtime.kafka.access import KafkaAccess
 from schemas.area_count import AreaCount
@@ -25,7 +26,7 @@ from tests.support.published import notices, once, shown, totals
 from tests.support.servers import Broker
 from tests.support.waiting import WITHIN_S, eventually
 
-SOME = 10_000
+SOME = 4_000
 """So many messages in each run; all of them in `make soak`."""
 BULLETINS = 45
 """The definition and 44 bulletins: where the sheets begin."""
@@ -142,6 +143,10 @@ def test_each_row_follows_the_one_before_also_where_the_run_was_killed(published
 def test_the_notices_are_those_of_the_log_once_and_in_order(published: Published) -> None:
     found = [n for n in once(published.notices) if not n.is_operational]
     assert [str(n.event_id) for n in found] == [n["event_id"] for n in published.replayed]
+    with Reader(published.setup.database.reader_url) as views:
+        kept = notices_since(views, CONTEST, 0, len(published.notices) + 1)
+    assert [of.notice for of in kept] == once(published.notices)
+    assert [of.number for of in kept] == list(range(1, len(kept) + 1))
     national = [n for n in found if n.area_id in ("pe", None)]
     by_bulletin = Counter(n.kind.value for n in national if n.as_of_offset < BULLETINS)
     assert by_bulletin == {"FIRST_RESULTS": 1, "COUNTED_PERCENT": 4, "LEAD_CHANGED": 1, "CORRECTED": 2, "FELL": 2}

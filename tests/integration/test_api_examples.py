@@ -30,6 +30,7 @@ REQUESTS = {
     "unit": f"{AT}/units/country/pe",
     "changes": f"{AT}/changes?since=33&limit=2",
     "all_changes": "/v1/changes?since=0:33&limit=1",
+    "notices": f"{AT}/notices?since=1&limit=2",
     "units": f"{AT}/units?area=pe&limit=1",
     "history": f"{AT}/units/country/pe/history",
     "findings": f"{AT}/findings",
@@ -46,7 +47,8 @@ SHOWN = 2
 def same(value: Any) -> Any:
     """Without what varies, and of long lists the first only."""
     if isinstance(value, dict):
-        return {name: "…" if name in VARIES else same(of) for name, of in value.items()}
+        varies = (*VARIES, "event_id") if "sentence" in value else VARIES  # the id of a notice has the log's time
+        return {name: "…" if name in varies else same(of) for name, of in value.items()}
     if isinstance(value, list):
         return [same(of) for of in value[:SHOWN]]
     return value

@@ -22,6 +22,7 @@ FIRST = (
     "update_history",
     "count_status",
     "ingest_status",
+    "notice",
 )
 """The views of `results`, in the order of the page."""
 BEGIN = "## The schema `results`"

@@ -24,9 +24,12 @@ from runtime.settings import Address
 from schemas.codec import SCHEMAS
 from schemas.topics import TOPICS
 from tests.support.fix_setup import EXAMPLE, Setup
+from tests.support.published import publish
 from tests.support.servers import Broker
 from tests.support.waiting import eventually
 
+BEGUN = 10
+"""Updates that were there before anybody published: no news."""
 FIRST = 44
 """Updates that are there from the beginning, of the example's 48."""
 
@@ -106,12 +109,12 @@ class Official:
     folder: Path
 
     def load(self, first: int, last: int) -> None:
-        """Publish some of the updates, and count them."""
+        """Publish some of the updates, count them, and publish the counts."""
         header, *lines = (EXAMPLE / "updates.csv").read_text(encoding="utf-8").splitlines(keepends=True)
         document = self.folder / f"updates-{first}.csv"
         document.write_text(header + "".join(lines[first:last]), encoding="utf-8")
         self.setup.load(document)
-        self.setup.aggregate()
+        publish(self.setup)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,8 @@ def official(
     folder = tmp_path_factory.mktemp("official") / "example"  # a document is named with its folder
     folder.mkdir()
     night = Official(new_setup(kafka_server), folder)
-    night.load(0, FIRST)
+    night.load(0, BEGUN)
+    night.load(BEGUN, FIRST)
     return night
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from aggregator.publish.notices import operational
-from aggregator.publish.outbox import Database, put
+from aggregator.publish.outbox import Database, put_notices
 from aggregator.tables.batch import Cursor
 from results.named_sql import named_sql
 from results.projection import LIVE
@@ -189,7 +189,7 @@ class CountSigns(Repeating):
         about = {"contest_id": of["contest_id"], "trouble": trouble.value, "is_on": is_on}
         with db.transaction():
             if db.execute(_SQL["change_trouble"], about).rowcount:
-                put(db, "notices", of["partition"], [encode(operational(kind, sentence, of))])
+                put_notices(db, of["contest_id"], of["partition"], [operational(kind, sentence, of)])
 
 
 def _read_on(reader: Reader, places: dict[int, int]) -> list[IngestStatus]:

@@ -32,6 +32,7 @@ from runtime.postgres import faults_named
 from schemas.area_count import AreaCount, Cause
 from schemas.codec import Message, encode
 from schemas.contest import ContestDefined
+from schemas.notice import Notice
 from schemas.types import CorrectionBasis, UpdateKind
 
 _SQL = named_sql(__package__, "outbox")
@@ -87,11 +88,10 @@ class Outbox:
             notices: Those of the batch.
             is_idle: Whether nothing more is read: counts of all areas keep nothing up.
         """
-        for contest_id, (_, known) in notices.items():
-            self._run("put_notices", contest_id=contest_id, version=self._version, notices=Jsonb(known))
-        made = [encode(notice) for told, _ in notices.values() for notice in told]
-        put(self._db, "notices", cursor.partition, made)
-        added = len(made) + self._add_counts(cursor, batch, is_idle)
+        for contest_id, (told, known) in notices.items():
+            self._run("know_notices", contest_id=contest_id, version=self._version, notices=Jsonb(known))
+            put_notices(self._db, contest_id, cursor.partition, told)
+        added = sum(len(told) for told, _ in notices.values()) + self._add_counts(cursor, batch, is_idle)
         if not self._pending[cursor.partition]:
             self._run("told_partition", partition=cursor.partition, next_offset=cursor.next_offset)
         return added
@@ -112,7 +112,7 @@ class Outbox:
             return 0
         point_at_locally(self._db, *LIVE.readable)
         messages = [message for contest_id in sorted(pending) for message in self._counts(contest_id, is_whole)]
-        put(self._db, "totals", cursor.partition, messages)
+        _put(self._db, "totals", cursor.partition, messages)
         now = time.monotonic()
         due_at = now + _SHARE * (now - begun) if now - begun > _SHORT_S else 0.0  # a short one puts nothing off
         if is_whole:
@@ -195,7 +195,17 @@ class Outbox:
         return next(iter(self._run(query, **parameters)), None)
 
 
-def put(db: Database, topic: str, partition: int, messages: Sequence[Message]) -> None:
+def put_notices(db: Database, contest_id: str, partition: int, notices: Sequence[Notice]) -> None:
+    """Add notices of a contest to the outbox, and keep them for readers without Kafka.
+
+    The caller's transaction has changed the contest's row of `publish.contest`, so that one at a time numbers them.
+    """
+    bodies = [notice.model_dump_json() for notice in notices]
+    db.execute(_SQL["keep_notices"], {"contest_id": contest_id, "bodies": bodies})
+    _put(db, "notices", partition, list(map(encode, notices)))
+
+
+def _put(db: Database, topic: str, partition: int, messages: Sequence[Message]) -> None:
     """Add messages about a partition of the log to the outbox."""
     if not messages:
         return

@@ -1,15 +1,16 @@
 """What is behind a count: the updates in the order of the log, the units of an area, and what was found on the log."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
 from api.answers.asked import AreaId, Ask, ContestId, FormAsked, Name, Offset, UnitId, UnitName, UnitType, documents
-from api.answers.forms import Form, Listing
+from api.answers.forms import Form, Listing, flat
 from api.positions import Position
 from results.count import AsOf, NothingCounted, find_area
 from results.findings import Found
+from results.notices import PublishedNotice, notices_since
 from results.reader import Reader, as_of_row
 from results.rows import recorded_of
 from results.updates import LoggedUpdate, updates_since
@@ -85,6 +86,32 @@ class Statements(Listing):
         return self.statements
 
 
+class Notices(Listing):
+    """Notices after a number, in the order in which they were published."""
+
+    contest_id: str
+    is_test: bool
+    as_of: AsOf
+    """How far the contest is counted."""
+    since: int
+    next: int
+    """Ask `since` this for what comes after. It never expires."""
+    more: bool
+    """Whether there is more already."""
+    notices: tuple[PublishedNotice, ...]
+
+    def items(self) -> Sequence[PublishedNotice]:
+        """Return the notices."""
+        return self.notices
+
+    def rows(self) -> Iterable[Mapping[str, Any]]:
+        """Return the notices as cells: of the events behind them the offsets."""
+        for of in self.notices:
+            yield {"number": of.number} | flat(
+                of.notice.model_dump(mode="json") | {"events": [event.offset for event in of.notice.events]}
+            )
+
+
 class Findings(Found):
     """The rules that events of a contest break, and the events that were not accepted."""
 
@@ -126,6 +153,18 @@ async def all_changes(
 ) -> Response:
     """List what changed in any contest, after an offset in each partition."""
     return await ask.now(lambda reader, positions: all_changes_of(reader, positions, since, limit), form)
+
+
+@routes.get("/contests/{contest_id}/notices", **documents(Notices, "notices", forms=True))
+async def notices(
+    ask: Ask,
+    contest_id: ContestId,
+    since: Annotated[Offset, Query(description="Those after this number: `next` of the page before.")] = 0,
+    limit: Limit = 100,
+    form: FormAsked = Form.JSON,
+) -> Response:
+    """List what a newsroom would report: first results, a new leader, a fall and why, a correction, all counted."""
+    return await ask.of(contest_id, lambda reader: notices_of(reader, contest_id, since, limit), form)
 
 
 @routes.get("/contests/{contest_id}/units", **documents(Statements, "units", forms=True))
@@ -173,6 +212,22 @@ def changes_of(reader: Reader, contest_id: str, since: int | None, area_id: str 
         next=page[-1].offset if more else max(row["last_offset"], -1 if since is None else since),
         more=more,
         changes=tuple(page),
+    )
+
+
+def notices_of(reader: Reader, contest_id: str, since: int, limit: int) -> Notices:
+    """Return a page of notices. Raises NothingCounted for an unknown contest."""
+    contest, row = reader.contest(contest_id)
+    found = notices_since(reader, contest_id, since, limit + 1)
+    page = found[:limit]
+    return Notices(
+        contest_id=contest_id,
+        is_test=contest.is_test,
+        as_of=as_of_row(row),
+        since=since,
+        next=page[-1].number if page else since,
+        more=len(found) > limit,
+        notices=tuple(page),
     )
 
 

@@ -24,6 +24,8 @@ class ContestState(Frozen):
     """Of the partition: everything before it is counted."""
     recorded_at: Instant
     reported_at: Instant | None
+    notices: int
+    """How many were published: `next` of who has read all."""
     blocked: str | None
     """Why the contest stands still; null: it does not."""
     count_state: str | None

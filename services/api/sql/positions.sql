@@ -5,6 +5,7 @@ SELECT c.contest_id, c.partition, c.last_offset AS "offset", k.next_offset, c.is
            SELECT max(r.log_offset) FROM checking.roll_history r WHERE r.contest_id = c.contest_id AND r.accepted)) AS layout,
        c.last_recorded_at AS recorded_at, c.last_reported_at AS reported_at,
        CASE WHEN c.blocked THEN format('offset %%s: %%s', c.blocked_offset, c.blocked_reason) END AS blocked,
+       (SELECT coalesce(max(n.number), 0) FROM results.notice n WHERE n.contest_id = c.contest_id) AS notices,
        CASE WHEN NOT s.is_alive AND s.at IS NOT NULL THEN 'DEAD' WHEN c.blocked THEN 'BLOCKED'
             WHEN s.is_behind THEN 'BEHIND' WHEN s.is_alive THEN 'CURRENT' END AS count_state,
        CASE WHEN NOT i.is_alive AND i.state <> 'CLOSED' THEN 'DEAD' WHEN i.fault IS NOT NULL THEN 'UNREADABLE'

@@ -195,7 +195,12 @@ ORDER BY reported_at DESC LIMIT 1
 SELECT DISTINCT unit_type FROM total_row WHERE contest_id = %(contest_id)s
 
 -- unit_history_to --
-SELECT h.* FROM unnest(%(types)s::text[], %(ids)s::text[]) AS u (unit_type, unit_id)
+-- What `rows.recorded_of` reads: `change`, which the view puts together, costs more than all of it.
+SELECT h.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.unit_type, h.unit_id, h.unit_name, h.area_path,
+       h.sequence, h.previous_event_id, h.kind, h.correction, h.reported_at, h.stated_at, h.observed_at, h.count_status,
+       h.source_status, h.review_reason, h.result_stage, h.counts, h.sub_units, h.published_percentages, h.source, h.is_test,
+       h.details
+FROM unnest(%(types)s::text[], %(ids)s::text[]) AS u (unit_type, unit_id)
 JOIN update_history h USING (unit_type, unit_id)
 WHERE h.contest_id = %(contest_id)s AND h.accepted AND h.log_offset <= %(to_offset)s
 ORDER BY h.unit_type, h.unit_id, h.sequence
@@ -229,6 +234,9 @@ LEFT JOIN LATERAL (
 WHERE h.contest_id = %(contest_id)s AND h.log_offset > %(since)s AND h.accepted
   AND (%(area)s::text IS NULL OR %(area)s = ANY (h.areas || m.areas))
 ORDER BY h.log_offset LIMIT %(limit)s
+
+-- notices_since --
+SELECT number, body::text FROM notice WHERE contest_id = %(contest_id)s AND number > %(since)s ORDER BY number LIMIT %(limit)s
 
 -- units_of_area --
 SELECT s.current_offset AS log_offset

@@ -4,7 +4,7 @@ SELECT * FROM publish.contest WHERE contest_id = %(contest_id)s
 -- known_notices --
 SELECT contest_id, notices FROM publish.contest WHERE notices IS NOT NULL
 
--- put_notices --
+-- know_notices --
 INSERT INTO publish.contest (contest_id, version, notices) VALUES (%(contest_id)s, %(version)s, %(notices)s)
 ON CONFLICT (contest_id) DO UPDATE SET notices = excluded.notices
 
@@ -57,6 +57,11 @@ FROM unnest(%(areas)b::text[], %(event_ids)b::uuid[], %(figures)b::text[], %(con
      AS t (area_id, event_id, figures, content)
 ON CONFLICT (contest_id, area_id) DO UPDATE
 SET event_id = excluded.event_id, figures = excluded.figures, content = excluded.content
+
+-- keep_notices --
+INSERT INTO publish.notice (contest_id, number, body)
+SELECT %(contest_id)s, place + (SELECT coalesce(max(number), 0) FROM publish.notice WHERE contest_id = %(contest_id)s), body::json
+FROM unnest(%(bodies)s::text[]) WITH ORDINALITY AS n (body, place)
 
 -- put_messages --
 INSERT INTO publish.outbox (topic, key, value, headers, partition, told_to)

@@ -64,8 +64,17 @@ CREATE TABLE IF NOT EXISTS publish.area (
     PRIMARY KEY (contest_id, area_id)
 );
 
+-- The notices that were published of each contest, in their order.
+CREATE TABLE IF NOT EXISTS publish.notice (
+    contest_id text COLLATE "C" NOT NULL,
+    number     bigint NOT NULL,
+    body       json   NOT NULL,  -- as the message has it
+    PRIMARY KEY (contest_id, number)
+);
+
 GRANT USAGE ON SCHEMA publish TO escrutinio_writer;
 GRANT SELECT, INSERT, DELETE ON publish.outbox TO escrutinio_writer;
+GRANT SELECT, INSERT ON publish.notice TO escrutinio_writer;
 GRANT SELECT, INSERT, UPDATE ON publish.contest, publish.area, publish.partition, publish.ingest_status TO escrutinio_writer;
 GRANT SELECT, UPDATE ON publish.sender TO escrutinio_writer;
 
@@ -80,7 +89,15 @@ SELECT contest_id, at, at > now() - 2 * next_within_ms * interval '1 ms' AS is_a
        started_at, source, asked_at, answered_at, fault, spoke_at, state
 FROM publish.ingest_status;
 
-GRANT SELECT ON :results.count_status, :results.ingest_status TO escrutinio_readers, escrutinio_writer;
+CREATE VIEW :results.notice AS
+SELECT contest_id, number, (body ->> 'event_id')::uuid AS event_id, body ->> 'kind' AS kind,
+       (body ->> 'is_operational')::boolean AS is_operational, (body ->> 'is_test')::boolean AS is_test,
+       body ->> 'area_id' AS area_id, (body ->> 'as_of_offset')::bigint AS as_of_offset,
+       (body ->> 'recorded_at')::timestamptz AS recorded_at, (body ->> 'stated_at')::timestamptz AS stated_at,
+       body ->> 'sentence' AS sentence, body
+FROM publish.notice;
+
+GRANT SELECT ON :results.count_status, :results.ingest_status, :results.notice TO escrutinio_readers, escrutinio_writer;
 
 COMMENT ON VIEW :results.count_status IS 'Whether the aggregator lives and is up to date, by partition of the log.';
 COMMENT ON COLUMN :results.count_status.topic IS 'The log.';
@@ -106,3 +123,16 @@ COMMENT ON COLUMN :results.ingest_status.answered_at IS 'When the source answere
 COMMENT ON COLUMN :results.ingest_status.fault IS 'Why the source did not answer when it was asked last; null where it did.';
 COMMENT ON COLUMN :results.ingest_status.spoke_at IS 'When the source last said something, new or again.';
 COMMENT ON COLUMN :results.ingest_status.state IS 'SPEAKING; SILENT: nothing came for a while; CLOSED: the office says that nothing more will come.';
+COMMENT ON VIEW :results.notice IS 'What a newsroom would report, in the order in which it was published on results.notices.';
+COMMENT ON COLUMN :results.notice.contest_id IS 'The contest.';
+COMMENT ON COLUMN :results.notice.number IS 'Its place among the notices of the contest, from 1, without gaps.';
+COMMENT ON COLUMN :results.notice.event_id IS 'The id of the notice, as on the topic.';
+COMMENT ON COLUMN :results.notice.kind IS 'FIRST_RESULTS, LEAD_CHANGED, FELL, CORRECTED, RETRACTED and others: docs/newsrooms.md has all.';
+COMMENT ON COLUMN :results.notice.is_operational IS 'Whether it is about us, not about the count: a replay does not make it.';
+COMMENT ON COLUMN :results.notice.is_test IS 'Whether the contest is a rehearsal or made up.';
+COMMENT ON COLUMN :results.notice.area_id IS 'The area that it is about; null: the whole contest.';
+COMMENT ON COLUMN :results.notice.as_of_offset IS 'The last event on the log that it looks at.';
+COMMENT ON COLUMN :results.notice.recorded_at IS 'The broker''s time of that event.';
+COMMENT ON COLUMN :results.notice.stated_at IS 'The official time of the publication; null where none is behind it.';
+COMMENT ON COLUMN :results.notice.sentence IS 'What happened, in a sentence.';
+COMMENT ON COLUMN :results.notice.body IS 'The whole notice as JSON, with the events behind it.';
