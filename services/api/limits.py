@@ -1,4 +1,4 @@
-"""Limit how often one asks: by address, or by the key that the operator gave out.
+"""Limit how often one asks, and how many streams one follows: by address, or by the key that the operator gave out.
 
 Place in the flow: before everything under `/v1`. Each address has a bucket that refills evenly; whoever empties it is
 told when to ask again. A library would do the counting; what is ours is that memory stays bounded whatever addresses
@@ -9,7 +9,7 @@ counting. Keys are optional: they only raise the limit.
 import hashlib
 import ipaddress
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -18,13 +18,15 @@ from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.problems import TOO_LONG, TOO_OFTEN, UNKNOWN_KEY, Problem, respond
+from api.problems import RETRY_S, TOO_LONG, TOO_OFTEN, UNKNOWN_KEY, Problem, respond
 from runtime.files import read_text
 from schemas import toml
 from schemas.errors import EscrutinioError
 
 ADDRESSES = 100_000
 """Of which the counting is remembered, at most."""
+STREAMS = 6
+"""One may follow a stream at once for so many of the requests that one may send in a minute."""
 LONGEST_ADDRESS = 8_000
 """Bytes of path and query, at most."""
 
@@ -81,22 +83,35 @@ class Limits:
     def __init__(self, app: ASGIApp, rates: Rates | None, buckets: Buckets | None = None) -> None:
         """`rates`: None on loopback, where nobody is limited."""
         self._app, self._rates, self._buckets = app, rates, buckets or Buckets()
+        self._streams = Counter[str]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
-            try:
-                self._check(scope)
-            except Problem as problem:
-                await respond(problem)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            who = self._check(scope)
+        except Problem as problem:
+            await respond(problem)(scope, receive, send)
+            return
+        if who is None or not scope["path"].endswith("/stream"):
+            await self._app(scope, receive, send)
+            return
+        self._streams[who] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._streams[who] -= 1
+            if not self._streams[who]:
+                del self._streams[who]
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> str | None:
+        """Return whom a request counts for; None: for nobody. Raises Problem."""
         if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
             raise Problem(TOO_LONG, f"path and query are longer than {LONGEST_ADDRESS} bytes")
         if self._rates is None:
-            return
+            return None
         key = _key_of(scope)
         if key is None:
             who, a_minute = network_of(scope["client"]), self._rates.by_address
@@ -106,6 +121,10 @@ class Limits:
             self._count(network_of(scope["client"]), self._rates.by_address)
             raise Problem(UNKNOWN_KEY)
         self._count(who, a_minute)
+        most = max(a_minute // STREAMS, 1)
+        if scope["path"].endswith("/stream") and self._streams[who] >= most:
+            raise Problem(TOO_OFTEN, f"more than {most} streams at once", RETRY_S)
+        return who
 
     def _count(self, who: str, a_minute: int) -> None:
         if (wait_s := self._buckets.wait_s(who, a_minute)) > 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from api import limits
 from api.answers.forms import as_csv, flat
@@ -44,6 +47,43 @@ def test_a_key_raises_the_limit_and_one_that_nobody_gave_out_is_refused() -> Non
     assert asking.get("/v1/x?key=secret").status_code == 429
     assert asking.get("/v1/x?key=other").status_code == 401
     assert asking.get("/v1/x?key=other").status_code == 429  # guessing counts as asking
+
+
+def test_who_follows_too_many_streams_is_refused_until_one_ends() -> None:
+    ends, answers, now = asyncio.Event(), list[int](), [0.0]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await ends.wait()
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    async def send(message: Message) -> None:
+        answers.extend([message["status"]] if message["type"] == "http.response.start" else [])
+
+    async def follow() -> None:
+        guarded = Limits(app, Rates(18, 180, {KEY: "newsroom-demo"}), Buckets(lambda: now[0]))
+
+        def ask(path: str = "/v1/stream", query: str = "") -> Coroutine[object, object, None]:
+            scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
+            return guarded(scope | {"query_string": query.encode(), "client": ("192.0.2.1", 1)}, receive, send)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(ask())
+            await asyncio.sleep(0)
+            await ask("/v1/contests/x/stream")
+            assert answers == [429]
+            tasks.create_task(ask(query="key=secret"))
+            await asyncio.sleep(0)
+            ends.set()
+        now[0] += 60
+        await ask()
+        assert answers == [429, 200, 200, 200, 200, 200]
+
+    asyncio.run(follow())
+
+
+async def receive() -> Message:
+    raise AssertionError("nothing is read")
 
 
 def test_nobody_is_limited_where_there_are_no_rates_but_an_address_has_an_end() -> None:
