@@ -1,25 +1,36 @@
-"""Totals and notices while whatever is behind them is killed in turn: what is told is what an undisturbed run tells."""
+"""Totals, notices and the live stream while whatever is behind them is killed in turn: what is told is what an
+undisturbed run tells."""
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
+from api.database import WAIT_S
+from api.positions import PATIENCE_S
 from deploy.local.postgres import DATABASE
+from deploy.local.server import free_port
 from results.as_of import ContestAsOf
 from results.moment import Moment
 from results.reader import Reader
+from runtime.healthcheck import ask
 from schemas.area_count import AreaCount
 from schemas.codec import decode
+from schemas.count_update import CountUpdate
 from schemas.notice import Notice
 from tests.support.fix_postgres import database_of
-from tests.support.fix_setup import Setup
+from tests.support.fix_setup import CHECKOUT, Setup
 from tests.support.nights import Night, messages
 from tests.support.published import notices, once, shown, totals
 from tests.support.servers import Broker, Postgres
@@ -29,6 +40,8 @@ NIGHT = Night(
     events=12_000, units=4_000, states=5, counties=20, municipalities=60, documents=60, levels=(("precinct",),)
 )
 CONTEST = "pe-2021-night-1"
+BEGUN = 1_000
+"""So many messages are counted before anybody follows the stream."""
 AWAY_FROM = 10
 """So many messages a newsroom reads; then it is away until the end."""
 
@@ -42,37 +55,97 @@ def setup(own_kafka_server: Broker, own_postgres_server: Postgres, tmp_path: Pat
     return made
 
 
-@pytest.mark.parametrize("turns", [1, pytest.param(10, marks=pytest.mark.soak)])
+class Running:
+    """A service in a process of its own, which is ended and started again."""
+
+    def __init__(self, setup: Setup, *command: str) -> None:
+        self._start = partial(setup.start, *command)
+        self._process = self._start()
+
+    def kill(self) -> None:
+        """`kill -9`, and start."""
+        self._end(signal.SIGKILL)
+        self.start()
+
+    def start(self) -> None:
+        """Start it again."""
+        self._process = self._start()
+
+    def stop(self) -> int:
+        """Ask it to end. Returns its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> int:
+        self._process.send_signal(how)
+        return self._process.wait(WITHIN_S)
+
+
+@contextmanager
+def crowd(port: int, changes: int, followers: int) -> Iterator[Callable[[], Any]]:
+    """Clients that follow the stream, and a tenth as many that poll. Yields what returns what they saw, at the end."""
+    asked = {"followers": followers, "changes": changes, "timed": 1, "pollers": followers // 10, "seconds": 60}
+    command = [sys.executable, "-m", "tests.bench.crowd", f"--port={port}", *(f"--{n}={v}" for n, v in asked.items())]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            yield lambda: json.loads(process.communicate(timeout=10 * WITHIN_S)[0])
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("turns", "followers"), [(1, 100), pytest.param(10, 2000, marks=pytest.mark.soak, id="all")])
 def test_killed_in_turn_under_load_it_is_told_once_in_order_and_right(
-    setup: Setup, own_kafka_server: Broker, own_postgres_server: Postgres, turns: int
+    setup: Setup, own_kafka_server: Broker, own_postgres_server: Postgres, turns: int, followers: int
 ) -> None:
-    run = setup.start("aggregator", "run", "--publish")
+    port, http = free_port(), free_port()
+    run = Running(setup, "aggregator", "run", "--publish")
+    api = Running(setup, "api", "serve", f"--listen=127.0.0.1:{port}", f"--http=127.0.0.1:{http}")
 
-    def kill_the_run() -> None:
-        nonlocal run
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-        run = setup.start("aggregator", "run", "--publish")
-
-    def kill(server: Broker | Postgres) -> Callable[[], None]:
+    def kill(server: Broker | Postgres, away_s: float = 0) -> Callable[[], None]:
         def killed() -> None:
             server.kill()
+            time.sleep(away_s)
             server.start()
 
         return killed
 
-    kills = [kill_the_run, kill(own_kafka_server), kill(own_postgres_server)] * turns
+    def answers() -> None:
+        eventually(lambda: ask(f"http://127.0.0.1:{http}/ready") is None)
+
+    def restart() -> None:
+        answers()
+        assert api.stop() == 0
+        api.start()
+
+    def rebuild() -> None:
+        setup.alone("aggregator", "rebuild")
+
+    servers = [kill(own_kafka_server), kill(own_postgres_server), kill(own_postgres_server, WAIT_S + PATIENCE_S)]
+    kills = [run.kill, api.kill, restart, *servers, rebuild] * turns
     log = list(messages(NIGHT))
-    try:
+    followed = sum(isinstance(decode(message.value), CountUpdate) for message in log[BEGUN:])
+    with ExitStack() as opened:
+        opened.callback(run.stop)
+        opened.callback(api.stop)
         eventually(lambda: setup.database.read("SELECT FROM checking.cursor"))
+        _send(setup, log[:BEGUN])
+        eventually(lambda: setup.database.read("SELECT FROM results.contest WHERE last_offset = %s", BEGUN - 1))
+        answers()
+        saw = opened.enter_context(crowd(port, followed, followers))
         away = Newsroom(setup)
-        _send(setup, log, kills, away)
+        away.read(AWAY_FROM)
+        _send(setup, log[BEGUN:], kills)
         eventually(lambda: setup.database.read("SELECT FROM results.contest WHERE last_offset = %s", len(log) - 1))
         replayed = setup.json("aggregator", "notices", CONTEST)
         eventually(lambda: len(_of_the_log(notices(setup))) == len(replayed))
-    finally:
-        run.terminate()
-    assert run.wait(WITHIN_S) == 0
+        seen = saw()
+        assert {name: seen[name] for name in ("followers", "missed_or_doubled", "changes")} == {
+            "followers": followers, "missed_or_doubled": 0, "changes": followers * followed,
+        }  # fmt: skip
+        assert seen["came_back"] >= 2 * followers
+        answers()
+        assert (run.stop(), api.stop()) == (0, 0)
     assert [str(notice.event_id) for notice in _of_the_log(notices(setup))] == [one["event_id"] for one in replayed]
     found = totals(setup)
     last: dict[str, Any] = {}
@@ -130,16 +203,13 @@ def _of_the_log(found: Sequence[Any]) -> list[Any]:
     return [notice for notice in once(found) if not notice.is_operational]
 
 
-def _send(setup: Setup, log: Sequence[Any], kills: Sequence[Callable[[], None]], away: Newsroom) -> None:
-    """Send the log in order, and kill in the middle of each part."""
+def _send(setup: Setup, log: Sequence[Any], kills: Sequence[Callable[[], object]] = ()) -> None:
+    """Send messages in order, and kill at the end of each part but the last."""
     part = len(log) // (len(kills) + 1)
     settings = {"bootstrap_servers": setup.bootstrap_servers, "enable_idempotence": True}
     with closing(KafkaProducer(**settings)) as producer:
         for number, message in enumerate(log):
             producer.send(setup.names.events, key=message.key, value=message.value, headers=message.headers)
-            if number == part // 2:
-                producer.flush()
-                away.read(AWAY_FROM)
             if number % part == part - 1 and number // part < len(kills):
                 kills[number // part]()
         producer.flush()
