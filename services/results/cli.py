@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Ask what the count is, what it was, and why it changed.
 
-    Operators use escrutinio-aggregator, escrutinio-ingest, escrutinio-backup, escrutinio-grants and escrutinio-api.
+    Operators use escrutinio-aggregator, escrutinio-ingest, escrutinio-backup, escrutinio-grants and escrutinio-api;
+    auditors escrutinio-audit.
 
     \b
     Example: escrutinio show pe-2021-president-runoff

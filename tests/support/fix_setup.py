@@ -68,13 +68,14 @@ class Setup:
     def run(self, *command: str, expect: int = 0) -> str:
         """Run a command in this process; its standard output. Fails the test on another exit code, with what was
         printed."""
-        return self._done(command, expect)[0]
+        return self.ended(command, expect)[0]
 
     def refused(self, *command: str) -> str:
         """Run a command that ends with exit code 2; what it says on standard error."""
-        return self._done(command, 2)[1]
+        return self.ended(command, 2)[1]
 
-    def _done(self, command: tuple[str, ...], expect: int) -> tuple[str, str]:
+    def ended(self, command: tuple[str, ...], expect: int) -> tuple[str, str]:
+        """Run a command that ends with this exit code; its standard output and standard error."""
         code, out, err = in_process(command, self.environment)
         assert code == expect, f"{command}: exit code {code}\n{out}\n{err}"
         return out, err

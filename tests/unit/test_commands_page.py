@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from aggregator.cli import main as aggregator
 from api.cli import main as api
+from audit.cli import main as audit
 from backup.cli import main as backup
 from grants.cli import main as grants
 from ingest.cli import main as ingest
@@ -21,6 +22,7 @@ COMMANDS: dict[str, click.Command] = {
     "escrutinio-ingest": ingest,
     "escrutinio-aggregator": aggregator,
     "escrutinio-backup": backup,
+    "escrutinio-audit": audit,
     "escrutinio-grants": grants,
     "escrutinio-api": api,
 }

@@ -16,6 +16,7 @@ PLANTED = {
     "aggregator": ("services/aggregator/fold/evolve.py", "import aggregator.tables.writer"),
     "ingest": ("services/ingest/feeds/table.py", "import ingest.pipeline"),
     "backup": ("services/backup/manifest.py", "import backup.folder"),
+    "audit": ("services/audit/entries.py", "import audit.store"),
     "results": ("services/results/count.py", "import results.reader"),
     "runtime": ("services/runtime/files.py", "import runtime.settings"),
     "grants": ("services/grants/policy.py", "import grants.cluster"),

@@ -275,9 +275,10 @@ def test_nobody_who_reads_the_log_is_no_reason_to_end() -> None:
 def test_every_program_is_of_the_group_that_holds_its_process() -> None:
     from aggregator.cli import main as aggregator
     from api.cli import main as api
+    from audit.cli import main as audit
     from backup.cli import main as backup
     from grants.cli import main as grants
     from ingest.cli import main as ingest
     from results.cli import main as results
 
-    assert all(isinstance(program, Group) for program in (aggregator, api, backup, grants, ingest, results))
+    assert all(isinstance(program, Group) for program in (aggregator, api, audit, backup, grants, ingest, results))

@@ -1,0 +1,275 @@
+"""`escrutinio-audit`: sign the log, prove what is on it. Exit code 1: something was altered, or is missing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime import options
+from runtime.commands import Group, answer, json_option, say, stopping
+
+if TYPE_CHECKING:
+    from audit.tree.checkpoint import Checkpoint
+    from audit.tree.note import Signer, Verifier
+    from runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 2.0
+_file = click.Path(path_type=Path, exists=True, dir_okay=False)
+_folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+_public = click.option("--key", "key_file", type=_file, required=True, help="File with the log's public key.")
+
+
+@click.group(cls=Group, name="escrutinio-audit")
+@click.version_option(package_name="escrutinio")
+def main() -> None:
+    """Prove that the log is whole and unaltered, for anyone who has the public key.
+
+    \b
+    Example:
+      escrutinio-audit key example.org/escrutinio log.key
+      escrutinio-audit run --signing-key log.key /srv/proof
+      escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
+      escrutinio-audit check --key log.key.pub 41.tlog-proof
+    """
+
+
+@main.command("key")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def key_command(name: str, file: Path) -> None:
+    """Make a key to sign with, in FILE, and the public one in FILE.pub. NAME says whose it is: example.org/escrutinio.
+
+    \b
+    Example: escrutinio-audit key example.org/escrutinio log.key
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from audit.tree.note import NoteError, Signer
+    from runtime.files import write_whole
+
+    signer = Signer(name, Ed25519PrivateKey.generate())
+    if file.exists():
+        raise NoteError(f"{file} is there already: what it signed would have another key; choose another name")
+    write_whole(file, f"{signer}\n".encode(), mode=0o600)
+    write_whole(file.with_name(f"{file.name}.pub"), f"{signer.verifier}\n".encode())
+    say(str(signer.verifier))
+
+
+@main.command("run")
+@_folder
+@click.option("--signing-key", "key_file", type=_file, required=True, help="File with the private key.")
+@click.option("--every", "every_s", type=options.Seconds(0.1), default=5.0, help="Seconds between two checkpoints.")
+@click.option("--follow/--once", default=True, help="Continue until SIGTERM or Ctrl-C, or sign up to the end once.")
+@options.kafka
+@options.log_format
+@json_option
+def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_json: bool, **flags: Any) -> None:
+    """Sign the log's tree every few seconds, with its files in FOLDER, for any web server to serve.
+
+    Before it signs, it reads the whole log again and compares it with what it signed before.
+
+    \b
+    Example: escrutinio-audit run --signing-key log.key /srv/proof
+    """
+    from audit import notary
+    from runtime.kafka.reader import Reader
+
+    settings, stop, signer = _settings(flags), stopping(), _signer(key_file)
+    with Reader(settings.kafka, _topic(settings)) as log:
+        found = notary.run(
+            log, folder, signer, stop, follow=follow, every_s=every_s,
+            signed=lambda c: logger.info("%s: signed at size %s", c.origin, f"{c.size:,}"),
+        )  # fmt: skip
+    _print(as_json, {"checkpoints": [_about(one) for one in found]}, [_line(one) for one in found])
+
+
+@main.command("prove")
+@_folder
+@click.argument("offset", type=options.Whole(0))
+@click.option("--partition", type=options.Whole(0), default=0, help="Partition of the log.")
+@_public
+@options.kafka
+@options.log_format
+def prove_command(folder: Path, offset: int, partition: int, key_file: Path, **flags: Any) -> None:
+    """Write the proof that the message at OFFSET is on the log to standard output. FOLDER is that of `run`.
+
+    \b
+    Example: escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
+    """
+    from audit.proving import prove
+    from audit.store import TreeFolder
+    from runtime.kafka.reader import Reader
+
+    settings, key = _settings(flags), _verifier(key_file)
+    with Reader(settings.kafka, _topic(settings)) as log:
+        (record,) = log.messages_at(partition, [offset])
+    made = prove(TreeFolder(folder / log.topic / str(partition)), log.topic, record, key)
+    sys.stdout.buffer.write(bytes(made))
+
+
+@main.command("check")
+@click.argument("proof", type=_file)
+@_public
+@options.log_format
+@json_option
+def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> None:
+    """Check a proof, with the public key and nothing else, and show the event that it proves. Exit code 1: it does not.
+
+    \b
+    Example: escrutinio-audit check --key log.key.pub 41.tlog-proof
+    """
+    from audit import proving
+    from runtime.files import read_regular
+    from schemas.codec import decode
+    from schemas.types import rfc3339
+
+    _settings(flags)
+    proved = proving.check(read_regular(proof, 64 << 20), _verifier(key_file))
+    record = proved.record
+    event = decode(record.value, [(name, value or b"") for name, value in record.headers])
+    place = f"{proved.topic}/{record.partition}, offset {record.offset:,}"
+    about = {
+        "topic": proved.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "recorded_at": rfc3339(record.recorded_at),
+        "checkpoint": _about(proved.checkpoint),
+        "event_type": type(event).__name__,
+        "event": event.model_dump(mode="json"),
+    }
+    lines = [f"Proved: {place} has this {type(event).__name__}, recorded {rfc3339(record.recorded_at)}."]
+    lines.append(f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}.")
+    lines.append(event.model_dump_json(indent=1))
+    _print(as_json, about, lines)
+
+
+@main.command("verify")
+@click.argument("checkpoints", type=_file, nargs=-1, required=True)
+@_public
+@options.kafka
+@options.log_format
+@json_option
+def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool, **flags: Any) -> None:
+    """Check that the log still has all that was signed in CHECKPOINTS, as it was. Exit code 1: it has not.
+
+    The tree is made again from the log: nothing is believed but the public key.
+
+    \b
+    Example: escrutinio-audit verify --key log.key.pub checkpoint-of-june-7
+    """
+    from audit.tree.checkpoint import opened
+    from audit.verifying import partition_of, verify
+    from runtime.files import read_regular
+    from runtime.kafka.reader import Reader
+
+    settings, key = _settings(flags), _verifier(key_file)
+    kept = [opened(read_regular(file, 1 << 20), [key]) for file in checkpoints]
+    with Reader(settings.kafka, _topic(settings)) as log:
+        found = verify(log, partition_of(kept, log.topic), kept, _Progress(log.topic))
+    words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
+    lines = [f"{_line(one.checkpoint)}: {words[None if one.root is None else one.holds]}" for one in found]
+    _print(as_json, {"checkpoints": [_about(one.checkpoint) | {"holds": one.holds} for one in found]}, lines)
+    raise SystemExit(0 if all(one.holds for one in found) else 1)
+
+
+@main.command("compare")
+@click.argument("one", type=_file)
+@click.argument("other", type=_file)
+@_public
+@click.option(
+    "--files", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder of `run`, or a copy."
+)
+@options.topic_prefix
+@options.log_format
+def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, **flags: Any) -> None:
+    """Say whether two checkpoints are of one history: the newer extends the older. Exit code 1: they contradict.
+
+    Of two sizes the proof is made from the tiles in --files. A contradiction is shown as it was signed: it is evidence
+    that whoever has the key told two histories.
+
+    \b
+    Example: escrutinio-audit compare --key log.key.pub --files /srv/proof checkpoint-of-june-6 checkpoint-of-june-7
+    """
+    from audit.errors import AuditError
+    from audit.store import TreeFolder
+    from audit.tree.checkpoint import opened
+    from audit.verifying import extends, partition_of
+    from runtime.files import read_regular
+
+    settings, key = _settings(flags), _verifier(key_file)
+    notes = [read_regular(file, 1 << 20) for file in (one, other)]
+    old, new = sorted((opened(content, [key]) for content in notes), key=lambda of: of.size)
+    partition = partition_of([old, new], _topic(settings))
+    if old.size == new.size:
+        is_one, words = old.root == new.root, f"one key has signed two trees of size {old.size:,}"
+    elif files is None:
+        raise AuditError("the checkpoints are of two sizes: give the folder of their tiles with --files")
+    else:
+        is_one = extends(old, new, TreeFolder(files / _topic(settings) / str(partition)))
+        words = f"the tree at size {new.size:,} does not extend the one at size {old.size:,}"
+    if is_one:
+        say(f"{_line(new)}: extends the one at size {old.size:,}.")
+        return
+    say(f"CONTRADICTION: {words}.", "", *(content.decode() for content in notes))
+    raise SystemExit(1)
+
+
+class _Progress:
+    def __init__(self, name: str) -> None:
+        self._name, self._logged_at = name, time.monotonic()
+
+    def __call__(self, done: int, of: int) -> None:
+        if time.monotonic() - self._logged_at >= _EVERY_S:
+            self._logged_at = time.monotonic()
+            logger.info("%s: %s of %s", self._name, f"{done:,}", f"{of:,}")
+
+
+def _print(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
+    if as_json:
+        answer(value)
+    else:
+        say(*lines)
+
+
+def _about(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
+
+
+def _line(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.origin} at size {checkpoint.size:,}, root {checkpoint.root.hex()[:16]}…"
+
+
+def _signer(file: Path) -> Signer:
+    from audit.tree.note import Signer
+    from runtime.files import read_text
+
+    return Signer.parse(read_text(file))
+
+
+def _verifier(file: Path) -> Verifier:
+    from audit.tree.note import Verifier
+    from runtime.files import read_text
+
+    return Verifier.parse(read_text(file))
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    from runtime import logs
+    from runtime.settings import Settings
+
+    settings = Settings.load(**flags)
+    logs.configure(settings.log_format)
+    return settings
+
+
+def _topic(settings: Settings) -> str:
+    from schemas.topics import TopicNames
+
+    return TopicNames(settings.topic_prefix).events

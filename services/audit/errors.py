@@ -1,0 +1,30 @@
+"""Faults of the audit. Those of Kafka are in `runtime.kafka.errors`.
+
+EscrutinioError
+├── NoteError          (`tree.note`) a note, key or proof is not one
+│   └── NotProved      nobody who is trusted signed it, or the proof does not hold: exit code 1
+└── AuditError
+    ├── Contradicted   the log is not the one that was signed: exit code 1
+    ├── FilesDamaged   the files of a tree are missing or altered
+    └── FolderFull     a file cannot be written: make room, and try again
+"""
+
+from schemas.errors import EscrutinioError
+
+
+class AuditError(EscrutinioError):
+    """Root of the faults of the audit."""
+
+
+class Contradicted(AuditError):
+    """The log says something else than what was signed: it was altered, shortened, or is another one."""
+
+    exit_code = 1
+
+
+class FilesDamaged(AuditError):
+    """A file of a tree is missing, or altered."""
+
+
+class FolderFull(AuditError):
+    """A file cannot be written. Earlier files stay whole."""

@@ -1,0 +1,89 @@
+"""Keep the files of one partition's tree, as c2sp.org/tlog-tiles has them: any web server can serve the folder.
+
+Place in the flow: `notary` writes, proofs and checks read. Each file is written whole, synced and renamed, tiles first
+and the checkpoint last: after a crash there is the checkpoint of before, with all its files, and at most files of a
+tree that nobody has signed, which are made again.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from audit.errors import Contradicted, FilesDamaged, FolderFull
+from audit.tree.merkle import Subtrees
+from audit.tree.tiles import HASH, Tile, subtrees_from
+from runtime.files import FolderLock, read_regular, sweep, write_whole
+
+CHECKPOINT = "checkpoint"
+
+
+class TreeFolder:
+    """The files of a tree. To write, use it as a context manager, which locks the folder; reading needs no lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FolderLock(path, f"another notary is at work in {path}; stop it, or choose another folder")
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock.__enter__()
+        except OSError as error:
+            raise FolderFull(f"{self.path} cannot be opened: {error.strerror}") from error
+        for folder in (self.path, *(of for of in self.path.glob("tile/**/") if of.is_dir())):
+            sweep(folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def checkpoint(self) -> bytes | None:
+        """Return the last checkpoint, a signed note; None before the first. Raises FilesDamaged."""
+        try:
+            return read_regular(self.path / CHECKPOINT)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FilesDamaged(f"{self.path / CHECKPOINT} cannot be read: {error.strerror}") from error
+
+    def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """Return the content of tiles; of a partial one that is gone, from the full one. Raises FilesDamaged."""
+        return {tile: self._read(tile) for tile in tiles}
+
+    def subtrees(self, size: int) -> Subtrees:
+        """Return what finds whole subtrees of the tree at a size."""
+        return subtrees_from(size, self.read)
+
+    def _read(self, tile: Tile) -> bytes:
+        for one in (tile, Tile(tile.level, tile.index)):
+            try:
+                content = read_regular(self.path / one.path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise FilesDamaged(f"{self.path / one.path} cannot be read: {error.strerror}") from error
+            if tile.level is not None and len(content) != one.width * HASH:
+                raise FilesDamaged(f"{self.path / one.path} has {len(content):,} bytes, not {one.width * HASH:,}")
+            return content if tile.level is None else content[: tile.width * HASH]
+        raise FilesDamaged(f"{self.path / tile.path} is missing")
+
+    def put(self, tile: Tile, content: bytes) -> None:
+        """Write a tile. One that is there has this content, or raises Contradicted. Raises FolderFull."""
+        path = self.path / tile.path
+        try:
+            if path.exists():
+                if read_regular(path) != content:
+                    raise Contradicted(f"{path} was written with another content: the log was another one then")
+                return
+            write_whole(path, content)
+        except OSError as error:
+            raise FolderFull(f"{path} cannot be written: {error.strerror}") from error
+
+    def sign(self, checkpoint: bytes) -> None:
+        """Replace the checkpoint. Every file of its tree has to be there. Raises FolderFull."""
+        try:
+            write_whole(self.path / CHECKPOINT, checkpoint)
+        except OSError as error:
+            raise FolderFull(f"{self.path / CHECKPOINT} cannot be written: {error.strerror}") from error

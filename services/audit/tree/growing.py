@@ -1,0 +1,76 @@
+"""Grow a tree by entries, and say which files it has then (pure).
+
+It keeps the hashes of the unfinished tiles alone, at most 255 for each level: memory does not grow with the log.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from audit.tree.merkle import joined, leaf_hash
+from audit.tree.tiles import HEIGHT, WIDTH, Tile, bundle, entries_in, hashes_in, tile_of, top_of
+
+
+class Growing:
+    """A tree, up to its last entry."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._entries: list[bytes] = []
+        """Of the unfinished bundle."""
+        self._tails: list[list[bytes]] = []
+        """Of the unfinished tile of each level."""
+
+    @classmethod
+    def read(cls, size: int, read: Callable[[Sequence[Tile]], Mapping[Tile, bytes]]) -> "Growing":
+        """Return the tree that the files have at a size."""
+        tree = cls()
+        tree.size = size
+        level = 0
+        while size >> HEIGHT * level:
+            wide = size >> HEIGHT * level
+            tails = tile_of(level, wide // WIDTH, size)
+            tree._tails.append(hashes_in(read([tails])[tails]) if tails.width else [])
+            level += 1
+        if size % WIDTH:
+            last = Tile(None, size // WIDTH, size % WIDTH)
+            tree._entries = entries_in(read([last])[last])
+        return tree
+
+    def add(self, entry: bytes) -> Iterator[tuple[Tile, bytes]]:
+        """Add an entry, and yield the files that are full by it."""
+        self._entries.append(entry)
+        self.size += 1
+        if len(self._entries) == WIDTH:
+            yield Tile(None, self.size // WIDTH - 1), bundle(self._entries)
+            self._entries.clear()
+        top = leaf_hash(entry)
+        for level in range(len(self._tails) + 1):
+            if level == len(self._tails):
+                self._tails.append([])
+            tail = self._tails[level]
+            tail.append(top)
+            if len(tail) < WIDTH:
+                return
+            yield Tile(level, (self.size >> HEIGHT * (level + 1)) - 1), b"".join(tail)
+            top = top_of(tail)
+            tail.clear()
+
+    def unfinished(self) -> Iterator[tuple[Tile, bytes]]:
+        """Yield the partial files of the tree as it is."""
+        if self._entries:
+            yield Tile(None, self.size // WIDTH, len(self._entries)), bundle(self._entries)
+        for level, tail in enumerate(self._tails):
+            if tail:
+                yield Tile(level, (self.size >> HEIGHT * level) // WIDTH, len(tail)), b"".join(tail)
+
+    def root(self) -> bytes:
+        """Return the root of the tree as it is."""
+        return joined(one for tail in reversed(self._tails) for one in _wholes(tail))
+
+
+def _wholes(tail: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the hashes of the whole subtrees that some neighbours consist of, the largest first."""
+    begin = 0
+    for level in reversed(range(len(tail).bit_length())):
+        if len(tail) >> level & 1:
+            yield top_of(tail[begin : begin + (1 << level)])
+            begin += 1 << level

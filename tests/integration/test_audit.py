@@ -1,0 +1,340 @@
+"""A log that is signed, proved and forged: whoever has the public key and a checkpoint sees what was done to it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from kafka import KafkaAdminClient
+
+from audit import notary, store
+from audit.tree.checkpoint import Checkpoint, opened
+from audit.tree.note import Signer, Verifier
+from audit.tree.tiles import tiles_of
+from runtime.files import write_whole
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.producer import Producer
+from runtime.kafka.reader import Reader
+from runtime.kafka.topics import Topics
+from schemas.log_record import RawRecord
+from schemas.topics import EVENTS
+from tests.support.fix_setup import EXAMPLE, Setup
+from tests.support.servers import Broker
+from tests.support.waiting import eventually
+
+BEGUN = 20
+"""Updates of the example that are there at first."""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A log, its tree's files, and the key."""
+
+    setup: Setup
+    folder: Path
+
+    @property
+    def topic(self) -> str:
+        return self.setup.names.events
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "proof" / self.topic / "0"
+
+    @property
+    def public(self) -> str:
+        return str(self.folder / "log.key.pub")
+
+    def load(self, first: int, last: int | None) -> None:
+        """Publish some of the example's updates."""
+        header, *lines = (EXAMPLE / "updates.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+        document = self.folder / f"updates-{first}.csv"
+        document.write_text(header + "".join(lines[first:last]), encoding="utf-8")
+        self.setup.load(document)
+
+    def sign(self, expect: int = 0) -> Any:
+        """`escrutinio-audit run --once`: the checkpoint, or what it says on standard error."""
+        flags = ("--signing-key", str(self.folder / "log.key"), "--once", str(self.folder / "proof"))
+        if expect:
+            return self.setup.ended(("audit", "run", *flags), expect)[1]
+        (checkpoint,) = self.setup.json("audit", "run", *flags)["checkpoints"]
+        return checkpoint
+
+    def kept(self) -> Path:
+        """A copy of the checkpoint that somebody keeps."""
+        content = (self.files / "checkpoint").read_bytes()
+        at = self.opened(content).size
+        copy = self.folder / f"checkpoint-{at}"
+        copy.write_bytes(content)
+        return copy
+
+    def opened(self, content: bytes) -> Checkpoint:
+        return opened(content, [Verifier.parse(Path(self.public).read_text(encoding="utf-8"))])
+
+    def verify(self, *checkpoints: Path, expect: int = 0) -> list[bool]:
+        answer = self.setup.json("audit", "verify", "--key", self.public, *map(str, checkpoints), expect=expect)
+        return [one["holds"] for one in answer["checkpoints"]]
+
+    def records(self) -> list[RawRecord]:
+        with Reader(KafkaAccess(self.setup.bootstrap_servers), self.topic) as log:
+            return [record for batch in log.read_to_end(0) for record in batch]
+
+
+def _new(setup: Setup, folder: Path) -> Signed:
+    made = Signed(setup, folder)
+    made.setup.run("audit", "key", "log.example/test", str(folder / "log.key"))
+    made.load(0, BEGUN)
+    return made
+
+
+@pytest.fixture
+def signed(kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path) -> Signed:
+    return _new(new_setup(kafka_server), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def kept(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Signed, Path, list[RawRecord]]:
+    """A log that others are put in the place of, the checkpoint that somebody keeps of it, and its messages."""
+    made = _new(new_setup(kafka_server), tmp_path_factory.mktemp("kept"))
+    made.sign()
+    return made, made.kept(), made.records()
+
+
+def test_a_checkpoint_that_was_kept_holds_while_the_log_goes_on(signed: Signed) -> None:
+    first = signed.sign()
+    assert (first["origin"], first["size"]) == (f"log.example/test/{signed.topic}/0", BEGUN + 1)
+    early = signed.kept()
+    assert signed.sign() == first, "nothing new, nothing signed"
+    assert early.read_bytes() == (signed.files / "checkpoint").read_bytes()
+    signed.load(BEGUN, None)
+    last = signed.sign()
+    assert last["size"] == len(signed.records()) > BEGUN + 1
+    assert signed.verify(early, signed.kept()) == [True, True]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_on(
+    kafka_server: Broker, new_topic: Callable[..., str], kafka_producer: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, is_written: bool,
+) -> None:  # fmt: skip
+    topic, key = new_topic(), Signer("log.example/test", Ed25519PrivateKey.generate())
+    kafka = KafkaAccess(kafka_server.bootstrap_servers)
+    writes, end = 0, 0
+
+    def sign(folder: Path) -> Checkpoint:
+        with Reader(kafka, topic) as log:
+            (signed,) = notary.run(log, folder, key, threading.Event(), follow=False)
+        return signed
+
+    def killed(path: Path, content: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes != end or is_written:
+            write_whole(path, content)
+        if writes == end:
+            raise Killed
+
+    for number in range(300):
+        kafka_producer.send(topic, value=b"%d" % number)
+    kafka_producer.flush()
+    first = sign(tmp_path / "whole")
+    for number in range(400):
+        kafka_producer.send(topic, value=b"%d" % number, headers=[("a", b"b")])
+    kafka_producer.flush()
+    last = sign(tmp_path / "whole")
+    ended = False
+    while not ended:
+        end, writes, folder = end + 1, 0, tmp_path / str(end)
+        _copy_tree(tmp_path / "whole", folder, topic, key, first)
+        monkeypatch.setattr(store, "write_whole", killed)
+        try:
+            sign(folder)
+            ended = True
+        except Killed:
+            pass
+        monkeypatch.setattr(store, "write_whole", write_whole)
+        there = store.TreeFolder(folder / topic / "0")
+        note = there.checkpoint()
+        assert note is not None
+        assert notary.checked(there, note, key.verifier) in (first, last)
+        assert sign(folder) == last
+        assert notary.checked(there, there.checkpoint() or b"", key.verifier) == last
+    assert end > 6, "tiles, entries and the checkpoint"
+
+
+def _copy_tree(whole: Path, folder: Path, topic: str, key: Signer, signed: Checkpoint) -> None:
+    """Copy the files as they were when a checkpoint was signed."""
+    there, here = whole / topic / "0", folder / topic / "0"
+    for tile in tiles_of(signed.size):
+        (here / tile.path).parent.mkdir(parents=True, exist_ok=True)
+        (here / tile.path).write_bytes((there / tile.path).read_bytes())
+    (here / "checkpoint").write_bytes(bytes(signed.signed(key)))
+
+
+def test_a_proof_leads_from_the_public_key_to_the_event(
+    signed: Signed, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    del capfdbinary
+    signed.sign()
+    proof = signed.setup.alone("audit", "prove", "--key", signed.public, str(signed.folder / "proof"), "14")
+    file = signed.folder / "14.tlog-proof"
+    file.write_text(proof, encoding="utf-8")
+    proved = signed.setup.json("audit", "check", "--key", signed.public, str(file))
+    assert (proved["offset"], proved["event_type"], proved["checkpoint"]["size"]) == (14, "CountUpdate", BEGUN + 1)
+    assert proved["event"]["counts"]["votes"] == {"peru-libre": 8399160, "fuerza-popular": 8373661}
+    other = signed.folder / "other.key"
+    signed.setup.run("audit", "key", "log.example/test", str(other))
+    words = signed.setup.ended(("audit", "check", "--key", f"{other}.pub", str(file)), 1)[1]
+    assert "no trusted key has signed it" in words
+    file.write_text(proof.replace("index 14", "index 13"), encoding="utf-8")
+    assert (
+        "the proof is of message 13, and has message 14"
+        in signed.setup.ended(("audit", "check", "--key", signed.public, str(file)), 1)[1]
+    )
+    beyond = ("audit", "prove", "--key", signed.public, str(signed.folder / "proof"), str(BEGUN + 5))
+    assert f"offset {BEGUN + 5} is not on it" in signed.setup.refused(*beyond)
+
+
+def _altered(at: int, **fields: Any) -> Callable[[list[RawRecord]], list[RawRecord]]:
+    def alter(records: list[RawRecord]) -> list[RawRecord]:
+        return [record._replace(**fields) if record.offset == at else record for record in records]
+
+    return alter
+
+
+FORGERIES: dict[str, tuple[Callable[[list[RawRecord]], list[RawRecord]], str]] = {
+    "an event altered": (_altered(7, value=b"forged"), "offset 7 has another value"),
+    "a header altered": (_altered(7, headers=[("schema", b"x")]), "offset 7 has another headers"),
+    "a time altered": (_altered(7, timestamp_ms=1_623_111_111_000), "offset 7 has another timestamp_ms"),
+    "another contest": (_altered(7, key=b"other"), "offset 7 has another key"),
+    "an event dropped": (lambda r: r[:7] + r[8:], "ends at 20, and 21 messages were signed"),
+    "an event dropped and one put at the end": (lambda r: r[:7] + r[8:] + r[7:8], "offset 7 has another"),
+    "an event inserted": (lambda r: r[:7] + r[3:4] + r[7:], "offset 7 has another"),
+    "two events reordered": (lambda r: [*r[:7], r[8], r[7], *r[9:]], "offset 7 has another"),
+    "the end cut": (lambda r: r[:15], "ends at 15, and 21 messages were signed"),
+    "the last event withheld": (lambda r: r[:-1], "ends at 20, and 21 messages were signed"),
+    "the last event replaced": (_altered(BEGUN, value=b"forged"), f"offset {BEGUN} has another value"),
+    "another log": (lambda r: r[::-1], "offset 0 has another"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_log_is_seen_by_who_kept_a_checkpoint_and_signed_by_nobody(
+    kept: tuple[Signed, Path, list[RawRecord]], kafka_admin: KafkaAdminClient, forgery: str
+) -> None:
+    signed, checkpoint, records = kept
+    alter, words = FORGERIES[forgery]
+    _put(signed, kafka_admin, alter(records))
+    assert signed.verify(checkpoint, expect=1) == [False]
+    assert words in signed.sign(expect=1)
+    assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes(), "nothing is signed"
+
+
+def test_the_same_log_on_another_broker_has_the_same_tree(
+    kept: tuple[Signed, Path, list[RawRecord]], kafka_admin: KafkaAdminClient
+) -> None:
+    signed, checkpoint, records = kept
+    _put(signed, kafka_admin, records)
+    assert signed.verify(checkpoint) == [True]
+    assert signed.sign()["size"] == len(records)
+    assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes()
+
+
+def test_whoever_has_the_key_cannot_show_two_histories_to_who_kept_a_checkpoint(
+    signed: Signed, kafka_admin: KafkaAdminClient
+) -> None:
+    signed.sign()
+    shown = signed.kept().rename(signed.folder / "shown")
+    _put(signed, kafka_admin, FORGERIES["an event altered"][0](signed.records()))
+    (signed.folder / "proof").rename(signed.folder / "proof-of-before")
+    signed.sign()  # by who has the key, with the files of before put away
+    other = signed.kept().rename(signed.folder / "other")
+    assert signed.verify(other) == [True]
+    words, _ = signed.setup.ended(("audit", "compare", "--key", signed.public, str(shown), str(other)), 1)
+    assert "CONTRADICTION: one key has signed two trees of size 21" in words
+    assert words.count("— log.example/test ") == 2, "the evidence, as it was signed"
+
+
+def test_the_files_prove_that_one_checkpoint_extends_another(signed: Signed, kafka_admin: KafkaAdminClient) -> None:
+    signed.sign()
+    first = signed.kept()
+    signed.load(BEGUN, None)
+    signed.sign()
+    last = signed.kept()
+    asked = ("audit", "compare", "--key", signed.public, str(last), str(first))
+    proof = str(signed.folder / "proof")
+    assert "extends the one at size 21" in signed.setup.run(*asked, "--files", proof)
+    assert "--files" in signed.setup.refused(*asked)
+    _put(signed, kafka_admin, FORGERIES["an event altered"][0](signed.records()))
+    (signed.folder / "proof").rename(signed.folder / "proof-of-before")
+    signed.sign()
+    other = signed.kept().rename(signed.folder / "other")
+    forged = ("audit", "compare", "--key", signed.public, str(first), str(other), "--files", proof)
+    assert "CONTRADICTION: the tree at size 45 does not extend" in signed.setup.ended(forged, 1)[0]
+
+
+def test_damaged_files_are_named_and_nothing_is_signed(signed: Signed) -> None:
+    signed.sign()
+    tile = signed.files / "tile" / "0" / "000.p" / str(BEGUN + 1)
+    content = bytearray(tile.read_bytes())
+    content[40] ^= 1
+    tile.write_bytes(content)
+    assert (
+        "the tiles are not those of the checkpoint"
+        in signed.setup.ended(
+            ("audit", "run", "--signing-key", str(signed.folder / "log.key"), "--once", str(signed.folder / "proof")), 2
+        )[1]
+    )
+    tile.unlink()
+    assert (
+        "is missing"
+        in signed.setup.ended(
+            ("audit", "run", "--signing-key", str(signed.folder / "log.key"), "--once", str(signed.folder / "proof")), 2
+        )[1]
+    )
+
+
+def test_it_follows_the_log_and_ends_when_it_is_asked_to(signed: Signed) -> None:
+    flags = ("--signing-key", str(signed.folder / "log.key"), "--every", "0.2", str(signed.folder / "proof"))
+    run = signed.setup.start("audit", "run", *flags)
+    try:
+        eventually(lambda: (signed.files / "checkpoint").exists())
+        signed.load(BEGUN, None)
+        size = len(signed.records())
+        eventually(lambda: signed.opened((signed.files / "checkpoint").read_bytes()).size == size)
+    finally:
+        run.send_signal(signal.SIGTERM)
+    assert run.wait() == 0
+    assert json.loads(json.dumps(signed.sign()))["size"] == size
+
+
+def _put(signed: Signed, admin: KafkaAdminClient, records: Sequence[RawRecord]) -> None:
+    """Put another log in the place of the one that is there, as who administers the broker can, with its times."""
+    admin.delete_topics([signed.topic])
+    eventually(lambda: signed.topic not in admin.list_topics())
+    kafka = KafkaAccess(signed.setup.bootstrap_servers)
+    settings = {
+        **EVENTS.required,
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.before.max.ms": str(2**63 - 1),
+    }
+    with Topics(kafka) as topics:
+        eventually(lambda: topics.create(signed.topic, settings, partitions=1, copies=1))
+    placed = [record._replace(offset=offset) for offset, record in enumerate(records)]
+    with Producer(kafka, lambda _: None) as producer:
+        producer.send(signed.topic, placed, places={0: 0})
+    with Topics(kafka) as topics:
+        topics.change(signed.topic, dict(EVENTS.required))
