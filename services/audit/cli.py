@@ -68,6 +68,7 @@ def key_command(name: str, file: Path) -> None:
 @click.option("--every", "every_s", type=options.Seconds(0.1), default=5.0, help="Seconds between two checkpoints.")
 @click.option("--follow/--once", default=True, help="Continue until SIGTERM or Ctrl-C, or sign up to the end once.")
 @options.kafka
+@options.http
 @options.log_format
 @json_option
 def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_json: bool, **flags: Any) -> None:
@@ -79,14 +80,17 @@ def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_j
     Example: escrutinio-audit run --signing-key log.key /srv/proof
     """
     from audit import notary
+    from audit.metrics import Metrics
+    from runtime.health import new_registry, serve_health
     from runtime.kafka.reader import Reader
 
     settings, stop, signer = _settings(flags), stopping(), _signer(key_file)
-    with Reader(settings.kafka, _topic(settings)) as log:
-        found = notary.run(
-            log, folder, signer, stop, follow=follow, every_s=every_s,
-            signed=lambda c: logger.info("%s: signed at size %s", c.origin, f"{c.size:,}"),
-        )  # fmt: skip
+    metrics = Metrics(registry := new_registry("audit"))
+    with (
+        serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop),
+        Reader(settings.kafka, _topic(settings)) as log,
+    ):
+        found = notary.run(log, folder, signer, stop, metrics, follow=follow, every_s=every_s)
     _print(as_json, {"checkpoints": [_about(one) for one in found]}, [_line(one) for one in found])
 
 

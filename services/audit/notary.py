@@ -19,6 +19,7 @@ from pathlib import Path
 
 from audit.entries import entry_of
 from audit.errors import Contradicted, FilesDamaged
+from audit.metrics import Metrics
 from audit.store import TreeFolder
 from audit.tree.checkpoint import Checkpoint, opened
 from audit.tree.growing import Growing
@@ -50,12 +51,15 @@ class Notary:
         self.tree = Growing()
         self.signed: Checkpoint | None = None
 
-    def begin(self, log: Reader) -> None:
-        """Compare the log with what was signed of it. Raises Contradicted, FilesDamaged, NoteError."""
+    def begin(self, log: Reader, heard: Callable[[], None]) -> None:
+        """Compare the log with what was signed of it. Raises Contradicted, FilesDamaged, NoteError.
+
+        `heard` is called now and then: it takes some seconds for each million messages.
+        """
         if (note := self._folder.checkpoint()) is None:
             return
         self.signed = checked(self._folder, note, self._signer.verifier, self.origin)
-        compare(self._folder, self.signed, log, self.partition)
+        compare(self._folder, self.signed, log, self.partition, heard)
         self.tree = Growing.read(self.signed.size, self._folder.read)
 
     def add(self, batch: Batch) -> None:
@@ -79,8 +83,8 @@ class Notary:
 
 
 def run(
-    log: Reader, folder: Path, signer: Signer, stop: threading.Event, *,
-    follow: bool, every_s: float = EVERY_S, signed: Callable[[Checkpoint], None] = lambda _: None,
+    log: Reader, folder: Path, signer: Signer, stop: threading.Event, metrics: Metrics, *,
+    follow: bool, every_s: float = EVERY_S,
 ) -> list[Checkpoint]:  # fmt: skip
     """Sign every partition of a topic up to its end; with `follow` every few seconds until stopped.
 
@@ -91,33 +95,39 @@ def run(
         for partition in log.partitions():
             one = opened_folders.enter_context(TreeFolder(folder / log.topic / str(partition)))
             notaries[partition] = Notary(one, log.topic, partition, signer)
-            notaries[partition].begin(log)
-        return _sign_on(log, notaries, stop, follow, every_s, signed)
+            notaries[partition].begin(log, metrics.compared)
+        return _sign_on(log, notaries, stop, metrics, follow, every_s)
 
 
 def _sign_on(
-    log: Reader, notaries: Mapping[int, Notary], stop: threading.Event, follow: bool, every_s: float,
-    signed: Callable[[Checkpoint], None],
-) -> list[Checkpoint]:  # fmt: skip
+    log: Reader, notaries: Mapping[int, Notary], stop: threading.Event, metrics: Metrics, follow: bool, every_s: float
+) -> list[Checkpoint]:
     while True:
-        begun = time.monotonic()
+        begun, at_s, is_whole = time.monotonic(), time.time(), False
         try:
             places = {partition: notary.tree.size for partition, notary in notaries.items()}
             for batch in log.read_on(places):
                 notaries[batch.partition].add(batch)
+                metrics.compared()
                 if stop.is_set():
                     break
+            else:
+                is_whole = True
         except BrokerAway as fault:
             if not follow:
                 raise
             logger.warning("%s; trying again", fault)
+            metrics.lost(str(fault))
             stop.wait(_RETRY_S)
         found = []
-        for notary in notaries.values():
+        for partition, notary in notaries.items():
             before = notary.signed
             found.append(notary.sign())
+            metrics.signed(log.topic, partition, found[-1].size)
             if found[-1] != before:
-                signed(found[-1])
+                logger.info("%s: signed at size %s", notary.origin, f"{found[-1].size:,}")
+        if is_whole:
+            metrics.whole(at_s)
         if not follow or stop.wait(max(0.0, begun + every_s - time.monotonic())) or stop.is_set():
             return found
 
@@ -130,12 +140,14 @@ def checked(folder: TreeFolder, note: bytes, key: Verifier, origin: str | None =
     return found
 
 
-def compare(folder: TreeFolder, signed: Checkpoint, log: Reader, partition: int) -> None:
+def compare(
+    folder: TreeFolder, signed: Checkpoint, log: Reader, partition: int, heard: Callable[[], None] = lambda: None
+) -> None:
     """Compare the log with what was signed of it. Raises Contradicted with the first message that differs."""
     tree = Growing()
     for entry in _entries(log, partition, signed.size):
         for _ in tree.add(bytes(entry)):
-            pass
+            heard()
     if tree.root() == signed.root:
         return
     for entry in _entries(log, partition, signed.size):

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client import CollectorRegistry
 
 from audit import notary
 from audit.entries import entry_of
+from audit.metrics import Metrics
 from audit.store import TreeFolder
 from audit.tree.checkpoint import Checkpoint
 from audit.tree.merkle import consistency_proof, inclusion_proof, root_of
@@ -30,7 +32,7 @@ def signed(night: Night, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tree
     """The files of the tree, and the checkpoint."""
     folder, setup = tmp_path_factory.mktemp("proof"), night.setup
     with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
-        (checkpoint,) = notary.run(log, folder, KEY, threading.Event(), follow=False)
+        (checkpoint,) = notary.run(log, folder, KEY, threading.Event(), Metrics(CollectorRegistry()), follow=False)
     return TreeFolder(folder / setup.names.events / "0"), checkpoint
 
 

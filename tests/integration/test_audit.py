@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kafka import KafkaAdminClient
+from prometheus_client import CollectorRegistry
 
 from audit import notary, store
+from audit.metrics import Metrics
 from audit.tree.checkpoint import Checkpoint, opened
 from audit.tree.note import Signer, Verifier
 from audit.tree.tiles import tiles_of
+from deploy.local.server import free_port
 from runtime.files import write_whole
+from runtime.healthcheck import ask
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.producer import Producer
 from runtime.kafka.reader import Reader
@@ -136,7 +142,7 @@ def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_
 
     def sign(folder: Path) -> Checkpoint:
         with Reader(kafka, topic) as log:
-            (signed,) = notary.run(log, folder, key, threading.Event(), follow=False)
+            (signed,) = notary.run(log, folder, key, threading.Event(), Metrics(CollectorRegistry()), follow=False)
         return signed
 
     def killed(path: Path, content: bytes) -> None:
@@ -308,13 +314,27 @@ def test_damaged_files_are_named_and_nothing_is_signed(signed: Signed) -> None:
 
 
 def test_it_follows_the_log_and_ends_when_it_is_asked_to(signed: Signed) -> None:
-    flags = ("--signing-key", str(signed.folder / "log.key"), "--every", "0.2", str(signed.folder / "proof"))
+    http = f"127.0.0.1:{free_port()}"
+    flags = (
+        "--signing-key",
+        str(signed.folder / "log.key"),
+        "--every",
+        "0.2",
+        "--http",
+        http,
+        str(signed.folder / "proof"),
+    )
     run = signed.setup.start("audit", "run", *flags)
     try:
         eventually(lambda: (signed.files / "checkpoint").exists())
         signed.load(BEGUN, None)
         size = len(signed.records())
         eventually(lambda: signed.opened((signed.files / "checkpoint").read_bytes()).size == size)
+        eventually(lambda: ask(f"http://{http}/ready") is None)
+        with urlopen(f"http://{http}/metrics") as answer:
+            said = answer.read().decode()
+        assert f'escrutinio_audit_signed_size{{partition="0",topic="{signed.topic}"}} {size}.0' in said
+        assert re.search(r"^escrutinio_audit_last_complete_timestamp_seconds 1\.[0-9]+e\+09$", said, re.MULTILINE)
     finally:
         run.send_signal(signal.SIGTERM)
     assert run.wait() == 0
