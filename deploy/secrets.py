@@ -10,6 +10,7 @@ a newsroom or a reader. To rotate a secret, delete its file and run it again.
     secrets/kafka/NAME.properties        how principal NAME reaches Kafka, with its password
     secrets/postgres_ROLE_password       and escrutinio_ROLE_url, as the services read them
     secrets/readers/NAME.url             how reader NAME reaches PostgreSQL, with its password
+    secrets/audit/log.key log.key.pub    the key that signs the log, and the public one, which is for everyone
     secrets/grafana_admin_password
     secrets/external                     the address at which newsrooms reach Kafka
 
@@ -29,6 +30,7 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -37,18 +39,20 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from audit.tree.note import Signer
 from runtime.files import write_whole
 
 CHECKOUT = Path(__file__).parents[1]
 FOLDER = CHECKOUT / "secrets"
 
-SERVICES = ("ingest", "aggregator", "backup", "monitor")
+SERVICES = ("ingest", "aggregator", "backup", "audit", "monitor")
 """Our own principals."""
 ROLES = ("owner", "writer", "reader")
 BROKERS = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
 """The names of the brokers inside the compose network."""
 _CA_DAYS, _DAYS = 3650, 398
 _WARN_DAYS = 30
+_LOG = "escrutinio"
 _NAME = re.compile(r"(newsroom|reader)-[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST = 63  # of a role of PostgreSQL, in bytes
 
@@ -88,11 +92,11 @@ class Secrets:
         file = self.folder / "external"
         return file.read_text().strip() if file.exists() else None
 
-    def make(self, newsrooms: Iterable[str] = (), readers: Iterable[str] = ()) -> None:
-        """Write every secret that is missing."""
+    def make(self, newsrooms: Iterable[str] = (), readers: Iterable[str] = (), log_name: str = _LOG) -> None:
+        """Write every secret that is missing. `log_name`: of the key that signs the log."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)  # started before this, the container engine makes folders that everybody may enter
-        for name in ("kafka", "admin", "readers"):
+        for name in ("kafka", "admin", "readers", "audit"):
             (self.folder / name).mkdir(exist_ok=True)
         if self._remembered() != self._at.external:
             self._write("external", self._at.external)
@@ -112,6 +116,9 @@ class Secrets:
         for name in readers:
             self._keep(f"readers/{name}.url", self._reader_url(name))
         self._keep("grafana_admin_password", _password)
+        self._keep("audit/log.key", lambda: f"{Signer(log_name, Ed25519PrivateKey.generate())}\n")
+        signer = Signer.parse((self.folder / "audit/log.key").read_text())
+        self._keep("audit/log.key.pub", lambda: f"{signer.verifier}\n")
 
     def _principal(self, name: str, server: str, *, tls: bool) -> None:
         def access() -> str:
@@ -243,7 +250,11 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: tuple[st
     help="Address at which newsrooms reach Kafka, in a cluster one for each broker. Written into access files and the "
     "brokers' certificate, and kept for later runs.  [env: ESCRUTINIO_KAFKA_ADDRESS]  [default: 127.0.0.1:29092]",
 )  # fmt: skip
-def main(names: tuple[str, ...], folder: Path, external: str | None) -> None:
+@click.option(
+    "--log-name", envvar="ESCRUTINIO_LOG_NAME", default=_LOG, show_default=True,
+    help="Whose log it is, in the name of the key that signs it.  [env: ESCRUTINIO_LOG_NAME]",
+)  # fmt: skip
+def main(names: tuple[str, ...], folder: Path, external: str | None, log_name: str) -> None:
     """Make every missing secret, and an access file for each name: a newsroom reads Kafka, a reader PostgreSQL.
 
     Existing files are kept.
@@ -254,7 +265,7 @@ def main(names: tuple[str, ...], folder: Path, external: str | None) -> None:
     """
     made = Secrets(folder, Addresses(external=external) if external else None)
     readers = [name for name in names if name.startswith("reader-")]
-    made.make([name for name in names if name not in readers], readers)
+    made.make([name for name in names if name not in readers], readers, log_name)
     for path in made.made:
         click.echo(f"made {path}")
     if not made.made:

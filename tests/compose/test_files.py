@@ -101,7 +101,7 @@ def test_our_images_have_the_releases_number_or_the_one_that_is_asked_for() -> N
     for variables, number in (({}, RELEASE), ({"ESCRUTINIO_VERSION": "0.0.9"}, "0.0.9")):
         found = services(CLUSTER, **variables)
         ours = {name: service for name, service in found.items() if service["image"].startswith("escrutinio-")}
-        assert {"topics", "grants", "migrate", "ingest", "aggregator", "api", "mirror", "monitor"} == set(ours)
+        assert {"topics", "grants", "migrate", "ingest", "aggregator", "api", "mirror", "audit", "monitor"} == set(ours)
         assert {service["image"].rpartition(":")[2] for service in ours.values()} == {number}
         assert {s["build"]["args"]["VERSION"] for s in ours.values() if "build" in s} == {number}
 

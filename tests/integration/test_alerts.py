@@ -190,7 +190,7 @@ def prometheus(observed_night: Night, tmp_path: Path) -> Iterator[Prometheus]:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     night = observed_night
-    ports = {name: getattr(night, name).port for name in ("ingest", "aggregator", "mirror", "monitor", "api")}
+    ports = {name: getattr(night, name).port for name in ("ingest", "aggregator", "mirror", "monitor", "api", "audit")}
     for job in config["scrape_configs"]:
         job.pop("dns_sd_configs", None)
         job["static_configs"] = [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]
@@ -244,7 +244,8 @@ def test_every_query_runs_and_the_three_states_are_told_apart(observed_night: Ni
     night.mirror.start()
     night.monitor.start()
     night.api.start()
-    beside = (night.mirror, night.monitor, night.api)
+    night.audit.start()
+    beside = (night.mirror, night.monitor, night.api, night.audit)
     eventually(lambda: night.is_caught_up and not any(service.not_ready() for service in beside))
     eventually(lambda: states(prometheus) == (0, 0, 0))
     eventually(lambda: (prometheus.value("max(escrutinio_aggregator_committed_offset)") or 0) == 45)

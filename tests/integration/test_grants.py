@@ -67,7 +67,7 @@ from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.ingest_samples import ACTA
 from tests.support.waiting import eventually
 
-OURS = ("ingest", "aggregator", "backup")
+OURS = ("ingest", "aggregator", "backup", "audit")
 EVERYBODY = (*OURS, "monitor", "newsroom-demo")
 TOPICS = ("results.events", "results.rejected", "results.feed-status")
 SIGNS = "results.ingest-status"
@@ -78,6 +78,7 @@ READS = {
     *(("newsroom-demo", topic) for topic in MADE),
     *(("ingest", topic) for topic in TOPICS),
     *(("backup", topic) for topic in TOPICS),
+    ("audit", TOPICS[0]),
     *(
         (who, topic)
         for who in ("aggregator", "newsroom-demo")
@@ -655,6 +656,7 @@ def test_settings_that_may_not_be_seen_are_not_taken_for_a_log_that_could_lose_e
         "ingest": lambda kafka: inspect(kafka, [(TOPICS[0], EVENTS)]),
         "aggregator": lambda kafka: Log(kafka, TOPICS[0]).topic_id(),
         "backup": describe,
+        "audit": describe,
     }
     for who, ask in asked.items():
         with pytest.raises(AccessRefused, match=f"refuses {who} topic {TOPICS[0]}: .*settings"):

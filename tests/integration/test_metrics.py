@@ -84,7 +84,8 @@ def test_every_metric_is_documented_and_every_documented_one_exported(observed_n
     night.mirror.start()
     night.monitor.start()
     night.api.start()
-    beside = (night.mirror, night.monitor, night.api)
+    night.audit.start()
+    beside = (night.mirror, night.monitor, night.api, night.audit)
     eventually(lambda: night.is_caught_up and not any(service.not_ready() for service in beside))
     exported: dict[str, tuple[str, set[str]]] = {}
     for service in (night.ingest, night.aggregator, *beside):

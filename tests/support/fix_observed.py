@@ -97,6 +97,7 @@ class Night:
     mirror: Observed
     monitor: Observed
     api: Observed
+    audit: Observed
 
     def publish_the_48(self) -> None:
         """Puts the 48 official updates of the example into the folder."""
@@ -134,11 +135,14 @@ def night_on(broker: Broker, postgres: Postgres, root: Path) -> Iterator[Night]:
     mirror = Observed(("backup", "mirror", "--follow", "--every", "0.2", str(root / "mirror")), setup)
     monitor = Observed(("grants", "watch", "--every", "0.2"), setup)
     api = Observed(("api", "serve", "--listen", f"127.0.0.1:{free_port()}"), setup)
-    night = Night(folder, postgres, setup, ingest, Observed(("aggregator", "run"), setup), mirror, monitor, api)
+    setup.run("audit", "key", "log.example/observed", str(root / "log.key"))
+    audit = Observed(("audit", "run", "--signing-key", str(root / "log.key"), str(root / "proof")), setup)
+    aggregator = Observed(("aggregator", "run"), setup)
+    night = Night(folder, postgres, setup, ingest, aggregator, mirror, monitor, api, audit)
     try:
         yield night
     finally:
-        for service in (night.ingest, night.aggregator, night.mirror, night.monitor, night.api):
+        for service in (night.ingest, night.aggregator, night.mirror, night.monitor, night.api, night.audit):
             service.stop()
 
 
