@@ -82,11 +82,11 @@ def chart_of(reader: Reader, contest_id: str) -> ChartMetadata:
     """Return a chart's metadata. Raises NothingCounted."""
     count = count_of(reader, contest_id, None, NOW)
     at, by = count.as_of.reported_at or count.as_of.recorded_at, count.progress
-    how_far = ""
+    test, how_far = "TEST, not a result." if count.is_test else "", ""
     if (share := percent(by.counted, by.expected)) is not None:
-        how_far = f"{by.counted:,} of {by.expected:,} tally sheets counted ({share} %). "
+        how_far = f"{by.counted:,} of {by.expected:,} tally sheets counted ({share} %)."
     return ChartMetadata(
-        describe=Describe(intro=("TEST, not a result. " if count.is_test else "") + how_far, byline=count.authority),
+        describe=Describe(intro=" ".join(filter(None, (test, how_far))), byline=count.authority),
         annotate=Annotate(
             notes=f"{count.stage or 'Stage not stated'}; {count.basis.value.lower()}; as of {rfc3339(at)}."
         ),
