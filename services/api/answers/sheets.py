@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from api.answers.asked import AreaPath, AreaType, Ask, ContestId, MomentAsked, documents
-from api.answers.counts import count_of, level_of
+from api.answers.counts import count_of, sheet_of
 from api.answers.forms import Form, Listing
 from api.answers.models import AreaAnswer, row_of
 from results.count import percent
@@ -61,7 +61,7 @@ def _csv(example: str) -> dict[str, Any]:
 @routes.get("/contests/{contest_id}/levels/{level}.csv", **_csv("level_csv"))
 async def level_csv(ask: Ask, contest_id: ContestId, level: AreaType, moment: MomentAsked) -> Response:
     """The counts of all areas of a level, as a spreadsheet reads them (IMPORTDATA): one row an area."""
-    return await ask.of(contest_id, lambda reader: level_of(reader, contest_id, level, None, moment), Form.CSV)
+    return await ask.of(contest_id, lambda reader: sheet_of(reader, contest_id, level, None, moment), Form.CSV)
 
 
 @routes.get("/contests/{contest_id}/areas/{area}.csv", **_csv("area_csv"))
