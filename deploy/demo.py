@@ -144,16 +144,18 @@ def main() -> None:
             "escrutinio-ingest load FILES…",
             "more documents, then: escrutinio-aggregator run --until-caught-up --publish",
         ),
-        (
-            "escrutinio-api serve",
-            f"schemas for a program of yours that reads Kafka at {settings['bootstrap_servers']}: docs/newsrooms.md",
-        ),
     ):
         console.print(f"  .venv/bin/{shown}", soft_wrap=True)
         console.print(f"      [dim]{what}[/]")
     console.print(f"  {stack.api.url}/docs", soft_wrap=True)
     console.print(
         f"      [dim]the count over HTTP; curl {stack.api.url}/v1/contests/{CONTEST}/counts[/]", soft_wrap=True
+    )
+    console.print(f"  {stack.access_file}", soft_wrap=True)
+    console.print(
+        f"      [dim]for a program that reads Kafka at {settings['bootstrap_servers']}, "
+        f"with {stack.api.url} as its schema registry: docs/newsrooms.md[/]",
+        soft_wrap=True,
     )
     console.print(f"  psql '{settings['reader_url']}'", soft_wrap=True)
     console.print("      [dim]SELECT * FROM results.selection_count;[/]")

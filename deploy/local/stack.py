@@ -1,7 +1,7 @@
-"""Both servers together, the API over them, and the settings file with which the services find them.
+"""Both servers together, the API over them, and the files with which services and newsrooms find them.
 
 Place: behind `python -m deploy.local` and `make demo`. A start that fails or is interrupted stops the servers it
-started, and no others. The settings file is written once both servers answer.
+started, and no others. The files are written once both servers answer.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Stack:
         self.postgres = Postgres(self.root, self.steps)
         self.api = Api(self.root, self.steps)
         self.settings_file = self.root / "escrutinio.toml"
+        self.access_file = self.root / "newsroom-demo.properties"
         self.archive = self.root / "archive"
 
     @property
@@ -56,6 +57,7 @@ class Stack:
             start(self.api)
             self.archive.mkdir(exist_ok=True)
             self._write_settings()
+            self._write_access()
         except BaseException:
             pool.shutdown()  # waits until the other server runs or has failed
             for part in started:
@@ -84,9 +86,10 @@ class Stack:
             if path.is_dir():
                 shutil.rmtree(path)
                 deleted.append(path)
-        if self.settings_file.exists():
-            self.settings_file.unlink()
-            deleted.append(self.settings_file)
+        for file in (self.settings_file, self.access_file):
+            if file.exists():
+                file.unlink()
+                deleted.append(file)
         if self.root.is_dir() and not any(self.root.iterdir()):
             self.root.rmdir()
         return deleted
@@ -103,3 +106,16 @@ class Stack:
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items()]
         head = "# The addresses of the local stack, written when it starts, with passwords for this machine only.\n"
         write_whole(self.settings_file, (head + "".join(lines)).encode(), mode=0o600)
+
+    def _write_access(self) -> None:
+        """Write what a newsroom is given. The programs read a password; the broker asks for none."""
+        settings = {
+            "bootstrap.servers": self.broker.bootstrap_servers,
+            "security.protocol": "PLAINTEXT",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "newsroom-demo",
+            "sasl.password": "none",
+            "ssl.ca.location": "ca.crt",
+        }
+        lines = [f"{name}={value}\n" for name, value in settings.items()]
+        write_whole(self.access_file, "".join(lines).encode(), mode=0o600)

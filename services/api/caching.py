@@ -1,9 +1,10 @@
 """Keep answers by their ETag, so that polling costs nothing while nothing changes.
 
 Place in the flow: between the client and the routes of one contest. The ETag of an answer names the address, the offset
-of the contest's last event, the layout, and this release. While the contest stands there, `If-None-Match` is answered
-from `Positions` alone, and an answer that was given once is given again from memory, without the database. An answer of
-a past offset (`at_offset`) keeps its ETag while the count goes on. A crash loses what is remembered.
+of the contest's last event, the digest of its state there (another log has another), the layout, and this release.
+While the contest stands there, `If-None-Match` is answered from `Positions` alone, and an answer that was given once is
+given again from memory, without the database. An answer of a past offset (`at_offset`) keeps its ETag while the count
+goes on, and so knows no log from another. A crash loses what is remembered.
 """
 
 import asyncio
@@ -65,7 +66,8 @@ def tag_of(address: str, position: Position) -> str:
     at = _AT_OFFSET.search(address.partition("?")[2])
     offset = position.offset if at is None else min(int(at[1]), position.offset)
     told = position.notices if _NOTICES.search(address) else ""  # they come also without an update
-    what = f"{address} {position.layout} {position.blocked} {told} {_RELEASE}".encode("utf-8", "surrogatepass")
+    state = position.digest if at is None else ""
+    what = f"{address} {state} {position.layout} {position.blocked} {told} {_RELEASE}".encode("utf-8", "surrogatepass")
     return f'W/"{offset}-{blake2b(what, digest_size=8).hexdigest()}"'
 
 

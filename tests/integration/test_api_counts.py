@@ -58,6 +58,18 @@ def test_a_level_has_the_same_figures_in_every_form(api: Api) -> None:
     )  # fmt: skip
     states = api.json(f"/v1/contests/{CONTEST}/levels/state")
     assert (states["counts"], len(states["not_counted"])) == ([], 30)
+    of_none = api.text(f"/v1/contests/{CONTEST}/levels/state.csv").splitlines()
+    assert of_none == api.text(f"/v1/contests/{CONTEST}/levels/country.csv").splitlines()[:1]
+    assert of_none == [",".join(row)], "a sheet can be prepared before anything is counted"
+
+
+def test_what_is_for_spreadsheets_and_charts_may_be_asked_as_of_a_past_moment(api: Api) -> None:
+    at = f"/v1/contests/{CONTEST}"
+    past = api.text(f"{at}/levels/country?format=csv&at_offset=20")
+    assert past != api.text(f"{at}/levels/country?format=csv")
+    assert api.text(f"{at}/levels/country.csv?at_offset=20") == api.text(f"{at}/areas/pe.csv?at_offset=20") == past
+    said = api.json(f"{COUNTS}?at_offset=20")["as_of"]["reported_at"].removesuffix("Z")
+    assert said in api.json(f"{at}/chart.json?at_offset=20")["annotate"]["notes"]
 
 
 @pytest.mark.parametrize(

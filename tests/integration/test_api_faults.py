@@ -72,6 +72,8 @@ ERRORS = {
     f"{AT}/units/precinct/x/history": "nothing-counted",
     f"{AT}/units?after=x": "invalid-request",
     f"{AT}/changes?limit=0": "invalid-request",
+    f"{AT}/changes?since=-1": "",
+    f"{AT}/changes?since=-2": "invalid-request",
     "/v1/changes?since=x": "invalid-request",
     "/v1/changes?since=0:1,": "invalid-request",
     f"{AT}/units?after=x/%00": "nothing-counted",

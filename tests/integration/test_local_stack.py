@@ -129,6 +129,8 @@ def test_a_stack_from_start_to_reset(root: Path) -> None:
     settings = tomllib.loads(settings_file.read_text())
     assert settings.keys() == {"bootstrap_servers", "owner_url", "writer_url", "reader_url", "archive"}
     assert settings["archive"] == str(root / "archive")
+    access = dict(line.split("=", 1) for line in (root / "newsroom-demo.properties").read_text().splitlines())
+    assert access["bootstrap.servers"] == settings["bootstrap_servers"]
     for role in ("owner", "writer", "reader"):
         with psycopg.connect(settings[f"{role}_url"]) as connection:
             row = connection.execute("SELECT current_user, current_database(), version()").fetchone()

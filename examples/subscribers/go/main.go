@@ -1,6 +1,6 @@
 // A subscriber: the totals of a contest and of the areas directly in it, what is to report, and whether the feed lives.
 //
-//	go run . newsroom-demo.properties http://127.0.0.1:8081 pe-2021-president-runoff
+//	go run . newsroom-demo.properties http://127.0.0.1:28081 pe-2021-president-runoff
 package main
 
 import (

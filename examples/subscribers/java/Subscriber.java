@@ -32,7 +32,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 /**
  * A subscriber: the totals of a contest and of the areas directly in it, what is to report, and whether the feed lives.
  *
- * <p>{@code java -cp 'classes:jars/*' Subscriber newsroom-demo.properties http://127.0.0.1:8081 pe-2021-president-runoff}
+ * <p>{@code java -cp 'classes:jars/*' Subscriber newsroom-demo.properties http://127.0.0.1:28081 pe-2021-president-runoff}
  */
 public class Subscriber {
     private static final TopicPartition TOTALS = new TopicPartition("results.totals", 0);

@@ -1,6 +1,6 @@
 // A subscriber: the totals of a contest and of the areas directly in it, what is to report, and whether the feed lives.
 //
-//     node subscriber.js newsroom-demo.properties http://127.0.0.1:8081 pe-2021-president-runoff
+//     node subscriber.js newsroom-demo.properties http://127.0.0.1:28081 pe-2021-president-runoff
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { SchemaRegistry } from "@kafkajs/confluent-schema-registry";

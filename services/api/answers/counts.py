@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.answers.asked import AreaId, AreaType, Ask, ContestId, FormAsked, MomentAsked, documents
 from api.answers.forms import Form
-from api.answers.models import AreaAnswer, LevelAnswer, NotCounted, Reconciled, Reconciliation
+from api.answers.models import AreaAnswer, LevelAnswer, LevelSheet, NotCounted, Reconciled, Reconciliation
 from results.as_of import ContestAsOf
 from results.count import Count, NothingCounted, find_area
 from results.moment import NOW, Moment
@@ -34,7 +34,8 @@ async def level(
     form: FormAsked = Form.JSON,
 ) -> Response:
     """The counts of all areas of a level, in one answer, from one snapshot."""
-    return await ask.of(contest_id, lambda reader: level_of(reader, contest_id, level, within, moment), form)
+    asked = sheet_of if form is Form.CSV else level_of
+    return await ask.of(contest_id, lambda reader: asked(reader, contest_id, level, within, moment), form)
 
 
 @routes.get(
@@ -84,6 +85,14 @@ def level_of(reader: Reader, contest_id: str, area_type: str, within: str | None
             for area in areas
             if area in why
         ),
+    )
+
+
+def sheet_of(reader: Reader, contest_id: str, area_type: str, within: str | None, moment: Moment) -> LevelSheet:
+    """Return the counts of all areas of a type as a spreadsheet. Raises NothingCounted where there is no such area."""
+    return LevelSheet(
+        level=level_of(reader, contest_id, area_type, within, moment),
+        selections=tuple(of.selection_id for of in reader.contest(contest_id)[0].selections),
     )
 
 

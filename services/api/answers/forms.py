@@ -42,6 +42,10 @@ class Listing(Frozen):
         """Return the lines as cells by column."""
         return (flat(item.model_dump(mode="json")) for item in self.items())
 
+    def columns(self) -> Sequence[str]:
+        """Return the names of the columns that are there without any line, too."""
+        return ()
+
 
 def written(found: BaseModel, form: Form = Form.JSON) -> bytes:
     """Write an answer in a form; only a listing has others than JSON."""
@@ -50,7 +54,7 @@ def written(found: BaseModel, form: Form = Form.JSON) -> bytes:
     assert isinstance(found, Listing)
     if form is Form.JSONL:
         return b"".join(item.model_dump_json().encode() + b"\n" for item in found.items())
-    return as_csv(found.rows())
+    return as_csv(found.rows(), found.columns())
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,10 +68,10 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return cells
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Write rows by column, as RFC 4180 has it, in the order in which the columns come first."""
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> bytes:
+    """Write rows by column, as RFC 4180 has it: `columns`, and others in the order in which they come first."""
     rows = list(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\r\n")
     lines.writerow(map(_cell, columns))

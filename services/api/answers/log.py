@@ -120,7 +120,7 @@ class Findings(Found):
     as_of: AsOf
 
 
-SINCE = "Those after this offset: `next` of the page before. Default: from the beginning."
+SINCE = "Those after this offset: `next` of the page before. Default, and -1: from the beginning."
 Limit = Annotated[int, Query(ge=1, le=1000, description="On a page, at most.")]
 
 
@@ -128,7 +128,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="On a page, at most.")]
 async def changes(
     ask: Ask,
     contest_id: ContestId,
-    since: Annotated[Offset | None, Query(description=SINCE)] = None,
+    since: Annotated[int | None, Query(ge=-1, lt=NUMBER_LIMIT, description=SINCE)] = None,
     area: AreaId = None,
     limit: Limit = 100,
     form: FormAsked = Form.JSON,

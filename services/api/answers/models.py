@@ -44,9 +44,24 @@ class LevelAnswer(Listing):
         """Return the counts."""
         return self.counts
 
+
+class LevelSheet(Listing):
+    """The counts of all areas of a level as a spreadsheet, which has its columns before anything is counted."""
+
+    level: LevelAnswer
+    selections: tuple[str, ...]
+
+    def items(self) -> Sequence[AreaAnswer]:
+        """Return the counts."""
+        return self.level.counts
+
     def rows(self) -> Iterable[Mapping[str, Any]]:
-        """Return the counts as rows of a spreadsheet."""
-        return map(row_of, self.counts)
+        """Return the counts as rows."""
+        return map(row_of, self.level.counts)
+
+    def columns(self) -> Sequence[str]:
+        """Return the columns that each row has."""
+        return _columns_of(self.selections)
 
 
 class Reconciled(Frozen):
@@ -74,22 +89,43 @@ class Reconciliation(Listing):
         return self.areas
 
 
+_OF_AREA = ("area_id", "area_name", "area_type", "leader", "lead")
+_BALLOTS = ("share_base", "ballots_cast", "valid_votes", "blank_votes", "invalid_votes")
+_SHEETS = ("counted", "expected", "under_review")
+_OF_ITSELF = ("basis", "stage", "is_test")
+
+
+def _columns_of(selections: Sequence[str]) -> list[str]:
+    """Return the keys of `row_of`, for a contest's selections."""
+    return [
+        *_OF_AREA,
+        *(f"votes_{selection}" for selection in selections),
+        *(f"share_{selection}" for selection in selections),
+        *_BALLOTS,
+        *(f"{name}_sheets" for name in _SHEETS),
+        *("percent_counted", "registered_voters", "turnout_percent"),
+        *_OF_ITSELF,
+        *(f"as_of_{name}" for name in AsOf.model_fields),
+        *("stated_at", "blocked"),
+    ]
+
+
 def row_of(count: AreaAnswer) -> dict[str, Any]:
     """Return a count as one row: each share beside its numerator and denominator."""
     of = count.model_dump(mode="json")
     votes = {f"votes_{s.selection_id}": s.votes for s in count.selections}
     shares = {f"share_{s.selection_id}": s.share for s in count.selections}
-    sheets = {f"{name}_sheets": getattr(count.progress, name) for name in ("counted", "expected", "under_review")}
+    sheets = {f"{name}_sheets": getattr(count.progress, name) for name in _SHEETS}
     return {
-        **{name: of[name] for name in ("area_id", "area_name", "area_type", "leader", "lead")},
+        **{name: of[name] for name in _OF_AREA},
         **votes,
         **shares,
-        **{name: of[name] for name in ("share_base", "ballots_cast", "valid_votes", "blank_votes", "invalid_votes")},
+        **{name: of[name] for name in _BALLOTS},
         **sheets,
         "percent_counted": percent(count.progress.counted, count.progress.expected),
         "registered_voters": count.turnout.registered_voters,
         "turnout_percent": count.turnout.of_registered_voters,
-        **{name: of[name] for name in ("basis", "stage", "is_test")},
+        **{name: of[name] for name in _OF_ITSELF},
         **{f"as_of_{name}": value for name, value in of["as_of"].items()},
         "stated_at": of["last_update"]["stated_at"],
         "blocked": count.blocked,

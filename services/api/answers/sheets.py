@@ -5,12 +5,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from api.answers.asked import AreaPath, AreaType, Ask, ContestId, documents
-from api.answers.counts import count_of, level_of
+from api.answers.asked import AreaPath, AreaType, Ask, ContestId, MomentAsked, documents
+from api.answers.counts import count_of, sheet_of
 from api.answers.forms import Form, Listing
 from api.answers.models import AreaAnswer, row_of
 from results.count import percent
-from results.moment import NOW
+from results.moment import Moment
 from results.reader import Reader
 from schemas.types import Frozen, rfc3339
 
@@ -59,34 +59,34 @@ def _csv(example: str) -> dict[str, Any]:
 
 
 @routes.get("/contests/{contest_id}/levels/{level}.csv", **_csv("level_csv"))
-async def level_csv(ask: Ask, contest_id: ContestId, level: AreaType) -> Response:
+async def level_csv(ask: Ask, contest_id: ContestId, level: AreaType, moment: MomentAsked) -> Response:
     """The counts of all areas of a level, as a spreadsheet reads them (IMPORTDATA): one row an area."""
-    return await ask.of(contest_id, lambda reader: level_of(reader, contest_id, level, None, NOW), Form.CSV)
+    return await ask.of(contest_id, lambda reader: sheet_of(reader, contest_id, level, None, moment), Form.CSV)
 
 
 @routes.get("/contests/{contest_id}/areas/{area}.csv", **_csv("area_csv"))
-async def area_csv(ask: Ask, contest_id: ContestId, area: AreaPath) -> Response:
+async def area_csv(ask: Ask, contest_id: ContestId, area: AreaPath, moment: MomentAsked) -> Response:
     """The count of an area, as a spreadsheet reads it: one row."""
     return await ask.of(
-        contest_id, lambda reader: OneRow(count=count_of(reader, contest_id, area, NOW)), Form.CSV
+        contest_id, lambda reader: OneRow(count=count_of(reader, contest_id, area, moment)), Form.CSV
     )  # fmt: skip
 
 
 @routes.get("/contests/{contest_id}/chart.json", **documents(ChartMetadata, "chart"))
-async def chart(ask: Ask, contest_id: ContestId) -> Response:
+async def chart(ask: Ask, contest_id: ContestId, moment: MomentAsked) -> Response:
     """What stands beside a chart, for Datawrapper's live metadata: as of when, and how far the count is."""
-    return await ask.of(contest_id, lambda reader: chart_of(reader, contest_id))
+    return await ask.of(contest_id, lambda reader: chart_of(reader, contest_id, moment))
 
 
-def chart_of(reader: Reader, contest_id: str) -> ChartMetadata:
+def chart_of(reader: Reader, contest_id: str, moment: Moment) -> ChartMetadata:
     """Return a chart's metadata. Raises NothingCounted."""
-    count = count_of(reader, contest_id, None, NOW)
+    count = count_of(reader, contest_id, None, moment)
     at, by = count.as_of.reported_at or count.as_of.recorded_at, count.progress
-    how_far = ""
+    test, how_far = "TEST, not a result." if count.is_test else "", ""
     if (share := percent(by.counted, by.expected)) is not None:
-        how_far = f"{by.counted:,} of {by.expected:,} tally sheets counted ({share} %). "
+        how_far = f"{by.counted:,} of {by.expected:,} tally sheets counted ({share} %)."
     return ChartMetadata(
-        describe=Describe(intro=("TEST, not a result. " if count.is_test else "") + how_far, byline=count.authority),
+        describe=Describe(intro=" ".join(filter(None, (test, how_far))), byline=count.authority),
         annotate=Annotate(
             notes=f"{count.stage or 'Stage not stated'}; {count.basis.value.lower()}; as of {rfc3339(at)}."
         ),
