@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from urllib.parse import unquote
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import pages, problems
 from api.answers import contests, counts, log, past, sheets, state
-from api.answers.asked import Service
+from api.answers.asked import Service, known_parameters
 from api.caching import Memory, Unchanged
 from api.database import Database
 from api.limits import Limits, Rates
@@ -81,7 +81,7 @@ def make_app(
     if service is not None:
         app.state.service, app.state.feed = service, feed
         for routes in ANSWERS:
-            app.include_router(routes, prefix="/v1")
+            app.include_router(routes, prefix="/v1", dependencies=[Depends(known_parameters)])
         app.include_router(pages.routes)
         app.openapi = partial(pages.document, app)  # type: ignore[method-assign]
         app.add_middleware(Unchanged, positions=service.positions, memory=service.memory)

@@ -8,6 +8,8 @@ from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query as ParamQuery
 from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, WithJsonSchema
 
 from api.answers.forms import MEDIA_TYPES, Form, written
@@ -23,6 +25,7 @@ from api.problems import (
     TOO_LONG,
     TOO_OFTEN,
     UNKNOWN_KEY,
+    Fault,
     Kind,
     Problem,
     documented,
@@ -53,6 +56,8 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Name = Annotated[_Text, AfterValidator(_visible)]
 UnitName = Annotated[str, StringConstraints(max_length=600, pattern="^[^/]+/."), AfterValidator(_visible)]
 """`type/id`."""
+_ANYWHERE = {"key", "_"}
+"""Who asks, and what programs add so that no cache answers."""
 LEFT = 499
 """How a request is counted whose client did not wait."""
 ContestId = Annotated[Name, Path(description="The contest's id.", examples=["pe-2021-president-runoff"])]
@@ -147,6 +152,24 @@ class Asked:
 def about(position: Position) -> dict[str, str]:
     """Return the headers that say as of what an answer is."""
     return {"Escrutinio-Offset": str(position.offset), "Escrutinio-Recorded-At": rfc3339(position.recorded_at)}
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse parameters that an address does not have: of a moment that is misspelt the count of now would be answered.
+
+    Raises Problem.
+    """
+    has = {
+        str(of.alias)
+        for of in get_flat_params(request.scope["route"].dependant)
+        if isinstance(of.field_info, ParamQuery)
+    }
+    if unknown := request.query_params.keys() - has - _ANYWHERE:
+        problem = Problem(
+            INVALID, f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(sorted(has)) or 'none'}"
+        )
+        problem.errors = tuple(Fault(parameter=name, message="is not a parameter here") for name in sorted(unknown))
+        raise problem
 
 
 async def asked(request: Request) -> Asked:
