@@ -162,7 +162,7 @@ def test_a_retraction_a_moved_level_a_silence_and_the_end() -> None:
         ("FIRST_RESULTS", "010000"), ("RETRACTED", "010000"), ("LEAD_CHANGED", "xx"), ("FELL", "xx"),
         ("LEAD_CHANGED", "010000"), ("FELL", "010000"), ("SOURCE_SILENT", None), ("FINAL", None),
     ]  # fmt: skip
-    assert found[5].sentence == "1 statement was retracted in 010000."
+    assert found[5].sentence == "The statement about precinct/000001 was retracted in 010000: a mistake."
     assert found[-1].sentence == "The count is closed, by the office's word: all is counted"
 
 

@@ -273,8 +273,7 @@ class NoticeMaker:
             if (events := done.events.get(kind)) is not None:
                 inner = [a for a in areas if a.parent_id and done.set_right.get(f"{kind}/{a.area_id}") == events.total]
                 area = inner[0] if inner else None
-                were = "statement was" if events.total == 1 else "statements were"
-                words = f"{events.total:,} {were} {kind.lower()}{f' in {area.name}' if area is not None else ''}."
+                words = _set_right(kind, events, area)
                 now = standings.get(area.area_id) if area is not None else None
                 self._say(state, NoticeKind(kind), words, area, now, events=events, of=done)
         for area in areas:
@@ -380,6 +379,16 @@ _OF_SOURCE = {
     SourceState.SPEAKING: (NoticeKind.SOURCE_SPEAKING, "The office speaks again"),
     SourceState.CLOSED: (NoticeKind.FINAL, "The count is closed, by the office's word"),
 }
+
+
+def _set_right(kind: str, events: _Events, area: Area | None) -> str:
+    """Say how many statements were corrected or retracted; of a single one which, and why."""
+    where = f" in {area.name}" if area is not None else ""
+    if events.total > 1:
+        return f"{events.total:,} statements were {kind.lower()}{where}."
+    (event,) = events.first
+    why = f": {event['reason']}" if event["reason"] else ""
+    return f"The statement about {event['unit']} was {kind.lower()}{where}{why}."
 
 
 def snapshot_of(batch: StatementBatch) -> str:
