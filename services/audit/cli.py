@@ -96,25 +96,27 @@ def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_j
 
 @main.command("prove")
 @_folder
-@click.argument("offset", type=options.Whole(0))
-@click.option("--partition", type=options.Whole(0), default=0, help="Partition of the log.")
+@click.argument("event")
+@click.option("--partition", type=options.Whole(0), default=0, help="Partition of the log, for an offset.")
 @_public
 @options.kafka
 @options.log_format
-def prove_command(folder: Path, offset: int, partition: int, key_file: Path, **flags: Any) -> None:
-    """Write the proof that the message at OFFSET is on the log to standard output. FOLDER is that of `run`.
+def prove_command(folder: Path, event: str, partition: int, key_file: Path, **flags: Any) -> None:
+    """Write the proof that EVENT is on the log to standard output. FOLDER is that of `run`.
+
+    EVENT is an offset, or the id of an event, for which the log is read until it is found.
 
     \b
     Example: escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
     """
-    from audit.proving import prove
+    from audit.proving import find, prove
     from audit.store import TreeFolder
     from runtime.kafka.reader import Reader
 
     settings, key = _settings(flags), _verifier(key_file)
     with Reader(settings.kafka, _topic(settings)) as log:
-        (record,) = log.messages_at(partition, [offset])
-    made = prove(TreeFolder(folder / log.topic / str(partition)), log.topic, record, key)
+        record = find(log, event, partition)
+    made = prove(TreeFolder(folder / log.topic / str(record.partition)), log.topic, record, key)
     sys.stdout.buffer.write(bytes(made))
 
 

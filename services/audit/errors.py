@@ -6,6 +6,7 @@ EscrutinioError
 └── AuditError
     ├── Contradicted   the log is not the one that was signed: exit code 1
     ├── FilesDamaged   the files of a tree are missing or altered
+    ├── NoSuchEvent    the log has no such event
     └── FolderFull     a file cannot be written: make room, and try again
 """
 
@@ -24,6 +25,10 @@ class Contradicted(AuditError):
 
 class FilesDamaged(AuditError):
     """A file of a tree is missing, or altered."""
+
+
+class NoSuchEvent(AuditError):
+    """The log has no such event."""
 
 
 class FolderFull(AuditError):

@@ -5,14 +5,18 @@ proof, which `check` compares with it. docs/proof.md specifies both.
 """
 
 import json
+import re
 from base64 import b64decode, b64encode
 from typing import NamedTuple
+from uuid import UUID
 
 from audit.entries import entry_of
+from audit.errors import NoSuchEvent
 from audit.store import TreeFolder
 from audit.tree.checkpoint import Checkpoint, Proof, opened
 from audit.tree.merkle import inclusion_proof
 from audit.tree.note import NoteError, NotProved, Verifier
+from runtime.kafka.reader import Reader
 from schemas.log_record import RawRecord
 
 
@@ -22,6 +26,26 @@ class Proved(NamedTuple):
     topic: str
     record: RawRecord
     checkpoint: Checkpoint
+
+
+def find(log: Reader, event: str, partition: int) -> RawRecord:
+    """Return the message at an offset of a partition, or the first with an event's id, of any partition.
+
+    Raises NoSuchEvent, LogDamaged for an offset that the log does not have.
+    """
+    if re.fullmatch("[0-9]{1,18}", event):
+        (record,) = log.messages_at(partition, [int(event)])
+        return record
+    try:
+        wanted = ("ce_id", str(UUID(event)).encode())
+    except ValueError as error:
+        raise NoSuchEvent(f"{event!r} is neither an offset nor the id of an event") from error
+    for one in log.partitions():
+        for batch in log.read_to_end(one):
+            for record in batch:
+                if wanted in record.headers:
+                    return record
+    raise NoSuchEvent(f"no event of {log.topic} has the id {event}")
 
 
 def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier) -> Proof:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -201,6 +202,10 @@ def test_a_proof_leads_from_the_public_key_to_the_event(
     proved = signed.setup.json("audit", "check", "--key", signed.public, str(file))
     assert (proved["offset"], proved["event_type"], proved["checkpoint"]["size"]) == (14, "CountUpdate", BEGUN + 1)
     assert proved["event"]["counts"]["votes"] == {"peru-libre": 8399160, "fuerza-popular": 8373661}
+    by_id = ("audit", "prove", "--key", signed.public, str(signed.folder / "proof"), proved["event"]["event_id"])
+    assert signed.setup.alone(*by_id) == proof
+    for unknown, words in (("x", "neither an offset nor the id"), (str(UUID(int=1)), "has the id")):
+        assert words in signed.setup.refused(*by_id[:-1], unknown)
     other = signed.folder / "other.key"
     signed.setup.run("audit", "key", "log.example/test", str(other))
     words = signed.setup.ended(("audit", "check", "--key", f"{other}.pub", str(file)), 1)[1]
