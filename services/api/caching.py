@@ -3,7 +3,8 @@
 Place in the flow: between the client and the routes of one contest. The ETag of an answer names the address, the offset
 of the contest's last event, the layout, and this release. While the contest stands there, `If-None-Match` is answered
 from `Positions` alone, and an answer that was given once is given again from memory, without the database. An answer of
-a past offset (`at_offset`) keeps its ETag while the count goes on. A crash loses what is remembered.
+a past offset (`at_offset`, where an address has it) keeps its ETag while the count goes on. A crash loses what is
+remembered.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from importlib.metadata import version
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import brotli
 from fastapi import Response
@@ -30,8 +31,9 @@ LIVE = "public, max-age=1, s-maxage=1, stale-while-revalidate=5, stale-if-error=
 """A cache between us and readers asks once a second, and gives what it has while we are away."""
 PAST = "public, max-age=3600, s-maxage=3600, stale-if-error=86400"
 _CONTEST = re.compile(r"/v1/contests/([^/]+)(?:/|$)")
-_AT_OFFSET = re.compile(r"(?:^|&)at_offset=([0-9]{1,15})(?:&|$)")
-_NOTICES = re.compile(r"^/v1/contests/[^/]+/notices\?")
+_AS_OF = re.compile(r"/v1/contests/[^/]+/(?:counts|levels/[^/]+(?<!\.csv))")
+"""The addresses that have `at_offset`; all others pass over it, and follow the count whatever it says."""
+_NOTICES = re.compile(r"/v1/contests/[^/]+/notices")
 _KEY = re.compile(r"(?:^|(?<=&))key=[^&]*&?")
 _RELEASE = version("escrutinio")
 
@@ -60,19 +62,33 @@ def address_of(scope: Scope) -> str:
     return f"{scope['raw_path'].decode('latin-1')}?{query}"
 
 
+def path_of(raw_path: str) -> str:
+    """Return a path as it is routed: a slash in a name (%2F) is not one between names."""
+    return unquote(raw_path.replace("%2F", "%252F").replace("%2f", "%252F"))
+
+
+def past_offset(address: str, position: Position) -> int | None:
+    """Return the past offset that an answer is of; None: it is another one when the count goes on."""
+    raw_path, _, query = address.partition("?")
+    if "at_offset" not in query or not _AS_OF.fullmatch(path_of(raw_path)):
+        return None
+    at = dict(parse_qsl(query, keep_blank_values=True)).get("at_offset", "")  # the last one, as the routes read it
+    is_past = at.isascii() and at.isdigit() and len(at) <= 15 and int(at) <= position.offset
+    return int(at) if is_past else None
+
+
 def tag_of(address: str, position: Position) -> str:
     """Return the ETag of an address while the contest stands at a position. Weak: of every encoding."""
-    at = _AT_OFFSET.search(address.partition("?")[2])
-    offset = position.offset if at is None else min(int(at[1]), position.offset)
-    told = position.notices if _NOTICES.search(address) else ""  # they come also without an update
+    at = past_offset(address, position)
+    offset = position.offset if at is None else at
+    told = position.notices if _NOTICES.fullmatch(path_of(address.partition("?")[0])) else ""  # also without an update
     what = f"{address} {position.layout} {position.blocked} {told} {_RELEASE}".encode("utf-8", "surrogatepass")
     return f'W/"{offset}-{blake2b(what, digest_size=8).hexdigest()}"'
 
 
 def cache_control(address: str, position: Position) -> str:
     """Return for how long an answer may be used: one of a past offset stays as it is while the count goes on."""
-    at = _AT_OFFSET.search(address.partition("?")[2])
-    return PAST if at is not None and int(at[1]) <= position.offset else LIVE
+    return LIVE if past_offset(address, position) is None else PAST
 
 
 @dataclass(slots=True)
