@@ -24,7 +24,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.positions import Position, Positions
 
 REMEMBERED_BYTES = 64 * 1024 * 1024
-"""Of answers, in every encoding that was asked for."""
+"""Of answers, in every encoding that was asked for, with their addresses: one of 200 bytes may have one of 8,000."""
+OVERHEAD = 1_000
+"""Bytes of memory of a kept answer beside its content and its address, about."""
 SMALLEST = 512
 """Bytes from which on an answer is compressed."""
 LIVE = "public, max-age=1, s-maxage=1, stale-while-revalidate=5, stale-if-error=86400"
@@ -49,6 +51,7 @@ class Answer:
     about: Mapping[str, str]
     """Headers that say what it is."""
     encoded: dict[str, bytes] = field(default_factory=dict)
+    being_encoded: dict[str, asyncio.Future[None]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -144,23 +147,32 @@ class Memory:
     def keep(self, address: str, answer: Answer) -> None:
         """Keep an answer, and forget those that were not asked for longest."""
         if (before := self._kept.pop(address, None)) is not None:
-            self.bytes -= before.size
+            self.bytes -= _size(address, before)
         self._kept[address] = answer
-        self.bytes += answer.size
+        self.bytes += _size(address, answer)
         while self.bytes > REMEMBERED_BYTES:
-            self.bytes -= self._kept.popitem(last=False)[1].size
+            self.bytes -= _size(*self._kept.popitem(last=False))
 
     async def encode(self, address: str, answer: Answer, accepted: str) -> tuple[str | None, bytes]:
-        """Return the encoding that the client accepts, and the answer in it: compressed once."""
+        """Return the encoding that the client accepts, and the answer in it: compressed once for all who ask."""
         encoding = None if len(answer.content) < SMALLEST else encoding_of(accepted)
         if encoding is None:
             return None, answer.content
         if encoding not in answer.encoded:
-            compressed = await asyncio.to_thread(_COMPRESS[encoding], answer.content)
-            if self._kept.get(address) is answer and encoding not in answer.encoded:
-                self.bytes += len(compressed)
-            answer.encoded[encoding] = compressed
+            if (working := answer.being_encoded.get(encoding)) is None:
+                working = answer.being_encoded[encoding] = asyncio.ensure_future(
+                    self._compress(address, answer, encoding)
+                )
+            await asyncio.shield(working)  # who leaves stops it for nobody else
         return encoding, answer.encoded[encoding]
+
+    async def _compress(self, address: str, answer: Answer, encoding: str) -> None:
+        try:
+            answer.encoded[encoding] = compressed = await asyncio.to_thread(_COMPRESS[encoding], answer.content)
+            if self._kept.get(address) is answer:
+                self.bytes += len(compressed)
+        finally:
+            del answer.being_encoded[encoding]
 
     async def respond(
         self, address: str, answer: Answer, headers: Mapping[bytes, bytes], state: Mapping[str, str]
@@ -174,6 +186,10 @@ class Memory:
         if encoding is not None:
             about["Content-Encoding"] = encoding
         return Response(content, headers=about, media_type=answer.media_type)
+
+
+def _size(address: str, answer: Answer) -> int:
+    return len(address) + answer.size + OVERHEAD
 
 
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {

@@ -1,12 +1,14 @@
-"""What is remembered of answers: by which ETag. Without a server."""
+"""What is remembered of answers: by which ETag, in how much memory, and compressed once. Without a server."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from api.caching import LIVE, PAST, cache_control, tag_of
+from api import caching
+from api.caching import LIVE, PAST, Answer, Memory, cache_control, tag_of
 from api.positions import Position
 from tests.support.builders import STARTS
 
@@ -51,3 +53,42 @@ def test_the_tag_of_notices_changes_with_them_however_they_are_written() -> None
     for path in ("notices", "notice%73"):
         assert tag_of(f"{AT}/{path}?", FIRST) != tag_of(f"{AT}/{path}?", more)
     assert tag_of(f"{AT}/counts?", FIRST) == tag_of(f"{AT}/counts?", more)
+
+
+def test_memory_is_bounded_however_long_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "REMEMBERED_BYTES", 1_000_000)
+    memory = Memory()
+    addresses = [f"{number}".ljust(8_000, "a") for number in range(1_000)]
+    for address in addresses:
+        memory.keep(address, answer(b"{}"))
+    kept = [address for address in addresses if memory.find(address, "tag") is not None]
+    assert kept == addresses[-len(kept) :]
+    assert 0 < len(kept) * 8_000 < memory.bytes <= 1_000_000
+
+
+def test_an_answer_is_compressed_once_for_all_who_ask_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compressed: list[bytes] = []
+
+    def compress(content: bytes) -> bytes:
+        compressed.append(content)
+        return b"short"
+
+    monkeypatch.setitem(caching._COMPRESS, "br", compress)
+
+    async def ask() -> None:
+        memory, kept = Memory(), answer(b"x" * 1_000)
+        memory.keep("here", kept)
+        before = memory.bytes
+        leaving = asyncio.ensure_future(memory.encode("here", kept, "br"))
+        staying = [asyncio.ensure_future(memory.encode("here", kept, "br")) for _ in range(20)]
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert await asyncio.gather(*staying) == [("br", b"short")] * 20
+        assert memory.bytes == before + 5
+
+    asyncio.run(ask())
+    assert len(compressed) == 1
+
+
+def answer(content: bytes) -> Answer:
+    return Answer("tag", content, "application/json", LIVE, {})
