@@ -73,6 +73,7 @@ def make_app(
         openapi_url=None if service is None else "/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send to whatever host the client named
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers=dict.fromkeys((EscrutinioError, HTTPException, RequestValidationError, Exception), _failed),
     )
