@@ -42,6 +42,8 @@ ERRORS = {
     "/v1/": "not-found",
     "/v1/contest": "not-found",
     f"{AT}/votes": "not-found",
+    f"{AT}/counts/": "not-found",
+    "/v1/problems": "not-found",
     "/v1/contests/nobody": "nothing-counted",
     "/v1/contests/nobody/counts": "nothing-counted",
     "/v1/contests/a%2Fb/counts": "nothing-counted",
@@ -177,6 +179,29 @@ def test_who_sends_slowly_or_nothing_is_hung_up_on(official: Official, monkeypat
         with connected(api) as connection:
             connection.sendall(b"POST /subjects/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
             assert connection.recv(65536) == b""
+
+
+def test_a_broken_request_is_no_line_of_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    for asked, rest in (
+        (f"GET {AT}/stream", b"no chunk\r\n"),
+        (f"GET {AT}/counts?at_offset=11", b"no chunk\r\n"),
+        ("POST /subjects/x", b"no chunk\r\n"),
+        ("POST /subjects/x", b"5\r\n{"),
+    ):
+        with connected(api) as connection:
+            connection.sendall(f"{asked} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            if asked.startswith("GET"):
+                assert connection.recv(15) == b"HTTP/1.1 200 OK"
+            connection.sendall(rest)
+            if rest != b"5\r\n{":
+                assert b"".join(iter(lambda: connection.recv(65536), b"")).count(b"HTTP/1.1") <= 1
+    with connected(api) as connection:  # before there is an answer
+        head = f"GET {AT}/counts?at_offset=12 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"no chunk\r\n")
+        assert b"".join(iter(lambda: connection.recv(65536), b"")).count(b"HTTP/1.1") == 1
+    eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 0)
+    assert api.get("/v1/status").status == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux gives up a client that reads nothing")
