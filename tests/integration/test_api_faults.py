@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
@@ -15,11 +16,15 @@ import brotli
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import Counter
 
 from aggregator.tables.migrate import migrate
+from api import database as asking
 from api import server
 from api.limits import Rates
 from api.problems import KINDS
+from results.reader import Reader
+from runtime.postgres import DatabaseUnreachable
 from tests.support.fix_api import Api, Got, Official, serving
 from tests.support.fix_postgres import database_of
 from tests.support.fix_setup import CONTEST
@@ -230,6 +235,28 @@ def test_who_leaves_early_takes_nothing_with_them(official: Official) -> None:
                 connection.sendall(f"GET {AT}/counts?at_offset={number % 40} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert api.get(f"{AT}/counts?at_offset=40").status == 200
         eventually(lambda: api.counted.get_sample_value("escrutinio_api_waiting") == 0)
+
+
+def test_a_question_ends_in_time_however_many_statements_it_has(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "QUESTION_S", 1)
+
+    def slow(reader: Reader, _: object) -> None:
+        for _ in range(30):
+            reader._db.execute("SELECT pg_sleep(0.1)")
+
+    async def ask() -> None:
+        asked = asking.Database(official.setup.database.reader_url, Counter("questions", "", registry=None))
+        asked.open()
+        try:
+            with pytest.raises(DatabaseUnreachable, match="PostgreSQL ended the transaction"):
+                await asked.ask(slow)
+            assert await asked.ask(lambda reader, _: len(reader.status())) == 1
+        finally:
+            await asyncio.to_thread(asked.close)
+
+    asyncio.run(ask())
 
 
 def test_while_the_database_is_away_what_is_known_is_answered_and_it_comes_back_by_itself(
