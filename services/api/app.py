@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from urllib.parse import unquote
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import pages, problems
 from api.answers import contests, counts, log, past, sheets, state
 from api.answers.asked import Service, known_parameters
-from api.caching import Memory, Unchanged
+from api.caching import Memory, Unchanged, path_of
 from api.database import Database
 from api.limits import Limits, Rates
 from api.metrics import Metrics
@@ -74,6 +73,7 @@ def make_app(
         openapi_url=None if service is None else "/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send to whatever host the client named
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers=dict.fromkeys((EscrutinioError, HTTPException, RequestValidationError, Exception), _failed),
     )
@@ -122,8 +122,7 @@ class Edge:
 
         inner = {**scope, "method": "GET"} if is_head else dict(scope)
         if is_v1:
-            # A slash in a name (%2F) is not one between names.
-            inner["path"] = unquote(scope["raw_path"].decode("latin-1").replace("%2F", "%252F").replace("%2f", "%252F"))
+            inner["path"] = path_of(scope["raw_path"].decode("latin-1"))
         try:
             if is_v1 and scope["method"] == "OPTIONS":
                 await Response(status_code=204, headers=_PREFLIGHT)(inner, receive, answer)

@@ -3,8 +3,8 @@
 Place in the flow: between the client and the routes of one contest. The ETag of an answer names the address, the offset
 of the contest's last event, the digest of its state there (another log has another), the layout, and this release.
 While the contest stands there, `If-None-Match` is answered from `Positions` alone, and an answer that was given once is
-given again from memory, without the database. An answer of a past offset (`at_offset`) keeps its ETag while the count
-goes on, and so knows no log from another. A crash loses what is remembered.
+given again from memory, without the database. An answer of a past offset (`at_offset`, where an address has it) keeps
+its ETag while the count goes on, and so knows no log from another. A crash loses what is remembered.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from importlib.metadata import version
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import brotli
 from fastapi import Response
@@ -24,15 +24,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.positions import Position, Positions
 
 REMEMBERED_BYTES = 64 * 1024 * 1024
-"""Of answers, in every encoding that was asked for."""
+"""Of answers, in every encoding that was asked for, with their addresses: one of 200 bytes may have one of 8,000."""
+OVERHEAD = 1_000
+"""Bytes of memory of a kept answer beside its content and its address, about."""
 SMALLEST = 512
 """Bytes from which on an answer is compressed."""
 LIVE = "public, max-age=1, s-maxage=1, stale-while-revalidate=5, stale-if-error=86400"
 """A cache between us and readers asks once a second, and gives what it has while we are away."""
 PAST = "public, max-age=3600, s-maxage=3600, stale-if-error=86400"
 _CONTEST = re.compile(r"/v1/contests/([^/]+)(?:/|$)")
-_AT_OFFSET = re.compile(r"(?:^|&)at_offset=([0-9]{1,15})(?:&|$)")
-_NOTICES = re.compile(r"^/v1/contests/[^/]+/notices\?")
+_AS_OF = re.compile(r"/v1/contests/[^/]+/(?:counts|levels/[^/]+|areas/[^/]+\.csv|chart\.json)")
+"""The addresses that have `at_offset`; all others follow the count."""
+_NOTICES = re.compile(r"/v1/contests/[^/]+/notices")
 _KEY = re.compile(r"(?:^|(?<=&))key=[^&]*&?")
 _RELEASE = version("escrutinio")
 
@@ -48,6 +51,7 @@ class Answer:
     about: Mapping[str, str]
     """Headers that say what it is."""
     encoded: dict[str, bytes] = field(default_factory=dict)
+    being_encoded: dict[str, asyncio.Future[None]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -61,11 +65,26 @@ def address_of(scope: Scope) -> str:
     return f"{scope['raw_path'].decode('latin-1')}?{query}"
 
 
+def path_of(raw_path: str) -> str:
+    """Return a path as it is routed: a slash in a name (%2F) is not one between names."""
+    return unquote(raw_path.replace("%2F", "%252F").replace("%2f", "%252F"))
+
+
+def past_offset(address: str, position: Position) -> int | None:
+    """Return the past offset that an answer is of; None: it is another one when the count goes on."""
+    raw_path, _, query = address.partition("?")
+    if "at_offset" not in query or not _AS_OF.fullmatch(path_of(raw_path)):
+        return None
+    at = dict(parse_qsl(query, keep_blank_values=True)).get("at_offset", "")  # the last one, as the routes read it
+    is_past = at.isascii() and at.isdigit() and len(at) <= 15 and int(at) <= position.offset
+    return int(at) if is_past else None
+
+
 def tag_of(address: str, position: Position) -> str:
     """Return the ETag of an address while the contest stands at a position. Weak: of every encoding."""
-    at = _AT_OFFSET.search(address.partition("?")[2])
-    offset = position.offset if at is None else min(int(at[1]), position.offset)
-    told = position.notices if _NOTICES.search(address) else ""  # they come also without an update
+    at = past_offset(address, position)
+    offset = position.offset if at is None else at
+    told = position.notices if _NOTICES.fullmatch(path_of(address.partition("?")[0])) else ""  # also without an update
     state = position.digest if at is None else ""
     what = f"{address} {state} {position.layout} {position.blocked} {told} {_RELEASE}".encode("utf-8", "surrogatepass")
     return f'W/"{offset}-{blake2b(what, digest_size=8).hexdigest()}"'
@@ -73,8 +92,7 @@ def tag_of(address: str, position: Position) -> str:
 
 def cache_control(address: str, position: Position) -> str:
     """Return for how long an answer may be used: one of a past offset stays as it is while the count goes on."""
-    at = _AT_OFFSET.search(address.partition("?")[2])
-    return PAST if at is not None and int(at[1]) <= position.offset else LIVE
+    return LIVE if past_offset(address, position) is None else PAST
 
 
 @dataclass(slots=True)
@@ -130,23 +148,32 @@ class Memory:
     def keep(self, address: str, answer: Answer) -> None:
         """Keep an answer, and forget those that were not asked for longest."""
         if (before := self._kept.pop(address, None)) is not None:
-            self.bytes -= before.size
+            self.bytes -= _size(address, before)
         self._kept[address] = answer
-        self.bytes += answer.size
+        self.bytes += _size(address, answer)
         while self.bytes > REMEMBERED_BYTES:
-            self.bytes -= self._kept.popitem(last=False)[1].size
+            self.bytes -= _size(*self._kept.popitem(last=False))
 
     async def encode(self, address: str, answer: Answer, accepted: str) -> tuple[str | None, bytes]:
-        """Return the encoding that the client accepts, and the answer in it: compressed once."""
+        """Return the encoding that the client accepts, and the answer in it: compressed once for all who ask."""
         encoding = None if len(answer.content) < SMALLEST else encoding_of(accepted)
         if encoding is None:
             return None, answer.content
         if encoding not in answer.encoded:
-            compressed = await asyncio.to_thread(_COMPRESS[encoding], answer.content)
-            if self._kept.get(address) is answer and encoding not in answer.encoded:
-                self.bytes += len(compressed)
-            answer.encoded[encoding] = compressed
+            if (working := answer.being_encoded.get(encoding)) is None:
+                working = answer.being_encoded[encoding] = asyncio.ensure_future(
+                    self._compress(address, answer, encoding)
+                )
+            await asyncio.shield(working)  # who leaves stops it for nobody else
         return encoding, answer.encoded[encoding]
+
+    async def _compress(self, address: str, answer: Answer, encoding: str) -> None:
+        try:
+            answer.encoded[encoding] = compressed = await asyncio.to_thread(_COMPRESS[encoding], answer.content)
+            if self._kept.get(address) is answer:
+                self.bytes += len(compressed)
+        finally:
+            del answer.being_encoded[encoding]
 
     async def respond(
         self, address: str, answer: Answer, headers: Mapping[bytes, bytes], state: Mapping[str, str]
@@ -160,6 +187,10 @@ class Memory:
         if encoding is not None:
             about["Content-Encoding"] = encoding
         return Response(content, headers=about, media_type=answer.media_type)
+
+
+def _size(address: str, answer: Answer) -> int:
+    return len(address) + answer.size + OVERHEAD
 
 
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {

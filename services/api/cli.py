@@ -24,7 +24,11 @@ def main() -> None:
 @main.command(cls=Command)
 @options.setting("--listen", "Answer at this address. Default: 127.0.0.1:8081.", metavar="HOST:PORT")
 @options.reader_url
-@options.setting("--rate", "Requests a minute and address under /v1; 0: any number. Default: 600, on loopback 0.", int)
+@options.setting(
+    "--rate",
+    "Requests a minute and address under /v1; 0: any number. Default: 600, on loopback without proxies 0.",
+    int,
+)
 @options.setting("--keys", "File of keys: who has one may ask ten times as often.", click.Path(path_type=Path))
 @options.setting("--proxies", "Proxies whose X-Forwarded-For is believed.", metavar="ADDRESS[,…]")
 @options.topic_prefix

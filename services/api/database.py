@@ -30,8 +30,8 @@ WAITING = 200
 """Questions that wait for a connection, at most."""
 WAIT_S = 5.0
 """Longest wait for a connection, in seconds."""
-STATEMENT_S = 20
-"""A statement is ended after so many seconds."""
+QUESTION_S = 20
+"""A question is ended after so many seconds, however many statements it has."""
 LIFETIME_S = 1800.0
 """A connection is closed after so many seconds: the aggregator ends a reader's session that is an hour old."""
 _POSITIONS = named_sql("api", "positions")["positions"]
@@ -44,7 +44,7 @@ class Database:
 
     def __init__(self, url: str, questions: Counter, connections: int = CONNECTIONS) -> None:
         """`url`: with the role of a reader. `questions`: counts them. `connections`: at most."""
-        limits = f"-c statement_timeout={STATEMENT_S}s -c idle_in_transaction_session_timeout={STATEMENT_S}s"
+        limits = f"-c transaction_timeout={QUESTION_S}s"  # of the whole question, which is one
         kwargs: dict[str, Any] = PATIENCE | {"row_factory": dict_row, "prepare_threshold": None, "options": limits}
         self._pool: ConnectionPool[Db] = ConnectionPool(
             url, kwargs=kwargs, min_size=1, max_size=connections, open=False, configure=_configured,

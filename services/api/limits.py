@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -136,10 +136,11 @@ def _key_of(scope: Scope) -> bytes | None:
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             return bytes(value)
-    if b"key=" not in scope["query_string"]:
-        return None
-    found = parse_qs(scope["query_string"]).get(b"key")
-    return None if found is None else found[0]
+    for part in scope["query_string"].split(b"&"):  # as bytes: `parse_qs` reads only ASCII of them
+        name, _, value = part.partition(b"=")
+        if name == b"key" and value:
+            return unquote_to_bytes(value.replace(b"+", b" "))
+    return None
 
 
 def network_of(client: tuple[str, int] | None) -> str:

@@ -100,6 +100,16 @@ class InTime(H11Protocol):
         else:
             self._in_time()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; hang up where an answer is on its way: a second one cannot be sent, nor the rest."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._in_time()

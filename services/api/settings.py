@@ -17,7 +17,7 @@ class ApiSettings(Settings):
     listen: HttpAddress = Address("127.0.0.1", 8081)
     reader_url: str | None = None
     rate: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """Requests a minute and address under `/v1`. 0: any number. Default: 600, and any number on loopback."""
+    """Requests a minute and address under `/v1`; 0: any. Default: 600, and any on loopback without proxies."""
     keys: Path | None = None
     """A file with the keys by which one may ask ten times as often."""
     proxies: str | None = None
@@ -28,7 +28,8 @@ class ApiSettings(Settings):
         """How often one may ask. Raises KeysError."""
         rate = self.rate
         if rate is None:
-            rate = 0 if self.listen.host in LOOPBACK else Rates.by_address
+            is_ours_alone = self.listen.host in LOOPBACK and self.proxies is None
+            rate = 0 if is_ours_alone else Rates.by_address
         if rate == 0:
             return None
         return Rates(rate, 10 * rate, {} if self.keys is None else read_keys(self.keys))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
@@ -15,11 +16,15 @@ import brotli
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import Counter
 
 from aggregator.tables.migrate import migrate
+from api import database as asking
 from api import server
 from api.limits import Rates
 from api.problems import KINDS
+from results.reader import Reader
+from runtime.postgres import DatabaseUnreachable
 from tests.support.fix_api import Api, Got, Official, serving
 from tests.support.fix_postgres import database_of
 from tests.support.fix_setup import CONTEST
@@ -42,6 +47,8 @@ ERRORS = {
     "/v1/": "not-found",
     "/v1/contest": "not-found",
     f"{AT}/votes": "not-found",
+    f"{AT}/counts/": "not-found",
+    "/v1/problems": "not-found",
     "/v1/contests/nobody": "nothing-counted",
     "/v1/contests/nobody/counts": "nothing-counted",
     "/v1/contests/a%2Fb/counts": "nothing-counted",
@@ -184,6 +191,29 @@ def test_who_sends_slowly_or_nothing_is_hung_up_on(official: Official, monkeypat
             assert connection.recv(65536) == b""
 
 
+def test_a_broken_request_is_no_line_of_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    for asked, rest in (
+        (f"GET {AT}/stream", b"no chunk\r\n"),
+        (f"GET {AT}/counts?at_offset=11", b"no chunk\r\n"),
+        ("POST /subjects/x", b"no chunk\r\n"),
+        ("POST /subjects/x", b"5\r\n{"),
+    ):
+        with connected(api) as connection:
+            connection.sendall(f"{asked} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            if asked.startswith("GET"):
+                assert connection.recv(15) == b"HTTP/1.1 200 OK"
+            connection.sendall(rest)
+            if rest != b"5\r\n{":
+                assert b"".join(iter(lambda: connection.recv(65536), b"")).count(b"HTTP/1.1") <= 1
+    with connected(api) as connection:  # before there is an answer
+        head = f"GET {AT}/counts?at_offset=12 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"no chunk\r\n")
+        assert b"".join(iter(lambda: connection.recv(65536), b"")).count(b"HTTP/1.1") == 1
+    eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 0)
+    assert api.get("/v1/status").status == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux gives up a client that reads nothing")
 def test_who_never_reads_is_given_up_by_the_kernel(official: Official, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "UNREAD_S", 1)
@@ -210,6 +240,28 @@ def test_who_leaves_early_takes_nothing_with_them(official: Official) -> None:
                 connection.sendall(f"GET {AT}/counts?at_offset={number % 40} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert api.get(f"{AT}/counts?at_offset=40").status == 200
         eventually(lambda: api.counted.get_sample_value("escrutinio_api_waiting") == 0)
+
+
+def test_a_question_ends_in_time_however_many_statements_it_has(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "QUESTION_S", 1)
+
+    def slow(reader: Reader, _: object) -> None:
+        for _ in range(30):
+            reader._db.execute("SELECT pg_sleep(0.1)")
+
+    async def ask() -> None:
+        asked = asking.Database(official.setup.database.reader_url, Counter("questions", "", registry=None))
+        asked.open()
+        try:
+            with pytest.raises(DatabaseUnreachable, match="PostgreSQL ended the transaction"):
+                await asked.ask(slow)
+            assert await asked.ask(lambda reader, _: len(reader.status())) == 1
+        finally:
+            await asyncio.to_thread(asked.close)
+
+    asyncio.run(ask())
 
 
 def test_while_the_database_is_away_what_is_known_is_answered_and_it_comes_back_by_itself(

@@ -160,6 +160,16 @@ def test_a_body_that_is_no_json_or_too_large_is_refused(api: TestClient) -> None
     assert api.post("/subjects/escrutinio.CountUpdate", content=b" " * LARGEST_BODY).status_code == 400
 
 
+def test_half_a_surrogate_pair_is_refused_like_other_rubbish(api: TestClient) -> None:
+    for body in (rb'{"schema": "{\"type\": \"\\ud800\"}"}', rb'{"schema": "x", "schemaType": "\ud800"}'):
+        answer = api.post("/subjects/escrutinio.CountUpdate", content=body)
+        assert (answer.status_code, answer.json()["error_code"]) == (422, 42201)
+
+
+def test_nobody_is_sent_to_another_address(api: TestClient) -> None:
+    assert api.get("/subjects/", headers={"Host": "evil.example"}, follow_redirects=False).status_code == 404
+
+
 def test_what_is_asked_by_id_may_be_kept_for_ever_and_all_else_is_asked_for_again(api: TestClient) -> None:
     for path in ("/schemas/ids/2", "/schemas/ids/2/schema"):
         assert api.get(path).headers["Cache-Control"] == "public, max-age=31536000, immutable"

@@ -49,6 +49,17 @@ def test_a_key_raises_the_limit_and_one_that_nobody_gave_out_is_refused() -> Non
     assert asking.get("/v1/x?key=other").status_code == 429  # guessing counts as asking
 
 
+def test_a_key_is_read_beside_any_bytes() -> None:
+    keys = {KEY: "newsroom-demo", hashlib.sha256("señal á".encode()).hexdigest(): "newsroom-other"}
+    asking = client(Rates(6000, 60_000, keys), [0.0])
+    for query in ("area=%C3%B1&key=secret", "key=secret&area=%ff%00", "key=se%C3%B1al+%C3%A1", "key=&key=%73ecret"):
+        assert asking.get(f"/v1/x?{query}").status_code == 200
+    for query in ("key=%C3%B1", "key=%ff&key=secret"):
+        assert asking.get(f"/v1/x?{query}").status_code == 401
+    for query in ("monkey=x", "%6Bey=x", "area=%C3%B1;key=x", "key="):
+        assert asking.get(f"/v1/x?{query}").status_code == 200
+
+
 def test_who_follows_too_many_streams_is_refused_until_one_ends() -> None:
     ends, answers, now = asyncio.Event(), list[int](), [0.0]
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from aggregator.cli import main as aggregator
 from aggregator.cli.settings import AggregatorSettings
+from api.limits import Rates
 from api.settings import ApiSettings
 from backup.cli import main as backup
 from ingest.cli import main as ingest
@@ -46,6 +47,13 @@ def test_an_address_is_read_from_every_place(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("ESCRUTINIO_HTTP", "0.0.0.0:3")
     assert (ApiSettings.load().listen, ApiSettings.load().http) == (("0.0.0.0", 2), ("0.0.0.0", 3))
     assert ApiSettings.load(listen="localhost:4").listen == ("localhost", 4)
+
+
+def test_who_asks_from_this_machine_is_not_limited_unless_others_ask_through_a_proxy() -> None:
+    here, proxied = ApiSettings.load(), ApiSettings.load(proxies="127.0.0.1")
+    assert (here.rates, proxied.rates) == (None, Rates(600, 6000))
+    assert ApiSettings.load(proxies="127.0.0.1", rate=0).rates is None
+    assert ApiSettings.load(listen="0.0.0.0:2").rates == Rates(600, 6000)
 
 
 def test_a_flag_that_is_empty_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

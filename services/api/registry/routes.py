@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.registry.schemas import LEVEL, MODE, Registry, RegistryError, refused
 
@@ -135,7 +136,7 @@ _CHANGEABLE = ("/config", "/config/{subject}", "/mode", "/mode/{subject}", _SUBJ
 
 def _answer(request: Request, value: Any, *, for_ever: bool = False) -> Response:
     """Return a value as JSON (a text as it is), or 304 where the client has it. `for_ever`: it never changes."""
-    content = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+    content = value.encode() if isinstance(value, str) else _json(value)
     tag = f'"{hashlib.sha256(content).hexdigest()}"'
     kept = "public, max-age=31536000, immutable" if for_ever else "no-cache"
     headers = {"ETag": tag, "Cache-Control": kept}
@@ -145,8 +146,13 @@ def _answer(request: Request, value: Any, *, for_ever: bool = False) -> Response
 
 
 def _error(status: int, code: int, message: str) -> Response:
-    content = json.dumps({"error_code": code, "message": message}, ensure_ascii=False)
+    content = _json({"error_code": code, "message": message})
     return Response(content, status, {"Cache-Control": "no-store"}, MEDIA_TYPE)
+
+
+def _json(value: Any) -> bytes:
+    """Write JSON; half a surrogate pair, which JSON has and UTF-8 has not, as the escape that it came as."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def failed(error: Exception) -> Response:
@@ -161,10 +167,13 @@ def failed(error: Exception) -> Response:
 async def _body(request: Request) -> Any:
     """Read a request's JSON, whatever it says its type is. Raises HTTPException."""
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > LARGEST_BODY:
-            raise HTTPException(413, f"Content Too Large: more than {LARGEST_BODY} bytes")
+    try:
+        async for part in request.stream():
+            content += part
+            if len(content) > LARGEST_BODY:
+                raise HTTPException(413, f"Content Too Large: more than {LARGEST_BODY} bytes")
+    except ClientDisconnect as error:  # no fault of ours: nobody reads the answer
+        raise HTTPException(400, "Bad Request: the client left before its body was there") from error
     try:
         return json.loads(bytes(content))
     except (ValueError, RecursionError) as error:
