@@ -104,6 +104,8 @@ class News:
     counts: dict[Wanted, Counted] = field(default_factory=dict)
     stale: set[Wanted] = field(default_factory=set)
     """Areas whose counts are to be read with the rest of their partition."""
+    looked_at: set[Wanted] = field(default_factory=set)
+    """Areas that somebody followed when it was asked: of any other nobody knows whether it has changed."""
     seen: dict[str, Seen] = field(default_factory=dict)
 
 
@@ -123,7 +125,8 @@ class Feed:
         self.is_closing = False
         self._clients: list[set[Client]] = [set() for _ in range(_TURNS)]
         self._wanted = Counter[Wanted]()
-        self._stale: set[Wanted] = set()
+        self.stale: set[Wanted] = set()
+        """Areas whose counts lack updates that clients get already."""
         self._seen: dict[str, Seen] = {}
         self._pages = OrderedDict[_PageKey, Line]()
         self._reading: dict[_PageKey, asyncio.Task[Line]] = {}
@@ -297,7 +300,7 @@ class Feed:
 
     def _question(self) -> "partial[News]":
         ends = {partition: line.end for partition, line in self.lines.items()}
-        return partial(read_news, ends, list(self._wanted), self.counts.keys() - self._stale, dict(self._seen))
+        return partial(read_news, ends, list(self._wanted), self.counts.keys() - self.stale, dict(self._seen))
 
     def _apply(self, news: News) -> None:
         version = min((seen.layout.partition(".")[0] for seen in news.seen.values()), default=self._version)
@@ -313,10 +316,11 @@ class Feed:
         while self._bytes["recent"] > RECENT_BYTES:
             longest = max(self.lines.values(), key=lambda line: len(line.chunks))
             self._bytes["recent"] -= longest.chunks.pop(0).size
-        self._stale, self._seen = news.stale, news.seen
+        self.stale, self._seen = news.stale, news.seen
         followed = {area for wanted in self._wanted for _, area in self.areas_of(wanted)}
-        self.counts = {area: of for area, of in (self.counts | news.counts).items() if area in followed}
-        if self._stale or not followed <= self.counts.keys():
+        known = {area: of for area, of in self.counts.items() if area in news.looked_at}
+        self.counts = {area: of for area, of in (known | news.counts).items() if area in followed}
+        if self.stale or not followed <= self.counts.keys():
             self._work.set()
         self._wake()
 
@@ -351,6 +355,7 @@ def read_news(
         for contest in contests:
             name = contest.contest_id
             followed = {Wanted(name, w.area_id) for w in wanted if w.contest_id in (None, name)}
+            news.looked_at |= followed
             is_other = news.seen[name] != seen.get(name)
             due = {area for area in followed if is_other or area in changed or area not in counted}
             if news.ends[partition] < end:
