@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from importlib.metadata import version
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import brotli
 from fastapi import Response
@@ -24,15 +24,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.positions import Position, Positions
 
 REMEMBERED_BYTES = 64 * 1024 * 1024
-"""Of answers, in every encoding that was asked for."""
+"""Of answers, in every encoding that was asked for, with their addresses."""
+_ENTRY_BYTES = 1024
+"""What an answer takes beside its bytes."""
 SMALLEST = 512
 """Bytes from which on an answer is compressed."""
 LIVE = "public, max-age=1, s-maxage=1, stale-while-revalidate=5, stale-if-error=86400"
 """A cache between us and readers asks once a second, and gives what it has while we are away."""
 PAST = "public, max-age=3600, s-maxage=3600, stale-if-error=86400"
 _CONTEST = re.compile(r"/v1/contests/([^/]+)(?:/|$)")
-_AT_OFFSET = re.compile(r"(?:^|&)at_offset=([0-9]{1,15})(?:&|$)")
-_NOTICES = re.compile(r"^/v1/contests/[^/]+/notices\?")
+_OF_A_MOMENT = re.compile(r"/v1/contests/[^/]+/(?:counts|levels/[^/]+|areas/[^/]+\.csv|chart\.json)")
+"""Paths that can be asked about a past offset; at any other `at_offset` means nothing."""
+_NOTICES = re.compile(r"/v1/contests/[^/]+/notices")
 _KEY = re.compile(r"(?:^|(?<=&))key=[^&]*&?")
 _RELEASE = version("escrutinio")
 
@@ -48,6 +51,8 @@ class Answer:
     about: Mapping[str, str]
     """Headers that say what it is."""
     encoded: dict[str, bytes] = field(default_factory=dict)
+    encoding: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """What is being compressed, once for all who ask."""
 
     @property
     def size(self) -> int:
@@ -63,9 +68,9 @@ def address_of(scope: Scope) -> str:
 
 def tag_of(address: str, position: Position) -> str:
     """Return the ETag of an address while the contest stands at a position. Weak: of every encoding."""
-    at = _AT_OFFSET.search(address.partition("?")[2])
-    offset = position.offset if at is None else min(int(at[1]), position.offset)
-    told = position.notices if _NOTICES.search(address) else ""  # they come also without an update
+    path, at = unquote(address.partition("?")[0]), _at_offset(address)
+    offset = position.offset if at is None else min(at, position.offset)
+    told = position.notices if _NOTICES.fullmatch(path) else ""  # they come also without an update
     state = position.digest if at is None else ""
     what = f"{address} {state} {position.layout} {position.blocked} {told} {_RELEASE}".encode("utf-8", "surrogatepass")
     return f'W/"{offset}-{blake2b(what, digest_size=8).hexdigest()}"'
@@ -73,8 +78,17 @@ def tag_of(address: str, position: Position) -> str:
 
 def cache_control(address: str, position: Position) -> str:
     """Return for how long an answer may be used: one of a past offset stays as it is while the count goes on."""
-    at = _AT_OFFSET.search(address.partition("?")[2])
-    return PAST if at is not None and int(at[1]) <= position.offset else LIVE
+    at = _at_offset(address)
+    return PAST if at is not None and at <= position.offset else LIVE
+
+
+def _at_offset(address: str) -> int | None:
+    """Return the past offset that an address asks about: of several the last, as the routes read it."""
+    path, _, query = address.partition("?")
+    if "at_offset" not in query or not _OF_A_MOMENT.fullmatch(unquote(path)):
+        return None
+    asked = dict(parse_qsl(query, keep_blank_values=True)).get("at_offset", "")
+    return int(asked) if re.fullmatch("[0-9]{1,15}", asked) else None
 
 
 @dataclass(slots=True)
@@ -91,7 +105,7 @@ class Memory:
     def __init__(self) -> None:
         self._kept = OrderedDict[str, Answer]()
         self.bytes = 0
-        """Of the answers that are kept."""
+        """Of the answers that are kept, and their addresses."""
         self._made: dict[tuple[str, str], _Making] = {}
 
     def find(self, address: str, tag: str) -> Answer | None:
@@ -130,11 +144,11 @@ class Memory:
     def keep(self, address: str, answer: Answer) -> None:
         """Keep an answer, and forget those that were not asked for longest."""
         if (before := self._kept.pop(address, None)) is not None:
-            self.bytes -= before.size
+            self.bytes -= _bytes_of(address, before)
         self._kept[address] = answer
-        self.bytes += answer.size
+        self.bytes += _bytes_of(address, answer)
         while self.bytes > REMEMBERED_BYTES:
-            self.bytes -= self._kept.popitem(last=False)[1].size
+            self.bytes -= _bytes_of(*self._kept.popitem(last=False))
 
     async def encode(self, address: str, answer: Answer, accepted: str) -> tuple[str | None, bytes]:
         """Return the encoding that the client accepts, and the answer in it: compressed once."""
@@ -142,11 +156,19 @@ class Memory:
         if encoding is None:
             return None, answer.content
         if encoding not in answer.encoded:
-            compressed = await asyncio.to_thread(_COMPRESS[encoding], answer.content)
-            if self._kept.get(address) is answer and encoding not in answer.encoded:
-                self.bytes += len(compressed)
-            answer.encoded[encoding] = compressed
+            if encoding not in answer.encoding:
+                answer.encoding[encoding] = asyncio.create_task(self._compress(address, answer, encoding))
+            await asyncio.shield(answer.encoding[encoding])
         return encoding, answer.encoded[encoding]
+
+    async def _compress(self, address: str, answer: Answer, encoding: str) -> None:
+        try:
+            compressed = await asyncio.to_thread(_COMPRESS[encoding], answer.content)
+            answer.encoded[encoding] = compressed
+            if self._kept.get(address) is answer:
+                self.bytes += len(compressed)
+        finally:
+            del answer.encoding[encoding]
 
     async def respond(
         self, address: str, answer: Answer, headers: Mapping[bytes, bytes], state: Mapping[str, str]
@@ -160,6 +182,10 @@ class Memory:
         if encoding is not None:
             about["Content-Encoding"] = encoding
         return Response(content, headers=about, media_type=answer.media_type)
+
+
+def _bytes_of(address: str, answer: Answer) -> int:
+    return len(address) + answer.size + _ENTRY_BYTES
 
 
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {
