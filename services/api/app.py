@@ -106,12 +106,13 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        has_ended, status, is_head, is_v1 = False, 500, scope["method"] == "HEAD", scope["path"].startswith("/v1/")
+        is_head, is_v1 = scope["method"] == "HEAD", scope["path"].startswith("/v1/")
+        has_begun, has_ended, status = False, False, 500
 
         async def answer(message: Message) -> None:
-            nonlocal status, has_ended
+            nonlocal status, has_begun, has_ended
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 if is_v1:
                     MutableHeaders(scope=message).update(_ANY_ORIGIN)
             elif is_head:
@@ -128,8 +129,20 @@ class Edge:
                 await Response(status_code=204, headers=_PREFLIGHT)(inner, receive, answer)
             else:
                 await self._app(inner, receive, answer)
+        except Exception as error:  # a fault of ours, which is an answer as any other
+            if has_begun or not is_v1:
+                raise
+            await problems.respond(error)(inner, receive, answer)
         finally:
-            self._metrics.answered(getattr(inner.get("route"), "path", "other"), status)
+            self._metrics.answered(_declared(inner, is_v1=is_v1), status)
+
+
+def _declared(scope: Scope, *, is_v1: bool) -> str:
+    """Return the path of a request as it is declared; routes that are included under a prefix know only their own."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    if path is None:
+        return "other"
+    return f"/v1{path}" if is_v1 and not path.startswith("/v1/") else path
 
 
 _ANY_ORIGIN = {

@@ -307,6 +307,8 @@ def test_a_client_that_leaves_is_no_client_any_more(totals: Database) -> None:
         ("/v1/stream?since=4", 422, "invalid-request"),
         ("/v1/stream?since=0:4,1", 422, "invalid-request"),
         ("/v1/stream?contest=nobody", 404, "nothing-counted"),
+        ("/v1/stream?area=nobody", 404, "nothing-counted"),
+        ("/v1/stream?area=nobody&since=0:-1,1:-1", 404, "nothing-counted"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(quiet: Api, path: str, status: int, kind: str) -> None:
@@ -332,3 +334,108 @@ def test_a_stopping_api_sends_everyone_away(totals: Database) -> None:
         for stream in streams:
             assert [event.name for event in stream][-1] == "closing"
         assert deaf.recv(1 << 20)
+
+
+class Held:
+    """Readings of the feed that wait until they are let go, from the `first` on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: int = 1) -> None:
+        self.waits, self.goes_on, self.number = threading.Event(), threading.Event(), 0
+        read = feeding.read_news
+
+        def held(*given: Any) -> Any:
+            self.number += 1
+            if self.number >= first:
+                self.waits.set()
+                assert self.goes_on.wait(WITHIN_S)
+            return read(*given)
+
+        monkeypatch.setattr(feeding, "read_news", held)
+
+
+def whole(api: Api, last: str | None, is_end: Callable[[Event], bool]) -> list[Event]:
+    """Follow a contest up to an event."""
+    with following(api.port, at(FIRST), last) as stream:
+        return until(stream, is_end)
+
+
+def same_votes(count: Any, totals: Database) -> bool:
+    """Say whether a count has the votes of the tables as they are."""
+    shown = count_of(totals, FIRST, None).model_dump(mode="json")
+    return bool(count["selections"] == shown["selections"])
+
+
+@pytest.mark.usefixtures("signs")
+def test_an_area_whose_only_client_comes_back_while_news_are_read_has_its_new_count(
+    begun: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(totals.reader_url) as api, ThreadPoolExecutor() as threads:
+        api.follow(totals.reader_url)
+        with following(api.port, at(FIRST)) as stream:
+            assert next(stream).name == "count"
+        eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 0)
+        held = Held(monkeypatch)
+        count(begun, totals, BEGUN, 300)
+        assert held.waits.wait(WITHIN_S)
+        read = threads.submit(whole, api, None, reached(totals, FIRST))
+        eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 1)
+        held.goes_on.set()
+        assert same_votes([event.data for event in read.result() if event.name == "count"][-1], totals)
+
+
+@pytest.mark.usefixtures("signs")
+def test_a_count_has_every_update_before_it_also_while_many_are_read(
+    begun: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(totals.reader_url) as api, ThreadPoolExecutor() as threads, ExitStack() as stack:
+        api.follow(totals.reader_url)
+        there = stack.enter_context(following(api.port, at(FIRST)))
+        assert next(there).name == "count"
+        monkeypatch.setattr(feeding, "PAGE", 50)
+        held = Held(monkeypatch, first=2)
+        count(begun, totals, BEGUN, len(EVENTS))
+        assert held.waits.wait(WITHIN_S)
+        read = [threads.submit(whole, api, last, reached(totals, FIRST)) for last in (None, "-1")]
+        eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 3)
+        held.goes_on.set()
+        for future in read:
+            events, had = future.result(), -1
+            adds_up(events[[event.name for event in events].index("count") :])
+            for event in events:
+                if event.name == "change":
+                    had = event.data["offset"]
+                elif event.name == "count":
+                    assert event.data["as_of"]["offset"] >= had
+            assert same_votes([event.data for event in events if event.name == "count"][-1], totals)
+
+
+@pytest.mark.usefixtures("signs")
+def test_clients_that_resume_far_back_keep_nothing_new_from_others(
+    begun: EventLog, totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count(begun, totals, BEGUN, 300)
+    monkeypatch.setattr(feeding, "PAGE", 20)
+    old, read, waiting, goes_on = max(ends(totals).values()), feeding.updates_of, list[int](), threading.Event()
+
+    def held(reader: Any, contests: Any, begin: int, end: int, limit: int) -> Any:
+        if end - begin == limit and end <= old:  # a page of before
+            waiting.append(begin)
+            assert goes_on.wait(WITHIN_S)
+        return read(reader, contests, begin, end, limit)
+
+    monkeypatch.setattr(feeding, "updates_of", held)
+    with serving(totals.reader_url) as api, ThreadPoolExecutor() as threads:
+        api.follow(totals.reader_url)
+        with following(api.port, at(FIRST)) as stream:
+            assert next(stream).name == "count"
+            behind = [
+                threads.submit(whole, api, last, lambda event: event.name == "change") for last in ("-1", "40", "70")
+            ]
+            try:
+                eventually(lambda: waiting)
+                eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 4)
+                count(begun, totals, 300, 600)
+                assert until(stream, lambda event: event.name == "change")
+            finally:
+                goes_on.set()
+            assert all(future.result() for future in behind)

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
+from api.answers import state
 from api.app import make_app
 from api.metrics import Metrics
 from api.registry.routes import LARGEST_BODY, MEDIA_TYPE
@@ -224,3 +225,20 @@ def test_the_docs_show_what_is_answered(api: TestClient) -> None:
             assert line == f"{hashlib.sha256(answer.content).hexdigest()}  -"
         else:
             assert line == answer.text
+
+
+def test_a_fault_of_ours_may_be_read_from_any_origin_and_is_counted(
+    metrics: Metrics, counted: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(state, "status_of", broken)
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    client = TestClient(make_app(Registry(SCHEMAS.values(), TOPICS), metrics, url), raise_server_exceptions=False)
+    for answer in (client.get("/v1/status"), client.head("/v1/status")):
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (500, "*")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "a request failed: no" in caplog.text
+    labels = {"route": "/v1/status", "status": "500"}
+    assert counted.get_sample_value("escrutinio_api_requests_total", labels) == 2

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from results.updates import LoggedUpdate
 
+_CHUNK_BYTES, _WANTED_BYTES, _CHANGE_BYTES, _PLACE_BYTES = 300, 200, 150, 10
+"""What Python takes beside the events: of a chunk, of what one can want of it, of an update, of its place in each."""
+
 
 class Wanted(NamedTuple):
     """What a client follows. None: every contest; the outermost area, and so every update."""
@@ -43,7 +46,7 @@ class Chunk:
     changes: dict[Wanted, list[Change]]
     """By what they are of: everything, a contest, an area of it, an area of any."""
     size: int
-    """Bytes of its events."""
+    """Bytes that it takes: its events, and where they stand in `changes`, which is more."""
     _written: dict[Wanted, tuple[int, Ids, bytes]] = field(default_factory=dict)
 
     def written(self, wanted: Wanted, after: int, ids: Ids) -> bytes:
@@ -76,11 +79,12 @@ def touched(update: LoggedUpdate) -> Iterable[str]:
 
 
 def _chunk(updates: Iterable[LoggedUpdate], begin: int, end: int) -> Chunk:
-    changes, size = defaultdict[Wanted, list[Change]](list), 0
+    changes, size = defaultdict[Wanted, list[Change]](list), _CHUNK_BYTES
     for update in updates:
         change = Change(update.offset, event("change", update.model_dump_json().encode()))
-        size += len(change.event)
+        size += len(change.event) + _CHANGE_BYTES
         for contest_id in (None, update.contest_id):
             for area_id in (None, *touched(update)):
                 changes[Wanted(contest_id, area_id)].append(change)
-    return Chunk(begin, end, dict(changes), size)
+                size += _PLACE_BYTES
+    return Chunk(begin, end, dict(changes), size + _WANTED_BYTES * len(changes))

@@ -47,6 +47,8 @@ SLOW_S = 20.0
 """A client that has not read what was sent for so long is dropped at its next sign; it resumes where it was."""
 LEAVE_S = 2.0
 """Seconds in which clients that are sent away have to read that."""
+WRITTEN = 32
+"""Chunks of which the texts for clients are kept: of each area that is followed one."""
 AGAIN_S = 1.0
 """Seconds after which a question that failed is asked again."""
 _TURNS = 20
@@ -102,6 +104,8 @@ class News:
     counts: dict[Wanted, Counted] = field(default_factory=dict)
     stale: set[Wanted] = field(default_factory=set)
     """Areas whose counts are to be read with the rest of their partition."""
+    looked_at: set[Wanted] = field(default_factory=set)
+    """Areas that somebody followed when it was asked: of any other nobody knows whether it has changed."""
     seen: dict[str, Seen] = field(default_factory=dict)
 
 
@@ -121,13 +125,16 @@ class Feed:
         self.is_closing = False
         self._clients: list[set[Client]] = [set() for _ in range(_TURNS)]
         self._wanted = Counter[Wanted]()
-        self._stale: set[Wanted] = set()
+        self.stale: set[Wanted] = set()
+        """Areas whose counts lack updates that clients get already."""
         self._seen: dict[str, Seen] = {}
         self._pages = OrderedDict[_PageKey, Line]()
         self._reading: dict[_PageKey, asyncio.Task[Line]] = {}
         self._version = ""
         self._bytes = {"recent": 0, "pages": 0}
-        self._statuses: dict[str | None, bytes] = {}
+        self._written = OrderedDict[int, Chunk]()
+        self._one_page = asyncio.Lock()
+        self._statuses: dict[tuple[str | None, int], bytes] = {}
         self._work = asyncio.Event()
 
     @property
@@ -233,10 +240,10 @@ class Feed:
 
     def status(self, contest_id: str | None) -> bytes:
         """Return the sign of life for clients of a contest, or of all."""
-        if contest_id not in self._statuses:
+        if (key := (contest_id, self._positions.number)) not in self._statuses:
             found = status_of(self._positions, contest_id)
-            self._statuses[contest_id] = event("status", found.model_dump_json().encode())
-        return self._statuses[contest_id]
+            self._statuses[key] = event("status", found.model_dump_json().encode())
+        return self._statuses[key]
 
     async def chunk(self, partition: int, offset: int) -> Chunk | None:
         """Return the updates from about an offset on, which is before the end; None while they cannot be read."""
@@ -247,7 +254,12 @@ class Feed:
             except (Problem, DatabaseError) as error:
                 logger.warning("a client that resumes at %d/%d waits: %s", partition, offset, error)
                 return None
-        return line.chunks[bisect_right(line.chunks, offset, key=lambda chunk: chunk.begin) - 1]
+        found = line.chunks[bisect_right(line.chunks, offset, key=lambda chunk: chunk.begin) - 1]
+        self._written[id(found)] = found
+        self._written.move_to_end(id(found))
+        if len(self._written) > WRITTEN:
+            self._written.popitem(last=False)[1].forget()
+        return found
 
     async def _page(self, partition: int, offset: int) -> Line:
         key = self._version, partition, offset // PAGE
@@ -271,7 +283,8 @@ class Feed:
                 found, _ = updates_of(reader, _by_partition(at)[partition], begin, end, PAGE)
                 return chunks_of(found, begin, end, LENGTH)
 
-            page = Line(end, await self._database.ask(read))
+            async with self._one_page:  # the other connection is for what is new
+                page = Line(end, await self._database.ask(read))
             self._forget_page(key)
             self._pages[key] = page
             self._bytes["pages"] += sum(chunk.size for chunk in page.chunks)
@@ -287,7 +300,7 @@ class Feed:
 
     def _question(self) -> "partial[News]":
         ends = {partition: line.end for partition, line in self.lines.items()}
-        return partial(read_news, ends, list(self._wanted), self.counts.keys() - self._stale, dict(self._seen))
+        return partial(read_news, ends, list(self._wanted), self.counts.keys() - self.stale, dict(self._seen))
 
     def _apply(self, news: News) -> None:
         version = min((seen.layout.partition(".")[0] for seen in news.seen.values()), default=self._version)
@@ -297,18 +310,17 @@ class Feed:
                 line.chunks.clear()
         for partition, end in news.ends.items():
             line = self.lines.setdefault(partition, Line(end))
-            for chunk in line.chunks[-4:]:
-                chunk.forget()
             line.chunks += news.chunks.get(partition, ())
             line.end = end
         self._bytes["recent"] += sum(chunk.size for of in news.chunks.values() for chunk in of)
         while self._bytes["recent"] > RECENT_BYTES:
             longest = max(self.lines.values(), key=lambda line: len(line.chunks))
             self._bytes["recent"] -= longest.chunks.pop(0).size
-        self._stale, self._seen = news.stale, news.seen
+        self.stale, self._seen = news.stale, news.seen
         followed = {area for wanted in self._wanted for _, area in self.areas_of(wanted)}
-        self.counts = {area: of for area, of in (self.counts | news.counts).items() if area in followed}
-        if self._stale or not followed <= self.counts.keys():
+        known = {area: of for area, of in self.counts.items() if area in news.looked_at}
+        self.counts = {area: of for area, of in (known | news.counts).items() if area in followed}
+        if self.stale or not followed <= self.counts.keys():
             self._work.set()
         self._wake()
 
@@ -343,6 +355,7 @@ def read_news(
         for contest in contests:
             name = contest.contest_id
             followed = {Wanted(name, w.area_id) for w in wanted if w.contest_id in (None, name)}
+            news.looked_at |= followed
             is_other = news.seen[name] != seen.get(name)
             due = {area for area in followed if is_other or area in changed or area not in counted}
             if news.ends[partition] < end:

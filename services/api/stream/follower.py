@@ -83,13 +83,20 @@ class Follower:
         return b"".join(parts) if parts else None
 
     def _begin(self, areas: Sequence[tuple[int, Wanted]]) -> bool:
-        """Begin once every area that the client wants was looked for; without a cursor, at its count."""
+        """Begin once every area that the client wants was looked for; without a cursor, at its count.
+
+        Raises NothingCounted where no contest has such an area.
+        """
         if self._has_begun:
             return True
         if not areas or any(area not in self._feed.counts for _, area in areas):
             return False
-        if self.wanted.contest_id is not None and not self._feed.counts[areas[0][1]].event:
-            raise NothingCounted(f"contest {self.wanted.contest_id} has no area {self.wanted.area_id!r}")
+        has_area = any(self._feed.counts[area].event for _, area in areas)
+        if any(area in self._feed.stale for _, area in areas) and (self._given is None or not has_area):
+            return False
+        if not has_area:
+            who = "no contest has an" if self.wanted.contest_id is None else f"contest {self.wanted.contest_id} has no"
+            raise NothingCounted(f"{who} area {self.wanted.area_id!r}")
         if isinstance(self._given, int):
             self._cursor = {areas[0][0]: self._given}
         elif self._given is not None:
@@ -119,7 +126,7 @@ class Follower:
         """Add the counts that are others than the client has, where it has every update before them."""
         for partition, area in areas:
             counted = self._feed.counts.get(area)
-            if counted is None or counted is self._sent.get(area):
+            if counted is None or counted is self._sent.get(area) or area in self._feed.stale:
                 continue
             if counted.next_offset <= self._cursor.get(partition, -1) + 1:
                 self._sent[area] = counted

@@ -62,10 +62,14 @@ class EventStream(Response):
                         has_started = True
                     await send({"type": "http.response.body", "body": content, "more_body": True})
                     follower.sending_since = None
-            if has_started and not follower.is_gone:
-                await send({"type": "http.response.body"})
+        except NothingCounted:
+            if not has_started:
+                raise
+            # It was told first that the database is away. It comes back, and is answered with the error then.
         finally:
             leaving.cancel()
+        if has_started and not follower.is_gone:
+            await send({"type": "http.response.body"})
 
 
 async def _until_gone(receive: Receive, follower: Follower) -> None:
