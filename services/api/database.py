@@ -6,6 +6,7 @@ stored, so a crash leaves nothing; a connection that broke is replaced.
 """
 
 import asyncio
+from collections import Counter as Counts
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from api.positions import Position, positions_of
-from api.problems import BUSY, RETRY_S, Problem
+from api.problems import BUSY, RETRY_S, TOO_OFTEN, Problem
 from results.named_sql import named_sql
 from results.projection import LIVE
 from results.reader import Reader
@@ -26,6 +27,8 @@ from schemas.log_record import Recorded
 
 CONNECTIONS = 4
 """Questions that are answered at once: PostgreSQL shares the machine's cores with us."""
+EACH = 8
+"""Questions at once of one who asks, at most: however dear they are, others wait for no more than these."""
 WAITING = 200
 """Questions that wait for a connection, at most."""
 WAIT_S = 5.0
@@ -54,6 +57,8 @@ class Database:
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="answers")
         self._free = asyncio.Semaphore(connections)
         self._definitions: tuple[object, dict[tuple[str, int], Recorded]] = (None, {})
+        self._asking = Counts[str]()
+        """Questions at once, by who asks."""
         self._questions = questions
         self.waiting = 0
         """Questions that wait for a connection."""
@@ -67,11 +72,25 @@ class Database:
         self._threads.shutdown(cancel_futures=True)
         self._pool.close()
 
-    async def ask(self, question: Callable[[Reader, Mapping[str, Position]], Found]) -> Found:
+    async def ask(self, question: Callable[[Reader, Mapping[str, Position]], Found], who: str | None = None) -> Found:
         """Ask the views, all in one snapshot; `question` is given the positions of that snapshot as well.
 
-        Raises Problem when there is no connection in time, DatabaseUnreachable when the database does not answer.
+        `who`: asks; None: nobody who is limited. Raises Problem when there is no connection in time, or for too many
+        questions at once; DatabaseUnreachable when the database does not answer.
         """
+        if who is None:
+            return await self._ask(question)
+        if self._asking[who] >= EACH:
+            raise Problem(TOO_OFTEN, f"more than {EACH} questions at once that nobody asked before", RETRY_S)
+        self._asking[who] += 1
+        try:
+            return await self._ask(question)
+        finally:
+            self._asking[who] -= 1
+            if not self._asking[who]:
+                del self._asking[who]
+
+    async def _ask(self, question: Callable[[Reader, Mapping[str, Position]], Found]) -> Found:
         self._questions.inc()
         if self.waiting >= WAITING:
             raise Problem(BUSY, f"{self.waiting} questions wait already", RETRY_S)

@@ -27,6 +27,8 @@ ADDRESSES = 100_000
 """Of which the counting is remembered, at most."""
 STREAMS = 6
 """One may follow a stream at once for so many of the requests that one may send in a minute."""
+WHO = "escrutinio.who"
+"""Where a request's scope says whom it counts for."""
 LONGEST_ADDRESS = 8_000
 """Bytes of path and query, at most."""
 
@@ -91,7 +93,7 @@ class Limits:
             await self._app(scope, receive, send)
             return
         try:
-            who = self._check(scope)
+            who = scope[WHO] = self._check(scope)
         except Problem as problem:
             await respond(problem)(scope, receive, send)
             return

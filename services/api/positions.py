@@ -66,7 +66,12 @@ class Positions:
         self.number = 0
         """Rises whenever a position, or `away`, has changed."""
         self.away: str | None = "the database was not asked yet"
-        """Why the database does not answer; None when it does. The positions are those of before."""
+        """Why the database does not answer, for operators; None when it does. The positions are those of before."""
+
+    @property
+    def told_away(self) -> str | None:
+        """Return what everyone may know of it: no address, and no name of a role."""
+        return None if self.away is None else "PostgreSQL does not answer"
 
     def of(self, contest_id: str) -> Position | None:
         """Return the position of a contest; None for an unknown one."""

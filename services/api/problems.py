@@ -167,7 +167,10 @@ def problem_of(error: Exception) -> Problem:
         return Problem(kind)
     for of, kind in _KIND_OF:
         if isinstance(error, of):
-            return Problem(kind, str(error), RETRY_S if kind is DATABASE_AWAY else None)
+            if kind is DATABASE_AWAY:  # the log says where it is, and as whom we ask: nobody else need know
+                logger.warning("a question was not answered: %s", error)
+                return Problem(kind, None, RETRY_S)
+            return Problem(kind, str(error))
     return Problem(FAULT)
 
 

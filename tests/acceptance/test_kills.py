@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
@@ -144,6 +145,8 @@ def test_killed_in_turn_under_load_it_is_told_once_in_order_and_right(
             "followers": followers, "missed_or_doubled": 0, "changes": followers * followed,
         }  # fmt: skip
         assert seen["came_back"] >= 2 * followers
+        with urlopen(f"http://127.0.0.1:{port}/v1/contests/{CONTEST}/counts") as answer:
+            assert seen["counts"] == [json.load(answer)], "each has the count of the end as its last"
         answers()
         assert (run.stop(), api.stop()) == (0, 0)
     assert [str(notice.event_id) for notice in _of_the_log(notices(setup))] == [one["event_id"] for one in replayed]

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+_COUNT = b"\nevent: count\ndata: "
 _CHANGE, _ID, _WHEN = b"\nevent: change\n", b"\nid: ", b'"recorded_at":"'
 _PATIENCE_S = 600.0
 
@@ -28,6 +29,8 @@ class Follower(asyncio.Protocol):
         self.offset = -1
         self.last = b""
         self.kept = b""
+        self.count = b""
+        """The last one."""
         self.first_at: float | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -49,6 +52,8 @@ class Follower(asyncio.Protocol):
         self.changes += whole.count(_CHANGE)
         if (at := whole.rfind(_ID)) >= 0:
             self.last = whole[at + len(_ID) : whole.index(b"\n", at + 1)]
+        if (at := whole.rfind(_COUNT)) >= 0:
+            self.count = whole[at + len(_COUNT) : whole.index(b"\n", at + len(_COUNT))]
         if self.is_timed:
             for offset, when in _updates(whole):
                 self.doubled += offset <= self.offset
@@ -151,6 +156,7 @@ async def main(asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "followers": len(followers), "let_in_s": let_in_s, "came_back": crowd.lost,
         "missed_or_doubled": sum(f.changes != asked.changes or f.doubled > 0 for f in followers),
+        "counts": [json.loads(count) for count in {f.count for f in followers}],
         "changes": sum(f.changes for f in followers), "bytes": sum(f.bytes for f in followers),
         "p50_ms": share(delays, 50), "p99_ms": share(delays, 99), "max_ms": share(delays, 100),
         "polls": len(polled), "polls_a_second": len(polled) / asked.seconds,

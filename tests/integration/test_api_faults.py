@@ -7,12 +7,14 @@ import gzip
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import brotli
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from prometheus_client import Counter
 from aggregator.tables.migrate import migrate
 from api import database as asking
 from api import server
+from api.database import EACH
 from api.limits import Rates
 from api.problems import KINDS
 from results.reader import Reader
@@ -170,6 +173,17 @@ def test_who_asks_too_often_is_told_when_to_ask_again(official: Official) -> Non
         assert ([of.status for of in got], problem(got[-1])) == ([200, 429], "too-many-requests")
         assert int(got[-1].headers["Retry-After"]) >= 1
         assert api.get("/subjects").status == 200
+
+
+def test_who_asks_for_much_at_once_keeps_nobody_else_waiting(official: Official) -> None:
+    """Questions that nobody asked before, which the tables' locks hold up."""
+    with serving(official.setup.database.reader_url, rates=Rates(6000)) as api, ThreadPoolExecutor(20) as asking:
+        with psycopg.connect(official.setup.database.owner_url) as db:
+            db.execute("LOCK TABLE aggregate.contest IN ACCESS EXCLUSIVE MODE")
+            got = [asking.submit(api.get, f"{AT}/counts?at_offset={number}") for number in range(1, 21)]
+            eventually(lambda: sum(of.done() for of in got) == 20 - EACH)
+        codes = sorted(of.result().status for of in got)
+        assert codes == [200] * EACH + [429] * (20 - EACH)
 
 
 @contextmanager

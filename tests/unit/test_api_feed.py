@@ -71,7 +71,7 @@ def told(feed: Feed) -> Any:
 
 def test_a_sign_of_life_is_of_now(feed: Feed, positions: Positions) -> None:
     positions._put({}, "it is away")
-    assert told(feed) == "it is away"
+    assert told(feed) == "PostgreSQL does not answer"
     positions._put({}, None)
     assert told(feed) is None
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -14,6 +17,8 @@ from hypothesis import strategies as st
 from aggregator.fold.messages import PAUSE_MS
 from aggregator.live.partition import PartitionFold
 from aggregator.publish.partition_notices import PartitionNotices
+from results.notices import notices_since
+from results.reader import Reader
 from schemas.codec import encode
 from schemas.contest import Area, ContestDefined, Selection
 from schemas.count_update import Correction, CountUpdate
@@ -332,3 +337,16 @@ def _retracted(update: CountUpdate, again: CountUpdate) -> CountUpdate:
     )
     changes = {"kind": UpdateKind.RETRACTED, "correction": correction, "count_status": CountStatus.COUNTED}
     return again.model_copy(update=changes)
+
+
+def test_a_notice_of_a_later_release_is_read_as_the_message_is() -> None:
+    recorded = json.loads((Path(__file__).parent / "recorded" / "notice.v1.1.json").read_text(encoding="utf-8"))
+    later = recorded | {"kind": "SOMETHING_NEW", "added": 1}
+    later["events"] = [event | {"kind": "NEW", "basis": "NEW", "added": 1} for event in recorded["events"]]
+    rows = [{"number": 1, "body": json.dumps(recorded)}, {"number": 2, "body": json.dumps(later)}]
+    views = cast(Reader, SimpleNamespace(notices_since=lambda *_: rows))
+    first, second = notices_since(views, "x", 0, 10)
+    assert first.notice.model_dump(mode="json") == recorded
+    assert second.notice.kind is NoticeKind.UNKNOWN
+    assert [(event.kind, event.basis) for event in second.notice.events] == [(None, None)] * len(recorded["events"])
+    assert second.notice.sentence == recorded["sentence"]

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstrain
 from api.answers.forms import MEDIA_TYPES, Form, written
 from api.caching import Answer, Memory, address_of, cache_control, state_of, tag_of
 from api.database import Database
+from api.limits import WHO
 from api.positions import Position, Positions
 from api.problems import (
     BUSY,
@@ -124,7 +125,7 @@ class Asked:
 
         expected = service.positions.of(contest_id)
         tag = "" if expected is None else tag_of(address, expected)
-        answer = await service.memory.make(address, tag, lambda: service.database.ask(ask), self._left())
+        answer = await service.memory.make(address, tag, lambda: service.database.ask(ask, self._who), self._left())
         if answer is None:
             return Response(status_code=LEFT)
         state = state_of(service.positions, service.positions.of(contest_id))
@@ -135,8 +136,14 @@ class Asked:
     ) -> Response:
         """Return the answer to a question about everything, which nobody keeps for longer than a second."""
         self._check_away()
-        content = await self.service.database.ask(lambda reader, positions: written(question(reader, positions), form))
+        content = await self.service.database.ask(
+            lambda reader, positions: written(question(reader, positions), form), self._who
+        )
         return Response(content, headers={"Cache-Control": "public, max-age=1"}, media_type=MEDIA_TYPES[form])
+
+    @property
+    def _who(self) -> str | None:
+        return self.request.scope.get(WHO)
 
     async def _left(self) -> None:
         """Wait until the client has left."""
@@ -145,7 +152,7 @@ class Asked:
 
     def _check_away(self) -> None:
         """Refuse at once while the database is known to be away."""
-        if self.service.positions.number and (away := self.service.positions.away) is not None:
+        if self.service.positions.number and (away := self.service.positions.told_away) is not None:
             raise Problem(DATABASE_AWAY, away, RETRY_S)
 
 

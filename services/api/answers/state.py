@@ -40,7 +40,7 @@ class Status(Frozen):
 
     at: Instant
     database: str | None
-    """Why the database does not answer; null: it does. The positions are those of before then."""
+    """That the database does not answer; null: it does. The positions are those of before then."""
     contests: tuple[ContestState, ...]
 
 
@@ -55,7 +55,7 @@ def status_of(positions: Positions, contest_id: str | None = None) -> Status:
     """Return the status of a contest, or of all."""
     return Status(
         at=(now := datetime.now(UTC)).replace(microsecond=now.microsecond // 1000 * 1000),
-        database=positions.away,
+        database=positions.told_away,
         contests=tuple(
             ContestState(**{name: getattr(at, name) for name in ContestState.model_fields})
             for at in positions.all()

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from api.registry.schemas import LEVEL, MODE, Registry, RegistryError, refused
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
-LARGEST_BODY = 1024 * 1024
+LARGEST_BODY = 128 * 1024
 """Bytes of a request: fifty times the largest schema."""
 
 T = TypeVar("T")

@@ -140,7 +140,7 @@ class Feed:
     @property
     def away(self) -> str | None:
         """Why the database does not answer; None when it does."""
-        return self._positions.away
+        return self._positions.told_away
 
     def position(self, contest_id: str) -> Position | None:
         """Return the position of a contest; None for an unknown one."""
