@@ -159,7 +159,9 @@ class NoticeMaker:
         `offset`: of the last event that it has seen; it knows nothing of a contest that is elsewhere.
         """
         opened = asdict(self._open) if self._open is not None else None
-        standings = {area: asdict(standing) for area, standing in self._standings.items()}
+        standings = {  # nobody changes one: `asdict` would copy every figure
+            area: {name: getattr(of, name) for name in Standing.__slots__} for area, of in self._standings.items()
+        }
         known = {"offset": self._offset, "is_final": self._is_final, "level": self._level}
         return known | {"standings": standings, "open": opened}
 
