@@ -120,17 +120,52 @@ def prove_command(folder: Path, event: str, partition: int, key_file: Path, **fl
     sys.stdout.buffer.write(bytes(made))
 
 
+@main.command("export")
+@_folder
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The archive of ingest: the documents that the log names are copied from it.",
+)
+@_public
+@options.kafka
+@options.log_format
+@json_option
+def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path, as_json: bool, **flags: Any) -> None:
+    """Write all that is signed into the new folder OUT, with its documents, for auditors. FOLDER is that of `run`.
+
+    \b
+    Example: escrutinio-audit export --key log.key.pub --archive /srv/archive /srv/proof bundle
+    """
+    from audit.bundle.writing import export
+    from runtime.kafka.reader import Reader
+
+    settings, key = _settings(flags), _verifier(key_file)
+    progress: dict[str, _Progress] = {}
+    with Reader(settings.kafka, _topic(settings)) as log:
+        written = export(
+            log, folder, key, out, archive,
+            lambda name, done, of: progress.setdefault(name, _Progress(name))(done, of),
+        )  # fmt: skip
+    _print(as_json, {"messages": written}, [f"{name}: {size:,} messages" for name, size in written.items()])
+
+
 @main.command("check")
-@click.argument("proof", type=_file)
+@click.argument("proof", type=click.Path(path_type=Path, exists=True))
 @_public
 @options.log_format
 @json_option
 def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> None:
-    """Check a proof, with the public key and nothing else, and show the event that it proves. Exit code 1: it does not.
+    """Check a proof, or the folder that `export` wrote, with the public key and nothing else. Exit code 1: it fails.
 
     \b
-    Example: escrutinio-audit check --key log.key.pub 41.tlog-proof
+    Example:
+      escrutinio-audit check --key log.key.pub 41.tlog-proof
+      escrutinio-audit check --key log.key.pub bundle
     """
+    if proof.is_dir():
+        _check_bundle(proof, key_file, as_json, flags)
     from audit import proving
     from runtime.files import read_regular
     from schemas.codec import decode
@@ -154,6 +189,18 @@ def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> N
     lines.append(f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}.")
     lines.append(event.model_dump_json(indent=1))
     _print(as_json, about, lines)
+
+
+def _check_bundle(bundle: Path, key_file: Path, as_json: bool, flags: dict[str, Any]) -> None:
+    """Check a bundle, and end."""
+    from dataclasses import asdict
+
+    from audit.bundle.checking import check, lines_of
+
+    _settings(flags)
+    found = check(bundle, _verifier(key_file))
+    _print(as_json, {"checks": [asdict(one) for one in found]}, list(lines_of(found)))
+    raise SystemExit(1 if any(one.holds is False for one in found) else 0)
 
 
 @main.command("verify")

@@ -1,0 +1,26 @@
+"""Name the files of a bundle (pure).
+
+log.key.pub                               the public key; bring your own to check with
+TOPIC/PARTITION/checkpoint                the signed tree
+TOPIC/PARTITION/messages/FIRST-NEXT.avro  every message as it lies on the log: Avro object container files
+TOPIC/PARTITION/events.jsonl              the same for people and programs: an event on each line, decoded
+documents/SHA256                          what the office published, byte by byte
+schemas/                                  of the messages
+README.txt
+"""
+
+RECORD = "audit.Message"
+"""Name of the Avro record of a message."""
+MESSAGES = 10_000
+"""In one file."""
+KEY = "log.key.pub"
+CHECKPOINT = "checkpoint"
+EVENTS = "events.jsonl"
+DOCUMENTS = "documents"
+SCHEMAS = "schemas"
+README = "README.txt"
+
+
+def messages_file(first: int, following: int) -> str:
+    """Return the name of a file of messages, below its partition's folder: in order by name."""
+    return f"messages/{first:020d}-{following:020d}.avro"

@@ -1,0 +1,122 @@
+"""Write a bundle: all that is signed of the log, with what is needed to check it and nothing else.
+
+Place in the flow: behind Kafka, once a notary has signed. It writes into a folder of its own, which must be new: a
+crash leaves one without README.txt, which is written last. Documents are copied from the archive of ingest.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import orjson
+
+from audit.bundle.layout import DOCUMENTS, EVENTS, KEY, MESSAGES, README, RECORD, SCHEMAS, messages_file
+from audit.errors import AuditError, FolderFull
+from audit.store import CHECKPOINT, TreeFolder
+from audit.tree.checkpoint import opened
+from audit.tree.note import Verifier
+from runtime.files import read_regular, write_whole
+from runtime.kafka.reader import Reader
+from schemas.codec import SCHEMAS as RELEASED
+from schemas.codec import decode
+from schemas.count_update import CountUpdate
+from schemas.errors import ContractError
+from schemas.log_record import RawRecord
+from schemas.record_file import pack
+from schemas.types import rfc3339
+
+Progress = Callable[[str, int, int], None]
+_TEXT = """This is the log of an election count, as {name} signed it, with the documents behind it.
+
+Check it, without a network and without trusting whoever gave it to you, with a public key that you have from elsewhere
+(log.key.pub here is only to be compared with yours):
+
+    pip install escrutinio
+    escrutinio-audit check --key log.key.pub THIS-FOLDER
+
+{table}
+events.jsonl has an event on each line, decoded: offset, recorded_at (the broker's time), event_type, event. The
+messages as they lie on the log are in messages/, Avro object container files; their schemas are in schemas/.
+docs/proof.md and docs/contract.md of the project specify all of it.
+"""
+
+
+def export(
+    log: Reader, files: Path, key: Verifier, out: Path, archive: Path | None, progress: Progress
+) -> dict[str, int]:
+    """Write a bundle of what is signed in the tree's `files`. Returns the messages of each partition.
+
+    Raises AuditError where `out` is there already or the archive lacks a document; FolderFull; NoteError; KafkaFault.
+    """
+    if out.exists():
+        raise AuditError(f"{out} is there already: name a new folder")
+    written: dict[str, int] = {}
+    documents: dict[str, None] = {}
+    try:
+        for partition in log.partitions():
+            folder = TreeFolder(files / log.topic / str(partition))
+            if (note := folder.checkpoint()) is None:
+                raise AuditError(f"{folder.path} has no checkpoint yet: `escrutinio-audit run` makes them")
+            size, here = opened(note, [key]).size, out / log.topic / str(partition)
+            documents |= dict.fromkeys(_write(log, partition, size, here, progress))
+            write_whole(here / CHECKPOINT, note)
+            written[f"{log.topic}/{partition}"] = size
+        for number, sha256 in enumerate(documents if archive is not None else (), start=1):
+            assert archive is not None
+            write_whole(out / DOCUMENTS / sha256, _document(archive, sha256))
+            progress("documents", number, len(documents))
+        for schema in RELEASED.values():
+            write_whole(out / SCHEMAS / f"{schema.record}.{schema.sha256[:12]}.avsc", orjson.dumps(schema.avro))
+        write_whole(out / KEY, f"{key}\n".encode())
+        table = "".join(f"    {name}: {size:,} messages\n" for name, size in written.items())
+        write_whole(out / README, _TEXT.format(name=key.name, table=table).encode())
+    except OSError as error:
+        raise FolderFull(f"{out} cannot be written: {error.strerror}") from error
+    return written
+
+
+def _write(log: Reader, partition: int, size: int, here: Path, progress: Progress) -> Iterator[str]:
+    """Write the messages of a partition, and yield the SHA-256 of each document that they name."""
+    about = {"topic": log.topic, "partition": str(partition)}
+    lines: list[bytes] = []
+    for records in _chunks(log, partition, size):
+        write_whole(here / messages_file(records[0].offset, records[-1].offset + 1), pack(RECORD, records, about))
+        for record in records:
+            line, documents = line_of(record)
+            lines.append(line)
+            yield from documents
+        progress(f"{log.topic}/{partition}", records[-1].offset + 1, size)
+    write_whole(here / EVENTS, b"".join(lines))
+
+
+def _chunks(log: Reader, partition: int, size: int) -> Iterator[list[RawRecord]]:
+    chunk: list[RawRecord] = []
+    for batch in log.read_to_end(partition, 0, size):
+        for record in batch:
+            chunk.append(record)
+            if len(chunk) == MESSAGES:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk
+
+
+def line_of(record: RawRecord) -> tuple[bytes, Sequence[str]]:
+    """Return a message as a line of events.jsonl, and the SHA-256 of the documents that it names."""
+    about: dict[str, object] = {"offset": record.offset, "recorded_at": rfc3339(record.recorded_at)}
+    documents: Sequence[str] = ()
+    try:
+        event = decode(record.value, record.headers)
+    except ContractError as error:
+        about["fault"] = str(error)
+    else:
+        about |= {"event_type": type(event).__name__, "event": event.model_dump(mode="json")}
+        if isinstance(event, CountUpdate):
+            documents = [document.sha256 for document in event.source.documents]
+    return orjson.dumps(about, option=orjson.OPT_APPEND_NEWLINE), documents
+
+
+def _document(archive: Path, sha256: str) -> bytes:
+    try:
+        return read_regular(archive / sha256[:2] / sha256)
+    except FileNotFoundError as error:
+        raise AuditError(f"the archive {archive} has no document {sha256}, which the log names") from error

@@ -1,0 +1,221 @@
+"""The bundle that an auditor checks offline: whole, and with each fault that somebody could put into it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.bundle.checking import Check, check
+from audit.bundle.layout import RECORD
+from audit.errors import FilesDamaged
+from audit.tree.note import Verifier
+from schemas.codec import decode, encode
+from schemas.count_update import CountUpdate
+from schemas.identity import named
+from schemas.log_record import RawRecord
+from schemas.record_file import pack, unpack
+from tests.support.fix_setup import EXAMPLE, Setup
+from tests.support.servers import Broker
+
+
+@pytest.fixture(scope="module")
+def exported(
+    kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Setup, Path]:
+    """The example's night, signed and exported into `bundle`, with the key beside it."""
+    setup, folder = new_setup(kafka_server), tmp_path_factory.mktemp("exported")
+    setup.load(EXAMPLE / "updates.csv")
+    setup.run("audit", "key", "log.example/test", str(folder / "log.key"))
+    setup.run("audit", "run", "--once", "--signing-key", str(folder / "log.key"), str(folder / "proof"))
+    key = ("--key", str(folder / "log.key.pub"))
+    said = setup.json(
+        "audit", "export", *key, "--archive", str(setup.archive), str(folder / "proof"), str(folder / "bundle")
+    )
+    assert said == {"messages": {f"{setup.names.events}/0": 45}}
+    return setup, folder
+
+
+class Copy:
+    """A bundle of a test's own, to be altered."""
+
+    def __init__(self, exported: tuple[Setup, Path], folder: Path) -> None:
+        setup, whole = exported
+        self.path = folder / "bundle"
+        shutil.copytree(whole / "bundle", self.path)
+        self.key = Verifier.parse((whole / "log.key.pub").read_text(encoding="utf-8"))
+        self.log = self.path / setup.names.events / "0"
+        (self.messages,) = self.log.glob("messages/*.avro")
+        self.about, self.records = unpack(RECORD, self.messages.read_bytes())
+
+    def put(self, records: list[RawRecord]) -> None:
+        """Replace the messages, each at its place."""
+        placed = [record._replace(offset=offset) for offset, record in enumerate(records)]
+        self.messages.write_bytes(pack(RECORD, placed, self.about))
+
+    def faults(self) -> dict[str, Check]:
+        """What does not hold, by the last word of its name."""
+        return {one.name.split(": ")[-1]: one for one in check(self.path, self.key) if one.holds is False}
+
+
+@pytest.fixture
+def copy(exported: tuple[Setup, Path], tmp_path: Path) -> Copy:
+    return Copy(exported, tmp_path)
+
+
+def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, Path], copy: Copy) -> None:
+    found = check(copy.path, copy.key)
+    assert [one.name.split(": ")[-1] for one in found] == [
+        "signature", "tree", "events", "ids", "chains", "events.jsonl", "documents",
+    ]  # fmt: skip
+    assert all(one.holds for one in found)
+    setup, folder = exported
+    said = setup.run("audit", "check", "--key", str(folder / "log.key.pub"), str(folder / "bundle"))
+    assert "tree: holds: the 45 messages are those that were signed, in their order" in said
+    lines = (copy.log / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["offset"] for line in lines] == list(range(45))
+    assert json.loads(lines[27])["event"]["counts"]["votes"]["peru-libre"] == 8548929
+    assert (copy.path / "README.txt").read_text(encoding="utf-8").count("45 messages") == 1
+
+
+def test_it_is_written_into_a_new_folder_and_without_its_documents_where_no_archive_is_named(
+    exported: tuple[Setup, Path], tmp_path: Path
+) -> None:
+    setup, folder = exported
+    line = ("audit", "export", "--key", str(folder / "log.key.pub"), str(folder / "proof"))
+    assert "is there already" in setup.refused(*line, str(folder / "bundle"))
+    setup.run(*line, str(tmp_path / "bundle"))
+    said = setup.json("audit", "check", "--key", str(folder / "log.key.pub"), str(tmp_path / "bundle"))
+    assert [one["name"] for one in said["checks"] if one["holds"] is None] == ["documents"]
+    (tmp_path / "archive").mkdir()
+    words = setup.refused(*line, "--archive", str(tmp_path / "archive"), str(tmp_path / "other"))
+    assert "has no document" in words
+
+
+def _altered(record: RawRecord, votes: int, **others: Any) -> RawRecord:
+    """A message with other votes, and an id made anew by the contract's own rules."""
+    update = decode(record.value, record.headers)
+    assert isinstance(update, CountUpdate)
+    assert update.counts is not None
+    counts = update.counts.model_copy(update={"votes": update.counts.votes | {"peru-libre": votes}})
+    message = encode(named(update.model_copy(update={"counts": counts} | others)))
+    return record._replace(value=message.value, headers=list(message.headers))
+
+
+def _votes_moved(copy: Copy) -> None:
+    copy.put([*copy.records[:7], _altered(copy.records[7], 1), *copy.records[8:]])
+
+
+def _last_event_altered(copy: Copy) -> None:
+    copy.put([*copy.records[:-1], _altered(copy.records[-1], 1)])
+
+
+def _provenance_altered(copy: Copy) -> None:
+    update = decode(copy.records[7].value)
+    assert isinstance(update, CountUpdate)
+    (document,) = update.source.documents
+    other = update.source.model_copy(update={"documents": (document.model_copy(update={"place": "row 9"}),)})
+    message = encode(update.model_copy(update={"source": other}))
+    copy.put([*copy.records[:7], copy.records[7]._replace(value=message.value), *copy.records[8:]])
+
+
+def _old_id(copy: Copy) -> None:
+    update = decode(copy.records[7].value)
+    assert isinstance(update, CountUpdate)
+    made = decode(_altered(copy.records[7], 1).value).model_copy(update={"event_id": update.event_id})
+    copy.put([*copy.records[:7], copy.records[7]._replace(value=encode(made).value), *copy.records[8:]])
+
+
+def _line_edited(copy: Copy) -> None:
+    file = copy.log / "events.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"8548929", b"9548929"))
+
+
+def _line_added(copy: Copy) -> None:
+    with (copy.log / "events.jsonl").open("ab") as file:
+        file.write(b"{}\n")
+
+
+def _document_swapped(copy: Copy) -> None:
+    (document,) = (copy.path / "documents").iterdir()
+    document.write_bytes(b"another")
+
+
+def _document_missing(copy: Copy) -> None:
+    (document,) = (copy.path / "documents").iterdir()
+    document.unlink()
+
+
+def _checkpoint_altered(copy: Copy) -> None:
+    file = copy.log / "checkpoint"
+    file.write_bytes(file.read_bytes().replace(b"\n45\n", b"\n44\n"))
+
+
+def _of_another_log(copy: Copy) -> None:
+    other = copy.log.parent.with_name("other.events")
+    copy.log.parent.rename(other)
+    (file,) = (other / "0").glob("messages/*.avro")
+    file.write_bytes(pack(RECORD, copy.records, copy.about | {"topic": "other.events"}))
+
+
+FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
+    "votes moved, with the id made anew": (
+        _votes_moved, {"tree": "not those that were signed", "chains": "1 do not hold", "events.jsonl": "1 do"}
+    ),
+    "the last event altered, with its id": (
+        _last_event_altered, {"tree": "not those that were signed", "events.jsonl": "1 do not hold"}
+    ),
+    "provenance altered": (_provenance_altered, {"tree": "not those that were signed", "events.jsonl": "1 do"}),
+    "votes altered, with the old id": (_old_id, {"tree": "not those", "ids": "1 do not hold", "events.jsonl": "1 do"}),
+    "an event dropped": (
+        lambda copy: copy.put([*copy.records[:7], *copy.records[8:]]),
+        {"tree": "45 messages were signed, and there are 44", "chains": "1 do", "events.jsonl": "38 do"},
+    ),
+    "the last event withheld": (
+        lambda copy: copy.put(copy.records[:-1]),
+        {"tree": "45 messages were signed, and there are 44", "events.jsonl": "1 do not hold"},
+    ),
+    "two events reordered": (
+        lambda copy: copy.put([*copy.records[:7], copy.records[8], copy.records[7], *copy.records[9:]]),
+        {"tree": "not those that were signed", "chains": "3 do not hold", "events.jsonl": "2 do not hold"},
+    ),
+    "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
+    "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),
+    "a document swapped": (_document_swapped, {"documents": "1 do not hold"}),
+    "a document missing": (_document_missing, {"documents": "1 do not hold"}),
+    "the checkpoint altered": (_checkpoint_altered, {"signature": "is not of this text"}),
+    "another log": (_of_another_log, {"signature": "is of the log", "tree": "not those"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_bundle_is_refused_and_says_why(copy: Copy, forgery: str) -> None:
+    forge, words = FORGERIES[forgery]
+    forge(copy)
+    found = copy.faults()
+    assert found.keys() == words.keys() - ({"tree"} if forgery == "another log" else set())
+    for name, one in found.items():
+        assert words[name] in one.said
+
+
+def test_another_key_signs_nothing_here(exported: tuple[Setup, Path], copy: Copy, tmp_path: Path) -> None:
+    setup, _ = exported
+    setup.run("audit", "key", "log.example/test", str(tmp_path / "other"))
+    copy.key = Verifier.parse((tmp_path / "other.pub").read_text(encoding="utf-8"))
+    assert "no trusted key has signed it" in copy.faults()["signature"].said
+
+
+def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> None:
+    with pytest.raises(FilesDamaged, match="is no bundle"):
+        check(tmp_path / "nothing", copy.key)
+    copy.messages.write_bytes(copy.messages.read_bytes()[:-100])
+    with pytest.raises(FilesDamaged, match=r"\.avro cannot be read"):
+        check(copy.path, copy.key)
+    copy.put(copy.records)
+    copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
+    with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
+        check(copy.path, copy.key)
