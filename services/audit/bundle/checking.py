@@ -69,11 +69,11 @@ def check(bundle: Path, key: Verifier) -> list[Check]:
 def _partition(folder: Path, key: Verifier, documents: dict[str, str]) -> Iterator[Check]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
+    signed: Checkpoint | None = None
     try:
         signed = opened(_read(folder / CHECKPOINT), [key], f"{key.name}/{place}")
     except NotProved as error:
         yield Check(f"{place}: signature", False, str(error))
-        signed = None
     else:
         yield Check(f"{place}: signature", True, f"{key.name} signed {signed.size:,} messages")
     found = _messages(folder, place, None if signed is None else signed.size)
