@@ -95,9 +95,16 @@ def crowd(port: int, changes: int, followers: int) -> Iterator[Callable[[], Any]
             process.kill()
 
 
-@pytest.mark.parametrize(("turns", "followers"), [(1, 100), pytest.param(10, 2000, marks=pytest.mark.soak, id="all")])
+@pytest.mark.parametrize(
+    ("turns", "followers", "events"),
+    [
+        (1, 100, NIGHT.events),
+        pytest.param(10, 100, NIGHT.events, marks=pytest.mark.soak, id="turns"),
+        pytest.param(1, 2000, 3_000, marks=pytest.mark.soak, id="crowd"),
+    ],
+)
 def test_killed_in_turn_under_load_it_is_told_once_in_order_and_right(
-    setup: Setup, own_kafka_server: Broker, own_postgres_server: Postgres, turns: int, followers: int
+    setup: Setup, own_kafka_server: Broker, own_postgres_server: Postgres, turns: int, followers: int, events: int
 ) -> None:
     port, http = free_port(), free_port()
     run = Running(setup, "aggregator", "run", "--publish")
@@ -124,7 +131,7 @@ def test_killed_in_turn_under_load_it_is_told_once_in_order_and_right(
 
     servers = [kill(own_kafka_server), kill(own_postgres_server), kill(own_postgres_server, WAIT_S + PATIENCE_S)]
     kills = [run.kill, api.kill, restart, *servers, rebuild] * turns
-    log = list(messages(NIGHT))
+    log = list(messages(NIGHT))[:events]
     followed = sum(isinstance(decode(message.value), CountUpdate) for message in log[BEGUN:])
     with ExitStack() as opened:
         opened.callback(run.stop)
