@@ -12,16 +12,14 @@ from pathlib import Path
 from uuid import UUID
 
 from audit.bundle.layout import CHECKPOINT, DOCUMENTS, EVENTS, RECORD
-from audit.bundle.writing import line_of
+from audit.bundle.writing import documents_of, read
 from audit.entries import entry_of
 from audit.errors import FilesDamaged
 from audit.tree.checkpoint import Checkpoint, opened
 from audit.tree.growing import Growing
 from audit.tree.note import NotProved, Verifier
 from runtime.files import read_regular
-from schemas.codec import decode
 from schemas.count_update import CountUpdate, UnitKey
-from schemas.errors import ContractError
 from schemas.identity import is_named_right
 from schemas.log_record import RawRecord
 from schemas.record_file import unpack
@@ -113,15 +111,13 @@ def _messages(folder: Path, place: str, size: int | None) -> _Found:
             pass
         if found.tree.size == size:
             found.root = found.tree.root()
-        line, named = line_of(record)
+        event, line = read(record)
         if record.offset >= len(lines) or lines[record.offset] != line:
             found.lines.append(f"{where} is another event than the message")
-        for sha256 in named:
+        for sha256 in documents_of(event):
             found.documents.setdefault(sha256, f"{place} {where}")
-        try:
-            event = decode(record.value, record.headers)
-        except ContractError as error:
-            found.unreadable.append(f"{where}: {error}")
+        if isinstance(event, str):
+            found.unreadable.append(f"{where}: {event}")
             continue
         found.types[type(event).__name__] += 1
         if not is_named_right(event):

@@ -20,6 +20,7 @@ from schemas.codec import SCHEMAS as RELEASED
 from schemas.codec import decode
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
+from schemas.identity import Event
 from schemas.log_record import RawRecord
 from schemas.record_file import pack
 from schemas.types import rfc3339
@@ -81,9 +82,9 @@ def _write(log: Reader, partition: int, size: int, here: Path, progress: Progres
     for records in _chunks(log, partition, size):
         write_whole(here / messages_file(records[0].offset, records[-1].offset + 1), pack(RECORD, records, about))
         for record in records:
-            line, documents = line_of(record)
+            event, line = read(record)
             lines.append(line)
-            yield from documents
+            yield from documents_of(event)
         progress(f"{log.topic}/{partition}", records[-1].offset + 1, size)
     write_whole(here / EVENTS, b"".join(lines))
 
@@ -100,19 +101,21 @@ def _chunks(log: Reader, partition: int, size: int) -> Iterator[list[RawRecord]]
         yield chunk
 
 
-def line_of(record: RawRecord) -> tuple[bytes, Sequence[str]]:
-    """Return a message as a line of events.jsonl, and the SHA-256 of the documents that it names."""
+def read(record: RawRecord) -> tuple[Event | str, bytes]:
+    """Return the event of a message, or why it is none; and its line of events.jsonl."""
     about: dict[str, object] = {"offset": record.offset, "recorded_at": rfc3339(record.recorded_at)}
-    documents: Sequence[str] = ()
+    event: Event | str
     try:
         event = decode(record.value, record.headers)
-    except ContractError as error:
-        about["fault"] = str(error)
-    else:
         about |= {"event_type": type(event).__name__, "event": event.model_dump(mode="json")}
-        if isinstance(event, CountUpdate):
-            documents = [document.sha256 for document in event.source.documents]
-    return orjson.dumps(about, option=orjson.OPT_APPEND_NEWLINE), documents
+    except ContractError as error:
+        event = about["fault"] = str(error)
+    return event, orjson.dumps(about, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def documents_of(event: Event | str) -> Sequence[str]:
+    """Return the SHA-256 of the documents that an event names."""
+    return [document.sha256 for document in event.source.documents] if isinstance(event, CountUpdate) else ()
 
 
 def _document(archive: Path, sha256: str) -> bytes:
