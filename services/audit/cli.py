@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from runtime import options
-from runtime.commands import Group, answer, json_option, say, stopping
+from runtime.commands import Group, Progress, json_option, say, stopping, tell
 
 if TYPE_CHECKING:
     from audit.tree.checkpoint import Checkpoint
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S = 2.0
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 _public = click.option("--key", "key_file", type=_file, required=True, help="File with the log's public key.")
@@ -91,7 +89,7 @@ def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_j
         Reader(settings.kafka, _topic(settings)) as log,
     ):
         found = notary.run(log, folder, signer, stop, metrics, follow=follow, every_s=every_s)
-    _print(as_json, {"checkpoints": [_about(one) for one in found]}, [_line(one) for one in found])
+    tell(as_json, {"checkpoints": [_about(one) for one in found]}, [_line(one) for one in found])
 
 
 @main.command("prove")
@@ -116,7 +114,7 @@ def prove_command(folder: Path, event: str, partition: int, key_file: Path, **fl
     settings, key = _settings(flags), _verifier(key_file)
     with Reader(settings.kafka, _topic(settings)) as log:
         record = find(log, event, partition)
-    made = prove(TreeFolder(folder / log.topic / str(record.partition)), log.topic, record, key)
+    made = prove(TreeFolder.of(folder, log.topic, record.partition), log.topic, record, key)
     sys.stdout.buffer.write(bytes(made))
 
 
@@ -142,13 +140,13 @@ def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path
     from runtime.kafka.reader import Reader
 
     settings, key = _settings(flags), _verifier(key_file)
-    progress: dict[str, _Progress] = {}
+    progress: dict[str, Progress] = {}
     with Reader(settings.kafka, _topic(settings)) as log:
         written = export(
             log, folder, key, out, archive,
-            lambda name, done, of: progress.setdefault(name, _Progress(name))(done, of),
+            lambda name, done, of: progress.setdefault(name, Progress(name, _log_line))(done, of),
         )  # fmt: skip
-    _print(as_json, {"messages": written}, [f"{name}: {size:,} messages" for name, size in written.items()])
+    tell(as_json, {"messages": written}, [f"{name}: {size:,} messages" for name, size in written.items()])
 
 
 @main.command("check")
@@ -188,7 +186,7 @@ def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> N
     lines = [f"Proved: {place} has this {type(event).__name__}, recorded {rfc3339(record.recorded_at)}."]
     lines.append(f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}.")
     lines.append(event.model_dump_json(indent=1))
-    _print(as_json, about, lines)
+    tell(as_json, about, lines)
 
 
 def _check_bundle(bundle: Path, key_file: Path, as_json: bool, flags: dict[str, Any]) -> None:
@@ -199,7 +197,7 @@ def _check_bundle(bundle: Path, key_file: Path, as_json: bool, flags: dict[str, 
 
     _settings(flags)
     found = check(bundle, _verifier(key_file))
-    _print(as_json, {"checks": [asdict(one) for one in found]}, list(lines_of(found)))
+    tell(as_json, {"checks": [asdict(one) for one in found]}, list(lines_of(found)))
     raise SystemExit(1 if any(one.holds is False for one in found) else 0)
 
 
@@ -225,10 +223,10 @@ def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool,
     settings, key = _settings(flags), _verifier(key_file)
     kept = [opened(read_regular(file, 1 << 20), [key]) for file in checkpoints]
     with Reader(settings.kafka, _topic(settings)) as log:
-        found = verify(log, partition_of(kept, log.topic), kept, _Progress(log.topic))
+        found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
     lines = [f"{_line(one.checkpoint)}: {words[None if one.root is None else one.holds]}" for one in found]
-    _print(as_json, {"checkpoints": [_about(one.checkpoint) | {"holds": one.holds} for one in found]}, lines)
+    tell(as_json, {"checkpoints": [_about(one.checkpoint) | {"holds": one.holds} for one in found]}, lines)
     raise SystemExit(0 if all(one.holds for one in found) else 1)
 
 
@@ -265,7 +263,7 @@ def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, 
     elif files is None:
         raise AuditError("the checkpoints are of two sizes: give the folder of their tiles with --files")
     else:
-        is_one = extends(old, new, TreeFolder(files / _topic(settings) / str(partition)))
+        is_one = extends(old, new, TreeFolder.of(files, _topic(settings), partition))
         words = f"the tree at size {new.size:,} does not extend the one at size {old.size:,}"
     if is_one:
         say(f"{_line(new)}: extends the one at size {old.size:,}.")
@@ -274,21 +272,8 @@ def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, 
     raise SystemExit(1)
 
 
-class _Progress:
-    def __init__(self, name: str) -> None:
-        self._name, self._logged_at = name, time.monotonic()
-
-    def __call__(self, done: int, of: int) -> None:
-        if time.monotonic() - self._logged_at >= _EVERY_S:
-            self._logged_at = time.monotonic()
-            logger.info("%s: %s of %s", self._name, f"{done:,}", f"{of:,}")
-
-
-def _print(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
-    if as_json:
-        answer(value)
-    else:
-        say(*lines)
+def _log_line(line: str) -> None:
+    logger.info("%s", line)
 
 
 def _about(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -6,6 +6,7 @@ EscrutinioError
 └── AuditError
     ├── Contradicted   the log is not the one that was signed: exit code 1
     ├── FilesDamaged   the files of a tree are missing or altered
+    ├── NotSigned      nothing is signed yet
     ├── NoSuchEvent    the log has no such event
     └── FolderFull     a file cannot be written: make room, and try again
 """
@@ -25,6 +26,10 @@ class Contradicted(AuditError):
 
 class FilesDamaged(AuditError):
     """A file of a tree is missing, or altered."""
+
+
+class NotSigned(AuditError):
+    """Nothing is signed yet."""
 
 
 class NoSuchEvent(AuditError):

@@ -21,7 +21,7 @@ from audit.entries import entry_of
 from audit.errors import Contradicted, FilesDamaged
 from audit.metrics import Metrics
 from audit.store import TreeFolder
-from audit.tree.checkpoint import Checkpoint, opened
+from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.growing import Growing
 from audit.tree.leaf import Entry
 from audit.tree.merkle import leaf_hash, root_of
@@ -35,11 +35,6 @@ logger = logging.getLogger(__name__)
 EVERY_S = 5.0
 """Between two checkpoints."""
 _RETRY_S = 2.0
-
-
-def origin_of(name: str, topic: str, partition: int) -> str:
-    """Return the identity of a partition's log: the operator's name, and where it lies."""
-    return f"{name}/{topic}/{partition}"
 
 
 class Notary:
@@ -93,7 +88,7 @@ def run(
     with ExitStack() as opened_folders:
         notaries = dict[int, Notary]()
         for partition in log.partitions():
-            one = opened_folders.enter_context(TreeFolder(folder / log.topic / str(partition)))
+            one = opened_folders.enter_context(TreeFolder.of(folder, log.topic, partition))
             notaries[partition] = Notary(one, log.topic, partition, signer)
             notaries[partition].begin(log, metrics.compared)
         return _sign_on(log, notaries, stop, metrics, follow, every_s)
@@ -146,7 +141,7 @@ def compare(
     """Compare the log with what was signed of it. Raises Contradicted with the first message that differs."""
     tree = Growing()
     for entry in _entries(log, partition, signed.size):
-        for _ in tree.add(bytes(entry)):
+        if tree.add(bytes(entry)):
             heard()
     if tree.root() == signed.root:
         return

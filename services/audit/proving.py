@@ -13,7 +13,7 @@ from uuid import UUID
 from audit.entries import entry_of
 from audit.errors import NoSuchEvent
 from audit.store import TreeFolder
-from audit.tree.checkpoint import Checkpoint, Proof, opened
+from audit.tree.checkpoint import Checkpoint, Proof, opened, origin_of
 from audit.tree.merkle import inclusion_proof
 from audit.tree.note import NoteError, NotProved, Verifier
 from runtime.kafka.reader import Reader
@@ -49,10 +49,8 @@ def find(log: Reader, event: str, partition: int) -> RawRecord:
 
 
 def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier) -> Proof:
-    """Prove that a message is in the signed tree. Raises NoteError where it is not, or not yet; FilesDamaged."""
-    note = folder.checkpoint()
-    if note is None:
-        raise NoteError(f"{folder.path} has no checkpoint yet: `escrutinio-audit run` makes them")
+    """Prove that a message is in the signed tree. Raises NoteError or NotSigned where it is not yet; FilesDamaged."""
+    note = folder.last_note()
     signed = opened(note, [key])
     if record.offset >= signed.size:
         raise NoteError(f"offset {record.offset:,} is not signed yet: the last checkpoint is at size {signed.size:,}")
@@ -69,7 +67,7 @@ def check(content: bytes, key: Verifier) -> Proved:
     if record.offset != proof.index:
         raise NotProved(f"the proof is of message {proof.index}, and has message {record.offset} with it")
     signed = proof.check(bytes(entry_of(topic, record)), [key])
-    if signed.origin != f"{key.name}/{topic}/{record.partition}":
+    if signed.origin != origin_of(key.name, topic, record.partition):
         raise NotProved(f"the checkpoint is of {signed.origin}, and the message of {topic}/{record.partition}")
     return Proved(topic, record, signed)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from audit.errors import Contradicted, FilesDamaged, FolderFull
+from audit.errors import Contradicted, FilesDamaged, FolderFull, NotSigned
 from audit.tree.merkle import Subtrees
 from audit.tree.tiles import HASH, Tile, subtrees_from
 from runtime.files import FolderLock, read_regular, sweep, write_whole
@@ -24,6 +24,11 @@ class TreeFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = FolderLock(path, f"another notary is at work in {path}; stop it, or choose another folder")
+
+    @classmethod
+    def of(cls, root: Path, topic: str, partition: int) -> Self:
+        """Return the folder of a partition below the one that has all of them."""
+        return cls(root / topic / str(partition))
 
     def __enter__(self) -> Self:
         try:
@@ -47,6 +52,12 @@ class TreeFolder:
             return None
         except OSError as error:
             raise FilesDamaged(f"{self.path / CHECKPOINT} cannot be read: {error.strerror}") from error
+
+    def last_note(self) -> bytes:
+        """Return the last checkpoint. Raises NotSigned before the first, FilesDamaged."""
+        if (note := self.checkpoint()) is None:
+            raise NotSigned(f"{self.path} has no checkpoint yet: `escrutinio-audit run` makes them")
+        return note
 
     def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
         """Return the content of tiles; of a partial one that is gone, from the full one. Raises FilesDamaged."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime import options
-from runtime.commands import Group, answer, json_option, say, stopping
+from runtime.commands import Group, Progress, json_option, stopping, tell
 
 if TYPE_CHECKING:
     from backup.manifest import Manifest
     from runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-_EVERY_S = 2.0
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +68,7 @@ def mirror_command(
             kafka, folder, topics, stop, _log_line,
             follow=follow, listener=metrics, every_s=every_s, most_events=segment_events,
         )  # fmt: skip
-    _print(as_json, {"topics": [_summary(m) for m in manifests]}, [_line(m) for m in manifests])
+    tell(as_json, {"topics": [_summary(m) for m in manifests]}, [_line(m) for m in manifests])
 
 
 @main.command("check")
@@ -98,20 +95,20 @@ def check_command(folder: Path, against_log: bool, archive: Path | None, as_json
     folders = [TopicFolder(folder / topic) for topic in _topics(settings)]
     kafka = settings.kafka if against_log else None
     reports = [
-        checking.check(one, topic, kafka, _Progress(topic))
+        checking.check(one, topic, kafka, Progress(topic, _log_line))
         for one, topic in zip(folders, _topics(settings), strict=True)
     ]
     found: dict[str, Any] = {"topics": [report.as_json() for report in reports]}
     lines = [report.line() for report in reports]
     whole = all(report.fault is None for report in reports)
     if archive is not None and whole:
-        of_archive = documents.check(archive, folders, _Progress("archive"))
+        of_archive = documents.check(archive, folders, Progress("archive", _log_line))
         found["archive"] = of_archive.as_json()
         lines.extend(of_archive.lines())
         whole = of_archive.is_whole
     elif archive is not None:
         lines.append("archive: not checked, since the mirror is not whole")
-    _print(as_json, {"whole": whole, **found}, lines)
+    tell(as_json, {"whole": whole, **found}, lines)
     raise SystemExit(0 if whole else 1)
 
 
@@ -136,31 +133,14 @@ def restore_command(folder: Path, replication_factor: int | None, as_json: bool,
     kafka, written = settings.kafka, {}
     for topic in _topics(settings):
         written[topic] = restore.restore(
-            TopicFolder(folder / topic), topic, kafka, replication_factor, _Progress(topic), _log_line
+            TopicFolder(folder / topic), topic, kafka, replication_factor, Progress(topic, _log_line), _log_line
         )
     lines = [f"{topic}: {count:,} records written" for topic, count in written.items()]
-    _print(as_json, {"written": written}, lines)
-
-
-class _Progress:
-    def __init__(self, name: str) -> None:
-        self._name, self._logged_at = name, time.monotonic()
-
-    def __call__(self, done: int, of: int) -> None:
-        if time.monotonic() - self._logged_at >= _EVERY_S:
-            self._logged_at = time.monotonic()
-            _log_line(f"{self._name}: {done:,} of {of:,}")
+    tell(as_json, {"written": written}, lines)
 
 
 def _log_line(line: str) -> None:
     logger.info("%s", line)
-
-
-def _print(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
-    if as_json:
-        answer(value)
-    else:
-        say(*lines)
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:

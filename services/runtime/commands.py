@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -87,6 +88,8 @@ def _wrong_use_named(program: str) -> Iterator[None]:
         raise click.UsageError(visible(wrong.format_message()), wrong.ctx) from wrong
 
 
+PROGRESS_EVERY_S = 2.0
+"""Seconds between two words of how far long work is."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with the event's field names.")
 
 
@@ -102,6 +105,27 @@ def say(*lines: str, err: bool = False) -> None:
 
     shown = [logs.as_json(_program(), line) if logs.is_json() else visible(line) for line in lines]
     click.echo("\n".join(shown), err=err)
+
+
+def tell(as_json: bool, value: Any, lines: Sequence[str]) -> None:
+    """Print an answer as JSON, or as lines in words."""
+    if as_json:
+        answer(value)
+    else:
+        say(*lines)
+
+
+class Progress:
+    """Says every few seconds how far long work is."""
+
+    def __init__(self, name: str, notify: Callable[[str], None]) -> None:
+        self._name, self._notify, self._said_at = name, notify, time.monotonic()
+
+    def __call__(self, done: int, of: int) -> None:
+        """Note how much is done of all there is to do."""
+        if time.monotonic() - self._said_at >= PROGRESS_EVERY_S:
+            self._said_at = time.monotonic()
+            self._notify(f"{self._name}: {done:,} of {of:,}")
 
 
 def _program() -> str:

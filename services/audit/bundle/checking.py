@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from audit.bundle.layout import CHECKPOINT, DOCUMENTS, EVENTS, RECORD
+from audit.bundle.layout import DOCUMENTS, EVENTS, RECORD
 from audit.bundle.writing import documents_of, read
 from audit.entries import entry_of
 from audit.errors import FilesDamaged
-from audit.tree.checkpoint import Checkpoint, opened
+from audit.store import CHECKPOINT
+from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.growing import Growing
 from audit.tree.note import NotProved, Verifier
 from runtime.files import read_regular
@@ -69,7 +70,7 @@ def _partition(folder: Path, key: Verifier, documents: dict[str, str]) -> Iterat
     place = f"{topic}/{number}"
     signed: Checkpoint | None = None
     try:
-        signed = opened(_read(folder / CHECKPOINT), [key], f"{key.name}/{place}")
+        signed = opened(_read(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
     except NotProved as error:
         yield Check(f"{place}: signature", False, str(error))
     else:
@@ -107,8 +108,7 @@ def _messages(folder: Path, place: str, size: int | None) -> _Found:
         where = f"offset {record.offset:,}"
         if record.offset != found.tree.size:
             raise FilesDamaged(f"{folder}: offset {found.tree.size:,} expected, {where} found")
-        for _ in found.tree.add(bytes(entry_of(place.rpartition("/")[0], record))):
-            pass
+        found.tree.add(bytes(entry_of(place.rpartition("/")[0], record)))
         if found.tree.size == size:
             found.root = found.tree.root()
         event, line = read(record)

@@ -14,7 +14,6 @@ RECORD = "audit.Message"
 MESSAGES = 10_000
 """In one file."""
 KEY = "log.key.pub"
-CHECKPOINT = "checkpoint"
 EVENTS = "events.jsonl"
 DOCUMENTS = "documents"
 SCHEMAS = "schemas"

@@ -54,9 +54,7 @@ def export(
     documents: dict[str, None] = {}
     try:
         for partition in log.partitions():
-            folder = TreeFolder(files / log.topic / str(partition))
-            if (note := folder.checkpoint()) is None:
-                raise AuditError(f"{folder.path} has no checkpoint yet: `escrutinio-audit run` makes them")
+            note = TreeFolder.of(files, log.topic, partition).last_note()
             size, here = opened(note, [key]).size, out / log.topic / str(partition)
             documents |= dict.fromkeys(_write(log, partition, size, here, progress))
             write_whole(here / CHECKPOINT, note)

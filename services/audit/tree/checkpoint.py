@@ -43,6 +43,11 @@ class Checkpoint(NamedTuple):
         return Note(str(self), tuple(signer.sign(str(self)) for signer in signers))
 
 
+def origin_of(name: str, topic: str, partition: int | str) -> str:
+    """Return the identity of a partition's log: the name of the key that signs it, and where it lies."""
+    return f"{name}/{topic}/{partition}"
+
+
 def opened(content: bytes, trusted: Sequence[Verifier], origin: str | None = None) -> Checkpoint:
     """Return the checkpoint in a note that a trusted key has signed. Raises NotProved, also for another log's."""
     note = Note.parse(content)

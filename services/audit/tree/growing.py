@@ -35,22 +35,24 @@ class Growing:
             tree._entries = entries_in(read([last])[last])
         return tree
 
-    def add(self, entry: bytes) -> Iterator[tuple[Tile, bytes]]:
-        """Add an entry, and yield the files that are full by it."""
+    def add(self, entry: bytes) -> list[tuple[Tile, bytes]]:
+        """Add an entry. Returns the files that are full by it: mostly none."""
+        full: list[tuple[Tile, bytes]] = []
         self._entries.append(entry)
         self.size += 1
         if len(self._entries) == WIDTH:
-            yield Tile(None, self.size // WIDTH - 1), bundle(self._entries)
+            full.append((Tile(None, self.size // WIDTH - 1), bundle(self._entries)))
             self._entries.clear()
-        top = leaf_hash(entry)
-        for level in range(len(self._tails) + 1):
+        top, level = leaf_hash(entry), 0
+        while True:
             if level == len(self._tails):
                 self._tails.append([])
             tail = self._tails[level]
             tail.append(top)
             if len(tail) < WIDTH:
-                return
-            yield Tile(level, (self.size >> HEIGHT * (level + 1)) - 1), b"".join(tail)
+                return full
+            level += 1
+            full.append((Tile(level - 1, (self.size >> HEIGHT * level) - 1), b"".join(tail)))
             top = top_of(tail)
             tail.clear()
 
