@@ -191,13 +191,11 @@ def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> N
 
 def _check_bundle(bundle: Path, key_file: Path, as_json: bool, flags: dict[str, Any]) -> None:
     """Check a bundle, and end."""
-    from dataclasses import asdict
-
-    from audit.bundle.checking import check, lines_of
+    from audit.bundle.checking import check
 
     _settings(flags)
     found = check(bundle, _verifier(key_file))
-    tell(as_json, {"checks": [asdict(one) for one in found]}, list(lines_of(found)))
+    tell(as_json, {"checks": [one.facts() for one in found]}, [line for one in found for line in one.lines("en")])
     raise SystemExit(1 if any(one.holds is False for one in found) else 0)
 
 

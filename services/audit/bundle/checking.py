@@ -6,12 +6,14 @@ holds and what does not, with the first places; nothing is believed that another
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from audit.bundle.layout import DOCUMENTS, EVENTS, RECORD
+from audit.bundle.words import Language, Said
 from audit.bundle.writing import documents_of, read
 from audit.entries import entry_of
 from audit.errors import FilesDamaged
@@ -33,10 +35,30 @@ SHOWN = 20
 class Check:
     """What was checked. `holds`: None: it could not be checked. `places`: the first at which it does not hold."""
 
-    name: str
+    code: str
+    """What was checked: its name in words.TEXTS."""
+    place: str
+    """TOPIC/PARTITION; empty for what is checked of the whole bundle."""
     holds: bool | None
-    said: str
-    places: list[str] = field(default_factory=list)
+    said: Said
+    places: list[Said] = field(default_factory=list)
+
+    def lines(self, language: Language) -> Iterator[str]:
+        """Yield what it says to people."""
+        outcome = {True: "holds", False: "fails", None: "unchecked"}[self.holds]
+        name = ": ".join(filter(None, (self.place, Said(self.code).text(language))))
+        yield f"{name}: {Said(outcome).text(language)}: {self.said.text(language)}"
+        yield from (f"    {place.text(language)}" for place in self.places)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what it says to programs."""
+        return {
+            "check": self.code,
+            "place": self.place,
+            "holds": self.holds,
+            "says": {"code": self.said.code, **self.said.of, "text": self.said.text()},
+            "places": [{"code": place.code, **place.of, "text": place.text()} for place in self.places],
+        }
 
 
 @dataclass(slots=True)
@@ -45,10 +67,10 @@ class _Found:
 
     tree: Growing = field(default_factory=Growing)
     root: bytes = b""
-    misnamed: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    chains: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    misnamed: list[Said] = field(default_factory=list)
+    unreadable: list[Said] = field(default_factory=list)
+    chains: list[Said] = field(default_factory=list)
+    lines: list[Said] = field(default_factory=list)
     types: Counter[str] = field(default_factory=Counter)
     documents: dict[str, str] = field(default_factory=dict)
     """The first place that names each, by SHA-256."""
@@ -72,33 +94,35 @@ def _partition(folder: Path, key: Verifier, documents: dict[str, str]) -> Iterat
     try:
         signed = opened(_read(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
     except NotProved as error:
-        yield Check(f"{place}: signature", False, str(error))
+        yield Check("signature", place, False, Said("signature.fails", {"fault": str(error)}))
     else:
-        yield Check(f"{place}: signature", True, f"{key.name} signed {signed.size:,} messages")
+        yield Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size}))
     found = _messages(folder, place, None if signed is None else signed.size)
     documents |= found.documents
     yield _of_tree(place, signed, found)
     types = ", ".join(f"{count:,} {name}" for name, count in sorted(found.types.items()))
-    yield _of(f"{place}: events", found.unreadable, f"every message is an event: {types}")
-    yield _of(f"{place}: ids", found.misnamed, "every event has the id that follows from its content")
-    yield _of(f"{place}: chains", found.chains, "every statement names the one before it of its unit")
-    yield _of(f"{place}: {EVENTS}", found.lines, "it has the same events as the messages")
+    yield of_places("events", place, found.unreadable, types=types)
+    yield of_places("ids", place, found.misnamed)
+    yield of_places("chains", place, found.chains)
+    yield of_places(EVENTS, place, found.lines)
 
 
 def _of_tree(place: str, signed: Checkpoint | None, found: _Found) -> Check:
-    name, size = f"{place}: tree", found.tree.size
+    size = found.tree.size
     if signed is None:
-        return Check(name, None, f"{size:,} messages, and nothing signed to compare them with")
+        return Check("tree", place, None, Said("tree.unchecked", {"size": size}))
+    about = {"signed": signed.size, "size": size, "more": size - signed.size}
     if size < signed.size:
-        return Check(name, False, f"{signed.size:,} messages were signed, and there are {size:,}: some are missing")
+        return Check("tree", place, False, Said("tree.short", about))
     if found.root != signed.root:
-        return Check(name, False, f"the {signed.size:,} messages are not those that were signed")
-    more = f"; {size - signed.size:,} more are not signed" if size > signed.size else ""
-    return Check(name, True, f"the {signed.size:,} messages are those that were signed, in their order{more}")
+        return Check("tree", place, False, Said("tree.altered", about))
+    return Check("tree", place, True, Said("tree.holds", about))
 
 
-def _of(name: str, places: list[str], holds: str) -> Check:
-    return Check(name, not places, holds if not places else f"{len(places):,} do not hold", places[:SHOWN])
+def of_places(code: str, place: str, places: list[Said], **about: Any) -> Check:
+    """Return the check of what has to hold everywhere: `places` has where it does not."""
+    said = Said("some.fail", {"count": len(places)}) if places else Said(f"{code}.holds", about)
+    return Check(code, place, not places, said, places[:SHOWN])
 
 
 def _messages(folder: Path, place: str, size: int | None) -> _Found:
@@ -113,22 +137,23 @@ def _messages(folder: Path, place: str, size: int | None) -> _Found:
             found.root = found.tree.root()
         event, line = read(record)
         if record.offset >= len(lines) or lines[record.offset] != line:
-            found.lines.append(f"{where} is another event than the message")
+            found.lines.append(Said("events.jsonl.place", {"offset": record.offset}))
         for sha256 in documents_of(event):
             found.documents.setdefault(sha256, f"{place} {where}")
         if isinstance(event, str):
-            found.unreadable.append(f"{where}: {event}")
+            found.unreadable.append(Said("events.place", {"offset": record.offset, "fault": event}))
             continue
         found.types[type(event).__name__] += 1
         if not is_named_right(event):
-            found.misnamed.append(f"{where}: {event.event_id} is not the id of its content")
+            found.misnamed.append(Said("ids.place", {"offset": record.offset, "event_id": str(event.event_id)}))
         if isinstance(event, CountUpdate):
             unit = event.contest_id, event.unit
-            if event.previous_event_id != last.get(unit):
-                found.chains.append(f"{where}: {event.unit} follows {event.previous_event_id}, not {last.get(unit)}")
+            if event.previous_event_id != (before := last.get(unit)):
+                named = {"named": str(event.previous_event_id), "last": str(before), "unit": str(event.unit)}
+                found.chains.append(Said("chains.place", {"offset": record.offset, **named}))
             last[unit] = event.event_id
     if len(lines) > found.tree.size:
-        found.lines.append(f"{len(lines) - found.tree.size:,} lines have no message")
+        found.lines.append(Said("events.jsonl.more", {"count": len(lines) - found.tree.size}))
     if size == 0:
         found.root = Growing().root()
     return found
@@ -147,17 +172,19 @@ def _records(folder: Path, place: str) -> Iterator[RawRecord]:
 
 
 def _documents(folder: Path, named: dict[str, str]) -> Check:
+    count = {"count": len(named)}
     if not folder.is_dir():
-        return Check("documents", None, f"the bundle has none of the {len(named):,} that the log names")
+        return Check(DOCUMENTS, "", None, Said("documents.unchecked", count))
     faults = []
     for sha256, place in named.items():
+        about = {"sha256": sha256, "place": place}
         try:
             is_it = hashlib.sha256(_read(folder / sha256)).hexdigest() == sha256
         except FilesDamaged:
-            faults.append(f"{sha256}, named by {place}, is missing")
+            faults.append(Said("documents.missing", about))
         else:
-            faults += [] if is_it else [f"{sha256}, named by {place}, is another document"]
-    return _of("documents", faults, f"each of the {len(named):,} documents that the log names is here, byte by byte")
+            faults += [] if is_it else [Said("documents.swapped", about)]
+    return of_places(DOCUMENTS, "", faults, **count)
 
 
 def _read(file: Path) -> bytes:
@@ -165,13 +192,3 @@ def _read(file: Path) -> bytes:
         return read_regular(file)
     except OSError as error:
         raise FilesDamaged(f"{file} cannot be read: {error.strerror or error}") from error
-
-
-def lines_of(checks: Iterable[Check]) -> Iterator[str]:
-    """Return the report for people."""
-    words = {True: "holds", False: "DOES NOT HOLD", None: "not checked"}
-    for one in checks:
-        yield f"{one.name}: {words[one.holds]}: {one.said}"
-        yield from (f"    {place}" for place in one.places)
-    yield "What this cannot show: what never reached the log; what others were shown; whether the documents are those"
-    yield "that the office published. See docs/proof.md."
