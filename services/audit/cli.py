@@ -13,6 +13,7 @@ from runtime import options
 from runtime.commands import Group, Progress, json_option, say, stopping, tell
 
 if TYPE_CHECKING:
+    from audit.bundle.words import Language
     from audit.tree.checkpoint import Checkpoint
     from audit.tree.note import Signer, Verifier
     from runtime.settings import Settings
@@ -152,18 +153,25 @@ def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path
 @main.command("check")
 @click.argument("proof", type=click.Path(path_type=Path, exists=True))
 @_public
+@click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Of what is said of a bundle.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write what is said of a bundle as a page, too."
+)
 @options.log_format
 @json_option
-def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> None:
+def check_command(
+    proof: Path, key_file: Path, language: Language, report: Path | None, as_json: bool, **flags: Any
+) -> None:
     """Check a proof, or the folder that `export` wrote, with the public key and nothing else. Exit code 1: it fails.
 
     \b
     Example:
       escrutinio-audit check --key log.key.pub 41.tlog-proof
       escrutinio-audit check --key log.key.pub bundle
+      escrutinio-audit check --key log.key.pub --language es --report informe.html bundle
     """
     if proof.is_dir():
-        _check_bundle(proof, key_file, as_json, flags)
+        _check_bundle(proof, key_file, language, report, as_json, flags)
     from audit import proving
     from runtime.files import read_regular
     from schemas.codec import decode
@@ -189,14 +197,30 @@ def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> N
     tell(as_json, about, lines)
 
 
-def _check_bundle(bundle: Path, key_file: Path, as_json: bool, flags: dict[str, Any]) -> None:
+def _check_bundle(
+    bundle: Path, key_file: Path, language: Language, page: Path | None, as_json: bool, flags: dict[str, Any]
+) -> None:
     """Check a bundle, and end."""
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
     from audit.bundle.checking import check
+    from audit.bundle.report import Report
+    from audit.errors import FolderFull
+    from runtime.files import write_whole
+    from schemas.types import rfc3339
 
     _settings(flags)
-    found = check(bundle, _verifier(key_file))
-    tell(as_json, {"checks": [one.facts() for one in found]}, [line for one in found for line in one.lines("en")])
-    raise SystemExit(1 if any(one.holds is False for one in found) else 0)
+    key = _verifier(key_file)
+    now = rfc3339(datetime.now(UTC).replace(microsecond=0))
+    found = Report(bundle.resolve().name, str(key), now, version("escrutinio"), check(bundle, key))
+    if page is not None:
+        try:
+            write_whole(page, found.html(language).encode())
+        except OSError as error:
+            raise FolderFull(f"{page} cannot be written: {error.strerror}") from error
+    tell(as_json, {"checks": [one.facts() for one in found.checks]}, list(found.lines(language)))
+    raise SystemExit(1 if any(one.holds is False for one in found.checks) else 0)
 
 
 @main.command("verify")
