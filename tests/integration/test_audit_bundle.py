@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Any
 
 import pytest
 
+from audit import total
 from audit.bundle.checking import Check, check
 from audit.bundle.layout import RECORD
 from audit.errors import FilesDamaged
-from audit.tree.note import Verifier
+from audit.tree.note import NotProved, Verifier
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.reader import Reader
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.log_record import RawRecord
 from schemas.record_file import pack, unpack
-from tests.support.fix_setup import EXAMPLE, Setup
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.servers import Broker
 
 
@@ -219,3 +223,85 @@ def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> No
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
         check(copy.path, copy.key)
+
+
+@pytest.fixture(scope="module")
+def proved(exported: tuple[Setup, Path]) -> bytes:
+    """The proof of the total of 19:23."""
+    _, folder = exported
+    setup, key = exported[0], Verifier.parse((folder / "log.key.pub").read_text(encoding="utf-8"))
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
+        return total.prove(log, folder / "proof", key, CONTEST, "pe", 27)
+
+
+def test_a_total_is_proved_with_the_statements_behind_it(
+    exported: tuple[Setup, Path], proved: bytes, tmp_path: Path
+) -> None:
+    setup, folder = exported
+    file, key = tmp_path / "pe.total-proof", ("--key", str(folder / "log.key.pub"))
+    file.write_bytes(proved)
+    found = setup.json("audit", "check", *key, str(file))
+    assert (found["figures"]["votes.peru-libre"], found["figures"]["counted"]) == (8548929, 81712)
+    (statement,) = found["statements"]
+    assert (statement["offset"], statement["unit"], found["offset"]) == (27, "country/pe", 27)
+    assert (statement["documents"][0]["name"], statement["documents"][0]["place"]) == (
+        "peru-2021-runoff/updates.csv",
+        "row 28",
+    )
+    said = setup.run("audit", "check", *key, str(file))
+    assert "1 statements are on the log and add up to these figures of pe" in said
+    assert "votes.peru-libre: 8,548,929" in said
+    assert "cannot show" in said
+
+
+def _made(proved: bytes, change: Callable[[list[RawRecord], dict[str, str]], list[RawRecord]]) -> bytes:
+    about, records = unpack(total.RECORD, proved)
+    return pack(total.RECORD, change(records, about), about)
+
+
+def _claimed(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["figures"] = about["figures"].replace("8548929", "9548929")
+    return records
+
+
+def _later(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["offset"] = "26"
+    return records
+
+
+def _elsewhere(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["area"] = "nowhere"
+    return records
+
+
+def _of_another_partition(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["partition"] = "1"
+    return records
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_claimed, "votes.peru-libre: 9548929 said, 8548929 summed"),
+        (_later, "message 27 is later than the total"),
+        (_elsewhere, "no area 'nowhere'"),
+        (_of_another_partition, "is of the log"),
+        (lambda records, _: [*records[:-1], _altered(records[-1], 1)], "not those that were signed"),
+        (lambda records, _: records[:-1], "not those that were signed"),
+        (lambda records, _: records[::-1], "not in ascending order"),
+    ],
+)
+def test_a_forged_proof_of_a_total_is_refused_and_says_why(
+    copy: Copy, proved: bytes, change: Callable[[list[RawRecord], dict[str, str]], list[RawRecord]], words: str
+) -> None:
+    with pytest.raises(NotProved, match=re.escape(words)):
+        total.check(_made(proved, change), copy.key)
+
+
+def test_a_total_that_nobody_stated_or_signed_is_not_proved(exported: tuple[Setup, Path]) -> None:
+    setup, folder = exported
+    line = ("audit", "prove", "--key", str(folder / "log.key.pub"), str(folder / "proof"))
+    assert "name an EVENT, or a total" in setup.refused(*line)
+    assert "has no area 'nowhere'" in setup.ended((*line, "--total", CONTEST, "nowhere"), 1)[1]
+    assert "defines no contest other" in setup.ended((*line, "--total", "other", "pe"), 1)[1]
+    assert "not signed yet" in setup.refused(*line, "--total", CONTEST, "pe", "--at-offset", "45")

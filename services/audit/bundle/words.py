@@ -92,5 +92,21 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{sha256}, named by {place}, is another document",
         "{sha256}, que nombra {place}, es otro documento",
     ),
+    # Totals: `recount` and `total`
+    "total.holds": (
+        "Proved: {count:,} statements are on the log and add up to these figures of {area} ({contest}), as of offset "
+        "{offset:,}:",
+        "Probado: {count:,} actas están en el registro y suman estas cifras de {area} ({contest}), hasta la posición "
+        "{offset:,}:",
+    ),
+    "total.signed": ("Signed by {origin} at size {size:,}.", "Firmado por {origin} con tamaño {size:,}."),
+    "total.more": ("    … and {count:,} more: --json has them all", "    … y {count:,} más: con --json están todas"),
+    "total.cannot": (
+        "This cannot show that no other statement counts there, nor that none of these was replaced before that "
+        "offset: the whole bundle can (`export`, `check`). Voters and sheets that only the roll names are not in it.",
+        "Esto no puede mostrar que no cuente ahí otra acta, ni que ninguna de estas se haya reemplazado antes de esa "
+        "posición: eso lo muestra el paquete entero (`export`, `check`). No incluye los electores ni las actas que "
+        "solo nombra el padrón.",
+    ),
 }
 """English and Spanish, by code."""

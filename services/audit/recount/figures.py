@@ -9,8 +9,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from audit.recount.contest_log import RETRACTED, Moment
-from schemas.columns.layout import BALLOTS, KINDS, NONE, NOT_ON_BALLOT, REASONS, SHEETS, STATUSES, VOTERS
+from schemas.columns.layout import BALLOTS, KINDS, NONE, NOT_ON_BALLOT, REASONS, SHEETS, STATUSES, VOTERS, Numbers
 from schemas.contest import ENDED, Area, in_words
 from schemas.count_update import UnitKey
 from schemas.types import CountStatus, UpdateKind
@@ -61,6 +63,26 @@ def summed(moment: Moment, area: Area) -> dict[str, int]:
     found = {name: number for name, (number, units, all_units) in of.found.items() if units == all_units}
     found |= {f"under_review.{name}": number for name, number in of.reasons.items()}
     return {name: number for name, number in found.items() if number is not None and name != "registered_voters"}
+
+
+def behind(moment: Moment, area: Area) -> tuple[Numbers, dict[str, int | None]]:
+    """Return the statements of which the count of an area is made, by entry, and its figures without those of the roll.
+
+    No statements: nothing is stated about it.
+    """
+    level, own = moment.contest.counting_level, moment.state_of(UnitKey(area.type, area.area_id))
+    kinds = [kind for kind in level if (kind, area.area_id) in moment.sums]
+    if kinds and level != (area.type,):
+        of = _Computed(moment, area, kinds, None)
+        groups = moment.batch.index.groups
+        within = np.array([kind in level and area.area_id in areas for kind, areas in groups], bool)
+        rows = moment.standing[within[moment.batch.group[moment.standing]]]
+        entries = np.sort(rows[moment.batch.kind[rows] != RETRACTED])
+        reasons = {f"under_review.{name}": number for name, number in of.reasons.items()}
+        return entries, {name: number for name, (number, _, _) in of.found.items()} | reasons
+    if own is None or moment.contest.is_part(area.type) or moment.batch.kind[own] == RETRACTED:
+        return np.zeros(0, np.int64), {}
+    return np.array([own]), dict(bulletin(moment, area, own))
 
 
 def bulletin(moment: Moment, area: Area, entry: int) -> dict[str, int]:
