@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from audit.bundle.checking import Check, check
+from audit.bundle.checking import check
 from audit.bundle.layout import RECORD
+from audit.bundle.outcome import Check
 from audit.errors import FilesDamaged
 from audit.tree.note import Verifier
 from schemas.codec import decode, encode
