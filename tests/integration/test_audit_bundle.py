@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from audit import total
-from audit.bundle.checking import Check, check
+from audit.bundle.checking import check
 from audit.bundle.layout import RECORD
+from audit.bundle.outcome import Check
 from audit.errors import FilesDamaged
 from audit.tree.note import NotProved, Verifier
 from runtime.kafka.access import KafkaAccess

@@ -31,10 +31,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "chains": ("chains", "cadenas"),
     "events.jsonl": ("events.jsonl", "events.jsonl"),
     "documents": ("documents", "documentos"),
-    # The three outcomes
+    # The four outcomes
     "holds": ("holds", "se cumple"),
     "fails": ("DOES NOT HOLD", "NO SE CUMPLE"),
     "unchecked": ("not checked", "no se comprobó"),
+    "listed": ("to be looked at", "para revisar"),
+    "more": ("and {count:,} more", "y {count:,} más"),
     # What they say
     "signature.holds": ("{name} signed {size:,} messages", "{name} firmó {size:,} mensajes"),
     "signature.fails": ("{fault}", "la firma no vale: {fault}"),
@@ -73,6 +75,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "offset {offset:,}: {unit} follows {named}, not {last}",
         "posición {offset:,}: {unit} sigue a {named}, no a {last}",
     ),
+    "chains.refused": ("offset {offset:,}: {fault}", "posición {offset:,}: {fault}"),
     "events.jsonl.holds": ("it has the same events as the messages", "tiene los mismos eventos que los mensajes"),
     "events.jsonl.place": (
         "offset {offset:,} is another event than the message",

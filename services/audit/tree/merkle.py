@@ -49,6 +49,27 @@ def joined(hashes: Iterable[bytes]) -> bytes:
     return root
 
 
+class Peaks:
+    """A tree that grows by the hashes of leaves, and is nothing but its root: of each whole subtree the hash."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Add the hash of a leaf."""
+        whole_size = self.size
+        while whole_size & 1:
+            leaf = node_hash(self._peaks.pop(), leaf)
+            whole_size >>= 1
+        self._peaks.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root of the tree as it is."""
+        return joined(self._peaks)
+
+
 def root_of(size: int, subtrees: Subtrees) -> bytes:
     """Return the root of the tree of the first `size` leaves."""
     return joined(subtrees(list(whole(0, size))))
