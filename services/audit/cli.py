@@ -157,11 +157,25 @@ def _prove_total(
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="The archive of ingest: the documents that the log names are copied from it.",
 )
+@click.option(
+    "--totals",
+    type=_file,
+    multiple=True,
+    help="File with answers of `escrutinio show --json`, for `check` to count again. Several times: several files.",
+)
 @_public
 @options.kafka
 @options.log_format
 @json_option
-def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path, as_json: bool, **flags: Any) -> None:
+def export_command(
+    folder: Path,
+    out: Path,
+    archive: Path | None,
+    totals: tuple[Path, ...],
+    key_file: Path,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Write all that is signed into the new folder OUT, with its documents, for auditors. FOLDER is that of `run`.
 
     \b
@@ -174,7 +188,7 @@ def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path
     progress: dict[str, Progress] = {}
     with Reader(settings.kafka, _topic(settings)) as log:
         written = export(
-            log, folder, key, out, archive,
+            log, folder, key, out, archive, totals,
             lambda name, done, of: progress.setdefault(name, Progress(name, _log_line))(done, of),
         )  # fmt: skip
     tell(as_json, {"messages": written}, [f"{name}: {size:,} messages" for name, size in written.items()])

@@ -16,6 +16,7 @@ from audit.bundle.evidence import Evidence, OfContest
 from audit.bundle.layout import EVENTS
 from audit.bundle.outcome import Check, of_places
 from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
+from audit.bundle.totals import recounted
 from audit.bundle.words import Said
 from audit.bundle.workers import Workers
 from audit.errors import FilesDamaged
@@ -57,7 +58,7 @@ def check(
             read = _read(folder, key, workers, progress)
             found += read.checks
             evidence.append(read.evidence)
-    return found
+    return [*found, *recounted(bundle, evidence)]
 
 
 class _Read(NamedTuple):

@@ -5,6 +5,7 @@ TOPIC/PARTITION/checkpoint                the signed tree
 TOPIC/PARTITION/messages/FIRST-NEXT.avro  every message as it lies on the log: Avro object container files
 TOPIC/PARTITION/events.jsonl              the same for people and programs: an event on each line, decoded
 documents/SHA256                          what the office published, byte by byte
+totals/NAME.json                          totals that were published: answers of `escrutinio show --json`
 schemas/                                  of the messages
 README.txt
 """
@@ -17,6 +18,7 @@ KEY = "log.key.pub"
 EVENTS = "events.jsonl"
 DOCUMENTS = "documents"
 SCHEMAS = "schemas"
+TOTALS = "totals"
 README = "README.txt"
 
 

@@ -26,6 +26,18 @@ class Asked(NamedTuple):
     stated_by: int | None
 
 
+def answers_in(document: Any) -> list[Mapping[str, Any]]:
+    """Return the answers of `escrutinio show --json` in a document: one, or those of several areas.
+
+    Raises TypeError, KeyError for what has none.
+    """
+    if isinstance(document, dict):
+        document = document.get("counts", [document])
+    if not isinstance(document, list) or not document or not all(isinstance(one, dict) for one in document):
+        raise TypeError("no answers of `escrutinio show --json`")
+    return document
+
+
 def moment_of(answer: Mapping[str, Any], log: ContestLog, end: int) -> Asked:
     """Return the moment that an answer is about. `end`: the last offset there is. Raises KeyError, ValueError."""
     words = answer["moment"] or ""

@@ -4,7 +4,7 @@ By the words of docs/contract.md, "What is added up", "Progress" and "The answer
 of the read side. A figure has the name that it has in the answer of `escrutinio show --json`, as `stated` reads it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 """Numbers and percentages by name; None: not stated."""
 _UNKNOWN_KIND, _UNKNOWN = KINDS.index(UpdateKind.UNKNOWN), STATUSES.index(CountStatus.UNKNOWN)
 _ANNULLED = STATUSES.index(CountStatus.ANNULLED)
-_OF_SHEETS = (*SHEETS, *VOTERS)
+_OF_SHEETS = frozenset((*SHEETS, *VOTERS, *(f"under_review.{name}" for name in REASONS)))
 
 
 def stated(answer: Mapping[str, Any]) -> Figures:
@@ -158,6 +158,8 @@ class _Computed:
             kind: dict(zip(moment.layout.names, of, strict=True)) for kind, of in sums.items()
         }
         self.has_sheets = any(map(contest.is_sheet, contest.counting_level))
+        self._of_all = [(contest.is_sheet(kind), of) for kind, of in self._of.items()]
+        self._of_sheets = [one for one in self._of_all if one[0] or not self.has_sheets]
         self.unknown = self._number("units_unknown")
         names = (*VOTERS, *BALLOTS, "annulled_ballots", *SHEETS, *(f"votes.{s}" for s in contest.selection_ids))
         self.found = found = {name: self._figure(name) for name in names}
@@ -190,36 +192,36 @@ class _Computed:
         self.stated_by = by
         self.turnouts = self._turnouts()
 
-    def _kinds(self, name: str) -> Iterator[str]:
-        """Yield the types that have a figure: beside sheets, others only add votes and ballots."""
-        base = name.removeprefix("not_stated.")
-        of_sheets = self.has_sheets and (base in _OF_SHEETS or name.startswith("under_review."))
-        yield from (kind for kind in self._of if not of_sheets or self._moment.contest.is_sheet(kind))
+    def _parts(self, name: str) -> list[tuple[bool, dict[str, int]]]:
+        """Return the sums that have a figure: beside sheets, other units only add votes and ballots."""
+        return self._of_sheets if name in _OF_SHEETS else self._of_all
 
     def _number(self, name: str) -> int:
-        return sum(self._of[kind][name] for kind in self._kinds(name))
+        return sum([of[name] for _, of in self._parts(name)])
 
-    def _base(self, name: str, kind: str) -> int:
+    def _base(self, name: str, is_sheet: bool, of: Mapping[str, int]) -> int:
         """Return how many units should state a figure, without those that are UNKNOWN."""
-        of, contest = self._of[kind], self._moment.contest
         if name.startswith("votes."):
             return of[f"on_ballot.{name}"]
-        if name in SHEETS or (name == "registered_voters" and contest.is_sheet(kind)):
+        if name in SHEETS or (name == "registered_voters" and is_sheet):
             return of["units"] - of["units_unknown"]
         if name in ("ballots_cast", "invalid_votes", "annulled_ballots"):
             return of["units_counted"] + of["units_annulled"]
-        if name == "registered_voters_counted" and contest.is_sheet(kind):
-            return of["counted"] + (of["in_process"] if contest.partial_sheets_count else 0)
+        if name == "registered_voters_counted" and is_sheet:
+            return of["counted"] + (of["in_process"] if self._moment.contest.partial_sheets_count else 0)
         return of["units_counted"]
 
     def _figure(self, name: str) -> tuple[int | None, int, int]:
         """Return a sum, how many units state it, and how many should. Stated by none it is None, which is not 0."""
-        kinds = list(self._kinds(name))
-        units = sum(self._base(name, kind) for kind in kinds)
-        lacking = sum(self._of[kind].get(f"not_stated.{name}", 0) for kind in kinds)
-        stood_nowhere = name.startswith("votes.") and any(self._of[kind]["units_counted"] for kind in kinds)
+        total = units = lacking = added = 0
+        for is_sheet, of in self._parts(name):
+            total += of[name]
+            units += self._base(name, is_sheet, of)
+            lacking += of.get(f"not_stated.{name}", 0)
+            added += of["units_counted"]
+        stood_nowhere = added and name.startswith("votes.")
         is_stated = not self.unknown and (lacking < units or (not units and not stood_nowhere))
-        return self._number(name) if is_stated else None, units - lacking, units + self.unknown
+        return total if is_stated else None, units - lacking, units + self.unknown
 
     def _voters(self, summed: int | None, by: dict[str, tuple[int, int]]) -> int | None:
         roll, contest = self._moment.roll, self._moment.contest
