@@ -52,12 +52,14 @@ def _reader(reader_url: str | None, projection: Projection) -> Reader:
 @click.option(
     "--at-reported", callback=options.at_instant, metavar="TIME", help="As of this official time (the office's own)."
 )
+@click.option("--all-areas", is_flag=True, help="With --json: the counts of every area of which something is stated.")
 @reader_option
 @options.schema
 @json_option
 def show(
     contest_id: str,
     area_id: str | None,
+    all_areas: bool,
     at_offset: int | None,
     at_time: datetime | None,
     at_reported: datetime | None,
@@ -78,6 +80,11 @@ def show(
     from results.moment import NOW, Moment
 
     moment = Moment(at_offset, at_time, at_reported)
+    if all_areas:
+        if area_id is not None or not as_json:
+            raise click.UsageError("--all-areas is for programs: with --json, and without an AREA")
+        _show_all(contest_id, moment, reader_url, projection)
+        return
     with _reader(reader_url, projection) as reader:
         if moment == NOW:
             count = reader.count(contest_id, area_id)
@@ -89,6 +96,22 @@ def show(
             count, to_offset = as_of.count(area_id), as_of.to_offset
         shown = options.completed(count, moment, reader.found(contest_id, to_offset))
     answer(as_json, lambda: shown.model_dump(mode="json"), lambda: render.show(shown))
+
+
+def _show_all(contest_id: str, moment: Moment, reader_url: str | None, projection: Projection) -> None:
+    from results.as_of import ContestAsOf
+    from results.count import Count
+    from results.moment import NOW
+    from runtime.commands import answer as say_json
+
+    with _reader(reader_url, projection) as reader:
+        areas = [area.area_id for area in reader.contest(contest_id)[0].areas]
+        if moment == NOW:
+            found = {area: of for area, of in reader.counts(contest_id, areas).items() if isinstance(of, Count)}
+        else:
+            found = ContestAsOf(reader, contest_id, moment).counts(areas)
+    asked = {"moment": None if moment == NOW else str(moment)}
+    say_json({"counts": [of.model_copy(update=asked).model_dump(mode="json") for of in found.values()]})
 
 
 @main.command()

@@ -39,9 +39,9 @@ def exported(
     setup.run("audit", "run", "--once", "--signing-key", str(folder / "log.key"), str(folder / "proof"))
     key = ("--key", str(folder / "log.key.pub"))
     setup.aggregate()
-    moments = {"last": (), "1923": ("--at-reported", "2021-06-08T00:23Z"), "at-31": ("--at-offset", "31")}
+    moments = {"last": "--all-areas", "1923": "--at-reported 2021-06-08T00:23Z", "at-31": "--at-offset 31 --all-areas"}
     for name, moment in moments.items():
-        (folder / f"{name}.json").write_text(setup.run("results", "show", CONTEST, *moment, "--json"))
+        (folder / f"{name}.json").write_text(setup.run("results", "show", CONTEST, *moment.split(), "--json"))
     totals = [flag for name in moments for flag in ("--totals", str(folder / f"{name}.json"))]
     said = setup.json(
         "audit", "export", *key, "--archive", str(setup.archive), *totals, str(folder / "proof"), str(folder / "bundle")
@@ -157,7 +157,7 @@ def _total_edited(copy: Copy) -> None:
 
 def _totals_of_elsewhere(copy: Copy) -> None:
     folder = copy.path / "totals"
-    answer = json.loads((folder / "last.json").read_text(encoding="utf-8"))
+    (answer,) = json.loads((folder / "last.json").read_text(encoding="utf-8"))["counts"]
     beyond = answer | {"as_of": answer["as_of"] | {"offset": 45}}
     first = answer | {"as_of": answer["as_of"] | {"offset": 0}}
     made = [beyond, first, answer | {"contest_id": "another"}]
@@ -243,6 +243,7 @@ def test_a_total_that_was_edited_is_named_with_its_figure(copy: Copy) -> None:
 
 def test_totals_that_are_none_are_not_exported(exported: tuple[Setup, Path], tmp_path: Path) -> None:
     setup, folder = exported
+    assert "with --json, and without an AREA" in setup.refused("results", "show", CONTEST, "--all-areas")
     line = ("audit", "export", "--key", str(folder / "log.key.pub"), str(folder / "proof"), str(tmp_path / "other"))
     assert "has no answer" in setup.refused(*line, "--totals", str(folder / "log.key.pub"))
 
