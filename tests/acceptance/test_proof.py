@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
 from audit import notary, total
+from audit.bundle.lines import line_of
 from audit.entries import entry_of
 from audit.metrics import Metrics
 from audit.store import TreeFolder
@@ -20,7 +21,8 @@ from audit.tree.merkle import consistency_proof, inclusion_proof, root_of
 from audit.tree.note import Signer
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
-from tests.acceptance.conftest import Night
+from tests.acceptance.conftest import ACTAS, Night
+from tests.support.duck import in_duckdb
 from tests.support.fix_recount import go_built
 from tests.support.fix_setup import CONTEST
 
@@ -55,6 +57,24 @@ def test_go_finds_the_same_root_and_makes_the_same_proofs(
     with Reader(KafkaAccess(night.setup.bootstrap_servers), night.setup.names.events) as log:
         for record in log.messages_at(0, list(entries)[:20]):
             assert bytes(entry_of(log.topic, record)) == entries[record.offset]
+
+
+@pytest.mark.soak
+def test_in_sql_every_area_has_the_figures_of_show(night: Night, tmp_path: Path) -> None:
+    setup, events = night.setup, tmp_path / "events.jsonl"
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log, events.open("wb") as lines:
+        lines.writelines(line_of(record) for batch in log.read_to_end(0) for record in batch)
+    for offset in (87_000, night.counts[ACTAS[2]]["as_of"]["offset"]):
+        found = in_duckdb(events, f"SET VARIABLE to_offset = {offset}")
+        shown = setup.json("results", "show", CONTEST, "--all-areas", "--at-offset", str(offset))["counts"]
+        assert len(found) == len(shown) > 2_000
+        for of in shown:
+            names = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes")
+            sheets = ("processed", "counted", "annulled", "not_installed", "under_review", "in_process")
+            figures = {name: of[name] for name in names} | {name: of["sub_units"][name] for name in sheets}
+            figures |= {one["selection_id"]: one["votes"] for one in of["selections"]}
+            figures["registered_voters_counted"] = of["turnout"]["registered_voters_counted"]
+            assert {name: found[of["area_id"]][name] for name in figures} == figures, (offset, of["area_id"])
 
 
 def test_the_total_of_a_department_is_proved_by_its_sheets(night: Night, signed: tuple[TreeFolder, Checkpoint]) -> None:

@@ -24,6 +24,8 @@ from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.log_record import RawRecord
 from schemas.record_file import pack, unpack
+from schemas.types import rfc3339
+from tests.support.duck import in_duckdb
 from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.servers import Broker
 
@@ -265,6 +267,23 @@ def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> No
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
         check(copy.path, copy.key)
+
+
+@pytest.mark.parametrize(
+    ("moment", "votes"),
+    [("to_offset = 27", 8548929), ("to_stated = '2021-06-08T00:23Z'", 8548929), ("to_offset = 44", 8670028)],
+)
+def test_an_auditor_counts_it_in_sql(copy: Copy, moment: str, votes: int) -> None:
+    (total,) = in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE {moment}").values()
+    assert (total["area_id"], total["peru-libre"]) == ("pe", votes)
+
+
+def test_in_sql_a_time_of_the_log_ends_before_the_first_message_that_is_later(copy: Copy) -> None:
+    at = json.loads((copy.log / "events.jsonl").read_text(encoding="utf-8").splitlines()[27])["recorded_at"]
+    later = [record.offset for record in copy.records if rfc3339(record.recorded_at) > at]
+    last = min(later, default=len(copy.records)) - 1
+    by_time = in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE to_time = '{at}'")
+    assert by_time == in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE to_offset = {last}")
 
 
 @pytest.fixture(scope="module")
