@@ -26,6 +26,7 @@ from schemas.log_record import RawRecord
 from schemas.record_file import pack, unpack
 from schemas.types import rfc3339
 from tests.support.duck import in_duckdb
+from tests.support.fix_recount import Recounted
 from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.servers import Broker
 
@@ -267,6 +268,24 @@ def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> No
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
         check(copy.path, copy.key)
+
+
+def test_a_program_in_go_counts_it_as_it_counts_the_log(
+    exported: tuple[Setup, Path], copy: Copy, recount: Callable[..., Recounted]
+) -> None:
+    setup, _ = exported
+    moments = ("--all-areas", "--at-offsets", "27,44", CONTEST)
+    log = ("--bootstrap-servers", setup.bootstrap_servers, "--topic", setup.names.events)
+    found = recount("--bundle", str(copy.path), *moments)
+    assert (found.code, found.said) == (0, "")
+    assert found.printed == recount(*log, *moments).printed
+    assert [of["digest"][:8] for of in found.printed] == ["656a18d1", "f4dfc7f8"]
+    assert "beyond the end of the bundle" in recount("--bundle", str(copy.path), "--to-offset", "45", CONTEST).said
+    copy.messages.write_bytes(pack(RECORD, copy.records[1:], copy.about))
+    assert "1 stands where 0 should" in recount("--bundle", str(copy.path), CONTEST).said
+    whole = pack(RECORD, copy.records, copy.about)
+    copy.messages.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "does not end with the file's mark" in recount("--bundle", str(copy.path), CONTEST).said
 
 
 @pytest.mark.parametrize(
