@@ -6,7 +6,6 @@ other way round, every row of a document is on the log, or there is a reason why
 """
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +17,10 @@ import numpy as np
 import orjson
 
 from audit.bundle.evidence import Evidence, OfContest
-from audit.bundle.history import History, in_layout
+from audit.bundle.history import AGAIN, NEWS, OLDER, REPEATED, History, in_layout
 from audit.bundle.layout import DOCUMENTS
 from audit.bundle.outcome import Check, list_of, of_places
-from audit.bundle.parsing import COLUMNS, Named, Publication, Rows, parse
+from audit.bundle.parsing import COLUMNS, Named, Publication, Rows, numbers_of, parse
 from audit.bundle.rejected import Rejected
 from audit.bundle.words import Said
 from audit.bundle.workers import Workers
@@ -191,7 +190,7 @@ class _Log:
         """Compare statements with the rows of their documents, and say what became of the other rows."""
         batch, contest = self._batch, work.publication.contest
         index = batch.index
-        units = np.array([index.number(key) for key in rows.keys], np.int64)
+        units = np.fromiter(map(index.number, rows.keys), np.int64, len(rows.keys))
         groups = np.array([index.group(*of) for of in rows.groups], np.int64)
         columns = rows.columns | {
             "unit": units[rows.columns["unit"]],
@@ -216,7 +215,7 @@ class _Log:
         for rejection in rows.rejections if len(work.publication.documents) == 1 else ():
             if rejection.finding.rejects:
                 why = "refused" if rejection.whole_document else "rejected"
-                found.rows[rejection.sha256, why, rejection.finding.code] += _numbers(rejection.place)
+                found.rows[rejection.sha256, why, rejection.finding.code] += numbers_of(rejection.place)
         ends_at = None
         if self._last >= 0 and (last := row_of.get(self._keys[self._last])) is not None:
             ends_at = int(columns["order"][last])
@@ -357,27 +356,24 @@ class _Log:
             figures[others],
             {i: rows.details[row] for i, row in enumerate(others.tolist()) if row in rows.details},
         )
-        for row, repeats in zip(others.tolist(), known, strict=True):
+        for why, name in _WHY.items():
+            for row in others[known == why].tolist():
+                found.rows[rows.documents[row][0], name, ""] += rows.numbers[row]
+        for row in others[known == NEWS].tolist():
             sha256, place = rows.documents[row][0], rows.places[row][0].decode()
-            numbers = _numbers(place)
-            if repeats is not None:
-                found.rows[sha256, repeats.why, ""] += numbers
-            elif (code := rejected.code_of(sha256, place)) is not None:
-                found.rows[sha256, "rejected", code] += numbers
+            if (code := rejected.code_of(sha256, place)) is not None:
+                found.rows[sha256, "rejected", code] += rows.numbers[row]
             elif (finding := rows.refused.get(row)) is not None:
-                found.rows[sha256, "rejected", finding.code] += numbers
+                found.rows[sha256, "rejected", finding.code] += rows.numbers[row]
             elif ends_at is not None and columns["order"][row] > ends_at:
-                found.rows[sha256, "log_ends", ""] += numbers
+                found.rows[sha256, "log_ends", ""] += rows.numbers[row]
             else:
-                unit, stated = (
-                    str(self._batch.index.keys[int(columns["unit"][row])]),
-                    _time(int(columns["stated"][row])),
-                )
-                found.left_out.append(
-                    Said("rows.place", {"sha256": sha256, "row": place, "unit": unit, "stated": stated})
-                )
+                unit = str(self._batch.index.keys[int(columns["unit"][row])])
+                about = {"sha256": sha256, "row": place, "unit": unit, "stated": _time(int(columns["stated"][row]))}
+                found.left_out.append(Said("rows.place", about))
 
 
+_WHY = {AGAIN: "again", REPEATED: "repeated", OLDER: "older"}
 _FIELDS = {
     "unit": "unit", "group": "area_path", "reported": "reported_at", "stated": "stated_at", "status": "count_status",
     "reason": "review_reason", "stage": "result_stage",
@@ -404,14 +400,6 @@ def _text(value: bytes | None) -> str:
 
 def _time(milliseconds: int) -> str:
     return "-" if milliseconds == NO_TIME else rfc3339(from_milliseconds(milliseconds))
-
-
-def _numbers(place: str) -> list[int]:
-    """Return the rows that a place names."""
-    rows = place.partition(", column ")[0]
-    if (ends := re.match("row ([0-9]+) to row ([0-9]+)", rows)) is not None:
-        return list(range(int(ends[1]), int(ends[2]) + 1))
-    return [int(text) for text in re.findall("[0-9]+", rows)]
 
 
 def _listed(sha256: str, why: str, of: str, numbers: Sequence[int]) -> Said:

@@ -5,7 +5,7 @@ becomes an event", is the rule.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -24,20 +24,13 @@ from schemas.columns.layout import (
 from schemas.columns.statement_batch import StatementBatch
 from schemas.types import UpdateKind
 
-Why = Literal["again", "repeated", "older"]
-"""Published for this time already; the latest figures, for a later time; those in force then, with later ones since."""
+NEWS, AGAIN, REPEATED, OLDER = range(4)
+"""What a row is: it would be news; published for its time already; the latest figures, for a later time; those in force
+then, with later ones since."""
 _RETRACTED = KINDS.index(UpdateKind.RETRACTED)
 _VALID = COUNTS.index("valid_votes")
 _BESIDE = ("office_note", "signed_at", "registered_at", "recount", "rules_version", "by_vote_type")
 """What stands beside the figures: where a row lacks it, it is not withdrawn."""
-
-
-class Known(NamedTuple):
-    """What a row repeats."""
-
-    entry: int
-    """Of the batch."""
-    why: Why
 
 
 class History:
@@ -72,39 +65,38 @@ class History:
         words: list[bytes | None],
         figures: Numbers,
         details: Mapping[int, bytes],
-    ) -> list[Known | None]:
-        """Return what each row repeats; None for one that would be news."""
+    ) -> Numbers:
+        """Return what each row is."""
         content, batch, order = self._of(group, status, reason, words, figures), self._batch, self._order
         times, ranks = np.unique(np.concatenate((batch.stated[order], stated)), return_inverse=True)
         of_log = batch.unit[order] * len(times) + ranks[: len(order)]
         of_rows = unit * len(times) + ranks[len(order) :]
         begin, end = np.searchsorted(of_log, of_rows), np.searchsorted(of_log, of_rows, "right")
         follows = np.searchsorted(batch.unit[order], unit, "right")
-        found: list[Known | None] = [None] * len(unit)
+        found = np.full(len(unit), NEWS)
 
         def equal(at: Numbers, rows: Numbers) -> Mask:
             """Say which rows repeat the statements at places of the order."""
-            there = (at >= 0) & (at < len(order))
+            there = at >= 0
             entries = order[np.where(there, at, 0)] if len(order) else np.zeros(len(at), np.int64)
             there[there] &= batch.unit[entries[there]] == unit[rows[there]]
             there[there] &= (self._content[entries[there]] == content[rows[there]]).all(axis=1)
-            for i in np.flatnonzero(there).tolist():
-                row, entry = int(rows[i]), int(entries[i])
+            of_both = zip(np.flatnonzero(there).tolist(), rows[there].tolist(), entries[there].tolist(), strict=True)
+            for i, row, entry in of_both if details or batch.details else ():
                 if row in details or entry in batch.details:
                     there[i] = _repeats(batch.details.get(entry), details.get(row))
             return there
 
         rows = np.arange(len(unit))
         for at in (end - 1, begin - 1):  # what was in force then; or before what was published for that time
-            for i in np.flatnonzero(equal(at[rows], rows)).tolist():
-                row, place = int(rows[i]), int(at[rows[i]])
-                why: Why = "again" if place >= begin[row] else "repeated" if place == follows[row] - 1 else "older"
-                found[row] = Known(int(order[place]), why)
-            rows = rows[[found[row] is None for row in rows.tolist()]]
+            same = rows[equal(at[rows], rows)]
+            later = np.where(at[same] == follows[same] - 1, REPEATED, OLDER)
+            found[same] = np.where(at[same] >= begin[same], AGAIN, later)
+            rows = rows[found[rows] == NEWS]
         for row in rows[end[rows] - begin[rows] > 1].tolist():  # several for one time
             places = np.arange(begin[row], end[row])
-            for place in places[equal(places, np.full(len(places), row))][:1].tolist():
-                found[row] = Known(int(order[place]), "again")
+            if equal(places, np.full(len(places), row)).any():
+                found[row] = AGAIN
         return found
 
 

@@ -4,6 +4,7 @@ Place in the flow: below `documents`, in `workers`. The parsers are those of ing
 same definition give the same statements.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +64,8 @@ class Rows:
     """SHA-256 of the documents of each statement."""
     places: list[tuple[bytes, ...]] = field(default_factory=list)
     """Where in each of them it stands."""
+    numbers: list[tuple[int, ...]] = field(default_factory=list)
+    """Rows in the first of them."""
     columns: dict[str, Numbers] = field(default_factory=dict)
     """COLUMNS, and `order`, in which ingest sends them."""
     figures: Numbers = field(default_factory=lambda: np.zeros((0, 0), np.int64))
@@ -82,6 +85,15 @@ class Rows:
         return len(self.places)
 
 
+def numbers_of(place: str) -> tuple[int, ...]:
+    """Return the rows that a place in a document names: `row 7`, `rows 3, 4`, `row 3 to row 9, column votes.a`."""
+    rows = place.partition(", column ")[0]
+    if (ends := _RANGE.fullmatch(rows)) is not None:
+        return tuple(range(int(ends[1]), int(ends[2]) + 1))
+    return tuple(map(int, _NUMBER.findall(rows)))
+
+
+_RANGE, _NUMBER = re.compile("row ([0-9]+) to row ([0-9]+)"), re.compile("[0-9]+")
 COLUMNS = ("unit", "group", "reported", "stated", "status", "reason", "stage")
 
 
@@ -144,6 +156,7 @@ def _add(found: Rows, snapshots: list[Snapshot], publication: Publication, other
         batch, begin = statement_batch(recorded, contest, layout, index), len(found)
         found.documents += (tuple(d.sha256 for d in one.update.source.documents) for one in recorded)
         found.places += batch.places
+        found.numbers += (numbers_of(places[0].decode()) for places in batch.places)
         found.names += batch.names
         found.words += batch.words
         found.details |= {begin + i: details for i, details in batch.details.items()}
@@ -194,11 +207,12 @@ def _of_sheets(found: Rows, statements: Sheets, index: UnitIndex) -> dict[str, A
     words = [word.encode() for word in sheets.words]
     found.documents += [(sheets.document.sha256,)] * len(sheets.ids)
     found.places += [(b"row %d" % number,) for number in sheets.numbers.tolist()]
+    found.numbers += [(number,) for number in sheets.numbers.tolist()]
     found.names += [names[code] for code in sheets.name.tolist()]
     found.words += [words[code] for code in sheets.word.tolist()]
     groups = np.array([index.group(kind, path) if path else NONE for path in sheets.areas], np.int64)
     return {
-        "unit": np.array([index.number(UnitKey(kind, unit_id)) for unit_id in sheets.ids], np.int64),
+        "unit": np.fromiter(map(index.number, [UnitKey(kind, one) for one in sheets.ids]), np.int64, len(sheets.ids)),
         "group": groups[sheets.area],
         "reported": np.full(len(sheets.ids), NO_TIME),
         "stated": sheets.stated,

@@ -5,7 +5,6 @@ from code, document, place and message. Parsing gives the same records, but for 
 from the log: held rows, a roll, an operator's decision.
 """
 
-import re
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import orjson
 
 from audit.bundle.layout import RECORD, REJECTED
 from audit.bundle.outcome import Check, list_of, of_places
-from audit.bundle.parsing import Named, Rows
+from audit.bundle.parsing import Named, Rows, numbers_of
 from audit.bundle.words import Said
 from audit.errors import FilesDamaged
 from runtime.files import read_regular
@@ -26,7 +25,6 @@ from schemas.rules import RULES, Finding
 from schemas.types import rfc3339
 
 _TEXTS = ("ce_id", "code", "message", "expected", "document", "document_sha256", "place", "rows")
-_RANGE = re.compile(r"row ([0-9]+) to row ([0-9]+)")
 
 
 class _Record(NamedTuple):
@@ -71,9 +69,8 @@ class Rejected:
         for of in self._records:
             if not of.finding.rejects:
                 continue
-            if of.rows > 1 and (ends := _RANGE.match(of.place)):
-                first, last = map(int, ends.groups())
-                self._ranges.setdefault(of.document.sha256, []).append((first, last, of.finding.code))
+            if of.rows > 1 and (numbers := numbers_of(of.place)):
+                self._ranges.setdefault(of.document.sha256, []).append((numbers[0], numbers[-1], of.finding.code))
             else:
                 self._codes.setdefault((of.document.sha256, of.place.partition(", column ")[0]), of.finding.code)
 
@@ -105,9 +102,8 @@ class Rejected:
         """Return the rule by which a row was rejected; None: it was not."""
         if (code := self._codes.get((sha256, place))) is not None:
             return code
-        row = re.match("rows? ([0-9]+)", place)
-        among = self._ranges.get(sha256, ()) if row else ()
-        return next((code for first, last, code in among if row and first <= int(row[1]) <= last), None)
+        among, rows = self._ranges.get(sha256, ()), numbers_of(place)
+        return next((code for first, last, code in among if rows and first <= rows[0] <= last), None)
 
     def compare(self, rows: Rows, *, is_alone: bool) -> None:
         """Compare the records with what parsing rejects. Documents of one publication are judged by each other: with
