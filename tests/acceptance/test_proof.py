@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
-from audit import notary
+from audit import notary, total
 from audit.entries import entry_of
 from audit.metrics import Metrics
 from audit.store import TreeFolder
@@ -22,6 +22,7 @@ from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
 from tests.acceptance.conftest import Night
 from tests.support.fix_recount import go_built
+from tests.support.fix_setup import CONTEST
 
 PEER = Path(__file__).parents[1] / "support" / "peers" / "tlog"
 KEY = Signer("log.example/night", Ed25519PrivateKey.generate())
@@ -54,6 +55,22 @@ def test_go_finds_the_same_root_and_makes_the_same_proofs(
     with Reader(KafkaAccess(night.setup.bootstrap_servers), night.setup.names.events) as log:
         for record in log.messages_at(0, list(entries)[:20]):
             assert bytes(entry_of(log.topic, record)) == entries[record.offset]
+
+
+def test_the_total_of_a_department_is_proved_by_its_sheets(night: Night, signed: tuple[TreeFolder, Checkpoint]) -> None:
+    setup, files = night.setup, signed[0].path.parents[1]
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
+        content = total.prove(log, files, KEY.verifier, CONTEST, "010000", None)
+    found, shown = total.check(content, KEY.verifier), setup.show("010000")
+    figures = {of["selection_id"]: of["votes"] for of in shown["selections"]}
+    assert {name: found.figures[f"votes.{name}"] for name in figures} == figures
+    for name in ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes"):
+        assert found.figures[name] == shown[name]
+    for name in ("total", "counted", "under_review", "annulled", "not_installed"):
+        assert found.figures[name] == shown["sub_units"][name]
+    assert len(found.statements) == shown["sub_units"]["total"] > 1_000
+    assert all(of.documents and "row" in of.documents[0].place for of in found.statements)
+    assert len(content) < 300_000
 
 
 def test_go_refuses_a_key_and_a_tile_of_another(signed: tuple[TreeFolder, Checkpoint], tmp_path: Path) -> None:

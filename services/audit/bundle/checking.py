@@ -18,6 +18,7 @@ from audit.bundle.layout import DOCUMENTS, EVENTS
 from audit.bundle.outcome import Check, of_places
 from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
 from audit.bundle.rejected import Rejected
+from audit.bundle.totals import recounted
 from audit.bundle.words import Said
 from audit.bundle.workers import Workers
 from audit.errors import FilesDamaged
@@ -62,7 +63,7 @@ def check(
             evidence.append(read.evidence)
         rejected = Rejected(bundle / TopicNames(evidence[0].topic.removesuffix(TopicNames().events)).rejected)
         found += documents.checks_of(bundle / DOCUMENTS, evidence, rejected, workers, progress)
-    return found
+    return [*found, *recounted(bundle, evidence)]
 
 
 class _Read(NamedTuple):

@@ -6,6 +6,7 @@ TOPIC/PARTITION/messages/FIRST-NEXT.avro  every message as it lies on the log: A
 TOPIC/PARTITION/events.jsonl              the same for people and programs: an event on each line, decoded
 REJECTED/PARTITION/messages/…, rejected.jsonl  the same of what was rejected, and why: it is not signed
 documents/SHA256                          what the office published, byte by byte
+totals/NAME.json                          totals that were published: answers of `escrutinio show --json`
 schemas/                                  of the messages
 README.txt
 """
@@ -19,6 +20,7 @@ EVENTS = "events.jsonl"
 REJECTED = "rejected.jsonl"
 DOCUMENTS = "documents"
 SCHEMAS = "schemas"
+TOTALS = "totals"
 README = "README.txt"
 
 

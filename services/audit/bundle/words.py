@@ -218,6 +218,63 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "rejections.place": (
         "{code}: {document}, {row}: {message}",
         "{code}: {document}, {row}: {message}",
+    # Totals and bulletins: `totals`, `total`
+    "totals": ("totals", "totales"),
+    "totals.holds": (
+        "{areas:,} published totals in {files:,} files are those that the log gives, counted again",
+        "{areas:,} totales publicados, en {files:,} archivos, son los que da el registro al contarlo de nuevo",
+    ),
+    "totals.unchecked": (
+        "the bundle has no published totals to compare the recount with",
+        "el paquete no tiene totales publicados con que comparar el recuento",
+    ),
+    "totals.place": (
+        "{file}, {area} at offset {offset:,}: {figure} is {stated}, and the recount has {recounted}",
+        "{file}, {area} en la posición {offset:,}: {figure} es {stated}, y el recuento da {recounted}",
+    ),
+    "totals.nothing": (
+        "{file}, {area} at offset {offset:,}: nothing was stated about it by then",
+        "{file}, {area} en la posición {offset:,}: hasta ahí no se había declarado nada sobre esta área",
+    ),
+    "totals.strange": (
+        "{file}, {area}: the log does not define the contest {contest} by then",
+        "{file}, {area}: hasta ahí el registro no define la contienda {contest}",
+    ),
+    "totals.beyond": (
+        "{file}, {area}: it is as of offset {offset:,}, and there are {size:,} messages",
+        "{file}, {area}: es de la posición {offset:,}, y hay {size:,} mensajes",
+    ),
+    "totals.unreadable": (
+        "{file} has no answer of `escrutinio show --json`: {fault}",
+        "{file} no tiene ninguna respuesta de `escrutinio show --json`: {fault}",
+    ),
+    "bulletins": ("bulletins", "boletines"),
+    "bulletins.listed": (
+        "of {compared:,} bulletins, {count:,} state other figures than the sheets that were stated by then add up to",
+        "de {compared:,} boletines, {count:,} declaran otras cifras que la suma de las actas declaradas hasta entonces",
+    ),
+    "bulletins.none": (
+        "{compared:,} bulletins were compared with the sheets that were stated by then, and none differs",
+        "se compararon {compared:,} boletines con las actas declaradas hasta entonces, y ninguno difiere",
+    ),
+    "bulletins.place": (
+        "offset {offset:,}, {area} at {stated_at}, sheets of up to {sheets_at} (bulletin / sum): {words}",
+        "posición {offset:,}, {area} a las {stated_at}, actas de hasta {sheets_at} (boletín / suma): {words}",
+    ),
+    "total.holds": (
+        "Proved: {count:,} statements are on the log and add up to these figures of {area} ({contest}), as of offset "
+        "{offset:,}:",
+        "Probado: {count:,} actas están en el registro y suman estas cifras de {area} ({contest}), hasta la posición "
+        "{offset:,}:",
+    ),
+    "total.signed": ("Signed by {origin} at size {size:,}.", "Firmado por {origin} con tamaño {size:,}."),
+    "total.more": ("    … and {count:,} more: --json has them all", "    … y {count:,} más: con --json están todas"),
+    "total.cannot": (
+        "This cannot show that no other statement counts there, nor that none of these was replaced before that "
+        "offset: the whole bundle can (`export`, `check`). Voters and sheets that only the roll names are not in it.",
+        "Esto no puede mostrar que no cuente ahí otra acta, ni que ninguna de estas se haya reemplazado antes de esa "
+        "posición: eso lo muestra el paquete entero (`export`, `check`). No incluye los electores ni las actas que "
+        "solo nombra el padrón.",
     ),
 }
 """English and Spanish, by code."""

@@ -5,13 +5,14 @@ crash leaves one without README.txt, which is written last. Documents are copied
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
 
 from audit.bundle.layout import DOCUMENTS, EVENTS, KEY, MESSAGES, README, RECORD, SCHEMAS, messages_file
 from audit.bundle.lines import line_of
+from audit.bundle.totals import write_totals
 from audit.errors import AuditError, FolderFull
 from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import opened
@@ -43,11 +44,12 @@ docs/proof.md and docs/contract.md of the project specify all of it.
 
 
 def export(
-    log: Reader, files: Path, key: Verifier, out: Path, archive: Path | None, progress: Progress
+    log: Reader, files: Path, key: Verifier, out: Path, archive: Path | None, totals: Sequence[Path], progress: Progress
 ) -> dict[str, int]:
     """Write a bundle of what is signed in the tree's `files`. Returns the messages of each partition.
 
-    Raises AuditError where `out` is there already or the archive lacks a document; FolderFull; NoteError; KafkaFault.
+    Raises AuditError where `out` is there already, the archive lacks a document or `totals` are none; FolderFull;
+    NoteError; KafkaFault.
     """
     if out.exists():
         raise AuditError(f"{out} is there already: name a new folder")
@@ -64,6 +66,7 @@ def export(
             assert archive is not None
             write_whole(out / DOCUMENTS / sha256, _document(archive, sha256))
             progress("documents", number, len(documents))
+        write_totals(totals, out, max(written.values(), default=0))
         for schema in RELEASED.values():
             write_whole(out / SCHEMAS / f"{schema.record}.{schema.sha256[:12]}.avsc", orjson.dumps(schema.avro))
         write_whole(out / KEY, f"{key}\n".encode())
