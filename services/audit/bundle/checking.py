@@ -12,10 +12,12 @@ from uuid import UUID
 
 import numpy as np
 
+from audit.bundle import documents
 from audit.bundle.evidence import Evidence, OfContest
-from audit.bundle.layout import EVENTS
+from audit.bundle.layout import DOCUMENTS, EVENTS
 from audit.bundle.outcome import Check, of_places
 from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
+from audit.bundle.rejected import Rejected
 from audit.bundle.totals import recounted
 from audit.bundle.words import Said
 from audit.bundle.workers import Workers
@@ -35,6 +37,7 @@ from schemas.identity import text_of
 from schemas.log_record import RawRecord, Recorded, recorded_of_raw
 from schemas.rules import Finding
 from schemas.source_status import SourceStatus
+from schemas.topics import TopicNames
 from schemas.unit_roll import UnitRoll
 
 _HASH = 32
@@ -58,6 +61,8 @@ def check(
             read = _read(folder, key, workers, progress)
             found += read.checks
             evidence.append(read.evidence)
+        rejected = Rejected(bundle / TopicNames(evidence[0].topic.removesuffix(TopicNames().events)).rejected)
+        found += documents.checks_of(bundle / DOCUMENTS, evidence, rejected, workers, progress)
     return [*found, *recounted(bundle, evidence)]
 
 

@@ -4,6 +4,7 @@ A worker is started anew (`spawn`), gets one part after the other, and ends with
 Ctrl-C is for this process alone: it ends once the parts at work are done.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -51,6 +52,7 @@ class Workers:
 
 def _begin() -> None:
     """Begin a worker: it ends with the process that started it, and leaves Ctrl-C to that."""
+    gc.set_threshold(1_000_000, 20, 100)  # what a part is made of has no cycles
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
