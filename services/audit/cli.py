@@ -95,19 +95,38 @@ def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_j
 
 @main.command("prove")
 @_folder
-@click.argument("event")
+@click.argument("event", required=False)
 @click.option("--partition", type=options.Whole(0), default=0, help="Partition of the log, for an offset.")
+@click.option("--total", nargs=2, metavar="CONTEST AREA", help="Prove a total, with the statements that it adds up.")
+@click.option("--at-offset", type=options.Whole(0), help="As of this offset, for a total. Default: the last signed.")
 @_public
 @options.kafka
 @options.log_format
-def prove_command(folder: Path, event: str, partition: int, key_file: Path, **flags: Any) -> None:
+def prove_command(
+    folder: Path,
+    event: str | None,
+    partition: int,
+    total: tuple[str, str] | None,
+    at_offset: int | None,
+    key_file: Path,
+    **flags: Any,
+) -> None:
     """Write the proof that EVENT is on the log to standard output. FOLDER is that of `run`.
 
-    EVENT is an offset, or the id of an event, for which the log is read until it is found.
+    EVENT is an offset, or the id of an event, for which the log is read until it is found. With --total it is the
+    proof of a total: every statement that it adds up, and that they are on the log.
 
     \b
-    Example: escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
+    Example:
+      escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
+      escrutinio-audit prove --key log.key.pub /srv/proof --total pe-2021-president-runoff 010101 > 010101.total-proof
     """
+    if (event is None) == (total is None):
+        raise click.UsageError("name an EVENT, or a total with --total CONTEST AREA")
+    if event is None:
+        assert total is not None
+        _prove_total(folder, total, at_offset, key_file, flags)
+        return
     from audit.proving import find, prove
     from audit.store import TreeFolder
     from runtime.kafka.reader import Reader
@@ -119,6 +138,18 @@ def prove_command(folder: Path, event: str, partition: int, key_file: Path, **fl
     sys.stdout.buffer.write(bytes(made))
 
 
+def _prove_total(
+    folder: Path, total: tuple[str, str], at_offset: int | None, key_file: Path, flags: dict[str, Any]
+) -> None:
+    from audit.total import prove
+    from runtime.kafka.reader import Reader
+
+    settings, key = _settings(flags), _verifier(key_file)
+    with Reader(settings.kafka, _topic(settings)) as log:
+        content = prove(log, folder, key, *total, at_offset)
+    sys.stdout.buffer.write(content)
+
+
 @main.command("export")
 @_folder
 @click.argument("out", type=click.Path(path_type=Path))
@@ -127,11 +158,25 @@ def prove_command(folder: Path, event: str, partition: int, key_file: Path, **fl
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="The archive of ingest: the documents that the log names are copied from it.",
 )
+@click.option(
+    "--totals",
+    type=_file,
+    multiple=True,
+    help="File with answers of `escrutinio show --json`, for `check` to count again. Several times: several files.",
+)
 @_public
 @options.kafka
 @options.log_format
 @json_option
-def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path, as_json: bool, **flags: Any) -> None:
+def export_command(
+    folder: Path,
+    out: Path,
+    archive: Path | None,
+    totals: tuple[Path, ...],
+    key_file: Path,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Write all that is signed into the new folder OUT, with its documents, for auditors. FOLDER is that of `run`.
 
     \b
@@ -144,7 +189,7 @@ def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path
     progress: dict[str, Progress] = {}
     with Reader(settings.kafka, _topic(settings)) as log:
         written = export(
-            log, folder, key, out, archive,
+            log, folder, key, out, archive, totals,
             lambda name, done, of: progress.setdefault(name, Progress(name, _log_line))(done, of),
         )  # fmt: skip
     tell(as_json, {"messages": written}, [f"{name}: {size:,} messages" for name, size in written.items()])
@@ -167,18 +212,24 @@ def check_command(
     \b
     Example:
       escrutinio-audit check --key log.key.pub 41.tlog-proof
+      escrutinio-audit check --key log.key.pub 010101.total-proof
       escrutinio-audit check --key log.key.pub bundle
       escrutinio-audit check --key log.key.pub --language es --report informe.html bundle
     """
     if proof.is_dir():
         _check_bundle(proof, key_file, language, report, as_json, flags)
-    from audit import proving
+    from audit import proving, total
     from runtime.files import read_regular
     from schemas.codec import decode
     from schemas.types import rfc3339
 
     _settings(flags)
-    proved = proving.check(read_regular(proof, 64 << 20), _verifier(key_file))
+    content = read_regular(proof, 1 << 30)
+    if content.startswith(total.MAGIC):
+        found = total.check(content, _verifier(key_file))
+        tell(as_json, found.facts() | {"checkpoint": _about(found.checkpoint)}, list(found.lines()))
+        return
+    proved = proving.check(content, _verifier(key_file))
     record = proved.record
     event = decode(record.value, [(name, value or b"") for name, value in record.headers])
     place = f"{proved.topic}/{record.partition}, offset {record.offset:,}"

@@ -8,6 +8,7 @@ EscrutinioError
     ├── FilesDamaged   the files of a tree are missing or altered
     ├── NotSigned      nothing is signed yet
     ├── NoSuchEvent    the log has no such event
+    ├── NothingStated  the log states nothing about the contest or area
     └── FolderFull     a file cannot be written: make room, and try again
 """
 
@@ -34,6 +35,12 @@ class NotSigned(AuditError):
 
 class NoSuchEvent(AuditError):
     """The log has no such event."""
+
+
+class NothingStated(AuditError):
+    """The log states nothing about the contest or area that is asked for."""
+
+    exit_code = 1
 
 
 class FolderFull(AuditError):

@@ -48,12 +48,14 @@ def _reader(reader_url: str | None, projection: Projection) -> Reader:
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
 @options.at_moment
+@click.option("--all-areas", is_flag=True, help="With --json: the counts of every area of which something is stated.")
 @reader_option
 @options.schema
 @json_option
 def show(
     contest_id: str,
     area_id: str | None,
+    all_areas: bool,
     at_offset: int | None,
     at_time: datetime | None,
     at_reported: datetime | None,
@@ -74,11 +76,32 @@ def show(
     from results.moment import Moment
 
     moment = Moment(at_offset, at_time, at_reported)
+    if all_areas:
+        if area_id is not None or not as_json:
+            raise click.UsageError("--all-areas is for programs: with --json, and without an AREA")
+        _show_all(contest_id, moment, reader_url, projection)
+        return
     with _reader(reader_url, projection) as reader:
         count, _, to_offset = _count(reader, contest_id, area_id, moment)
         found, log = reader.found(contest_id, to_offset), reader.log_of(contest_id)
     shown = options.completed(count, moment, found, log)
     answer(as_json, lambda: shown.model_dump(mode="json"), lambda: render.show(shown))
+
+
+def _show_all(contest_id: str, moment: Moment, reader_url: str | None, projection: Projection) -> None:
+    from results.as_of import ContestAsOf
+    from results.count import Count
+    from results.moment import NOW
+    from runtime.commands import answer as say_json
+
+    with _reader(reader_url, projection) as reader:
+        areas = [area.area_id for area in reader.contest(contest_id)[0].areas]
+        if moment == NOW:
+            found = {area: of for area, of in reader.counts(contest_id, areas).items() if isinstance(of, Count)}
+        else:
+            found = ContestAsOf(reader, contest_id, moment).counts(areas)
+        asked = {"moment": None if moment == NOW else str(moment), "log": reader.log_of(contest_id)}
+    say_json({"counts": [of.model_copy(update=asked).model_dump(mode="json") for of in found.values()]})
 
 
 def _count(reader: Reader, contest_id: str, area_id: str | None, moment: Moment) -> tuple[Count, Level, int]:

@@ -14,7 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
-from audit import notary
+from audit import notary, total
+from audit.bundle.lines import line_of
 from audit.entries import entry_of
 from audit.metrics import Metrics
 from audit.store import TreeFolder
@@ -25,6 +26,7 @@ from ingest.sources.archive import Archive
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
 from tests.acceptance.conftest import ACTAS, Night
+from tests.support.duck import in_duckdb
 from tests.support.fix_api import serving
 from tests.support.fix_recount import go_built
 from tests.support.fix_setup import CONTEST
@@ -114,6 +116,40 @@ def test_a_total_of_any_moment_is_made_of_the_statements_that_are_listed(night: 
         ]
         found = dict(night.setup.database.read(sql, [of["offset"] for of in listed["statements"]]))
         assert found == {s["selection_id"]: s["votes"] for s in said["selections"]}, flags
+
+
+@pytest.mark.soak
+def test_in_sql_every_area_has_the_figures_of_show(night: Night, tmp_path: Path) -> None:
+    setup, events = night.setup, tmp_path / "events.jsonl"
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log, events.open("wb") as lines:
+        lines.writelines(line_of(record) for batch in log.read_to_end(0) for record in batch)
+    for offset in (87_000, night.counts[ACTAS[2]]["as_of"]["offset"]):
+        found = in_duckdb(events, f"SET VARIABLE to_offset = {offset}")
+        shown = setup.json("results", "show", CONTEST, "--all-areas", "--at-offset", str(offset))["counts"]
+        assert len(found) == len(shown) > 2_000
+        for of in shown:
+            names = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes")
+            sheets = ("processed", "counted", "annulled", "not_installed", "under_review", "in_process")
+            figures = {name: of[name] for name in names} | {name: of["sub_units"][name] for name in sheets}
+            figures |= {one["selection_id"]: one["votes"] for one in of["selections"]}
+            figures["registered_voters_counted"] = of["turnout"]["registered_voters_counted"]
+            assert {name: found[of["area_id"]][name] for name in figures} == figures, (offset, of["area_id"])
+
+
+def test_the_total_of_a_department_is_proved_by_its_sheets(night: Night, signed: tuple[TreeFolder, Checkpoint]) -> None:
+    setup, files = night.setup, signed[0].path.parents[1]
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
+        content = total.prove(log, files, KEY.verifier, CONTEST, "010000", None)
+    found, shown = total.check(content, KEY.verifier), setup.show("010000")
+    figures = {of["selection_id"]: of["votes"] for of in shown["selections"]}
+    assert {name: found.figures[f"votes.{name}"] for name in figures} == figures
+    for name in ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes"):
+        assert found.figures[name] == shown[name]
+    for name in ("total", "counted", "under_review", "annulled", "not_installed"):
+        assert found.figures[name] == shown["sub_units"][name]
+    assert len(found.statements) == shown["sub_units"]["total"] > 1_000
+    assert all(of.documents and "row" in of.documents[0].place for of in found.statements)
+    assert len(content) < 300_000
 
 
 def test_go_refuses_a_key_and_a_tile_of_another(signed: tuple[TreeFolder, Checkpoint], tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ log.key.pub                               the public key; bring your own to chec
 TOPIC/PARTITION/checkpoint                the signed tree
 TOPIC/PARTITION/messages/FIRST-NEXT.avro  every message as it lies on the log: Avro object container files
 TOPIC/PARTITION/events.jsonl              the same for people and programs: an event on each line, decoded
+REJECTED/PARTITION/messages/…, rejected.jsonl  the same of what was rejected, and why: it is not signed
 documents/SHA256                          what the office published, byte by byte
+totals/NAME.json                          totals that were published: answers of `escrutinio show --json`
 schemas/                                  of the messages
 README.txt
 """
@@ -15,8 +17,10 @@ MESSAGES = 10_000
 """In one file."""
 KEY = "log.key.pub"
 EVENTS = "events.jsonl"
+REJECTED = "rejected.jsonl"
 DOCUMENTS = "documents"
 SCHEMAS = "schemas"
+TOTALS = "totals"
 README = "README.txt"
 
 

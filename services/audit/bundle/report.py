@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from audit.bundle.checking import Check
+from audit.bundle.outcome import SHOWN, Check
 from audit.bundle.words import LANGUAGES, Language, Said
 
 _TEXTS = {
@@ -76,7 +76,7 @@ class Report:
 
     def verdict(self, language: Language) -> str:
         """Return the one sentence that stands above all."""
-        failed, unchecked = (sum(one.holds is outcome for one in self.checks) for outcome in (False, None))
+        failed, unchecked = (sum(one.outcome == of for one in self.checks) for of in ("fails", "unchecked"))
         first = _text("fails" if failed else "holds", language, count=failed, all=len(self.checks))
         return first + (" " + _text("unchecked", language, count=unchecked) if unchecked else "")
 
@@ -121,10 +121,10 @@ class Report:
 
 def _row(check: Check, language: Language) -> str:
     name = "<br>".join(escape(part) for part in (Said(check.code).text(language), check.place) if part)
-    outcome = {True: "holds", False: "fails", None: "unchecked"}[check.holds]
-    places = "".join(f"<li>{escape(place.text(language))}" for place in check.places)
+    more = [Said("more", {"count": len(check.places) - SHOWN})] if len(check.places) > SHOWN else []
+    places = "".join(f"<li>{escape(place.text(language))}" for place in (*check.places[:SHOWN], *more))
     said = escape(check.said.text(language)) + (f"<ul>{places}</ul>" if places else "")
-    return f'<tr class="{outcome}"><th>{name}<td>{escape(Said(outcome).text(language))}<td>{said}'
+    return f'<tr class="{check.outcome}"><th>{name}<td>{escape(Said(check.outcome).text(language))}<td>{said}'
 
 
 def _text(code: str, language: Language, **figures: object) -> str:

@@ -4,12 +4,15 @@ Place in the flow: behind Kafka, once a notary has signed. It writes into a fold
 crash leaves one without README.txt, which is written last. Documents are copied from the archive of ingest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
 
 from audit.bundle.layout import DOCUMENTS, EVENTS, KEY, MESSAGES, README, RECORD, SCHEMAS, messages_file
+from audit.bundle.lines import line_of
+from audit.bundle.totals import write_totals
 from audit.errors import AuditError, FolderFull
 from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import opened
@@ -20,10 +23,9 @@ from schemas.codec import SCHEMAS as RELEASED
 from schemas.codec import decode
 from schemas.count_update import CountUpdate
 from schemas.errors import ContractError
-from schemas.identity import Event
 from schemas.log_record import RawRecord
 from schemas.record_file import pack
-from schemas.types import rfc3339
+from schemas.unit_roll import UnitRoll
 
 Progress = Callable[[str, int, int], None]
 _TEXT = """This is the log of an election count, as {name} signed it, with the documents behind it.
@@ -42,11 +44,12 @@ docs/proof.md and docs/contract.md of the project specify all of it.
 
 
 def export(
-    log: Reader, files: Path, key: Verifier, out: Path, archive: Path | None, progress: Progress
+    log: Reader, files: Path, key: Verifier, out: Path, archive: Path | None, totals: Sequence[Path], progress: Progress
 ) -> dict[str, int]:
     """Write a bundle of what is signed in the tree's `files`. Returns the messages of each partition.
 
-    Raises AuditError where `out` is there already or the archive lacks a document; FolderFull; NoteError; KafkaFault.
+    Raises AuditError where `out` is there already, the archive lacks a document or `totals` are none; FolderFull;
+    NoteError; KafkaFault.
     """
     if out.exists():
         raise AuditError(f"{out} is there already: name a new folder")
@@ -63,6 +66,7 @@ def export(
             assert archive is not None
             write_whole(out / DOCUMENTS / sha256, _document(archive, sha256))
             progress("documents", number, len(documents))
+        write_totals(totals, out, max(written.values(), default=0))
         for schema in RELEASED.values():
             write_whole(out / SCHEMAS / f"{schema.record}.{schema.sha256[:12]}.avsc", orjson.dumps(schema.avro))
         write_whole(out / KEY, f"{key}\n".encode())
@@ -76,15 +80,15 @@ def export(
 def _write(log: Reader, partition: int, size: int, here: Path, progress: Progress) -> Iterator[str]:
     """Write the messages of a partition, and yield the SHA-256 of each document that they name."""
     about = {"topic": log.topic, "partition": str(partition)}
-    lines: list[bytes] = []
-    for records in _chunks(log, partition, size):
-        write_whole(here / messages_file(records[0].offset, records[-1].offset + 1), pack(RECORD, records, about))
-        for record in records:
-            event, line = read(record)
-            lines.append(line)
-            yield from documents_of(event)
-        progress(f"{log.topic}/{partition}", records[-1].offset + 1, size)
-    write_whole(here / EVENTS, b"".join(lines))
+    here.mkdir(parents=True)
+    with open(here / EVENTS, "xb") as lines:
+        for records in _chunks(log, partition, size):
+            write_whole(here / messages_file(records[0].offset, records[-1].offset + 1), pack(RECORD, records, about))
+            lines.writelines(map(line_of, records))
+            yield from documents_of(records)
+            progress(f"{log.topic}/{partition}", records[-1].offset + 1, size)
+        lines.flush()
+        os.fsync(lines.fileno())
 
 
 def _chunks(log: Reader, partition: int, size: int) -> Iterator[list[RawRecord]]:
@@ -99,21 +103,17 @@ def _chunks(log: Reader, partition: int, size: int) -> Iterator[list[RawRecord]]
         yield chunk
 
 
-def read(record: RawRecord) -> tuple[Event | str, bytes]:
-    """Return the event of a message, or why it is none; and its line of events.jsonl."""
-    about: dict[str, object] = {"offset": record.offset, "recorded_at": rfc3339(record.recorded_at)}
-    event: Event | str
-    try:
-        event = decode(record.value, record.headers)
-        about |= {"event_type": type(event).__name__, "event": event.model_dump(mode="json")}
-    except ContractError as error:
-        event = about["fault"] = str(error)
-    return event, orjson.dumps(about, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def documents_of(event: Event | str) -> Sequence[str]:
-    """Return the SHA-256 of the documents that an event names."""
-    return [document.sha256 for document in event.source.documents] if isinstance(event, CountUpdate) else ()
+def documents_of(records: Iterable[RawRecord]) -> Iterator[str]:
+    """Yield the SHA-256 of the documents that statements and rolls name."""
+    for record in records:
+        try:
+            event = decode(record.value, record.headers)
+        except ContractError:
+            continue
+        if isinstance(event, CountUpdate):
+            yield from (document.sha256 for document in event.source.documents)
+        elif isinstance(event, UnitRoll):
+            yield event.document_sha256
 
 
 def _document(archive: Path, sha256: str) -> bytes:
