@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,17 +184,22 @@ def export_command(
     \b
     Example: escrutinio-audit export --key log.key.pub --archive /srv/archive /srv/proof bundle
     """
+    from audit.bundle.checking import tiny_in
     from audit.bundle.writing import export
     from runtime.kafka.reader import Reader
+    from schemas.topics import TopicNames
 
     settings, key = _settings(flags), _verifier(key_file)
-    progress: dict[str, Progress] = {}
-    with Reader(settings.kafka, _topic(settings)) as log:
-        written = export(
-            log, folder, key, out, archive, totals,
-            lambda name, done, of: progress.setdefault(name, Progress(name, _log_line))(done, of),
-        )  # fmt: skip
-    tell(as_json, {"messages": written}, [f"{name}: {size:,} messages" for name, size in written.items()])
+    with (
+        Reader(settings.kafka, _topic(settings)) as log,
+        Reader(settings.kafka, TopicNames(settings.topic_prefix).rejected) as rejections,
+    ):
+        written = export(log, rejections, folder, key, out, archive, totals, _progress())
+    tiny = tiny_in(out, key, _progress())
+    for line in tiny.lines("en") if tiny.places else ():
+        logger.warning("%s", line)
+    lines = [f"{name}: {size:,} messages" for name, size in written.items()]
+    tell(as_json, {"messages": written, "tiny": len(tiny.places)}, lines)
 
 
 @main.command("check")
@@ -262,9 +269,11 @@ def _check_bundle(
     from schemas.types import rfc3339
 
     _settings(flags)
+    gc.set_threshold(1_000_000, 20, 100)  # columns have no cycles
     key = _verifier(key_file)
     now = rfc3339(datetime.now(UTC).replace(microsecond=0))
-    found = Report(bundle.resolve().name, str(key), now, version("escrutinio"), check(bundle, key))
+    checks = check(bundle, key, _progress())
+    found = Report(bundle.resolve().name, str(key), now, version("escrutinio"), checks)
     if page is not None:
         try:
             write_whole(page, found.html(language).encode())
@@ -343,6 +352,12 @@ def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, 
         return
     say(f"CONTRADICTION: {words}.", "", *(content.decode() for content in notes))
     raise SystemExit(1)
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Return what tells how far each of several works is."""
+    works: dict[str, Progress] = {}
+    return lambda name, done, of: works.setdefault(name, Progress(name, _log_line))(done, of)
 
 
 def _log_line(line: str) -> None:
