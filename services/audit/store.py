@@ -16,6 +16,8 @@ from audit.tree.tiles import HASH, Tile, subtrees_from
 from runtime.files import FolderLock, read_regular, sweep, write_whole
 
 CHECKPOINT = "checkpoint"
+CHECKPOINTS = "checkpoints"
+"""Folder of those that are kept, each named by its size."""
 
 
 class TreeFolder:
@@ -53,6 +55,14 @@ class TreeFolder:
         except OSError as error:
             raise FilesDamaged(f"{self.path / CHECKPOINT} cannot be read: {error.strerror}") from error
 
+    def kept(self) -> list[int]:
+        """List the sizes of the checkpoints that are kept."""
+        return sorted(int(file.name) for file in self.path.glob(f"{CHECKPOINTS}/[0-9]*") if file.name.isdigit())
+
+    def keep(self, size: int, checkpoint: bytes) -> None:
+        """Keep a checkpoint beside the last one. Every file of its tree has to be there. Raises FolderFull."""
+        self._write(self.path / CHECKPOINTS / str(size), checkpoint)
+
     def last_note(self) -> bytes:
         """Return the last checkpoint. Raises NotSigned before the first, FilesDamaged."""
         if (note := self.checkpoint()) is None:
@@ -81,20 +91,24 @@ class TreeFolder:
         raise FilesDamaged(f"{self.path / tile.path} is missing")
 
     def put(self, tile: Tile, content: bytes) -> None:
-        """Write a tile. One that is there has this content, or raises Contradicted. Raises FolderFull."""
+        """Write a tile. One that is there has this content, or raises Contradicted. Raises FilesDamaged, FolderFull."""
         path = self.path / tile.path
         try:
-            if path.exists():
-                if read_regular(path) != content:
-                    raise Contradicted(f"{path} was written with another content: the log was another one then")
-                return
-            write_whole(path, content)
+            there = read_regular(path)
+        except FileNotFoundError:
+            self._write(path, content)
+            return
         except OSError as error:
-            raise FolderFull(f"{path} cannot be written: {error.strerror}") from error
+            raise FilesDamaged(f"{path} cannot be read: {error.strerror}") from error
+        if there != content:
+            raise Contradicted(f"{path} was written with another content: the log was another one then")
 
     def sign(self, checkpoint: bytes) -> None:
         """Replace the checkpoint. Every file of its tree has to be there. Raises FolderFull."""
+        self._write(self.path / CHECKPOINT, checkpoint)
+
+    def _write(self, path: Path, content: bytes) -> None:
         try:
-            write_whole(self.path / CHECKPOINT, checkpoint)
+            write_whole(path, content)
         except OSError as error:
-            raise FolderFull(f"{self.path / CHECKPOINT} cannot be written: {error.strerror}") from error
+            raise FolderFull(f"{path} cannot be written: {error.strerror}") from error
