@@ -20,8 +20,10 @@ from prometheus_client import CollectorRegistry
 
 from audit import notary, store
 from audit.checkpoint_topic import CheckpointTopic
+from audit.errors import Contradicted
 from audit.metrics import Metrics
 from audit.tree.checkpoint import Checkpoint, opened
+from audit.tree.merkle import EMPTY
 from audit.tree.note import Signer, Verifier
 from audit.tree.tiles import tiles_of
 from deploy.local.server import free_port
@@ -210,6 +212,8 @@ def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_
             assert notary.checked(there, there.last_note(), key.verifier) in (first, last)
             notes = [record.value or b"" for batch in reader.read_to_end(0, begun) for record in batch]
             assert {notary.checked(there, note, key.verifier).size for note in notes} <= {first.size, 301, last.size}
+            files = [there.last_note(), *(file.read_bytes() for file in there.path.glob("checkpoints/*"))]
+            assert {*files} <= {bytes(first.signed(key)), *notes}, "on the topic before it is a file"
             assert sign(folder, key) == last
             assert there.kept() == [301]
             assert notary.checked(there, (there.path / "checkpoints" / "301").read_bytes(), key.verifier).size == 301
@@ -345,6 +349,33 @@ def test_of_two_claims_to_one_size_the_second_sees_the_first(kept: tuple[Signed,
         assert one.claim(claimed, note) == tree
         assert other.claim(claimed._replace(root=b"2" * 32), note) == claimed
         assert one.largest(tree.origin) == claimed, "of one size the first"
+
+
+def test_a_notary_signs_nothing_beside_what_another_claimed_meanwhile(
+    kept: tuple[Signed, Path, list[RawRecord]], tmp_path: Path
+) -> None:
+    setup, key = kept[0].setup, Signer("log.example/meanwhile", Ed25519PrivateKey.generate())
+    kafka = KafkaAccess(setup.bootstrap_servers)
+    with (
+        Reader(kafka, setup.names.events) as log,
+        CheckpointTopic.opened(kafka, setup.names.checkpoints, key.verifier) as published,
+        store.TreeFolder.of(tmp_path, log.topic, 0) as folder,
+    ):
+        one = notary.Notary(folder, log, 0, key, published)
+        one.begin(lambda: None)
+        for batch in log.read_to_end(0, 0, 9):
+            one.add(batch)
+        empty = Checkpoint(one.origin, 0, EMPTY)
+        published.claim(empty._replace(size=10, root=b"1" * 32), bytes(empty.signed(key)))
+        assert one.sign() is None, "another notary is ahead: this one has to read on first"
+        for batch in log.read_to_end(0, 9, 11):
+            one.add(batch)
+        with pytest.raises(Contradicted, match="another tree of size 10 than the log"):
+            one.sign()
+        published.claim(empty._replace(size=1000), bytes(empty.signed(key)))
+        with pytest.raises(Contradicted, match="1,000 messages were signed: it was cut"):
+            one.sign()
+        assert folder.checkpoint() is None
 
 
 def test_damaged_files_are_named_and_nothing_is_signed(signed: Signed) -> None:
