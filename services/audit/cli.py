@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -36,6 +37,9 @@ def main() -> None:
       escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
       escrutinio-audit check --key log.key.pub 41.tlog-proof
     """
+    # A batch of the log is 200,000 small objects, and none of a cycle: the default collector would visit them again and
+    # again, for half of the time of reading.
+    gc.set_threshold(200_000, 20, 100)
 
 
 @main.command("key")

@@ -1,8 +1,13 @@
 """Describe the messages of a topic as entries of its tree (pure)."""
 
+from functools import lru_cache
+
 from audit.errors import NotRead
 from audit.tree.leaf import Entry, digest, headers_digest
 from schemas.log_record import RawRecord
+
+_of_key = lru_cache(digest)
+"""A log has as many keys as contests."""
 
 
 def entry_of(topic: str, record: RawRecord) -> Entry:
@@ -14,5 +19,5 @@ def entry_of(topic: str, record: RawRecord) -> Entry:
         )
     return Entry(
         topic, record.partition, record.offset, record.timestamp_ms,
-        digest(record.key), headers_digest(record.headers), digest(record.value),
+        _of_key(record.key), headers_digest(record.headers), digest(record.value),
     )  # fmt: skip

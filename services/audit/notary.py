@@ -119,6 +119,7 @@ class Notary:
         if tree != self.signed or self._ends:
             for tile, content in self.tree.unfinished(*self._ends):
                 self._folder.put(tile, content)
+            self._folder.settle()
         if not self._agrees(self._published.largest(self.origin), tree):
             return self.signed
         if tree != self.signed or self._ends:

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -156,7 +157,7 @@ def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_
     monkeypatch: pytest.MonkeyPatch, is_written: bool,
 ) -> None:  # fmt: skip
     topic, kafka, told = new_topic(), KafkaAccess(kafka_server.bootstrap_servers), new_topic("results.checkpoints")
-    writes, end = 0, 0
+    numbers, end = count(1), 0
 
     def new_key() -> Signer:
         """A key that has signed nothing on the topic yet."""
@@ -169,10 +170,9 @@ def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_
 
     def killed(write: Callable[..., Any]) -> Callable[..., Any]:
         def written(*arguments: Any) -> Any:
-            nonlocal writes
-            writes += 1
-            done = write(*arguments) if writes != end or is_written else None
-            if writes == end:
+            number = next(numbers)  # tiles are written by several threads
+            done = write(*arguments) if number != end or is_written else None
+            if number == end:
                 raise Killed
             return done
 
@@ -197,7 +197,7 @@ def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_
         last = sign(tmp_path / "whole", key)
         ended = False
         while not ended:
-            end, writes, key, begun = end + 1, 0, new_key(), reader.end_offset(0)
+            end, numbers, key, begun = end + 1, count(1), new_key(), reader.end_offset(0)
             folder = tmp_path / str(end)
             _copy_tree(tmp_path / "whole", folder, topic, key, first)
             with monkeypatch.context() as patched:
