@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from audit import notary, total
 from audit.bundle.lines import line_of
+from audit.checkpoint_topic import CheckpointTopic
 from audit.entries import entry_of
 from audit.metrics import Metrics
 from audit.store import TreeFolder
@@ -40,8 +41,14 @@ KEY = Signer("log.example/night", Ed25519PrivateKey.generate())
 def signed(night: Night, tmp_path_factory: pytest.TempPathFactory) -> tuple[TreeFolder, Checkpoint]:
     """The files of the tree, and the checkpoint."""
     folder, setup = tmp_path_factory.mktemp("proof"), night.setup
-    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
-        (checkpoint,) = notary.run(log, folder, KEY, threading.Event(), Metrics(CollectorRegistry()), follow=False)
+    kafka = KafkaAccess(setup.bootstrap_servers)
+    with (
+        Reader(kafka, setup.names.events) as log,
+        CheckpointTopic.opened(kafka, setup.names.checkpoints, KEY.verifier) as published,
+    ):
+        (checkpoint,) = notary.run(
+            log, folder, KEY, published, threading.Event(), Metrics(CollectorRegistry()), follow=False
+        )
     return TreeFolder(folder / setup.names.events / "0"), checkpoint
 
 

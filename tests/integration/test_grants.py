@@ -73,12 +73,13 @@ TOPICS = ("results.events", "results.rejected", "results.feed-status")
 SIGNS = "results.ingest-status"
 MADE = ("results.totals", "results.notices", "results.count-status")
 """What the aggregator makes of the log."""
-WRITER = dict.fromkeys((*TOPICS, SIGNS), "ingest") | dict.fromkeys(MADE, "aggregator")
+CHECKPOINTS = "results.checkpoints"
+WRITER = dict.fromkeys((*TOPICS, SIGNS), "ingest") | dict.fromkeys(MADE, "aggregator") | {CHECKPOINTS: "audit"}
 READS = {
-    *(("newsroom-demo", topic) for topic in MADE),
+    *(("newsroom-demo", topic) for topic in (*MADE, CHECKPOINTS)),
     *(("ingest", topic) for topic in TOPICS),
     *(("backup", topic) for topic in TOPICS),
-    ("audit", TOPICS[0]),
+    *(("audit", topic) for topic in (TOPICS[0], CHECKPOINTS)),
     *(
         (who, topic)
         for who in ("aggregator", "newsroom-demo")
