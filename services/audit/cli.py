@@ -262,7 +262,7 @@ def check_command(
     }
     lines = [f"Proved: {place} has this {type(event).__name__}, recorded {rfc3339(record.recorded_at)}."]
     lines.append(f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}.")
-    lines.append(event.model_dump_json(indent=1))
+    lines += event.model_dump_json(indent=1).splitlines()
     tell(as_json, about, lines)
 
 
