@@ -1,7 +1,8 @@
 """Pack messages of the log into the bytes of an Avro container file, and unpack them again (pure)."""
 
 import io
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -44,12 +45,34 @@ def unpack(name: str, content: bytes, partition: int | None = None) -> tuple[dic
 
     Damaged bytes can make the Avro reader raise anything.
     """
-    rows: Any = fastavro.reader(io.BytesIO(content), _schema(name))
-    metadata = {key.removeprefix(_PREFIX): text for key, text in rows.metadata.items() if key.startswith(_PREFIX)}
-    of = int(metadata["partition"]) if partition is None else partition
-    return metadata, [
-        RawRecord(
-            of, r["offset"], r["timestamp_ms"], r["key"], r["value"], [(h["name"], h["value"]) for h in r["headers"]]
-        )
-        for r in rows
-    ]
+    rows = _reader(fastavro.reader, name, content)
+    metadata = _metadata(rows)
+    return metadata, list(_records(rows, int(metadata["partition"]) if partition is None else partition))
+
+
+def unpack_some(name: str, content: bytes, pattern: re.Pattern[bytes]) -> list[RawRecord]:
+    """Return the records of those blocks of a file in which a pattern is found, before it is known which has it.
+
+    Much faster than `unpack`, where few are. Damaged bytes can make the Avro reader raise anything.
+    """
+    blocks = _reader(fastavro.block_reader, name, content)
+    partition = int(_metadata(blocks)["partition"])
+    found = (block for block in blocks if pattern.search(block.bytes_.getvalue()))
+    return [record for block in found for record in _records(block, partition)]
+
+
+def _reader(read: Any, name: str, content: bytes) -> Any:
+    rows = read(io.BytesIO(content))
+    if rows.writer_schema == {key: value for key, value in _schema(name).items() if not key.startswith("__")}:
+        return rows
+    return read(io.BytesIO(content), _schema(name))  # which takes three times as long
+
+
+def _metadata(rows: Any) -> dict[str, str]:
+    return {key.removeprefix(_PREFIX): text for key, text in rows.metadata.items() if key.startswith(_PREFIX)}
+
+
+def _records(rows: Any, partition: int) -> Iterator[RawRecord]:
+    for r in rows:
+        headers = [(h["name"], h["value"]) for h in r["headers"]]
+        yield RawRecord(partition, r["offset"], r["timestamp_ms"], r["key"], r["value"], headers)

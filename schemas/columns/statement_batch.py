@@ -107,7 +107,9 @@ class StatementBatch:
         """Join batches of one index, whose entries may interleave, in the order of the log."""
         if len(parts) == 1:
             return parts[0]
-        order = np.argsort(np.concatenate([part.offset for part in parts]), kind="stable")
+        offsets = np.concatenate([part.offset for part in parts])
+        in_order = bool((offsets[1:] >= offsets[:-1]).all())
+        order = np.argsort(offsets, kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         columns: dict[str, Any] = {}
@@ -115,10 +117,10 @@ class StatementBatch:
         for field in fields(cls):
             pieces = [getattr(part, field.name) for part in parts]
             if isinstance(pieces[0], np.ndarray):
-                columns[field.name] = np.concatenate(pieces)[order]
+                columns[field.name] = np.concatenate(pieces) if in_order else np.concatenate(pieces)[order]
             elif isinstance(pieces[0], list):
                 joined = [value for piece in pieces for value in piece]
-                columns[field.name] = [joined[i] for i in order.tolist()]
+                columns[field.name] = joined if in_order else [joined[i] for i in order.tolist()]
             elif isinstance(pieces[0], dict):
                 columns[field.name] = {
                     int(place[begin + i]): value

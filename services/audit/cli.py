@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from runtime import options
 from runtime.commands import Group, Progress, json_option, say, stopping, tell
 
 if TYPE_CHECKING:
+    from audit.bundle.words import Language
     from audit.tree.checkpoint import Checkpoint
     from audit.tree.note import Signer, Verifier
     from runtime.settings import Settings
@@ -114,19 +116,38 @@ def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_j
 
 @main.command("prove")
 @_folder
-@click.argument("event")
+@click.argument("event", required=False)
 @click.option("--partition", type=options.Whole(0), default=0, help="Partition of the log, for an offset.")
+@click.option("--total", nargs=2, metavar="CONTEST AREA", help="Prove a total, with the statements that it adds up.")
+@click.option("--at-offset", type=options.Whole(0), help="As of this offset, for a total. Default: the last signed.")
 @_public
 @options.kafka
 @options.log_format
-def prove_command(folder: Path, event: str, partition: int, key_file: Path, **flags: Any) -> None:
+def prove_command(
+    folder: Path,
+    event: str | None,
+    partition: int,
+    total: tuple[str, str] | None,
+    at_offset: int | None,
+    key_file: Path,
+    **flags: Any,
+) -> None:
     """Write the proof that EVENT is on the log to standard output. FOLDER is that of `run`.
 
-    EVENT is an offset, or the id of an event, for which the log is read until it is found.
+    EVENT is an offset, or the id of an event, for which the log is read until it is found. With --total it is the
+    proof of a total: every statement that it adds up, and that they are on the log.
 
     \b
-    Example: escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
+    Example:
+      escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
+      escrutinio-audit prove --key log.key.pub /srv/proof --total pe-2021-president-runoff 010101 > 010101.total-proof
     """
+    if (event is None) == (total is None):
+        raise click.UsageError("name an EVENT, or a total with --total CONTEST AREA")
+    if event is None:
+        assert total is not None
+        _prove_total(folder, total, at_offset, key_file, flags)
+        return
     from audit.proving import find, prove
     from audit.store import TreeFolder
     from runtime.kafka.reader import Reader
@@ -138,6 +159,18 @@ def prove_command(folder: Path, event: str, partition: int, key_file: Path, **fl
     sys.stdout.buffer.write(bytes(made))
 
 
+def _prove_total(
+    folder: Path, total: tuple[str, str], at_offset: int | None, key_file: Path, flags: dict[str, Any]
+) -> None:
+    from audit.total import prove
+    from runtime.kafka.reader import Reader
+
+    settings, key = _settings(flags), _verifier(key_file)
+    with Reader(settings.kafka, _topic(settings)) as log:
+        content = prove(log, folder, key, *total, at_offset)
+    sys.stdout.buffer.write(content)
+
+
 @main.command("export")
 @_folder
 @click.argument("out", type=click.Path(path_type=Path))
@@ -146,51 +179,83 @@ def prove_command(folder: Path, event: str, partition: int, key_file: Path, **fl
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="The archive of ingest: the documents that the log names are copied from it.",
 )
+@click.option(
+    "--totals",
+    type=_file,
+    multiple=True,
+    help="File with answers of `escrutinio show --json`, for `check` to count again. Several times: several files.",
+)
 @_public
 @options.kafka
 @options.log_format
 @json_option
-def export_command(folder: Path, out: Path, archive: Path | None, key_file: Path, as_json: bool, **flags: Any) -> None:
+def export_command(
+    folder: Path,
+    out: Path,
+    archive: Path | None,
+    totals: tuple[Path, ...],
+    key_file: Path,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Write all that is signed into the new folder OUT, with its documents, for auditors. FOLDER is that of `run`.
 
     \b
     Example: escrutinio-audit export --key log.key.pub --archive /srv/archive /srv/proof bundle
     """
+    from audit.bundle.checking import tiny_in
     from audit.bundle.writing import export
     from runtime.kafka.reader import Reader
+    from schemas.topics import TopicNames
 
     settings, key = _settings(flags), _verifier(key_file)
-    progress: dict[str, Progress] = {}
-    with Reader(settings.kafka, _topic(settings)) as log:
-        written = export(
-            log, folder, key, out, archive,
-            lambda name, done, of: progress.setdefault(name, Progress(name, _log_line))(done, of),
-        )  # fmt: skip
-    tell(as_json, {"messages": written}, [f"{name}: {size:,} messages" for name, size in written.items()])
+    with (
+        Reader(settings.kafka, _topic(settings)) as log,
+        Reader(settings.kafka, TopicNames(settings.topic_prefix).rejected) as rejections,
+    ):
+        written = export(log, rejections, folder, key, out, archive, totals, _progress())
+    tiny = tiny_in(out, key, _progress())
+    for line in tiny.lines("en") if tiny.places else ():
+        logger.warning("%s", line)
+    lines = [f"{name}: {size:,} messages" for name, size in written.items()]
+    tell(as_json, {"messages": written, "tiny": len(tiny.places)}, lines)
 
 
 @main.command("check")
 @click.argument("proof", type=click.Path(path_type=Path, exists=True))
 @_public
+@click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Of what is said of a bundle.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write what is said of a bundle as a page, too."
+)
 @options.log_format
 @json_option
-def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> None:
+def check_command(
+    proof: Path, key_file: Path, language: Language, report: Path | None, as_json: bool, **flags: Any
+) -> None:
     """Check a proof, or the folder that `export` wrote, with the public key and nothing else. Exit code 1: it fails.
 
     \b
     Example:
       escrutinio-audit check --key log.key.pub 41.tlog-proof
+      escrutinio-audit check --key log.key.pub 010101.total-proof
       escrutinio-audit check --key log.key.pub bundle
+      escrutinio-audit check --key log.key.pub --language es --report informe.html bundle
     """
     if proof.is_dir():
-        _check_bundle(proof, key_file, as_json, flags)
-    from audit import proving
+        _check_bundle(proof, key_file, language, report, as_json, flags)
+    from audit import proving, total
     from runtime.files import read_regular
     from schemas.codec import decode
     from schemas.types import rfc3339
 
     _settings(flags)
-    proved = proving.check(read_regular(proof, 64 << 20), _verifier(key_file))
+    content = read_regular(proof, 1 << 30)
+    if content.startswith(total.MAGIC):
+        found = total.check(content, _verifier(key_file))
+        tell(as_json, found.facts() | {"checkpoint": _about(found.checkpoint)}, list(found.lines()))
+        return
+    proved = proving.check(content, _verifier(key_file))
     record = proved.record
     event = decode(record.value, [(name, value or b"") for name, value in record.headers])
     place = f"{proved.topic}/{record.partition}, offset {record.offset:,}"
@@ -209,14 +274,32 @@ def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> N
     tell(as_json, about, lines)
 
 
-def _check_bundle(bundle: Path, key_file: Path, as_json: bool, flags: dict[str, Any]) -> None:
+def _check_bundle(
+    bundle: Path, key_file: Path, language: Language, page: Path | None, as_json: bool, flags: dict[str, Any]
+) -> None:
     """Check a bundle, and end."""
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
     from audit.bundle.checking import check
+    from audit.bundle.report import Report
+    from audit.errors import FolderFull
+    from runtime.files import write_whole
+    from schemas.types import rfc3339
 
     _settings(flags)
-    found = check(bundle, _verifier(key_file))
-    tell(as_json, {"checks": [one.facts() for one in found]}, [line for one in found for line in one.lines("en")])
-    raise SystemExit(1 if any(one.holds is False for one in found) else 0)
+    gc.set_threshold(1_000_000, 20, 100)  # columns have no cycles
+    key = _verifier(key_file)
+    now = rfc3339(datetime.now(UTC).replace(microsecond=0))
+    checks = check(bundle, key, _progress())
+    found = Report(bundle.resolve().name, str(key), now, version("escrutinio"), checks)
+    if page is not None:
+        try:
+            write_whole(page, found.html(language).encode())
+        except OSError as error:
+            raise FolderFull(f"{page} cannot be written: {error.strerror}") from error
+    tell(as_json, {"checks": [one.facts() for one in found.checks]}, list(found.lines(language)))
+    raise SystemExit(1 if any(one.holds is False for one in found.checks) else 0)
 
 
 @main.command("verify")
@@ -288,6 +371,12 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
         return
     say(f"CONTRADICTION: {words}.", "", *(content.decode() for content in notes))
     raise SystemExit(1)
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Return what tells how far each of several works is."""
+    works: dict[str, Progress] = {}
+    return lambda name, done, of: works.setdefault(name, Progress(name, _log_line))(done, of)
 
 
 def _log_line(line: str) -> None:

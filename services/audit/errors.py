@@ -9,6 +9,7 @@ EscrutinioError
     ├── NotSigned      nothing is signed yet
     ├── NotRead        a message cannot be read as it lies: nothing from there on is signed
     ├── NoSuchEvent    the log has no such event
+    ├── NothingStated  the log states nothing about the contest or area
     └── FolderFull     a file cannot be written: make room, and try again
 """
 
@@ -39,6 +40,12 @@ class NotRead(AuditError):
 
 class NoSuchEvent(AuditError):
     """The log has no such event."""
+
+
+class NothingStated(AuditError):
+    """The log states nothing about the contest or area that is asked for."""
+
+    exit_code = 1
 
 
 class FolderFull(AuditError):

@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from schemas.errors import EscrutinioError
 
@@ -50,12 +50,8 @@ def read_regular(path: Path, most: int = LARGEST, *, beneath: Path | None = None
     Raises OSError: EINVAL for what is no regular file, which is not opened; EFBIG for a larger one; EAGAIN for one that
     changes while it is read; ELOOP for a link that leads out.
     """
-    if (what := not_regular(path.stat().st_mode)) is not None:
-        raise OSError(errno.EINVAL, what)
-    with open(_open(path, beneath), "rb") as file:
+    with open_regular(path, beneath=beneath) as file:
         before = os.fstat(file.fileno())
-        if (what := not_regular(before.st_mode)) is not None:
-            raise OSError(errno.EINVAL, what)
         content = b"" if before.st_size > most else file.read(most + 1)
         if max(before.st_size, len(content)) > most:
             raise OSError(errno.EFBIG, f"more than {most:,} bytes")
@@ -63,6 +59,17 @@ def read_regular(path: Path, most: int = LARGEST, *, beneath: Path | None = None
     if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
         raise OSError(errno.EAGAIN, "it changes while it is read")
     return content
+
+
+def open_regular(path: Path, *, beneath: Path | None = None) -> BinaryIO:
+    """Open a regular file, to read it in parts. Raises OSError as `read_regular`."""
+    if (what := not_regular(path.stat().st_mode)) is not None:
+        raise OSError(errno.EINVAL, what)
+    file = open(_open(path, beneath), "rb")  # noqa: SIM115 - the caller closes it
+    if (what := not_regular(os.fstat(file.fileno()).st_mode)) is not None:
+        file.close()
+        raise OSError(errno.EINVAL, what)
+    return file
 
 
 def read_text(path: Path, most: int = 1 << 20) -> str:

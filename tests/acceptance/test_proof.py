@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import subprocess
 import threading
 from base64 import b64decode, b64encode
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
-from audit import notary
+from audit import notary, total
+from audit.bundle.lines import line_of
 from audit.checkpoint_topic import CheckpointTopic
 from audit.entries import entry_of
 from audit.metrics import Metrics
@@ -19,12 +23,17 @@ from audit.store import TreeFolder
 from audit.tree.checkpoint import Checkpoint
 from audit.tree.merkle import consistency_proof, inclusion_proof, root_of
 from audit.tree.note import Signer
+from ingest.sources.archive import Archive
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
-from tests.acceptance.conftest import Night
+from tests.acceptance.conftest import ACTAS, Night
+from tests.support.duck import in_duckdb
+from tests.support.fix_api import serving
 from tests.support.fix_recount import go_built
+from tests.support.fix_setup import CONTEST
 
 PEER = Path(__file__).parents[1] / "support" / "peers" / "tlog"
+DISTRICT, COUNTY = "010104", "010100"
 KEY = Signer("log.example/night", Ed25519PrivateKey.generate())
 
 
@@ -61,6 +70,93 @@ def test_go_finds_the_same_root_and_makes_the_same_proofs(
     with Reader(KafkaAccess(night.setup.bootstrap_servers), night.setup.names.events) as log:
         for record in log.messages_at(0, list(entries)[:20]):
             assert bytes(entry_of(log.topic, record)) == entries[record.offset]
+
+
+def test_a_total_leads_to_its_sheets_and_their_documents(
+    night: Night, signed: tuple[TreeFolder, Checkpoint], tmp_path: Path
+) -> None:
+    setup, key, proof = night.setup, tmp_path / "log.key.pub", tmp_path / "sheet.tlog-proof"
+    key.write_text(f"{KEY.verifier}\n", encoding="utf-8")
+    with serving(setup.database.reader_url) as api:
+        api.follow(setup.database.reader_url)
+        said = api.json(f"/v1/contests/{CONTEST}/counts?area={DISTRICT}")
+    listed = setup.json("results", "statements", CONTEST, DISTRICT)
+    assert (said["basis"], len(listed["statements"])) == ("COMPUTED", said["sub_units"]["counted"])
+    sql = "SELECT votes, topic, partition, last_offset FROM results.area_count WHERE area_id = %s"
+    ((view, *place),) = setup.database.read(sql, DISTRICT)
+    assert place == [*said["log"].values(), said["last_update"]["offset"]]
+    assert place[2] == listed["statements"][-1]["offset"]
+    votes = Counter[str]()
+    for of in listed["statements"]:
+        where = ("--partition", str(listed["log"]["partition"]), str(signed[0].path.parents[1]), str(of["offset"]))
+        proof.write_text(setup.run("audit", "prove", "--key", str(key), *where), encoding="utf-8")
+        proved = setup.json("audit", "check", "--key", str(key), str(proof))
+        event = proved["event"]
+        assert (proved["topic"], event["event_id"]) == (listed["log"]["topic"], of["event_id"])
+        assert event["source"]["documents"] == of["documents"]
+        votes.update(event["counts"]["votes"])
+        (document,) = of["documents"]
+        row = _row(setup.archive, document["sha256"], document["place"])
+        assert f"precinct/{int(row['num_mesa']):06}" == of["unit"]
+        figures = {"peru-libre": int(row["votos_perulibre"]), "fuerza-popular": int(row["votos_fuerzapopular"])}
+        assert event["counts"]["votes"] == figures
+    assert len(listed["statements"]) > 1
+    assert votes == view == {s["selection_id"]: s["votes"] for s in said["selections"]}
+
+
+def _row(archive: Path, sha256: str, place: str) -> dict[str, str]:
+    """A row of the office's document, from the archive."""
+    with Archive(archive, beside=True) as kept:
+        text = gzip.decompress(kept.find(sha256)[0]).decode()
+    return list(csv.DictReader(text.splitlines()))[int(place.removeprefix("row ")) - 2]
+
+
+def test_a_total_of_any_moment_is_made_of_the_statements_that_are_listed(night: Night) -> None:
+    recorded = night.counts[ACTAS[1]]["as_of"]["offset"]
+    sql = """
+        SELECT key, sum(value::int)::int FROM results.update_history, jsonb_each_text(counts -> 'votes')
+        WHERE log_offset = ANY (%s) AND count_status = 'COUNTED' GROUP BY key"""
+    for flags in ((), ("--at-offset", str(recorded)), ("--at-reported", "2021-06-09T01:12:00Z")):
+        said, listed = (night.setup.json("results", name, CONTEST, COUNTY, *flags) for name in ("show", "statements"))
+        assert [listed[name] for name in ("moment", "as_of", "log")] == [
+            said[name] for name in ("moment", "as_of", "log")
+        ]
+        found = dict(night.setup.database.read(sql, [of["offset"] for of in listed["statements"]]))
+        assert found == {s["selection_id"]: s["votes"] for s in said["selections"]}, flags
+
+
+@pytest.mark.soak
+def test_in_sql_every_area_has_the_figures_of_show(night: Night, tmp_path: Path) -> None:
+    setup, events = night.setup, tmp_path / "events.jsonl"
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log, events.open("wb") as lines:
+        lines.writelines(line_of(record) for batch in log.read_to_end(0) for record in batch)
+    for offset in (87_000, night.counts[ACTAS[2]]["as_of"]["offset"]):
+        found = in_duckdb(events, f"SET VARIABLE to_offset = {offset}")
+        shown = setup.json("results", "show", CONTEST, "--all-areas", "--at-offset", str(offset))["counts"]
+        assert len(found) == len(shown) > 2_000
+        for of in shown:
+            names = ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes")
+            sheets = ("processed", "counted", "annulled", "not_installed", "under_review", "in_process")
+            figures = {name: of[name] for name in names} | {name: of["sub_units"][name] for name in sheets}
+            figures |= {one["selection_id"]: one["votes"] for one in of["selections"]}
+            figures["registered_voters_counted"] = of["turnout"]["registered_voters_counted"]
+            assert {name: found[of["area_id"]][name] for name in figures} == figures, (offset, of["area_id"])
+
+
+def test_the_total_of_a_department_is_proved_by_its_sheets(night: Night, signed: tuple[TreeFolder, Checkpoint]) -> None:
+    setup, files = night.setup, signed[0].path.parents[1]
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
+        content = total.prove(log, files, KEY.verifier, CONTEST, "010000", None)
+    found, shown = total.check(content, KEY.verifier), setup.show("010000")
+    figures = {of["selection_id"]: of["votes"] for of in shown["selections"]}
+    assert {name: found.figures[f"votes.{name}"] for name in figures} == figures
+    for name in ("ballots_cast", "valid_votes", "blank_votes", "invalid_votes"):
+        assert found.figures[name] == shown[name]
+    for name in ("total", "counted", "under_review", "annulled", "not_installed"):
+        assert found.figures[name] == shown["sub_units"][name]
+    assert len(found.statements) == shown["sub_units"]["total"] > 1_000
+    assert all(of.documents and "row" in of.documents[0].place for of in found.statements)
+    assert len(content) < 300_000
 
 
 def test_go_refuses_a_key_and_a_tile_of_another(signed: tuple[TreeFolder, Checkpoint], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +11,23 @@ from typing import Any
 
 import pytest
 
-from audit.bundle.checking import Check, check
+from audit import total
+from audit.bundle.checking import check
 from audit.bundle.layout import RECORD
+from audit.bundle.outcome import Check
 from audit.errors import FilesDamaged
-from audit.tree.note import Verifier
+from audit.tree.note import NotProved, Verifier
+from runtime.kafka.access import KafkaAccess
+from runtime.kafka.reader import Reader
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.log_record import RawRecord
 from schemas.record_file import pack, unpack
-from tests.support.fix_setup import EXAMPLE, Setup
+from schemas.types import rfc3339
+from tests.support.duck import in_duckdb
+from tests.support.fix_recount import Recounted
+from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.servers import Broker
 
 
@@ -27,16 +35,31 @@ from tests.support.servers import Broker
 def exported(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Setup, Path]:
-    """The example's night, signed and exported into `bundle`, with the key beside it."""
+    """The example's night, signed and exported into `bundle`, with the key beside it.
+
+    A second document repeats its last row and its 28th, states one with a figure that is none, and one of another
+    contest: of all of it nothing is new.
+    """
     setup, folder = new_setup(kafka_server), tmp_path_factory.mktemp("exported")
     setup.load(EXAMPLE / "updates.csv")
+    header, *rows = (EXAMPLE / "updates.csv").read_text(encoding="utf-8").splitlines()
+    odd = rows[-1].replace("country,pe", "country,pe", 1).split(",")
+    odd[3:5] = ["2021-06-20T00:00:00Z", "8,5".replace(",", ".")]
+    more = [rows[-1], rows[26], ",".join(odd), rows[5].replace(CONTEST, "other-contest")]
+    (folder / "more.csv").write_text("\n".join([header, *more, ""]), encoding="utf-8")
+    setup.load(folder / "more.csv", expect=1)
     setup.run("audit", "key", "log.example/test", str(folder / "log.key"))
     setup.run("audit", "run", "--once", "--signing-key", str(folder / "log.key"), str(folder / "proof"))
     key = ("--key", str(folder / "log.key.pub"))
+    setup.aggregate()
+    moments = {"last": "--all-areas", "1923": "--at-reported 2021-06-08T00:23Z", "at-31": "--at-offset 31 --all-areas"}
+    for name, moment in moments.items():
+        (folder / f"{name}.json").write_text(setup.run("results", "show", CONTEST, *moment.split(), "--json"))
+    totals = [flag for name in moments for flag in ("--totals", str(folder / f"{name}.json"))]
     said = setup.json(
-        "audit", "export", *key, "--archive", str(setup.archive), str(folder / "proof"), str(folder / "bundle")
+        "audit", "export", *key, "--archive", str(setup.archive), *totals, str(folder / "proof"), str(folder / "bundle")
     )
-    assert said == {"messages": {f"{setup.names.events}/0": 45}}
+    assert said == {"messages": {f"{setup.names.events}/0": 45}, "tiny": 0}
     return setup, folder
 
 
@@ -70,9 +93,10 @@ def copy(exported: tuple[Setup, Path], tmp_path: Path) -> Copy:
 def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, Path], copy: Copy) -> None:
     found = check(copy.path, copy.key)
     assert [one.code for one in found] == [
-        "signature", "tree", "events", "ids", "chains", "events.jsonl", "documents",
+        "signature", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements", "rows", "not_summed",
+        "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny", "schemas", "files",
     ]  # fmt: skip
-    assert all(one.holds for one in found)
+    assert all(one.holds or one.is_list for one in found)
     setup, folder = exported
     said = setup.run("audit", "check", "--key", str(folder / "log.key.pub"), str(folder / "bundle"))
     assert "tree: holds: the 45 messages are those that were signed, in their order; 0 more" in said
@@ -90,7 +114,9 @@ def test_it_is_written_into_a_new_folder_and_without_its_documents_where_no_arch
     assert "is there already" in setup.refused(*line, str(folder / "bundle"))
     setup.run(*line, str(tmp_path / "bundle"))
     said = setup.json("audit", "check", "--key", str(folder / "log.key.pub"), str(tmp_path / "bundle"))
-    assert [one["check"] for one in said["checks"] if one["holds"] is None] == ["documents"]
+    assert [one["check"] for one in said["checks"] if one["outcome"] == "unchecked"] == [
+        "documents", "statements", "rows", "not_summed", "totals",
+    ]  # fmt: skip
     (tmp_path / "archive").mkdir()
     words = setup.refused(*line, "--archive", str(tmp_path / "archive"), str(tmp_path / "other"))
     assert "has no document" in words
@@ -140,6 +166,21 @@ def _line_added(copy: Copy) -> None:
         file.write(b"{}\n")
 
 
+def _total_edited(copy: Copy) -> None:
+    file = copy.path / "totals" / "1923.json"
+    file.write_text(file.read_text(encoding="utf-8").replace("8548929", "9548929"), encoding="utf-8")
+
+
+def _totals_of_elsewhere(copy: Copy) -> None:
+    folder = copy.path / "totals"
+    (answer,) = json.loads((folder / "last.json").read_text(encoding="utf-8"))["counts"]
+    beyond = answer | {"as_of": answer["as_of"] | {"offset": 45}}
+    first = answer | {"as_of": answer["as_of"] | {"offset": 0}}
+    made = [beyond, first, answer | {"contest_id": "another"}]
+    (folder / "last.json").write_text(json.dumps({"counts": made}), encoding="utf-8")
+    (folder / "none.json").write_text("[]", encoding="utf-8")
+
+
 def _document_swapped(copy: Copy) -> None:
     (document,) = (copy.path / "documents").iterdir()
     document.write_bytes(b"another")
@@ -167,17 +208,17 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
         _votes_moved, {"tree": "not those that were signed", "chains": "1 do not hold", "events.jsonl": "1 do"}
     ),
     "the last event altered, with its id": (
-        _last_event_altered, {"tree": "not those that were signed", "events.jsonl": "1 do not hold"}
+        _last_event_altered, {"tree": "not those that were signed", "events.jsonl": "1 do not hold", "totals": "do not"}
     ),
     "provenance altered": (_provenance_altered, {"tree": "not those that were signed", "events.jsonl": "1 do"}),
     "votes altered, with the old id": (_old_id, {"tree": "not those", "ids": "1 do not hold", "events.jsonl": "1 do"}),
     "an event dropped": (
         lambda copy: copy.put([*copy.records[:7], *copy.records[8:]]),
-        {"tree": "45 messages were signed, and there are 44", "chains": "1 do", "events.jsonl": "38 do"},
+        {"tree": "signed, and there are 44", "chains": "1 do", "events.jsonl": "38 do", "totals": "do not hold"},
     ),
     "the last event withheld": (
         lambda copy: copy.put(copy.records[:-1]),
-        {"tree": "45 messages were signed, and there are 44", "events.jsonl": "1 do not hold"},
+        {"tree": "signed, and there are 44", "events.jsonl": "1 do not hold", "totals": "1 do not hold"},
     ),
     "two events reordered": (
         lambda copy: copy.put([*copy.records[:7], copy.records[8], copy.records[7], *copy.records[9:]]),
@@ -185,6 +226,8 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     ),
     "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
     "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),
+    "totals edited": (_total_edited, {"totals": "1 do not hold"}),
+    "totals of another log": (_totals_of_elsewhere, {"totals": "4 do not hold"}),
     "a document swapped": (_document_swapped, {"documents": "1 do not hold"}),
     "a document missing": (_document_missing, {"documents": "1 do not hold"}),
     "the checkpoint altered": (_checkpoint_altered, {"signature": "is not of this text"}),
@@ -202,11 +245,51 @@ def test_a_forged_bundle_is_refused_and_says_why(copy: Copy, forgery: str) -> No
         assert words[name] in one.said.text()
 
 
+def test_a_total_that_was_edited_is_named_with_its_figure(copy: Copy) -> None:
+    _total_edited(copy)
+    (place,) = copy.faults()["totals"].places
+    assert place.text() == "1923.json, pe at offset 44: votes.peru-libre is 9548929, and the recount has 8548929"
+    _totals_of_elsewhere(copy)
+    said = [place.text() for place in copy.faults()["totals"].places]
+    assert any("as of offset 45, and there are 45 messages" in text for text in said)
+    assert any("nothing was stated about it by then" in text for text in said)
+    assert any("does not define the contest another" in text for text in said)
+    assert any("none.json has no answer" in text for text in said)
+
+
+def test_totals_that_are_none_are_not_exported(exported: tuple[Setup, Path], tmp_path: Path) -> None:
+    setup, folder = exported
+    assert "with --json, and without an AREA" in setup.refused("results", "show", CONTEST, "--all-areas")
+    line = ("audit", "export", "--key", str(folder / "log.key.pub"), str(folder / "proof"), str(tmp_path / "other"))
+    assert "has no answer" in setup.refused(*line, "--totals", str(folder / "log.key.pub"))
+
+
 def test_another_key_signs_nothing_here(exported: tuple[Setup, Path], copy: Copy, tmp_path: Path) -> None:
     setup, _ = exported
     setup.run("audit", "key", "log.example/test", str(tmp_path / "other"))
     copy.key = Verifier.parse((tmp_path / "other.pub").read_text(encoding="utf-8"))
     assert "no trusted key has signed it" in copy.faults()["signature"].said.text()
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_the_report_is_a_page_in_both_languages(
+    exported: tuple[Setup, Path], copy: Copy, tmp_path: Path, language: str
+) -> None:
+    setup, folder = exported
+    _document_missing(copy)
+    line = ("audit", "check", "--key", str(folder / "log.key.pub"), "--language", language)
+    said = setup.run(*line, "--report", str(tmp_path / "page.html"), str(copy.path), expect=1)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    verdict = {"en": "1 of 7 checks do not hold.", "es": "1 de 7 comprobaciones no se cumplen."}[language]
+    missing = {"en": "named by {0}, is missing", "es": "que nombra {0}"}[language]
+    for text in (verdict, missing.format(f"{setup.names.events}/0 offset 1")):
+        assert text in said
+        assert text in page
+    assert (folder / "log.key.pub").read_text(encoding="utf-8").strip() in page
+    assert "src=" not in page
+    assert "href=" not in page
+    assert page.count("<tr") == page.count("<th") == 7
+    assert "cannot be written" in setup.refused(*line, "--report", str(copy.messages / "page.html"), str(copy.path))
 
 
 def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> None:
@@ -219,3 +302,120 @@ def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> No
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
         check(copy.path, copy.key)
+
+
+def test_a_program_in_go_counts_it_as_it_counts_the_log(
+    exported: tuple[Setup, Path], copy: Copy, recount: Callable[..., Recounted]
+) -> None:
+    setup, _ = exported
+    moments = ("--all-areas", "--at-offsets", "27,44", CONTEST)
+    log = ("--bootstrap-servers", setup.bootstrap_servers, "--topic", setup.names.events)
+    found = recount("--bundle", str(copy.path), *moments)
+    assert (found.code, found.said) == (0, "")
+    assert found.printed == recount(*log, *moments).printed
+    assert [of["digest"][:8] for of in found.printed] == ["656a18d1", "f4dfc7f8"]
+    assert "beyond the end of the bundle" in recount("--bundle", str(copy.path), "--to-offset", "45", CONTEST).said
+    copy.messages.write_bytes(pack(RECORD, copy.records[1:], copy.about))
+    assert "1 stands where 0 should" in recount("--bundle", str(copy.path), CONTEST).said
+    whole = pack(RECORD, copy.records, copy.about)
+    copy.messages.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "does not end with the file's mark" in recount("--bundle", str(copy.path), CONTEST).said
+
+
+@pytest.mark.parametrize(
+    ("moment", "votes"),
+    [("to_offset = 27", 8548929), ("to_stated = '2021-06-08T00:23Z'", 8548929), ("to_offset = 44", 8670028)],
+)
+def test_an_auditor_counts_it_in_sql(copy: Copy, moment: str, votes: int) -> None:
+    (total,) = in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE {moment}").values()
+    assert (total["area_id"], total["peru-libre"]) == ("pe", votes)
+
+
+def test_in_sql_a_time_of_the_log_ends_before_the_first_message_that_is_later(copy: Copy) -> None:
+    at = json.loads((copy.log / "events.jsonl").read_text(encoding="utf-8").splitlines()[27])["recorded_at"]
+    later = [record.offset for record in copy.records if rfc3339(record.recorded_at) > at]
+    last = min(later, default=len(copy.records)) - 1
+    by_time = in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE to_time = '{at}'")
+    assert by_time == in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE to_offset = {last}")
+
+
+@pytest.fixture(scope="module")
+def proved(exported: tuple[Setup, Path]) -> bytes:
+    """The proof of the total of 19:23."""
+    _, folder = exported
+    setup, key = exported[0], Verifier.parse((folder / "log.key.pub").read_text(encoding="utf-8"))
+    with Reader(KafkaAccess(setup.bootstrap_servers), setup.names.events) as log:
+        return total.prove(log, folder / "proof", key, CONTEST, "pe", 27)
+
+
+def test_a_total_is_proved_with_the_statements_behind_it(
+    exported: tuple[Setup, Path], proved: bytes, tmp_path: Path
+) -> None:
+    setup, folder = exported
+    file, key = tmp_path / "pe.total-proof", ("--key", str(folder / "log.key.pub"))
+    file.write_bytes(proved)
+    found = setup.json("audit", "check", *key, str(file))
+    assert (found["figures"]["votes.peru-libre"], found["figures"]["counted"]) == (8548929, 81712)
+    (statement,) = found["statements"]
+    assert (statement["offset"], statement["unit"], found["offset"]) == (27, "country/pe", 27)
+    assert (statement["documents"][0]["name"], statement["documents"][0]["place"]) == (
+        "peru-2021-runoff/updates.csv",
+        "row 28",
+    )
+    said = setup.run("audit", "check", *key, str(file))
+    assert "1 statements are on the log and add up to these figures of pe" in said
+    assert "votes.peru-libre: 8,548,929" in said
+    assert "cannot show" in said
+
+
+def _made(proved: bytes, change: Callable[[list[RawRecord], dict[str, str]], list[RawRecord]]) -> bytes:
+    about, records = unpack(total.RECORD, proved)
+    return pack(total.RECORD, change(records, about), about)
+
+
+def _claimed(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["figures"] = about["figures"].replace("8548929", "9548929")
+    return records
+
+
+def _later(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["offset"] = "26"
+    return records
+
+
+def _elsewhere(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["area"] = "nowhere"
+    return records
+
+
+def _of_another_partition(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["partition"] = "1"
+    return records
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_claimed, "votes.peru-libre: 9548929 said, 8548929 summed"),
+        (_later, "message 27 is later than the total"),
+        (_elsewhere, "no area 'nowhere'"),
+        (_of_another_partition, "is of the log"),
+        (lambda records, _: [*records[:-1], _altered(records[-1], 1)], "not those that were signed"),
+        (lambda records, _: records[:-1], "not those that were signed"),
+        (lambda records, _: records[::-1], "not in ascending order"),
+    ],
+)
+def test_a_forged_proof_of_a_total_is_refused_and_says_why(
+    copy: Copy, proved: bytes, change: Callable[[list[RawRecord], dict[str, str]], list[RawRecord]], words: str
+) -> None:
+    with pytest.raises(NotProved, match=re.escape(words)):
+        total.check(_made(proved, change), copy.key)
+
+
+def test_a_total_that_nobody_stated_or_signed_is_not_proved(exported: tuple[Setup, Path]) -> None:
+    setup, folder = exported
+    line = ("audit", "prove", "--key", str(folder / "log.key.pub"), str(folder / "proof"))
+    assert "name an EVENT, or a total" in setup.refused(*line)
+    assert "has no area 'nowhere'" in setup.ended((*line, "--total", CONTEST, "nowhere"), 1)[1]
+    assert "defines no contest other" in setup.ended((*line, "--total", "other", "pe"), 1)[1]
+    assert "not signed yet" in setup.refused(*line, "--total", CONTEST, "pe", "--at-offset", "45")

@@ -19,7 +19,9 @@ from audit.tree.merkle import (
     inclusion_proof,
     leaf_hash,
     node_hash,
+    root_above,
     root_of,
+    shared_proof,
     verify_consistency,
     verify_inclusion,
 )
@@ -137,6 +139,29 @@ def test_a_proof_of_inclusion_holds_for_its_leaf_and_nothing_else(data: st.DataO
         assert not verify_inclusion(other, size, leaf, top, proof)
     for altered in (proof[:-1], [*proof, top], [top, *proof], [top, *proof[1:]], proof[::-1]):
         assert altered == proof or not verify_inclusion(index, size, leaf, top, altered)
+
+
+@given(st.data())
+def test_a_shared_proof_holds_for_its_leaves_and_nothing_else(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 700))
+    indices = sorted(data.draw(st.sets(st.integers(0, size - 1), min_size=1, max_size=40)))
+    files, tree = files_of(size)
+    leaves = [leaf_hash(entries_of(size)[index]) for index in indices]
+    proof = shared_proof(indices, size, subtrees_from(size, files.read))
+    assert root_above(indices, leaves, size, proof) == tree.root()
+    alone = {one for index in indices for one in inclusion_proof(index, size, subtrees_from(size, files.read))}
+    assert set(proof) <= alone
+    place = data.draw(st.integers(0, len(indices) - 1))
+    assert root_above(indices, [*leaves[:place], leaf_hash(b"x"), *leaves[place + 1 :]], size, proof) != tree.root()
+    for strange in (indices[::-1], [*indices, size], [-1, *indices], [*indices, indices[-1]]):
+        if strange != indices:
+            with pytest.raises(ValueError, match="ascending"):
+                root_above(strange, leaves * 2, size, proof)
+    with pytest.raises(ValueError, match="more hashes"):
+        root_above(indices, leaves, size, [*proof, leaves[0]])
+    if proof:
+        with pytest.raises(ValueError, match="too few"):
+            root_above(indices, leaves, size, proof[:-1])
 
 
 @given(st.data())

@@ -1,193 +1,235 @@
 """Check a bundle offline: what is signed, what follows from it, and what is not in it.
 
 Place in the flow: on an auditor's machine, with a public key from elsewhere. It reads files alone. Each check says what
-holds and what does not, with the first places; nothing is believed that another check has not shown.
+holds and what does not, with the places; nothing is believed that another check has not shown.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-from audit.bundle.layout import DOCUMENTS, EVENTS, RECORD
-from audit.bundle.words import Language, Said
-from audit.bundle.writing import documents_of, read
-from audit.entries import entry_of
+import numpy as np
+
+from audit.bundle import documents, files
+from audit.bundle.evidence import Evidence, OfContest
+from audit.bundle.layout import DOCUMENTS, EVENTS
+from audit.bundle.oddities import lists_of, tiny_of
+from audit.bundle.outcome import Check, of_places
+from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
+from audit.bundle.rejected import Rejected
+from audit.bundle.totals import recounted
+from audit.bundle.words import Said
+from audit.bundle.workers import Workers
 from audit.errors import FilesDamaged
 from audit.store import CHECKPOINT
 from audit.tree.checkpoint import Checkpoint, opened, origin_of
-from audit.tree.growing import Growing
+from audit.tree.merkle import Peaks
 from audit.tree.note import NotProved, Verifier
 from runtime.files import read_regular
-from schemas.count_update import CountUpdate, UnitKey
-from schemas.identity import is_named_right
-from schemas.log_record import RawRecord
-from schemas.record_file import unpack
+from schemas.chain import definition_fault, roll_fault, source_fault
+from schemas.columns.layout import Bytes
+from schemas.columns.statement_batch import StatementBatch
+from schemas.contest import ContestDefined
+from schemas.count_update import UnitKey
+from schemas.errors import ContractError
+from schemas.identity import text_of
+from schemas.log_record import RawRecord, Recorded, recorded_of_raw
+from schemas.rules import Finding
+from schemas.source_status import SourceStatus
+from schemas.topics import TopicNames
+from schemas.unit_roll import UnitRoll
 
-SHOWN = 20
-"""Places that a check names."""
-
-
-@dataclass(slots=True)
-class Check:
-    """What was checked. `holds`: None: it could not be checked. `places`: the first at which it does not hold."""
-
-    code: str
-    """What was checked: its name in words.TEXTS."""
-    place: str
-    """TOPIC/PARTITION; empty for what is checked of the whole bundle."""
-    holds: bool | None
-    said: Said
-    places: list[Said] = field(default_factory=list)
-
-    def lines(self, language: Language) -> Iterator[str]:
-        """Yield what it says to people."""
-        outcome = {True: "holds", False: "fails", None: "unchecked"}[self.holds]
-        name = ": ".join(filter(None, (self.place, Said(self.code).text(language))))
-        yield f"{name}: {Said(outcome).text(language)}: {self.said.text(language)}"
-        yield from (f"    {place.text(language)}" for place in self.places)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what it says to programs."""
-        return {
-            "check": self.code,
-            "place": self.place,
-            "holds": self.holds,
-            "says": {"code": self.said.code, **self.said.of, "text": self.said.text()},
-            "places": [{"code": place.code, **place.of, "text": place.text()} for place in self.places],
-        }
+_HASH = 32
+Progress = Callable[[str, int, int], None]
+"""Called with what is read, how much of it is done, and of how much."""
 
 
-@dataclass(slots=True)
-class _Found:
-    """What is found while the messages are read."""
+def check(
+    bundle: Path, key: Verifier, progress: Progress = lambda *_: None, *, processes: int | None = None
+) -> list[Check]:
+    """Check every partition of a bundle. `processes`: by default one on each core.
 
-    tree: Growing = field(default_factory=Growing)
-    root: bytes = b""
-    misnamed: list[Said] = field(default_factory=list)
-    unreadable: list[Said] = field(default_factory=list)
-    chains: list[Said] = field(default_factory=list)
-    lines: list[Said] = field(default_factory=list)
-    types: Counter[str] = field(default_factory=Counter)
-    documents: dict[str, str] = field(default_factory=dict)
-    """The first place that names each, by SHA-256."""
+    Raises FilesDamaged for what is no bundle or cannot be read.
+    """
+    with Workers(processes) as workers:
+        read = _read_all(bundle, key, workers, progress)
+        found, evidence = [one for checks, _ in read for one in checks], [one for _, one in read]
+        topic = TopicNames(evidence[0].topic.removesuffix(TopicNames().events)).rejected
+        named = set[str]()
+        found += documents.checks_of(bundle / DOCUMENTS, evidence, Rejected(bundle / topic), workers, progress, named)
+    found += recounted(bundle, evidence)
+    found += lists_of(evidence)
+    found += files.checks_of(bundle, [(of.topic, of.partition) for of in evidence], topic, named)
+    return found
 
 
-def check(bundle: Path, key: Verifier) -> list[Check]:
-    """Check every partition of a bundle. Raises FilesDamaged for what is no bundle or cannot be read."""
+def tiny_in(bundle: Path, key: Verifier, progress: Progress) -> Check:
+    """List the units of a bundle that could betray a vote. Raises FilesDamaged."""
+    with Workers() as workers:
+        read = _read_all(bundle, key, workers, progress)
+    return tiny_of([evidence for _, evidence in read])
+
+
+def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress) -> list[tuple[list[Check], Evidence]]:
     folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
     if not folders:
         raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
-    found, documents = list[Check](), dict[str, str]()
-    for folder in folders:
-        found += _partition(folder, key, documents)
-    return [*found, _documents(bundle / DOCUMENTS, documents)]
+    return [_read(folder, key, workers, progress) for folder in folders]
 
 
-def _partition(folder: Path, key: Verifier, documents: dict[str, str]) -> Iterator[Check]:
+class _Others:
+    """The messages of a partition that are no statements: which are accepted, and what is wrong with the others."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, list[Recorded]] = {}
+        self.rolls: dict[str, list[Recorded]] = {}
+        self.sources: dict[str, list[Recorded]] = {}
+        self.types: Counter[str] = Counter()
+        self.unreadable: list[Said] = []
+        self.misnamed: list[Said] = []
+        self.refused: list[Said] = []
+        self._listed: dict[str, set[UnitKey]] = {}
+        """The units of the roll that is being read, by contest."""
+
+    def add(self, record: RawRecord) -> None:
+        """Read a message, the next in the order of the log."""
+        try:
+            recorded = recorded_of_raw(record)
+        except ContractError as error:
+            self.unreadable.append(_at("events.place", record.offset, fault=str(error)))
+            return
+        event = recorded.event
+        self.types[type(event).__name__] += 1
+        text, defined = text_of(event), self.definitions.get(event.contest_id)
+        contest = defined[-1].definition if defined else None
+        if isinstance(event, ContestDefined):
+            fault, accepted = definition_fault(event, text, contest), self.definitions
+        elif isinstance(event, UnitRoll):
+            fault, accepted = self._fault_of_roll(event, text, contest), self.rolls
+        else:
+            assert isinstance(event, SourceStatus), "statements are read as columns"
+            fault, accepted = source_fault(event, text, contest), self.sources
+        if fault is None:
+            accepted.setdefault(event.contest_id, []).append(recorded)
+        elif fault.code == "F404":
+            self.misnamed.append(_at("ids.place", record.offset, event_id=str(event.event_id)))
+        else:
+            self.refused.append(_at("chains.refused", record.offset, fault=str(fault)))
+
+    def _fault_of_roll(self, event: UnitRoll, text: bytes, contest: ContestDefined | None) -> Finding | None:
+        before = self.rolls.get(event.contest_id)
+        listed = self._listed.setdefault(event.contest_id, set())
+        fault = roll_fault(event, text, contest, before[-1].roll if before else None, listed.__contains__)
+        if fault is None:
+            if event.part == 1:
+                listed.clear()
+            listed.update(unit.key for unit in event.units)
+        return fault
+
+
+def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> tuple[list[Check], Evidence]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
-    signed: Checkpoint | None = None
+    if not number.isdecimal():
+        raise FilesDamaged(f"{folder} is no partition: its name is no number")
+    checks, signed = list[Check](), None
     try:
-        signed = opened(_read(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
+        signed = opened(_content(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
     except NotProved as error:
-        yield Check("signature", place, False, Said("signature.fails", {"fault": str(error)}))
+        checks.append(Check("signature", place, False, Said("signature.fails", {"fault": str(error)})))
     else:
-        yield Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size}))
-    found = _messages(folder, place, None if signed is None else signed.size)
-    documents |= found.documents
-    yield _of_tree(place, signed, found)
-    types = ", ".join(f"{count:,} {name}" for name, count in sorted(found.types.items()))
-    yield of_places("events", place, found.unreadable, types=types)
-    yield of_places("ids", place, found.misnamed)
-    yield of_places("chains", place, found.chains)
-    yield of_places(EVENTS, place, found.lines)
+        checks.append(Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size})))
+    parts_of, more = files_of(folder, topic, int(number))
+    before = _Others()
+    for record in filter(is_definition, definitions_in(parts_of)):
+        before.add(record)
+    tree, root, others, lines, parts = Peaks(), b"", _Others(), list[Said](), list[Part]()
+    if signed is not None and signed.size == 0:
+        root = tree.root()
+    work = [(file, before.definitions) for file in parts_of]
+    for file, part in zip(parts_of, workers.map(read_file, work), strict=True):
+        if file.first != tree.size:
+            raise FilesDamaged(f"{file.path}: offset {tree.size:,} expected, offset {file.first:,} found")
+        for at in range(0, len(part.leaves), _HASH):
+            tree.add(part.leaves[at : at + _HASH])
+            if signed is not None and tree.size == signed.size:
+                root = tree.root()
+        for record in part.others:
+            others.add(record)
+        lines += (_at("events.jsonl.place", offset) for offset in part.edited)
+        more += part.more
+        parts.append(part)
+        progress(place, tree.size, parts_of[-1].following)
+    assert others.definitions == before.definitions, "a definition is found by its first bytes"
+    lines += [Said("events.jsonl.more", {"count": more})] if more else []
+    checks.append(_of_tree(place, signed, tree.size, root))
+    evidence = Evidence(topic, int(number), tree.size, signed.size if signed is not None and checks[-1].holds else None)
+    unreadable, misnamed, chains = others.unreadable, others.misnamed, others.refused
+    for part in parts:
+        unreadable += (_at("events.place", offset, fault=fault) for offset, fault in part.unreadable)
+    for contest_id in dict.fromkeys(name for part in parts for name in part.batches):
+        batch = joined(parts, contest_id)
+        others.types["CountUpdate"] += len(batch)
+        misnamed += _misnamed(batch)
+        chains += _broken(batch)
+        if (definitions := others.definitions.get(contest_id)) is not None:
+            of = OfContest(definitions, batch, others.rolls.get(contest_id, []), others.sources.get(contest_id, []))
+            evidence.contests[contest_id] = of
+    types = ", ".join(f"{count:,} {name}" for name, count in sorted(others.types.items()) if count)
+    checks += (
+        of_places("events", place, _in_order(unreadable), types=types),
+        of_places("ids", place, _in_order(misnamed)),
+        of_places("chains", place, _in_order(chains)),
+        of_places(EVENTS, place, lines),
+    )
+    return checks, evidence
 
 
-def _of_tree(place: str, signed: Checkpoint | None, found: _Found) -> Check:
-    size = found.tree.size
+def _of_tree(place: str, signed: Checkpoint | None, size: int, root: bytes) -> Check:
     if signed is None:
         return Check("tree", place, None, Said("tree.unchecked", {"size": size}))
     about = {"signed": signed.size, "size": size, "more": size - signed.size}
     if size < signed.size:
         return Check("tree", place, False, Said("tree.short", about))
-    if found.root != signed.root:
+    if root != signed.root:
         return Check("tree", place, False, Said("tree.altered", about))
     return Check("tree", place, True, Said("tree.holds", about))
 
 
-def of_places(code: str, place: str, places: list[Said], **about: Any) -> Check:
-    """Return the check of what has to hold everywhere: `places` has where it does not."""
-    said = Said("some.fail", {"count": len(places)}) if places else Said(f"{code}.holds", about)
-    return Check(code, place, not places, said, places[:SHOWN])
+def _misnamed(batch: StatementBatch) -> Iterator[Said]:
+    for entry, findings in batch.findings.items():
+        if any(finding.code == "F404" for finding in findings):
+            event_id = str(batch.updates[entry].event_id)
+            yield _at("ids.place", int(batch.offset[entry]), event_id=event_id)
 
 
-def _messages(folder: Path, place: str, size: int | None) -> _Found:
-    found, last = _Found(), dict[tuple[str, UnitKey], UUID]()
-    lines = _read(folder / EVENTS).splitlines(keepends=True)
-    for record in _records(folder, place):
-        where = f"offset {record.offset:,}"
-        if record.offset != found.tree.size:
-            raise FilesDamaged(f"{folder}: offset {found.tree.size:,} expected, {where} found")
-        found.tree.add(bytes(entry_of(place.rpartition("/")[0], record)))
-        if found.tree.size == size:
-            found.root = found.tree.root()
-        event, line = read(record)
-        if record.offset >= len(lines) or lines[record.offset] != line:
-            found.lines.append(Said("events.jsonl.place", {"offset": record.offset}))
-        for sha256 in documents_of(event):
-            found.documents.setdefault(sha256, f"{place} {where}")
-        if isinstance(event, str):
-            found.unreadable.append(Said("events.place", {"offset": record.offset, "fault": event}))
-            continue
-        found.types[type(event).__name__] += 1
-        if not is_named_right(event):
-            found.misnamed.append(Said("ids.place", {"offset": record.offset, "event_id": str(event.event_id)}))
-        if isinstance(event, CountUpdate):
-            unit = event.contest_id, event.unit
-            if event.previous_event_id != (before := last.get(unit)):
-                named = {"named": str(event.previous_event_id), "last": str(before), "unit": str(event.unit)}
-                found.chains.append(Said("chains.place", {"offset": record.offset, **named}))
-            last[unit] = event.event_id
-    if len(lines) > found.tree.size:
-        found.lines.append(Said("events.jsonl.more", {"count": len(lines) - found.tree.size}))
-    if size == 0:
-        found.root = Growing().root()
-    return found
+def _broken(batch: StatementBatch) -> Iterator[Said]:
+    """Yield where a statement does not name the one before it of its unit, in the order of the log."""
+    order = np.argsort(batch.unit, kind="stable")
+    unit, ids = batch.unit[order], batch.event_id[order]
+    before = np.zeros_like(ids)
+    before[1:] = np.where((unit[1:] == unit[:-1])[:, None], ids[:-1], 0)
+    for row in np.flatnonzero((batch.previous[order] != before).any(axis=1)).tolist():
+        entry = int(order[row])
+        named, last = _id(batch.previous[entry]), _id(before[row])
+        key = batch.index.keys[int(batch.unit[entry])]
+        yield _at("chains.place", int(batch.offset[entry]), named=named, last=last, unit=str(key))
 
 
-def _records(folder: Path, place: str) -> Iterator[RawRecord]:
-    for file in sorted(folder.glob("messages/*.avro")):
-        content = _read(file)
-        try:
-            about, records = unpack(RECORD, content)
-        except Exception as error:  # damaged bytes can make the Avro reader raise anything
-            raise FilesDamaged(f"{file} cannot be read: {type(error).__name__}: {error}") from error
-        if f"{about.get('topic')}/{about.get('partition')}" != place:
-            raise FilesDamaged(f"{file} is of {about.get('topic')}/{about.get('partition')}, not of {place}")
-        yield from records
+def _id(content: Bytes) -> str:
+    return str(UUID(bytes=content.tobytes())) if content.any() else "None"
 
 
-def _documents(folder: Path, named: dict[str, str]) -> Check:
-    count = {"count": len(named)}
-    if not folder.is_dir():
-        return Check(DOCUMENTS, "", None, Said("documents.unchecked", count))
-    faults = []
-    for sha256, place in named.items():
-        about = {"sha256": sha256, "place": place}
-        try:
-            is_it = hashlib.sha256(_read(folder / sha256)).hexdigest() == sha256
-        except FilesDamaged:
-            faults.append(Said("documents.missing", about))
-        else:
-            faults += [] if is_it else [Said("documents.swapped", about)]
-    return of_places(DOCUMENTS, "", faults, **count)
+def _at(code: str, offset: int, **about: object) -> Said:
+    return Said(code, {"offset": offset} | about)
 
 
-def _read(file: Path) -> bytes:
+def _in_order(places: list[Said]) -> list[Said]:
+    return sorted(places, key=lambda place: int(place.of["offset"]))
+
+
+def _content(file: Path) -> bytes:
     try:
         return read_regular(file)
     except OSError as error:

@@ -31,10 +31,24 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "chains": ("chains", "cadenas"),
     "events.jsonl": ("events.jsonl", "events.jsonl"),
     "documents": ("documents", "documentos"),
-    # The three outcomes
+    "statements": ("statements", "actas y boletines"),
+    "rows": ("rows", "filas"),
+    "not_summed": ("published and not summed", "publicado y no sumado"),
+    "operators": ("decided by people", "decidido por personas"),
+    "clocks": ("clocks ahead", "relojes adelantados"),
+    "rejected": ("rejected", "rechazado"),
+    "times": ("odd orders of time", "órdenes de tiempo extraños"),
+    "silences": ("silences", "silencios"),
+    "tiny": ("tiny stations", "mesas muy pequeñas"),
+    "schemas": ("schemas", "esquemas"),
+    "files": ("other files", "otros archivos"),
+    "rejections": ("rejected, and why", "rechazado y por qué"),
+    # The four outcomes
     "holds": ("holds", "se cumple"),
     "fails": ("DOES NOT HOLD", "NO SE CUMPLE"),
     "unchecked": ("not checked", "no se comprobó"),
+    "listed": ("to be looked at", "para revisar"),
+    "more": ("and {count:,} more", "y {count:,} más"),
     # What they say
     "signature.holds": ("{name} signed {size:,} messages", "{name} firmó {size:,} mensajes"),
     "signature.fails": ("{fault}", "la firma no vale: {fault}"),
@@ -73,6 +87,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "offset {offset:,}: {unit} follows {named}, not {last}",
         "posición {offset:,}: {unit} sigue a {named}, no a {last}",
     ),
+    "chains.refused": ("offset {offset:,}: {fault}", "posición {offset:,}: {fault}"),
     "events.jsonl.holds": ("it has the same events as the messages", "tiene los mismos eventos que los mensajes"),
     "events.jsonl.place": (
         "offset {offset:,} is another event than the message",
@@ -92,5 +107,260 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{sha256}, named by {place}, is another document",
         "{sha256}, que nombra {place}, es otro documento",
     ),
+    "no_documents": ("the bundle has no documents", "el paquete no tiene documentos"),
+    "statements.holds": (
+        "{count:,} statements are as their documents state them; of {claimed:,} whoever loaded the document said when "
+        "it was published; the documents of {skipped:,} are not here",
+        "{count:,} actas y boletines son como los dicen sus documentos; de {claimed:,}, la hora de publicación la dijo "
+        "quien cargó el documento; los documentos de {skipped:,} no están aquí",
+    ),
+    "statements.invented": (
+        "{log}, offset {offset:,}: {unit}: no row of document {sha256} states it ({row})",
+        "{log}, posición {offset:,}: {unit}: ninguna fila del documento {sha256} lo dice ({row})",
+    ),
+    "statements.no_document": (
+        "{log}, offset {offset:,}: {unit}: it names no document",
+        "{log}, posición {offset:,}: {unit}: no nombra ningún documento",
+    ),
+    "statements.refused": (
+        "{log}, offset {offset:,}: {unit}: {row} of document {sha256} is no statement: {fault}",
+        "{log}, posición {offset:,}: {unit}: {row} del documento {sha256} no es un acta ni un boletín: {fault}",
+    ),
+    "statements.unreadable": (
+        "{log}, offset {offset:,}: {unit}: document {sha256} cannot be parsed: {fault}",
+        "{log}, posición {offset:,}: {unit}: el documento {sha256} no se puede leer: {fault}",
+    ),
+    "statements.differs": (
+        "{log}, offset {offset:,}: {unit}: {what} is {log_has} on the log, and {document_has} in {row} of document "
+        "{sha256}",
+        "{log}, posición {offset:,}: {unit}: {what} es {log_has} en el registro y {document_has} en {row} del "
+        "documento {sha256}",
+    ),
+    "rows.holds": (
+        "every row of the documents is on the log, or it is known why not",
+        "cada fila de los documentos está en el registro, o se sabe por qué no",
+    ),
+    "rows.place": (
+        "document {sha256}, {row}: {unit}, stated for {stated}, is left out of the log",
+        "documento {sha256}, {row}: falta en el registro {unit}, con hora {stated}",
+    ),
+    "not_summed.none": ("nothing", "nada"),
+    "not_summed.listed": ("{rows:,} rows, by document and reason", "{rows:,} filas, por documento y motivo"),
+    "not_summed.again": (
+        "document {sha256}: {count:,} rows repeat what is published for their time",
+        "documento {sha256}: {count:,} filas repiten lo publicado para su hora",
+    ),
+    "not_summed.repeated": (
+        "document {sha256}: {count:,} rows repeat the latest figures of their unit for a later time",
+        "documento {sha256}: {count:,} filas repiten las últimas cifras de su mesa o ámbito para una hora posterior",
+    ),
+    "not_summed.older": (
+        "document {sha256}: {count:,} rows are older: they repeat what was valid before later figures",
+        "documento {sha256}: {count:,} filas son anteriores: repiten lo que valía antes de cifras posteriores",
+    ),
+    "not_summed.passed_over": (
+        "document {sha256}: {count:,} rows are passed over: {of}",
+        "documento {sha256}: {count:,} filas no se toman en cuenta: {of}",
+    ),
+    "not_summed.rejected": (
+        "document {sha256}: {count:,} rows are rejected by {of}",
+        "documento {sha256}: {count:,} filas se rechazan por {of}",
+    ),
+    "not_summed.refused": (
+        "document {sha256} is refused by {of}",
+        "el documento {sha256} se rechaza entero por {of}",
+    ),
+    "not_summed.log_ends": (
+        "document {sha256}: {count:,} rows come after the last message of this bundle",
+        "documento {sha256}: {count:,} filas vienen después del último mensaje de este paquete",
+    ),
+    "operators.none": ("no statement", "ningún acta ni boletín"),
+    "operators.listed": (
+        "{count:,} events have no document of the office",
+        "{count:,} eventos no tienen documento de la autoridad",
+    ),
+    "operators.definition": (
+        "{log}, offset {offset:,}: definition {revision} of {contest}, from the operator's file",
+        "{log}, posición {offset:,}: definición {revision} de {contest}, del archivo del operador",
+    ),
+    "operators.place": (
+        "{log}, offset {offset:,}: {unit}: {kind}, proposed by {proposed_by}, confirmed by {confirmed_by}",
+        "{log}, posición {offset:,}: {unit}: {kind}, propuesto por {proposed_by}, confirmado por {confirmed_by}",
+    ),
+    "clocks.listed": (
+        "in {count:,} publications all times are before those of the document",
+        "en {count:,} publicaciones todas las horas son anteriores a las del documento",
+    ),
+    "clocks.place": (
+        "offset {offset:,}: the times of {count:,} statements are {seconds:,} s before those of the document: its "
+        "clock was said to be ahead",
+        "posición {offset:,}: las horas de {count:,} actas o boletines son {seconds:,} s anteriores a las del "
+        "documento: se dijo que su reloj estaba adelantado",
+    ),
+    "rejected.unchecked": (
+        "the bundle does not have what was rejected",
+        "el paquete no tiene lo que se rechazó",
+    ),
+    "rejected.holds": (
+        "the {count:,} records, which nobody signed, are those that the documents give",
+        "los {count:,} registros, que nadie firmó, son los que dan los documentos",
+    ),
+    "rejected.lines": ("{file} is not what the messages say", "{file} no es lo que dicen los mensajes"),
+    "rejected.unreadable": (
+        "record {offset:,} lacks what every record has",
+        "al registro {offset:,} le falta lo que tiene todo registro",
+    ),
+    "rejected.misnamed": (
+        "record {offset:,} ({code}, {row} of document {sha256}) has not the id of what it says",
+        "el registro {offset:,} ({code}, {row} del documento {sha256}) no lleva el identificador de lo que dice",
+    ),
+    "rejected.differs": (
+        "record {offset:,} ({code}, {row} of document {sha256}) is not what the document gives",
+        "el registro {offset:,} ({code}, {row} del documento {sha256}) no es lo que da el documento",
+    ),
+    "rejected.missing": (
+        "{code}, {row} of document {sha256}: rejected when it is parsed, and there is no record",
+        "{code}, {row} del documento {sha256}: se rechaza al leerlo y no hay registro",
+    ),
+    "rejections.none": ("nothing", "nada"),
+    "rejections.listed": ("{count:,} records, which nobody signed", "{count:,} registros, que nadie firmó"),
+    "rejections.place": (
+        "{code}: {document}, {row}: {message}",
+        "{code}: {document}, {row}: {message}",
+    ),
+    # Totals and bulletins: `totals`, `total`
+    "totals": ("totals", "totales"),
+    "totals.holds": (
+        "{areas:,} published totals in {files:,} files are those that the log gives, counted again",
+        "{areas:,} totales publicados, en {files:,} archivos, son los que da el registro al contarlo de nuevo",
+    ),
+    "totals.unchecked": (
+        "the bundle has no published totals to compare the recount with",
+        "el paquete no tiene totales publicados con que comparar el recuento",
+    ),
+    "totals.place": (
+        "{file}, {area} at offset {offset:,}: {figure} is {stated}, and the recount has {recounted}",
+        "{file}, {area} en la posición {offset:,}: {figure} es {stated}, y el recuento da {recounted}",
+    ),
+    "totals.nothing": (
+        "{file}, {area} at offset {offset:,}: nothing was stated about it by then",
+        "{file}, {area} en la posición {offset:,}: hasta ahí no se había declarado nada sobre esta área",
+    ),
+    "totals.strange": (
+        "{file}, {area}: the log does not define the contest {contest} by then",
+        "{file}, {area}: hasta ahí el registro no define la contienda {contest}",
+    ),
+    "totals.beyond": (
+        "{file}, {area}: it is as of offset {offset:,}, and there are {size:,} messages",
+        "{file}, {area}: es de la posición {offset:,}, y hay {size:,} mensajes",
+    ),
+    "totals.unreadable": (
+        "{file} has no answer of `escrutinio show --json`: {fault}",
+        "{file} no tiene ninguna respuesta de `escrutinio show --json`: {fault}",
+    ),
+    "bulletins": ("bulletins", "boletines"),
+    "bulletins.listed": (
+        "of {compared:,} bulletins, {count:,} state other figures than the sheets that were stated by then add up to",
+        "de {compared:,} boletines, {count:,} declaran otras cifras que la suma de las actas declaradas hasta entonces",
+    ),
+    "bulletins.none": (
+        "{compared:,} bulletins were compared with the sheets that were stated by then, and none differs",
+        "se compararon {compared:,} boletines con las actas declaradas hasta entonces, y ninguno difiere",
+    ),
+    "bulletins.place": (
+        "offset {offset:,}, {area} at {stated_at}, sheets of up to {sheets_at} (bulletin / sum): {words}",
+        "posición {offset:,}, {area} a las {stated_at}, actas de hasta {sheets_at} (boletín / suma): {words}",
+    ),
+    "total.holds": (
+        "Proved: {count:,} statements are on the log and add up to these figures of {area} ({contest}), as of offset "
+        "{offset:,}:",
+        "Probado: {count:,} actas están en el registro y suman estas cifras de {area} ({contest}), hasta la posición "
+        "{offset:,}:",
+    ),
+    "total.signed": ("Signed by {origin} at size {size:,}.", "Firmado por {origin} con tamaño {size:,}."),
+    "total.more": ("    … and {count:,} more: --json has them all", "    … y {count:,} más: con --json están todas"),
+    "total.cannot": (
+        "This cannot show that no other statement counts there, nor that none of these was replaced before that "
+        "offset: the whole bundle can (`export`, `check`). Voters and sheets that only the roll names are not in it.",
+        "Esto no puede mostrar que no cuente ahí otra acta, ni que ninguna de estas se haya reemplazado antes de esa "
+        "posición: eso lo muestra el paquete entero (`export`, `check`). No incluye los electores ni las actas que "
+        "solo nombra el padrón.",
+    ),
+    "times.none": (
+        "each time is in its order, within {minutes} minutes",
+        "cada hora está en su orden, con {minutes} minutos de tolerancia",
+    ),
+    "times.listed": (
+        "{count:,} times are not in their order, beyond {minutes} minutes",
+        "{count:,} horas no están en su orden, más allá de {minutes} minutos",
+    ),
+    "times.backwards": (
+        "{log}, offset {offset:,}: {unit} is stated for {time}, after a statement for {other}",
+        "{log}, posición {offset:,}: {unit} se dice con hora {time}, después de uno con hora {other}",
+    ),
+    "times.before_recorded": (
+        "{log}, offset {offset:,}: {unit} is stated for {time}, and was recorded before, at {other}",
+        "{log}, posición {offset:,}: {unit} se dice con hora {time} y se registró antes, a las {other}",
+    ),
+    "times.before_observed": (
+        "{log}, offset {offset:,}: {unit} is stated for {time}, and its document was fetched before, at {other}",
+        "{log}, posición {offset:,}: {unit} se dice con hora {time} y su documento se obtuvo antes, a las {other}",
+    ),
+    "times.observed_later": (
+        "{log}, offset {offset:,}: the document of {unit} was fetched at {time}, and recorded before, at {other}",
+        "{log}, posición {offset:,}: el documento de {unit} se obtuvo a las {time} y se registró antes, a las {other}",
+    ),
+    "silences.none": (
+        "none, and no gap of more than {minutes} minutes",
+        "ninguno, ni pausas de más de {minutes} minutos",
+    ),
+    "silences.listed": (
+        "{count:,} silences of the source, and gaps of more than {minutes} minutes",
+        "{count:,} silencios de la fuente y pausas de más de {minutes} minutos",
+    ),
+    "silences.place": (
+        "{contest}: silent from {begin} to {end}, {minutes:,} minutes: {reason}",
+        "{contest}: en silencio de {begin} a {end}, {minutes:,} minutos: {reason}",
+    ),
+    "silences.open": (
+        "{contest}: silent since {begin}, to the end of the log: {reason}",
+        "{contest}: en silencio desde {begin} hasta el final del registro: {reason}",
+    ),
+    "silences.gap": (
+        "{log}, offset {offset:,}: {contest}: nothing was recorded from {begin} to {end}, {minutes:,} minutes",
+        "{log}, posición {offset:,}: {contest}: nada se registró de {begin} a {end}, {minutes:,} minutos",
+    ),
+    "tiny.none": (
+        "no sheet has fewer than {votes} valid votes, or all for one option",
+        "ningún acta tiene menos de {votes} votos válidos, ni todos para una opción",
+    ),
+    "tiny.listed": (
+        "{count:,} sheets could betray a vote: fewer than {votes} valid votes, or all for one option",
+        "{count:,} actas podrían revelar un voto: menos de {votes} votos válidos, o todos para una opción",
+    ),
+    "tiny.few": (
+        "{log}, offset {offset:,}: {unit} has {valid:,} valid votes",
+        "{log}, posición {offset:,}: {unit} tiene {valid:,} votos válidos",
+    ),
+    "tiny.alone": (
+        "{log}, offset {offset:,}: all {valid:,} valid votes of {unit} are for one option",
+        "{log}, posición {offset:,}: los {valid:,} votos válidos de {unit} son para una opción",
+    ),
+    "schemas.holds": (
+        "the {count:,} schemas are those of the release, byte by byte",
+        "los {count:,} esquemas son los de la versión publicada, byte por byte",
+    ),
+    "schemas.swapped": ("schema swapped: {file} is not {name}", "esquema cambiado: {file} no es {name}"),
+    "schemas.unknown": (
+        "schema swapped: {file} is of no schema of the release",
+        "esquema cambiado: {file} no es de ningún esquema de la versión publicada",
+    ),
+    "schemas.missing": ("the schema {name} is missing", "falta el esquema {name}"),
+    "files.none": ("none", "ninguno"),
+    "files.listed": (
+        "{count:,} files are not of the bundle, and nothing of them was checked",
+        "{count:,} archivos no son del paquete y no se comprobó nada de ellos",
+    ),
+    "files.place": ("{file}", "{file}"),
 }
 """English and Spanish, by code."""

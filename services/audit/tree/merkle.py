@@ -6,8 +6,10 @@ on. Proofs are lists of 32-byte hashes, from the leaves to the root. They are ma
 (`Subtrees`), which are never all in memory, and are checked without any of it (RFC 9162, sections 2.1.3.2 and 2.1.4.2).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import pairwise
 
 EMPTY = sha256(b"").digest()
 """The root of a tree without leaves."""
@@ -45,6 +47,27 @@ def joined(hashes: Iterable[bytes]) -> bytes:
     while found:
         root = node_hash(found.pop(), root)
     return root
+
+
+class Peaks:
+    """A tree that grows by the hashes of leaves, and is nothing but its root: of each whole subtree the hash."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Add the hash of a leaf."""
+        whole_size = self.size
+        while whole_size & 1:
+            leaf = node_hash(self._peaks.pop(), leaf)
+            whole_size >>= 1
+        self._peaks.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root of the tree as it is."""
+        return joined(self._peaks)
 
 
 def root_of(size: int, subtrees: Subtrees) -> bytes:
@@ -111,6 +134,50 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
             after = node_hash(after, other)
         at, last = at >> 1, last >> 1
     return last == 0 and (before, after) == (old_root, new_root)
+
+
+def shared_proof(indices: Sequence[int], size: int, subtrees: Subtrees) -> list[bytes]:
+    """Prove that several leaves are in the tree of the first `size` leaves: the hashes that they need, each once.
+
+    `indices`: ascending. The hashes are those of the largest nodes with none of the leaves, from left to right.
+    """
+    found, ways = list[_Range](), [(0, size, 0, len(indices))]
+    while ways:
+        begin, end, first, last = ways.pop()
+        if first == last:
+            found.append((begin, end))
+        elif end - begin > 1:
+            middle = _split(begin, end)
+            cut = bisect_left(indices, middle, first, last)
+            ways += [(middle, end, cut, last), (begin, middle, first, cut)]
+    return _hashes(found, subtrees)
+
+
+def root_above(indices: Sequence[int], leaves: Sequence[bytes], size: int, proof: Sequence[bytes]) -> bytes:
+    """Return the root that the hashes of leaves and a shared proof give. Raises ValueError where they do not fit.
+
+    `indices`: of the leaves, ascending.
+    """
+    if any(one >= other for one, other in pairwise(indices)) or not 0 <= indices[0] <= indices[-1] < size:
+        raise ValueError(f"the leaves are not in ascending order, or beyond a tree of {size} leaves")
+    beside = iter(proof)
+
+    def node(begin: int, end: int, first: int, last: int) -> bytes:
+        if first == last:
+            return next(beside)
+        if end - begin == 1:
+            return leaves[first]
+        middle = _split(begin, end)
+        cut = bisect_left(indices, middle, first, last)
+        return node_hash(node(begin, middle, first, cut), node(middle, end, cut, last))
+
+    try:
+        root = node(0, size, 0, len(indices))
+    except StopIteration as error:
+        raise ValueError("the proof has too few hashes") from error
+    if next(beside, None) is not None:
+        raise ValueError("the proof has more hashes than it needs")
+    return root
 
 
 _Range = tuple[int, int]

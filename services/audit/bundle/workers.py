@@ -1,0 +1,64 @@
+"""Do the heavy parts of a check in other processes, where there are several cores and several parts.
+
+A worker is started anew (`spawn`), gets one part after the other, and ends with this process, also when that is killed.
+Ctrl-C is for this process alone: it ends once the parts at work are done.
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Self, TypeVar
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """Worker processes, started when first needed. Use as a context manager. `processes`: 1 does all of it here."""
+
+    def __init__(self, processes: int | None = None) -> None:
+        self._processes = cores() if processes is None else processes
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def map(self, work: Callable[[Part], Made], parts: Sequence[Part]) -> Iterator[Made]:
+        """Yield what `work`, a function of a module, makes of each part, in their order."""
+        if self._processes == 1 or len(parts) < 2:
+            yield from map(work, parts)
+            return
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._processes, context, initializer=_begin)
+        waiting = [self._pool.submit(work, part) for part in parts]
+        for place, future in enumerate(waiting):
+            yield future.result()
+            waiting[place] = None  # type: ignore[call-overload]  # what it made is no longer held
+
+
+def _begin() -> None:
+    """Begin a worker: it ends with the process that started it, and leaves Ctrl-C to that."""
+    gc.set_threshold(1_000_000, 20, 100)  # what a part is made of has no cycles
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
