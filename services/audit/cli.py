@@ -25,6 +25,14 @@ logger = logging.getLogger(__name__)
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 _public = click.option("--key", "key_file", type=_file, required=True, help="File with the log's public key.")
+_publics = click.option(
+    "--key",
+    "key_files",
+    type=_file,
+    required=True,
+    multiple=True,
+    help="File with a public key of the log. Given again: of each key that there was.",
+)
 
 
 @click.group(cls=Group, name="escrutinio-audit")
@@ -296,11 +304,11 @@ def _check_bundle(
 
 @main.command("verify")
 @click.argument("checkpoints", type=_file, nargs=-1, required=True)
-@_public
+@_publics
 @options.kafka
 @options.log_format
 @json_option
-def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool, **flags: Any) -> None:
+def verify_command(checkpoints: tuple[Path, ...], key_files: tuple[Path, ...], as_json: bool, **flags: Any) -> None:
     """Check that the log still has all that was signed in CHECKPOINTS, as it was. Exit code 1: it has not.
 
     The tree is made again from the log: nothing is believed but the public key.
@@ -313,8 +321,8 @@ def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool,
     from runtime.files import read_regular
     from runtime.kafka.reader import Reader
 
-    settings, key = _settings(flags), _verifier(key_file)
-    kept = [opened(read_regular(file, 1 << 20), [key]) for file in checkpoints]
+    settings, keys = _settings(flags), list(map(_verifier, key_files))
+    kept = [opened(read_regular(file, 1 << 20), keys) for file in checkpoints]
     with Reader(settings.kafka, _topic(settings)) as log:
         found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
@@ -326,13 +334,13 @@ def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool,
 @main.command("compare")
 @click.argument("one", type=_file)
 @click.argument("other", type=_file)
-@_public
+@_publics
 @click.option(
     "--files", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder of `run`, or a copy."
 )
 @options.topic_prefix
 @options.log_format
-def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, **flags: Any) -> None:
+def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: Path | None, **flags: Any) -> None:
     """Say whether two checkpoints are of one history: the newer extends the older. Exit code 1: they contradict.
 
     Of two sizes the proof is made from the tiles in --files. A contradiction is shown as it was signed: it is evidence
@@ -347,9 +355,9 @@ def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, 
     from audit.verifying import extends, partition_of
     from runtime.files import read_regular
 
-    settings, key = _settings(flags), _verifier(key_file)
+    settings, keys = _settings(flags), list(map(_verifier, key_files))
     notes = [read_regular(file, 1 << 20) for file in (one, other)]
-    old, new = sorted((opened(content, [key]) for content in notes), key=lambda of: of.size)
+    old, new = sorted((opened(content, keys) for content in notes), key=lambda of: of.size)
     partition = partition_of([old, new], _topic(settings))
     if old.size == new.size:
         is_one, words = old.root == new.root, f"one key has signed two trees of size {old.size:,}"

@@ -100,10 +100,22 @@ class Signed:
         with Reader(KafkaAccess(self.setup.bootstrap_servers), self.topic) as log:
             return [record for batch in log.read_to_end(0) for record in batch]
 
+    def old(self) -> Path:
+        """The last checkpoint by the key of before."""
+        return self.folder / "proof-of-the-old-key" / self.topic / "0" / "checkpoint"
+
     def told(self) -> list[bytes]:
         """The notes on the topic."""
         with Reader(KafkaAccess(self.setup.bootstrap_servers), self.setup.names.checkpoints) as topic:
             return [record.value or b"" for batch in topic.read_to_end(0) for record in batch]
+
+
+def _change_key(signed: Signed) -> None:
+    """As docs/proof.md says."""
+    (signed.folder / "proof").rename(signed.folder / "proof-of-the-old-key")
+    for name in ("log.key", "log.key.pub"):
+        (signed.folder / name).rename(signed.folder / name.replace("log", "old"))
+    signed.setup.run("audit", "key", "log.example/test", str(signed.folder / "log.key"))
 
 
 def _new(setup: Setup, folder: Path) -> Signed:
@@ -125,6 +137,7 @@ def kept(
     """A log that others are put in the place of, the checkpoint that somebody keeps of it, and its messages."""
     made = _new(new_setup(kafka_server), tmp_path_factory.mktemp("kept"))
     made.sign()
+    made.setup.run("backup", "mirror", str(made.folder / "mirror"))
     return made, made.kept(), made.records()
 
 
@@ -145,6 +158,20 @@ def test_a_checkpoint_that_was_kept_holds_while_the_log_goes_on(signed: Signed) 
     assert {one.size for one in told} == {0, *range(2, last["size"] + 1)}
     assert told == sorted(told, key=lambda one: one.size)
     assert len(told) > len(set(told)), "what is not new is said again"
+    _change_key(signed)
+    assert signed.sign() == last, "the tree is the same"
+    assert signed.told()[-1] == (signed.files / "checkpoint").read_bytes() != signed.old().read_bytes()
+    assert {file.name for file in (signed.files / "checkpoints").iterdir()} == {file.name for file in of_bulletins}
+    for kept, public in ((signed.old(), "old.key.pub"), (signed.kept(), "log.key.pub")):
+        both = ("--key", signed.public, "--key", str(signed.folder / "old.key.pub"))
+        assert signed.setup.json("audit", "verify", *both, str(early), str(kept))["checkpoints"][-1]["holds"]
+        alone = ("audit", "verify", "--key", str(signed.folder / public), str(kept))
+        assert signed.setup.json(*alone)["checkpoints"][0]["holds"]
+    of_both = signed.setup.run(
+        "audit", "compare", *both, "--files", str(signed.folder / "proof"), str(early), str(kept)
+    )
+    assert "extends the one at size 21" in of_both, "by the new key's files"
+    assert "no trusted key" in signed.setup.ended(("audit", "verify", "--key", signed.public, str(early)), 1)[1]
 
 
 class Killed(BaseException):
@@ -293,14 +320,25 @@ def test_a_forged_log_is_seen_by_who_kept_a_checkpoint_and_signed_by_nobody(
     assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes(), "nothing is signed"
 
 
-def test_the_same_log_on_another_broker_has_the_same_tree(
+def test_a_log_that_is_restored_from_the_mirror_has_the_same_tree(
     kept: tuple[Signed, Path, list[RawRecord]], kafka_admin: KafkaAdminClient
 ) -> None:
     signed, checkpoint, records = kept
-    _put(signed, kafka_admin, records)
+    names = signed.setup.names
+    lost = [names.events, names.rejected, names.feed_status, names.checkpoints]
+    kafka_admin.delete_topics([topic for topic in lost if topic in kafka_admin.list_topics()])
+    eventually(lambda: not {*lost} & {*kafka_admin.list_topics()})
+    signed.setup.run("backup", "restore", str(signed.folder / "mirror"))
+    signed.setup.run("ingest", "topics")
+    assert signed.records() == records
     assert signed.verify(checkpoint) == [True]
     assert signed.sign()["size"] == len(records)
     assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes()
+    (signed.folder / "proof").rename(signed.folder / "proof-that-is-lost-too")
+    assert signed.sign()["size"] == len(records)
+    assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes(), (
+        "signed again from nothing but the log"
+    )
 
 
 def test_whoever_has_the_key_cannot_show_two_histories_to_who_kept_a_checkpoint(
