@@ -35,9 +35,19 @@ from tests.support.servers import Broker
 def exported(
     kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Setup, Path]:
-    """The example's night, signed and exported into `bundle`, with the key beside it."""
+    """The example's night, signed and exported into `bundle`, with the key beside it.
+
+    A second document repeats its last row and its 28th, states one with a figure that is none, and one of another
+    contest: of all of it nothing is new.
+    """
     setup, folder = new_setup(kafka_server), tmp_path_factory.mktemp("exported")
     setup.load(EXAMPLE / "updates.csv")
+    header, *rows = (EXAMPLE / "updates.csv").read_text(encoding="utf-8").splitlines()
+    odd = rows[-1].replace("country,pe", "country,pe", 1).split(",")
+    odd[3:5] = ["2021-06-20T00:00:00Z", "8,5".replace(",", ".")]
+    more = [rows[-1], rows[26], ",".join(odd), rows[5].replace(CONTEST, "other-contest")]
+    (folder / "more.csv").write_text("\n".join([header, *more, ""]), encoding="utf-8")
+    setup.load(folder / "more.csv", expect=1)
     setup.run("audit", "key", "log.example/test", str(folder / "log.key"))
     setup.run("audit", "run", "--once", "--signing-key", str(folder / "log.key"), str(folder / "proof"))
     key = ("--key", str(folder / "log.key.pub"))
@@ -49,7 +59,7 @@ def exported(
     said = setup.json(
         "audit", "export", *key, "--archive", str(setup.archive), *totals, str(folder / "proof"), str(folder / "bundle")
     )
-    assert said == {"messages": {f"{setup.names.events}/0": 45}}
+    assert said == {"messages": {f"{setup.names.events}/0": 45}, "tiny": 0}
     return setup, folder
 
 
@@ -83,7 +93,8 @@ def copy(exported: tuple[Setup, Path], tmp_path: Path) -> Copy:
 def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, Path], copy: Copy) -> None:
     found = check(copy.path, copy.key)
     assert [one.code for one in found] == [
-        "signature", "tree", "events", "ids", "chains", "events.jsonl", "documents", "totals", "bulletins",
+        "signature", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements", "rows", "not_summed",
+        "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny", "schemas", "files",
     ]  # fmt: skip
     assert all(one.holds or one.is_list for one in found)
     setup, folder = exported
@@ -103,7 +114,9 @@ def test_it_is_written_into_a_new_folder_and_without_its_documents_where_no_arch
     assert "is there already" in setup.refused(*line, str(folder / "bundle"))
     setup.run(*line, str(tmp_path / "bundle"))
     said = setup.json("audit", "check", "--key", str(folder / "log.key.pub"), str(tmp_path / "bundle"))
-    assert [one["check"] for one in said["checks"] if one["outcome"] == "unchecked"] == ["documents", "totals"]
+    assert [one["check"] for one in said["checks"] if one["outcome"] == "unchecked"] == [
+        "documents", "statements", "rows", "not_summed", "totals",
+    ]  # fmt: skip
     (tmp_path / "archive").mkdir()
     words = setup.refused(*line, "--archive", str(tmp_path / "archive"), str(tmp_path / "other"))
     assert "has no document" in words

@@ -7,14 +7,14 @@ holds and what does not, with the places; nothing is believed that another check
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
 
-from audit.bundle import documents
+from audit.bundle import documents, files
 from audit.bundle.evidence import Evidence, OfContest
 from audit.bundle.layout import DOCUMENTS, EVENTS
+from audit.bundle.oddities import lists_of, tiny_of
 from audit.bundle.outcome import Check, of_places
 from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
 from audit.bundle.rejected import Rejected
@@ -52,25 +52,30 @@ def check(
 
     Raises FilesDamaged for what is no bundle or cannot be read.
     """
+    with Workers(processes) as workers:
+        read = _read_all(bundle, key, workers, progress)
+        found, evidence = [one for checks, _ in read for one in checks], [one for _, one in read]
+        topic = TopicNames(evidence[0].topic.removesuffix(TopicNames().events)).rejected
+        named = set[str]()
+        found += documents.checks_of(bundle / DOCUMENTS, evidence, Rejected(bundle / topic), workers, progress, named)
+    found += recounted(bundle, evidence)
+    found += lists_of(evidence)
+    found += files.checks_of(bundle, [(of.topic, of.partition) for of in evidence], topic, named)
+    return found
+
+
+def tiny_in(bundle: Path, key: Verifier, progress: Progress) -> Check:
+    """List the units of a bundle that could betray a vote. Raises FilesDamaged."""
+    with Workers() as workers:
+        read = _read_all(bundle, key, workers, progress)
+    return tiny_of([evidence for _, evidence in read])
+
+
+def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress) -> list[tuple[list[Check], Evidence]]:
     folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
     if not folders:
         raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
-    found, evidence = list[Check](), list[Evidence]()
-    with Workers(processes) as workers:
-        for folder in folders:
-            read = _read(folder, key, workers, progress)
-            found += read.checks
-            evidence.append(read.evidence)
-        rejected = Rejected(bundle / TopicNames(evidence[0].topic.removesuffix(TopicNames().events)).rejected)
-        found += documents.checks_of(bundle / DOCUMENTS, evidence, rejected, workers, progress)
-    return [*found, *recounted(bundle, evidence)]
-
-
-class _Read(NamedTuple):
-    """What came of a partition."""
-
-    checks: list[Check]
-    evidence: Evidence
+    return [_read(folder, key, workers, progress) for folder in folders]
 
 
 class _Others:
@@ -123,7 +128,7 @@ class _Others:
         return fault
 
 
-def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> _Read:
+def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> tuple[list[Check], Evidence]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
     if not number.isdecimal():
@@ -135,15 +140,15 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
         checks.append(Check("signature", place, False, Said("signature.fails", {"fault": str(error)})))
     else:
         checks.append(Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size})))
-    files, more = files_of(folder, topic, int(number))
+    parts_of, more = files_of(folder, topic, int(number))
     before = _Others()
-    for record in filter(is_definition, definitions_in(files)):
+    for record in filter(is_definition, definitions_in(parts_of)):
         before.add(record)
     tree, root, others, lines, parts = Peaks(), b"", _Others(), list[Said](), list[Part]()
     if signed is not None and signed.size == 0:
         root = tree.root()
-    work = [(file, before.definitions) for file in files]
-    for file, part in zip(files, workers.map(read_file, work), strict=True):
+    work = [(file, before.definitions) for file in parts_of]
+    for file, part in zip(parts_of, workers.map(read_file, work), strict=True):
         if file.first != tree.size:
             raise FilesDamaged(f"{file.path}: offset {tree.size:,} expected, offset {file.first:,} found")
         for at in range(0, len(part.leaves), _HASH):
@@ -155,7 +160,7 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
         lines += (_at("events.jsonl.place", offset) for offset in part.edited)
         more += part.more
         parts.append(part)
-        progress(place, tree.size, files[-1].following)
+        progress(place, tree.size, parts_of[-1].following)
     assert others.definitions == before.definitions, "a definition is found by its first bytes"
     lines += [Said("events.jsonl.more", {"count": more})] if more else []
     checks.append(_of_tree(place, signed, tree.size, root))
@@ -178,7 +183,7 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
         of_places("chains", place, _in_order(chains)),
         of_places(EVENTS, place, lines),
     )
-    return _Read(checks, evidence)
+    return checks, evidence
 
 
 def _of_tree(place: str, signed: Checkpoint | None, size: int, root: bytes) -> Check:

@@ -66,14 +66,18 @@ def checks_of(
     rejected: Rejected,
     workers: Workers,
     progress: Callable[[str, int, int], None],
+    names: set[str],
 ) -> Iterator[Check]:
-    """Check the documents of a bundle against its log."""
+    """Check the documents of a bundle against its log. Adds to `names` those that it explains."""
     contests = [(one.place, of) for one in found for of in one.contests.values()]
     logs = [_Log(place, of, folder) for place, of in contests]
     named: dict[str, str] = {}
     for log in logs:
         for sha256, offset in log.named().items():
             named.setdefault(sha256, f"{log.place} offset {offset:,}")
+    names.update(named)
+    for _, of in contests:
+        names.update(one.sha256 for one in rejected.documents(of.contest.contest_id))
     if not folder.is_dir():
         yield Check(DOCUMENTS, "", None, Said("documents.unchecked", {"count": len(named)}))
         yield from (Check(code, "", None, Said("no_documents")) for code in ("statements", "rows", "not_summed"))
@@ -151,6 +155,9 @@ class _Log:
 
     def work(self, faults: Mapping[str, Said], found: _Found, rejected: Rejected) -> Iterator[_Work]:
         """Yield the publications to be parsed, and note the statements of operators and of no document."""
+        for one in self._of.definitions:
+            about = {"contest": self._of.contest.contest_id, "revision": one.definition.revision}
+            found.operators.append(Said("operators.definition", {"log": self.place, "offset": one.offset} | about))
         found.operators += map(self._decided, self._operators)
         groups: dict[frozenset[str], list[int]] = {}
         for number, shas in enumerate(self._shas):
@@ -163,10 +170,10 @@ class _Log:
                 found.skipped += len(entries)
             elif len(entries):
                 yield from self._by_definition(self._documents[numbers[0]], entries)
-        for one in rejected.documents(self._of.contest.contest_id):
-            if not any(one.sha256 in shas for shas in self._shas) and (self._folder / one.sha256).is_file():
+        for document in rejected.documents(self._of.contest.contest_id):
+            if not any(document.sha256 in shas for shas in self._shas) and (self._folder / document.sha256).is_file():
                 observed = self._of.contest.effective_at
-                publication = Publication(self._folder, (one,), self._of.contest, observed, None)
+                publication = Publication(self._folder, (document,), self._of.contest, observed, None)
                 yield _Work(publication, np.zeros(0, np.int64))
 
     def _by_definition(self, documents: tuple[Named, ...], entries: Numbers) -> Iterator[_Work]:

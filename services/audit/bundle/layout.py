@@ -11,6 +11,8 @@ schemas/                                  of the messages
 README.txt
 """
 
+from schemas.codec import Schema
+
 RECORD = "audit.Message"
 """Name of the Avro record of a message."""
 MESSAGES = 10_000
@@ -27,3 +29,8 @@ README = "README.txt"
 def messages_file(first: int, following: int) -> str:
     """Return the name of a file of messages, below its partition's folder: in order by name."""
     return f"messages/{first:020d}-{following:020d}.avro"
+
+
+def schema_file(schema: Schema) -> str:
+    """Return the name of a schema's file: it has the beginning of the SHA-256 of its content."""
+    return f"{schema.record}.{schema.sha256[:12]}.avsc"

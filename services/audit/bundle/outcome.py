@@ -35,7 +35,8 @@ class Check:
     def lines(self, language: Language) -> Iterator[str]:
         """Yield what it says to people."""
         name = ": ".join(filter(None, (self.place, Said(self.code).text(language))))
-        yield f"{name}: {Said(self.outcome).text(language)}: {self.said.text(language)}"
+        outcome = "" if self.is_list and not self.places else f"{Said(self.outcome).text(language)}: "
+        yield f"{name}: {outcome}{self.said.text(language)}"
         yield from (f"    {place.text(language)}" for place in self.places[:SHOWN])
         if len(self.places) > SHOWN:
             yield f"    {Said('more', {'count': len(self.places) - SHOWN}).text(language)}"

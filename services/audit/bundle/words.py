@@ -37,6 +37,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "operators": ("decided by people", "decidido por personas"),
     "clocks": ("clocks ahead", "relojes adelantados"),
     "rejected": ("rejected", "rechazado"),
+    "times": ("odd orders of time", "órdenes de tiempo extraños"),
+    "silences": ("silences", "silencios"),
+    "tiny": ("tiny stations", "mesas muy pequeñas"),
+    "schemas": ("schemas", "esquemas"),
+    "files": ("other files", "otros archivos"),
     "rejections": ("rejected, and why", "rechazado y por qué"),
     # The four outcomes
     "holds": ("holds", "se cumple"),
@@ -171,8 +176,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "operators.none": ("no statement", "ningún acta ni boletín"),
     "operators.listed": (
-        "{count:,} statements have no document of the office",
-        "{count:,} actas o boletines no tienen documento de la autoridad",
+        "{count:,} events have no document of the office",
+        "{count:,} eventos no tienen documento de la autoridad",
+    ),
+    "operators.definition": (
+        "{log}, offset {offset:,}: definition {revision} of {contest}, from the operator's file",
+        "{log}, posición {offset:,}: definición {revision} de {contest}, del archivo del operador",
     ),
     "operators.place": (
         "{log}, offset {offset:,}: {unit}: {kind}, proposed by {proposed_by}, confirmed by {confirmed_by}",
@@ -218,7 +227,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "rejections.place": (
         "{code}: {document}, {row}: {message}",
         "{code}: {document}, {row}: {message}",
-    # Totals and bulletins: `totals`, `total`
+        # Totals and bulletins: `totals`, `total`
+    ),
     "totals": ("totals", "totales"),
     "totals.holds": (
         "{areas:,} published totals in {files:,} files are those that the log gives, counted again",
@@ -276,5 +286,81 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "posición: eso lo muestra el paquete entero (`export`, `check`). No incluye los electores ni las actas que "
         "solo nombra el padrón.",
     ),
+    "times.none": (
+        "each time is in its order, within {minutes} minutes",
+        "cada hora está en su orden, con {minutes} minutos de tolerancia",
+    ),
+    "times.listed": (
+        "{count:,} times are not in their order, beyond {minutes} minutes",
+        "{count:,} horas no están en su orden, más allá de {minutes} minutos",
+    ),
+    "times.backwards": (
+        "{log}, offset {offset:,}: {unit} is stated for {time}, after a statement for {other}",
+        "{log}, posición {offset:,}: {unit} se dice con hora {time}, después de uno con hora {other}",
+    ),
+    "times.before_recorded": (
+        "{log}, offset {offset:,}: {unit} is stated for {time}, and was recorded before, at {other}",
+        "{log}, posición {offset:,}: {unit} se dice con hora {time} y se registró antes, a las {other}",
+    ),
+    "times.before_observed": (
+        "{log}, offset {offset:,}: {unit} is stated for {time}, and its document was fetched before, at {other}",
+        "{log}, posición {offset:,}: {unit} se dice con hora {time} y su documento se obtuvo antes, a las {other}",
+    ),
+    "times.observed_later": (
+        "{log}, offset {offset:,}: the document of {unit} was fetched at {time}, and recorded before, at {other}",
+        "{log}, posición {offset:,}: el documento de {unit} se obtuvo a las {time} y se registró antes, a las {other}",
+    ),
+    "silences.none": (
+        "none, and no gap of more than {minutes} minutes",
+        "ninguno, ni pausas de más de {minutes} minutos",
+    ),
+    "silences.listed": (
+        "{count:,} silences of the source, and gaps of more than {minutes} minutes",
+        "{count:,} silencios de la fuente y pausas de más de {minutes} minutos",
+    ),
+    "silences.place": (
+        "{contest}: silent from {begin} to {end}, {minutes:,} minutes: {reason}",
+        "{contest}: en silencio de {begin} a {end}, {minutes:,} minutos: {reason}",
+    ),
+    "silences.open": (
+        "{contest}: silent since {begin}, to the end of the log: {reason}",
+        "{contest}: en silencio desde {begin} hasta el final del registro: {reason}",
+    ),
+    "silences.gap": (
+        "{log}, offset {offset:,}: {contest}: nothing was recorded from {begin} to {end}, {minutes:,} minutes",
+        "{log}, posición {offset:,}: {contest}: nada se registró de {begin} a {end}, {minutes:,} minutos",
+    ),
+    "tiny.none": (
+        "no sheet has fewer than {votes} valid votes, or all for one option",
+        "ningún acta tiene menos de {votes} votos válidos, ni todos para una opción",
+    ),
+    "tiny.listed": (
+        "{count:,} sheets could betray a vote: fewer than {votes} valid votes, or all for one option",
+        "{count:,} actas podrían revelar un voto: menos de {votes} votos válidos, o todos para una opción",
+    ),
+    "tiny.few": (
+        "{log}, offset {offset:,}: {unit} has {valid:,} valid votes",
+        "{log}, posición {offset:,}: {unit} tiene {valid:,} votos válidos",
+    ),
+    "tiny.alone": (
+        "{log}, offset {offset:,}: all {valid:,} valid votes of {unit} are for one option",
+        "{log}, posición {offset:,}: los {valid:,} votos válidos de {unit} son para una opción",
+    ),
+    "schemas.holds": (
+        "the {count:,} schemas are those of the release, byte by byte",
+        "los {count:,} esquemas son los de la versión publicada, byte por byte",
+    ),
+    "schemas.swapped": ("schema swapped: {file} is not {name}", "esquema cambiado: {file} no es {name}"),
+    "schemas.unknown": (
+        "schema swapped: {file} is of no schema of the release",
+        "esquema cambiado: {file} no es de ningún esquema de la versión publicada",
+    ),
+    "schemas.missing": ("the schema {name} is missing", "falta el esquema {name}"),
+    "files.none": ("none", "ninguno"),
+    "files.listed": (
+        "{count:,} files are not of the bundle, and nothing of them was checked",
+        "{count:,} archivos no son del paquete y no se comprobó nada de ellos",
+    ),
+    "files.place": ("{file}", "{file}"),
 }
 """English and Spanish, by code."""

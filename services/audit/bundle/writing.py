@@ -5,12 +5,23 @@ crash leaves one without README.txt, which is written last. Documents are copied
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import orjson
-
-from audit.bundle.layout import DOCUMENTS, EVENTS, KEY, MESSAGES, README, RECORD, SCHEMAS, messages_file
+from audit.bundle import rejected
+from audit.bundle.layout import (
+    DOCUMENTS,
+    EVENTS,
+    KEY,
+    MESSAGES,
+    README,
+    RECORD,
+    REJECTED,
+    SCHEMAS,
+    messages_file,
+    schema_file,
+)
 from audit.bundle.lines import line_of
 from audit.bundle.totals import write_totals
 from audit.errors import AuditError, FolderFull
@@ -44,7 +55,14 @@ docs/proof.md and docs/contract.md of the project specify all of it.
 
 
 def export(
-    log: Reader, files: Path, key: Verifier, out: Path, archive: Path | None, totals: Sequence[Path], progress: Progress
+    log: Reader,
+    rejections: Reader,
+    files: Path,
+    key: Verifier,
+    out: Path,
+    archive: Path | None,
+    totals: Sequence[Path],
+    progress: Progress,
 ) -> dict[str, int]:
     """Write a bundle of what is signed in the tree's `files`. Returns the messages of each partition.
 
@@ -62,13 +80,12 @@ def export(
             documents |= dict.fromkeys(_write(log, partition, size, here, progress))
             write_whole(here / CHECKPOINT, note)
             written[f"{log.topic}/{partition}"] = size
-        for number, sha256 in enumerate(documents if archive is not None else (), start=1):
-            assert archive is not None
-            write_whole(out / DOCUMENTS / sha256, _document(archive, sha256))
-            progress("documents", number, len(documents))
+        of_rejected = _write_rejected(rejections, out / rejections.topic, progress)
+        if archive is not None:
+            _copy_documents(archive, documents, of_rejected, out / DOCUMENTS, progress)
         write_totals(totals, out, max(written.values(), default=0))
         for schema in RELEASED.values():
-            write_whole(out / SCHEMAS / f"{schema.record}.{schema.sha256[:12]}.avsc", orjson.dumps(schema.avro))
+            write_whole(out / SCHEMAS / schema_file(schema), schema.text.encode())
         write_whole(out / KEY, f"{key}\n".encode())
         table = "".join(f"    {name}: {size:,} messages\n" for name, size in written.items())
         write_whole(out / README, _TEXT.format(name=key.name, table=table).encode())
@@ -89,6 +106,37 @@ def _write(log: Reader, partition: int, size: int, here: Path, progress: Progres
             progress(f"{log.topic}/{partition}", records[-1].offset + 1, size)
         lines.flush()
         os.fsync(lines.fileno())
+
+
+def _write_rejected(log: Reader, here: Path, progress: Progress) -> set[str]:
+    """Write what was rejected up to now, and return the SHA-256 of the documents that it names."""
+    named: set[str] = set()
+    for partition, end in log.ends().items():
+        about, lines = {"topic": log.topic, "partition": str(partition)}, list[bytes]()
+        for records in _chunks(log, partition, end):
+            file = here / str(partition) / messages_file(records[0].offset, records[-1].offset + 1)
+            write_whole(file, pack(RECORD, records, about))
+            lines += map(rejected.line_of, records)
+            texts = (value for record in records for name, value in record.headers if name == "document_sha256")
+            named |= {value.decode(errors="replace") for value in texts if value}
+            progress(log.topic, records[-1].offset + 1, end)
+        write_whole(here / str(partition) / REJECTED, b"".join(lines))
+    return named
+
+
+def _copy_documents(
+    archive: Path, named: Mapping[str, None], of_rejected: Iterable[str], out: Path, progress: Progress
+) -> None:
+    """Copy documents from the archive: all that the log names, and of those of records the ones that it has."""
+    wanted = {**dict.fromkeys(filter(_SHA256.fullmatch, of_rejected), False), **dict.fromkeys(named, True)}
+    out.mkdir(parents=True)
+    for number, (sha256, is_needed) in enumerate(wanted.items(), start=1):
+        if is_needed or (archive / sha256[:2] / sha256).exists():
+            write_whole(out / sha256, _document(archive, sha256))
+        progress(DOCUMENTS, number, len(wanted))
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def _chunks(log: Reader, partition: int, size: int) -> Iterator[list[RawRecord]]:
