@@ -109,21 +109,21 @@ def _statements(moment: Moment, areas: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _counts(said: dict[str, int], selections: tuple[str, ...], is_annulled: bool) -> dict[str, Any]:
-    """Return what a sheet states; `unread` where it states nothing, and `not_on_sheet` for who was not on its ballot."""
+    """Return what a sheet states, `unread` where that is nothing. Who was not on its ballots has no line."""
     figures = {"blank": said["blank_votes"], "null": said["invalid_votes"]}
+    votes = {name: said[f"votes.{name}"] for name in selections}
     if is_annulled:
-        figures = {"blank": 0, "null": said["ballots_cast"]}
-    votes = {} if is_annulled else {name: said[f"votes.{name}"] for name in selections}
+        figures, votes = {"blank": 0, "null": said["ballots_cast"]}, {}
     items = figures | {f"candidature:{name}": number for name, number in votes.items()}
     counts: dict[str, Any] = {name: number for name, number in figures.items() if number >= 0}
     counts["candidatures"] = {name: number for name, number in votes.items() if number >= 0}
-    missing = {name: number for name, number in items.items() if number < 0}
-    counts["unread"] = {name: "empty" for name, number in missing.items() if number == NONE}
-    counts["not_on_sheet"] = {name: "no-field" for name, number in missing.items() if number != NONE}
-    counts["other"] = {name: said[of] for of, name in _OTHERS.items() if said[of] >= 0 and not is_annulled}
+    if unread := {name: "empty" for name, number in items.items() if number == NONE}:
+        counts["unread"] = unread
+    if others := {name: said[of] for of, name in _OTHERS.items() if said[of] >= 0 and not is_annulled}:
+        counts["other"] = others
     if said["registered_voters"] >= 0:
         counts["registered"] = said["registered_voters"]
-    return {name: of for name, of in counts.items() if of != {} or name == "candidatures"}
+    return counts
 
 
 def _recounted(moment: Moment, area: Area) -> dict[str, Any]:
