@@ -8,16 +8,24 @@ from typing import Any
 
 import pytest
 from actasum import cli as actasum
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import actasum as exporting
+from audit.bundle.checking import check
 from audit.bundle.layout import RECORD, messages_file
 from audit.bundle.lines import line_of
+from audit.entries import entry_of
 from audit.errors import AuditError, NothingStated
+from audit.tree.checkpoint import Checkpoint, origin_of
+from audit.tree.merkle import Peaks, leaf_hash
+from audit.tree.note import Signer
 from schemas.codec import encode
 from schemas.log_record import RawRecord
 from schemas.record_file import pack
 from schemas.types import CountStatus, ReviewReason, to_milliseconds
 from tests.support.builders import CONTEST, STARTS, bulletin, contest, sheet
+
+KEY = Signer("log.example/test", Ed25519PrivateKey.generate())
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +50,28 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records.append(RawRecord(0, offset, at, message.key, message.value, list(message.headers)))
     here = folder / "results.events" / "0"
     (here / "messages").mkdir(parents=True)
-    (here / "checkpoint").touch()
+    tree = Peaks()
+    for record in records:
+        tree.add(leaf_hash(bytes(entry_of("results.events", record))))
+    signed = Checkpoint(origin_of(KEY.verifier.name, "results.events", 0), tree.size, tree.root())
+    (here / "checkpoint").write_bytes(bytes(signed.signed(KEY)))
     about = {"topic": "results.events", "partition": "0"}
     (here / messages_file(0, len(records))).write_bytes(pack(RECORD, records, about))
     (here / "events.jsonl").write_bytes(b"".join(map(line_of, records)))
     return folder
+
+
+def test_the_check_of_a_bundle_lists_bulletins_that_differ_from_their_sheets(bundle: Path) -> None:
+    found = {one.code: one for one in check(bundle, KEY.verifier, processes=1)}
+    assert found["tree"].holds
+    assert found["totals"].outcome == "unchecked"
+    assert found["bulletins"].said.text() == (
+        "of 1 bulletins, 1 state other figures than the sheets that were stated by then add up to"
+    )
+    (place,) = found["bulletins"].places
+    assert place.of["differences"]["votes.a"] == (40, 42)
+    assert "xx at 2021-06-06T19:00:00.000Z, sheets of up to 2021-06-06T18:00:00.000Z" in place.text()
+    assert "votes.a 40 / 42" in place.text()
 
 
 def verified(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
