@@ -221,6 +221,34 @@ def export_command(
     tell(as_json, {"messages": written, "tiny": len(tiny.places)}, lines)
 
 
+@main.command("export-actasum")
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("contest_id", metavar="CONTEST")
+@click.option("--level", metavar="TYPE", help="Compare the areas of this type. Default: the outermost alone.")
+@click.option("--at-offset", type=options.Whole(0), help="As of this offset. Default: the bundle's last message.")
+@options.log_format
+@json_option
+def export_actasum_command(
+    bundle: Path, out: Path, contest_id: str, level: str | None, at_offset: int | None, as_json: bool, **flags: Any
+) -> None:
+    """Write the sheets of a bundle, our totals and the office's into the new folder OUT, for `actasum verify`.
+
+    actasum (on PyPI) is a program of others that adds up sheets and compares: it needs nothing of ours.
+
+    \b
+    Example:
+      escrutinio-audit export-actasum bundle sheets pe-2021-president-runoff --level municipality
+      actasum verify --statements sheets/statements.jsonl --official sheets/recounted.json
+      actasum verify --statements sheets/statements.jsonl --official sheets/office.json
+    """
+    from audit.actasum import write
+
+    _settings(flags)
+    written = write(bundle, out, contest_id, level, at_offset)
+    tell(as_json, written, [f"{name}: {number:,}" for name, number in written.items()])
+
+
 @main.command("check")
 @click.argument("proof", type=click.Path(path_type=Path, exists=True))
 @_public
