@@ -1,4 +1,4 @@
-"""The tree over the log of the real night, by us and by Go's checksum-database packages: the same to the byte."""
+"""The tree over the log of the real night, by us and by others, in Go and in Python: the same to the byte."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import subprocess
 import threading
 from base64 import b64decode, b64encode
 from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
+from tlog_scales.backend import LocalBackend
+from tlog_scales.reader import TilesReader
+from tlog_scales.signing import Vkey
+from tlog_scales.tiles import leaf_hash
+from tlog_scales.tlog import Checkpoint as Theirs
 
 from audit import notary, total
 from audit.bundle.lines import line_of
@@ -29,7 +37,7 @@ from runtime.kafka.reader import Reader
 from tests.acceptance.conftest import ACTAS, Night
 from tests.support.duck import in_duckdb
 from tests.support.fix_api import serving
-from tests.support.fix_recount import go_built
+from tests.support.fix_recount import go_built, go_toolchain
 from tests.support.fix_setup import CONTEST
 
 PEER = Path(__file__).parents[1] / "support" / "peers" / "tlog"
@@ -157,6 +165,53 @@ def test_the_total_of_a_department_is_proved_by_its_sheets(night: Night, signed:
     assert len(found.statements) == shown["sub_units"]["total"] > 1_000
     assert all(of.documents and "row" in of.documents[0].place for of in found.statements)
     assert len(content) < 300_000
+
+
+def test_a_reader_in_python_finds_the_same_roots_and_proofs_also_where_a_publication_ended(
+    signed: tuple[TreeFolder, Checkpoint],
+) -> None:
+    folder, checkpoint = signed
+    reader, key = TilesReader(LocalBackend(folder.path)), Vkey.from_string(str(KEY.verifier))
+    last = reader.get_checkpoint()
+    last.verify(key)
+    assert (last.origin, last.size, reader.calculate_root_hash()) == checkpoint
+    ends = folder.kept()
+    assert ends[:44] == [*range(2, 46)], "each bulletin, behind the definition"
+    assert len(ends) > 45, "and the sheets of a moment"
+    for size in ends:
+        kept = Theirs.from_text((folder.path / "checkpoints" / str(size)).read_text(encoding="utf-8"))
+        kept.verify(key)
+        of_then = TilesReader(LocalBackend(folder.path))
+        of_then.set_size(size)
+        assert of_then.calculate_root_hash() == kept.root_hash
+    subtrees, random = folder.subtrees(last.size), Random(1)
+    for index in random.sample(range(last.size), 50):
+        proof = reader.get_inclusion_proof(index, last.size)
+        proof.check(leaf_hash(reader.get_entry(index)), last.root_hash)
+        assert proof.node_hashes == inclusion_proof(index, last.size, subtrees)
+    for old in [*ends, *random.sample(range(1, last.size), 50)]:
+        extends = reader.get_consistency_proof(old, last.size)
+        extends.check(root_of(old, subtrees), last.root_hash)
+        assert extends.node_hashes == consistency_proof(old, last.size, subtrees)
+
+
+@pytest.mark.soak
+def test_fsck_of_tessera_finds_the_served_folder_whole(signed: tuple[TreeFolder, Checkpoint], tmp_path: Path) -> None:
+    """Built by Go from its module proxy, which needs a network the first time."""
+    folder, checkpoint = signed
+    go, environment = go_toolchain()
+    line = [str(go), "install", "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"]
+    subprocess.run(line, check=True, env=environment | {"GOBIN": str(tmp_path)}, cwd=tmp_path)
+    (tmp_path / "log.key.pub").write_text(f"{KEY.verifier}\n", encoding="utf-8")
+    served = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder.path)))
+    with served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        address = f"--storage_url=http://127.0.0.1:{served.server_port}/"
+        flags = [address, f"--public_key={tmp_path / 'log.key.pub'}", f"--origin={checkpoint.origin}", "--ui=false"]
+        said = subprocess.run([str(tmp_path / "fsck"), *flags], check=False, capture_output=True, text=True)
+        served.shutdown()
+    assert f"Successfully fsck'd log with size {checkpoint.size} and root" in said.stderr, said.stderr
+    assert said.returncode == 0
 
 
 def test_go_refuses_a_key_and_a_tile_of_another(signed: tuple[TreeFolder, Checkpoint], tmp_path: Path) -> None:
