@@ -2,7 +2,7 @@
 
 The file is an Avro object container, as those of a bundle: the messages as they lie on the log. Its metadata say what
 total it is, and have the signed checkpoint and the hashes by which all messages together are proved to be in its tree.
-docs/proof.md specifies it.
+docs/recount.md specifies it.
 """
 
 import json

@@ -274,8 +274,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "total.holds": (
         "Proved: {count:,} statements are on the log and add up to these figures of {area} ({contest}), as of offset "
         "{offset:,}:",
-        "Probado: {count:,} actas o boletines están en el registro y suman estas cifras de {area} ({contest}), hasta la "
-        "posición {offset:,}:",
+        "Probado: {count:,} actas o boletines están en el registro y suman estas cifras de {area} ({contest}), hasta "
+        "la posición {offset:,}:",
     ),
     "total.signed": ("Signed by {origin} at size {size:,}.", "Firmado por {origin} con tamaño {size:,}."),
     "total.more": ("    … and {count:,} more: --json has them all", "    … y {count:,} más: con --json están todas"),
