@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 
 from audit import total
 from audit.bundle.checking import check
-from audit.bundle.layout import RECORD
+from audit.bundle.layout import RECORD, messages_file
 from audit.bundle.outcome import Check
 from audit.errors import FilesDamaged
 from audit.tree.note import NotProved, Verifier
@@ -37,15 +38,15 @@ def exported(
 ) -> tuple[Setup, Path]:
     """The example's night, signed and exported into `bundle`, with the key beside it.
 
-    A second document repeats its last row and its 28th, states one with a figure that is none, and one of another
-    contest: of all of it nothing is new.
+    A second document repeats two rows, and has one with a figure that is none, one of another contest and one with a
+    time that is none: nothing in it is new.
     """
     setup, folder = new_setup(kafka_server), tmp_path_factory.mktemp("exported")
     setup.load(EXAMPLE / "updates.csv")
     header, *rows = (EXAMPLE / "updates.csv").read_text(encoding="utf-8").splitlines()
-    odd = rows[-1].replace("country,pe", "country,pe", 1).split(",")
-    odd[3:5] = ["2021-06-20T00:00:00Z", "8,5".replace(",", ".")]
-    more = [rows[-1], rows[26], ",".join(odd), rows[5].replace(CONTEST, "other-contest")]
+    unit, figures = rows[-1].split(",")[:3], rows[-1].split(",")[5:]
+    odd = [",".join([*unit, *of, *figures]) for of in (("2021-06-20T00:00:00Z", "8.5"), ("yesterday", "8"))]
+    more = [rows[-1], rows[26], odd[0], rows[5].replace(CONTEST, "other-contest"), odd[1]]
     (folder / "more.csv").write_text("\n".join([header, *more, ""]), encoding="utf-8")
     setup.load(folder / "more.csv", expect=1)
     setup.run("audit", "key", "log.example/test", str(folder / "log.key"))
@@ -72,6 +73,8 @@ class Copy:
         shutil.copytree(whole / "bundle", self.path)
         self.key = Verifier.parse((whole / "log.key.pub").read_text(encoding="utf-8"))
         self.log = self.path / setup.names.events / "0"
+        self.rejected = self.path / setup.names.rejected / "0"
+        self.document = self.path / "documents" / hashlib.sha256((EXAMPLE / "updates.csv").read_bytes()).hexdigest()
         (self.messages,) = self.log.glob("messages/*.avro")
         self.about, self.records = unpack(RECORD, self.messages.read_bytes())
 
@@ -141,12 +144,7 @@ def _last_event_altered(copy: Copy) -> None:
 
 
 def _provenance_altered(copy: Copy) -> None:
-    update = decode(copy.records[7].value)
-    assert isinstance(update, CountUpdate)
-    (document,) = update.source.documents
-    other = update.source.model_copy(update={"documents": (document.model_copy(update={"place": "row 9"}),)})
-    message = encode(update.model_copy(update={"source": other}))
-    copy.put([*copy.records[:7], copy.records[7]._replace(value=message.value), *copy.records[8:]])
+    copy.put([*copy.records[:7], _naming(copy.records[7], place="row 9"), *copy.records[8:]])
 
 
 def _old_id(copy: Copy) -> None:
@@ -182,13 +180,84 @@ def _totals_of_elsewhere(copy: Copy) -> None:
 
 
 def _document_swapped(copy: Copy) -> None:
-    (document,) = (copy.path / "documents").iterdir()
-    document.write_bytes(b"another")
+    copy.document.write_bytes(b"another")
 
 
 def _document_missing(copy: Copy) -> None:
-    (document,) = (copy.path / "documents").iterdir()
-    document.unlink()
+    copy.document.unlink()
+
+
+def _document_and_provenance_swapped(copy: Copy) -> None:
+    """The document has other figures under its own new hash, which the log names."""
+    content = copy.document.read_bytes().replace(b"8548929", b"8548930")
+    copy.document.unlink()
+    sha256 = hashlib.sha256(content).hexdigest()
+    copy.document.with_name(sha256).write_bytes(content)
+    copy.put([_naming(record, sha256=sha256) for record in copy.records])
+
+
+def _naming(record: RawRecord, **others: str) -> RawRecord:
+    """A message whose statement names its document otherwise, under its old id."""
+    update = decode(record.value)
+    if not isinstance(update, CountUpdate):
+        return record
+    (document,) = update.source.documents
+    source = update.source.model_copy(update={"documents": (document.model_copy(update=others),)})
+    return record._replace(value=encode(update.model_copy(update={"source": source})).value)
+
+
+def _invented(copy: Copy) -> None:
+    """Behind what is signed: nothing but the documents says that nobody stated it."""
+    last = decode(copy.records[-1].value)
+    assert isinstance(last, CountUpdate)
+    follows = {"sequence": last.sequence + 1, "previous_event_id": last.event_id}
+    copy.messages = copy.messages.rename(copy.log / messages_file(0, len(copy.records) + 1))
+    copy.put([*copy.records, _naming(_altered(copy.records[-1], 8_900_000, **follows), place="row 99")])
+
+
+def _row_hidden(copy: Copy) -> None:
+    """A statement in the middle is gone, and the next one follows the one before it: only the documents have it."""
+    gone, following = (decode(record.value) for record in copy.records[7:9])
+    assert isinstance(gone, CountUpdate)
+    assert isinstance(following, CountUpdate)
+    records, before = copy.records[:7], gone.previous_event_id
+    for record in copy.records[8:]:
+        update = decode(record.value)
+        assert isinstance(update, CountUpdate)
+        made = named(update.model_copy(update={"sequence": update.sequence - 1, "previous_event_id": before}))
+        before, message = made.event_id, encode(made)
+        records.append(record._replace(value=message.value, headers=list(message.headers)))
+    copy.put(records)
+
+
+def _schema_swapped(copy: Copy) -> None:
+    (file,) = (copy.path / "schemas").glob("CountUpdate.*")
+    file.write_bytes(file.read_bytes().replace(b"peru", b"perv") + b"\n")
+
+
+def _schema_of_elsewhere(copy: Copy) -> None:
+    (file,) = (copy.path / "schemas").glob("CountUpdate.*")
+    content = file.read_bytes() + b"\n"
+    file.rename(file.with_name(f"CountUpdate.{hashlib.sha256(content).hexdigest()[:12]}.avsc")).write_bytes(content)
+
+
+def _rejection_altered(copy: Copy) -> None:
+    (file,) = copy.rejected.glob("messages/*.avro")
+    about, (record, other) = unpack(RECORD, file.read_bytes())
+    headers = [(name, b"nothing to see" if name == "message" else value) for name, value in record.headers]
+    file.write_bytes(pack(RECORD, [record._replace(headers=headers), other], about))
+
+
+def _rejection_missing(copy: Copy) -> None:
+    (file,), lines = copy.rejected.glob("messages/*.avro"), copy.rejected / "rejected.jsonl"
+    about, (record, _) = unpack(RECORD, file.read_bytes())
+    file.write_bytes(pack(RECORD, [record], about))
+    lines.write_bytes(lines.read_bytes().splitlines(keepends=True)[0])
+
+
+def _rejected_line_edited(copy: Copy) -> None:
+    file = copy.rejected / "rejected.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"F201", b"F301"))
 
 
 def _checkpoint_altered(copy: Copy) -> None:
@@ -205,31 +274,49 @@ def _of_another_log(copy: Copy) -> None:
 
 FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     "votes moved, with the id made anew": (
-        _votes_moved, {"tree": "not those that were signed", "chains": "1 do not hold", "events.jsonl": "1 do"}
+        _votes_moved, {"tree": "not those", "chains": "1 do", "events.jsonl": "1 do", "statements": "1 do not hold"}
     ),
     "the last event altered, with its id": (
-        _last_event_altered, {"tree": "not those that were signed", "events.jsonl": "1 do not hold", "totals": "do not"}
+        _last_event_altered,
+        {"tree": "not those", "events.jsonl": "1 do", "totals": "do not", "statements": "1 do", "rows": "1 do"},
     ),
-    "provenance altered": (_provenance_altered, {"tree": "not those that were signed", "events.jsonl": "1 do"}),
-    "votes altered, with the old id": (_old_id, {"tree": "not those", "ids": "1 do not hold", "events.jsonl": "1 do"}),
+    "provenance altered": (
+        _provenance_altered, {"tree": "not those that were signed", "events.jsonl": "1 do", "statements": "8 do"}
+    ),
+    "votes altered, with the old id": (
+        _old_id, {"tree": "not those", "ids": "1 do not hold", "events.jsonl": "1 do", "statements": "1 do"}
+    ),
     "an event dropped": (
         lambda copy: copy.put([*copy.records[:7], *copy.records[8:]]),
-        {"tree": "signed, and there are 44", "chains": "1 do", "events.jsonl": "38 do", "totals": "do not hold"},
+        {"tree": "signed, and there are 44", "chains": "1 do", "events.jsonl": "38 do", "totals": "do", "rows": "1 do"},
+    ),
+    "an event dropped, and the chain made anew": (
+        _row_hidden,
+        {"tree": "signed, and there are 44", "events.jsonl": "38 do", "totals": "do not hold", "rows": "1 do not hold"},
     ),
     "the last event withheld": (
         lambda copy: copy.put(copy.records[:-1]),
-        {"tree": "signed, and there are 44", "events.jsonl": "1 do not hold", "totals": "1 do not hold"},
+        {"tree": "signed, and there are 44", "events.jsonl": "1 do", "totals": "1 do not hold", "rows": "1 do"},
     ),
     "two events reordered": (
         lambda copy: copy.put([*copy.records[:7], copy.records[8], copy.records[7], *copy.records[9:]]),
         {"tree": "not those that were signed", "chains": "3 do not hold", "events.jsonl": "2 do not hold"},
     ),
+    "an event invented behind the end": (_invented, {"events.jsonl": "1 do not hold", "statements": "1 do not hold"}),
     "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
     "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),
     "totals edited": (_total_edited, {"totals": "1 do not hold"}),
     "totals of another log": (_totals_of_elsewhere, {"totals": "4 do not hold"}),
     "a document swapped": (_document_swapped, {"documents": "1 do not hold"}),
     "a document missing": (_document_missing, {"documents": "1 do not hold"}),
+    "a document swapped, and the provenance with it": (
+        _document_and_provenance_swapped, {"tree": "not those", "events.jsonl": "44 do", "statements": "1 do not hold"}
+    ),
+    "a schema swapped": (_schema_swapped, {"schemas": "1 do not hold"}),
+    "a schema of elsewhere": (_schema_of_elsewhere, {"schemas": "2 do not hold"}),
+    "a rejection altered": (_rejection_altered, {"rejected": "3 do not hold"}),
+    "a rejection missing": (_rejection_missing, {"rejected": "1 do not hold"}),
+    "a rejected line edited": (_rejected_line_edited, {"rejected": "1 do not hold"}),
     "the checkpoint altered": (_checkpoint_altered, {"signature": "is not of this text"}),
     "another log": (_of_another_log, {"signature": "is of the log", "tree": "not those"}),
 }  # fmt: skip
@@ -243,6 +330,46 @@ def test_a_forged_bundle_is_refused_and_says_why(copy: Copy, forgery: str) -> No
     assert found.keys() == words.keys() - ({"tree"} if forgery == "another log" else set())
     for name, one in found.items():
         assert words[name] in one.said.text()
+
+
+def test_what_the_documents_say_is_named_with_its_row(copy: Copy) -> None:
+    _document_and_provenance_swapped(copy)
+    (place,) = copy.faults()["statements"].places
+    assert "offset 27: country/pe: votes.peru-libre is 8,548,929 on the log, and 8,548,930 in row 28" in place.text()
+
+
+def test_what_is_on_no_log_is_listed_with_its_reason(copy: Copy) -> None:
+    (copy.path / "notes.txt").touch()
+    found = {one.code: one for one in check(copy.path, copy.key)}
+    said = [(place.code.partition(".")[2], place.of["of"], place.of["rows"]) for place in found["not_summed"].places]
+    assert sorted(said) == [
+        ("again", "", "2-3"),
+        ("older", "", "36-37, 39-40"),
+        ("passed_over", "of another contest, 'other-contest'", "5"),
+        ("rejected", "F201", "4"),
+        ("rejected", "F206", "6"),
+    ]
+    assert [place.of["file"] for place in found["files"].places] == ["notes.txt"]
+    assert [(place.of["code"], place.of["row"]) for place in found["rejections"].places] == [
+        ("F201", "row 4, column votes.peru-libre"),
+        ("F206", "row 6, column reported_at"),
+    ]
+    assert [place.code for place in found["operators"].places] == ["operators.definition"]
+    shutil.rmtree(copy.rejected.parent)
+    assert {one.code: one.outcome for one in check(copy.path, copy.key)}["rejected"] == "unchecked"
+
+
+def test_several_files_are_read_by_several_processes(copy: Copy) -> None:
+    copy.messages.unlink()
+    for begin, end in ((0, 10), (10, 30), (30, 45)):
+        file = copy.log / messages_file(begin, end)
+        file.write_bytes(pack(RECORD, copy.records[begin:end], copy.about))
+    here, there = (check(copy.path, copy.key, processes=processes) for processes in (1, 2))
+    assert [one.facts() for one in here] == [one.facts() for one in there]
+    assert not [one for one in here if one.holds is False]
+    file.write_bytes(pack(RECORD, copy.records[29:44], copy.about))
+    with pytest.raises(FilesDamaged, match="offset 30 expected, offset 29 found"):
+        check(copy.path, copy.key, processes=2)
 
 
 def test_a_total_that_was_edited_is_named_with_its_figure(copy: Copy) -> None:

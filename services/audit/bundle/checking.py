@@ -148,7 +148,8 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
     if signed is not None and signed.size == 0:
         root = tree.root()
     work = [(file, before.definitions) for file in parts_of]
-    for file, part in zip(parts_of, workers.map(read_file, work), strict=True):
+    size = sum(file.path.stat().st_size for file in parts_of)
+    for file, part in zip(parts_of, workers.map(read_file, work, size), strict=True):
         if file.first != tree.size:
             raise FilesDamaged(f"{file.path}: offset {tree.size:,} expected, offset {file.first:,} found")
         for at in range(0, len(part.leaves), _HASH):

@@ -87,7 +87,9 @@ def checks_of(
     made, done = _Found(), 0
     for log in logs:
         work = list(log.work(faults, made, rejected))
-        for one, rows in zip(work, workers.map(parse, [one.publication for one in work]), strict=True):
+        publications = [one.publication for one in work]
+        size = sum((folder / document.sha256).stat().st_size for one in publications for document in one.documents)
+        for one, rows in zip(work, workers.map(parse, publications, size), strict=True):
             log.compare(one, rows, made, rejected)
             done += 1
             progress(DOCUMENTS, done, len(work))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Self, TypeVar
 
+_LEAST = 1 << 20
+"""Bytes, packed, that are read in a second or so."""
 Part = TypeVar("Part")
 Made = TypeVar("Made")
 
@@ -23,10 +25,13 @@ def cores() -> int:
 
 
 class Workers:
-    """Worker processes, started when first needed. Use as a context manager. `processes`: 1 does all of it here."""
+    """Worker processes, started when first needed. Use as a context manager.
+
+    `processes`: 1 does all of it here. None: one on each core, and none for what is done sooner than they start.
+    """
 
     def __init__(self, processes: int | None = None) -> None:
-        self._processes = cores() if processes is None else processes
+        self._processes, self._least = cores() if processes is None else processes, _LEAST if processes is None else 0
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -36,9 +41,9 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def map(self, work: Callable[[Part], Made], parts: Sequence[Part]) -> Iterator[Made]:
-        """Yield what `work`, a function of a module, makes of each part, in their order."""
-        if self._processes == 1 or len(parts) < 2:
+    def map(self, work: Callable[[Part], Made], parts: Sequence[Part], size: int) -> Iterator[Made]:
+        """Yield what `work`, a function of a module, makes of each part, in their order. `size`: bytes of them all."""
+        if self._processes == 1 or len(parts) < 2 or size < self._least:
             yield from map(work, parts)
             return
         if self._pool is None:
