@@ -164,7 +164,7 @@ def check(content: bytes, key: Verifier) -> Total:
         raise NotProved(f"message {records[-1].offset:,} is later than the total, which is as of {offset:,}")
     reading = Reading(contest_id)
     reading.add(records)
-    if reading.blocked is not None or (log := reading.log()) is None:
+    if (log := reading.log()) is None or reading.blocked is not None:
         raise NotProved(f"the messages do not count: {reading.blocked or 'none defines the contest'}")
     try:
         entries, figures = _behind(log, area_id, offset)
