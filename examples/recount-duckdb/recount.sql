@@ -17,7 +17,7 @@ FROM read_json(getvariable('events'), format = 'newline_delimited', maximum_obje
         counts STRUCT(votes MAP(VARCHAR, BIGINT), ballots_cast BIGINT, valid_votes BIGINT, blank_votes BIGINT,
             invalid_votes BIGINT, registered_voters BIGINT, registered_voters_counted BIGINT),
         sub_units STRUCT(total BIGINT, processed BIGINT, counted BIGINT, annulled BIGINT, not_installed BIGINT,
-            under_review BIGINT, pending BIGINT, in_process BIGINT),
+            under_review BIGINT, pending BIGINT),
         areas STRUCT(area_id VARCHAR, name VARCHAR, type VARCHAR)[], selections STRUCT(selection_id VARCHAR)[],
         counting_level VARCHAR[], sheet_types VARCHAR[], partial_sheets_count BOOLEAN, votes_allowed BIGINT,
         effective_at TIMESTAMPTZ)'})
@@ -49,15 +49,20 @@ QUALIFY sequence > coalesce(max(sequence) OVER (
 CREATE OR REPLACE TEMP TABLE state AS
 SELECT a.kind, a.count_status, a.reporting_unit, a.counts, a.sub_units,
     list_contains(c.sheet_types, reporting_unit.type) AS is_sheet,
+    -- Where sheets are added up, the numbers of sheets and their voters are theirs alone: who votes by post is on the
+    -- roll of a precinct. Else they are those that areas state.
+    is_sheet OR NOT list_has_any(c.counting_level, c.sheet_types) AS of_sheets,
     -- Its votes and ballots count: COUNTED; IN_PROCESS of what is no sheet, or where the contest says so. Not of a unit
     -- that is counted together with another, whose statement has its votes.
     (count_status = 'COUNTED' OR (count_status = 'IN_PROCESS' AND (c.partial_sheets_count OR NOT is_sheet)))
         AND reporting_unit.counted_with IS NULL AS adds,
     -- An annulled unit adds its ballots cast, as ballots and as null votes.
     count_status = 'ANNULLED' AND reporting_unit.counted_with IS NULL AS is_annulled,
-    -- A sheet's voters are those of its roll, once it is counted or annulled, or was not installed.
-    adds OR (is_sheet AND count_status IN ('ANNULLED', 'NOT_INSTALLED')) AS has_voters,
-    CASE WHEN is_sheet THEN counts.registered_voters ELSE counts.registered_voters_counted END AS voters,
+    -- A sheet's voters are those of its roll, once it is counted or annulled, or was not installed. Of one that is
+    -- counted with another nobody says whether its voters' ballots are counted.
+    of_sheets AND (adds OR (is_sheet AND count_status IN ('COUNTED', 'ANNULLED', 'NOT_INSTALLED'))) AS has_voters,
+    CASE WHEN reporting_unit.counted_with IS NOT NULL THEN NULL
+        WHEN is_sheet THEN counts.registered_voters ELSE counts.registered_voters_counted END AS voters,
     -- Valid votes that are not stated are the sum of the votes, where all of these are and a ballot has one.
     coalesce(counts.valid_votes, CASE
         WHEN c.votes_allowed = 1 AND list_count(map_values(counts.votes)) = len(map_values(counts.votes))
@@ -79,37 +84,34 @@ FROM (SELECT unnest(areas) AS area FROM contest) JOIN
         AND (list_contains(reporting_unit.area_path, s.within) OR area.type = reporting_unit.type);
 
 -- Not stated is not zero: sum() leaves out what is null, and is null where nobody states it. Of no units it is 0.
--- Sheets are counted by their state. Where areas are added up, the numbers are those that they state of their sheets.
+CREATE OR REPLACE TEMP MACRO added(figure, who) AS CASE WHEN bool_or(who) THEN sum(figure) FILTER (who) ELSE 0 END;
+
 CREATE OR REPLACE TEMP TABLE totals AS
 SELECT area_id, area_name, area_type,
-    CASE WHEN bool_or(adds OR is_annulled) THEN
-        sum(counts.ballots_cast) FILTER (adds OR is_annulled) ELSE 0 END AS ballots_cast,
-    CASE WHEN bool_or(adds) THEN sum(valid_votes) FILTER (adds) ELSE 0 END AS valid_votes,
-    CASE WHEN bool_or(adds) THEN sum(counts.blank_votes) FILTER (adds) ELSE 0 END AS blank_votes,
-    CASE WHEN bool_or(adds OR is_annulled) THEN
-        sum(CASE WHEN is_annulled THEN counts.ballots_cast WHEN adds THEN counts.invalid_votes END) ELSE 0
-        END AS invalid_votes,
-    CASE WHEN bool_or(has_voters) THEN sum(voters) FILTER (has_voters) ELSE 0 END AS registered_voters_counted,
-    sum(CASE WHEN is_sheet THEN 1 ELSE sub_units.total END) AS sheets,
-    sum(CASE WHEN is_sheet THEN (count_status NOT IN ('PENDING', 'IN_PROCESS'))::INT ELSE sub_units.processed END)
+    added(counts.ballots_cast, adds OR is_annulled) AS ballots_cast,
+    added(valid_votes, adds) AS valid_votes,
+    added(counts.blank_votes, adds) AS blank_votes,
+    added(if(is_annulled, counts.ballots_cast, counts.invalid_votes), adds OR is_annulled) AS invalid_votes,
+    added(voters, has_voters) AS registered_voters_counted,
+    -- A sheet is one in its state; an area has the numbers that it states of its sheets.
+    added(if(is_sheet, 1, sub_units.total), of_sheets) AS sheets,
+    added(if(is_sheet, (count_status NOT IN ('PENDING', 'IN_PROCESS'))::INT, sub_units.processed), of_sheets)
         AS processed,
-    sum(CASE WHEN is_sheet THEN (count_status IN ('COUNTED', 'ANNULLED', 'NOT_INSTALLED'))::INT
-             ELSE sub_units.counted END) AS counted,
-    sum(CASE WHEN is_sheet THEN (count_status = 'ANNULLED')::INT ELSE sub_units.annulled END) AS annulled,
-    sum(CASE WHEN is_sheet THEN (count_status = 'NOT_INSTALLED')::INT ELSE sub_units.not_installed END)
-        AS not_installed,
-    sum(CASE WHEN is_sheet THEN (count_status IN ('UNDER_REVIEW', 'LOST'))::INT ELSE sub_units.under_review END)
+    added(if(is_sheet, (count_status IN ('COUNTED', 'ANNULLED', 'NOT_INSTALLED'))::INT, sub_units.counted), of_sheets)
+        AS counted,
+    added(if(is_sheet, (count_status = 'ANNULLED')::INT, sub_units.annulled), of_sheets) AS annulled,
+    added(if(is_sheet, (count_status = 'NOT_INSTALLED')::INT, sub_units.not_installed), of_sheets) AS not_installed,
+    added(if(is_sheet, (count_status IN ('UNDER_REVIEW', 'LOST'))::INT, sub_units.under_review), of_sheets)
         AS under_review,
-    sum(CASE WHEN is_sheet THEN (count_status = 'PENDING')::INT ELSE sub_units.pending END) AS pending,
-    sum(CASE WHEN is_sheet THEN (count_status = 'IN_PROCESS')::INT ELSE sub_units.in_process END) AS in_process,
+    added(if(is_sheet, (count_status = 'PENDING')::INT, sub_units.pending), of_sheets) AS pending,
+    added(if(is_sheet, (count_status = 'IN_PROCESS')::INT, 0), of_sheets) AS in_process,
     -- Where it is not 0, some unit states what this contract does not know, and no figure holds.
     count(*) FILTER (kind = 'UNKNOWN' OR count_status = 'UNKNOWN') AS unknown_units
 FROM in_area GROUP BY ALL;
 
 -- A selection that a statement does not name was not on its ballots: it has no votes there, and lacks none.
 CREATE OR REPLACE TEMP TABLE votes AS
-SELECT area_id, selection_id,
-    CASE WHEN bool_or(adds) THEN sum(counts.votes[selection_id]) FILTER (adds) ELSE 0 END AS votes
+SELECT area_id, selection_id, added(counts.votes[selection_id], adds) AS votes
 FROM in_area, (SELECT unnest(selections).selection_id AS selection_id FROM contest)
 GROUP BY ALL;
 

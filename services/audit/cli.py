@@ -232,9 +232,10 @@ def export_command(
 def export_actasum_command(
     bundle: Path, out: Path, contest_id: str, level: str | None, at_offset: int | None, as_json: bool, **flags: Any
 ) -> None:
-    """Write the sheets of a bundle, our totals and the office's into the new folder OUT, for `actasum verify`.
+    """Write a bundle's sheets and totals into the new folder OUT, for `actasum verify`.
 
-    actasum (on PyPI) is a program of others that adds up sheets and compares: it needs nothing of ours.
+    actasum (on PyPI) is a program of others that adds up sheets and compares them with totals: ours, as they are
+    counted again from the bundle, and the office's own, where it states some.
 
     \b
     Example:

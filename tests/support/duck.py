@@ -10,10 +10,10 @@ from tests.support.fix_setup import CHECKOUT, CONTEST
 SQL = CHECKOUT / "examples" / "recount-duckdb" / "recount.sql"
 
 
-def in_duckdb(events: Path, *before: str) -> dict[str, dict[str, Any]]:
+def in_duckdb(events: Path, *before: str, contest_id: str = CONTEST) -> dict[str, dict[str, Any]]:
     """The totals by area. `before`: statements that say as of when."""
     with duckdb.connect() as database:
-        for statement in (f"SET VARIABLE events = '{events}'", f"SET VARIABLE contest = '{CONTEST}'", *before):
+        for statement in (f"SET VARIABLE events = '{events}'", f"SET VARIABLE contest = '{contest_id}'", *before):
             database.execute(statement)
         found = database.execute(SQL.read_text(encoding="utf-8"))
         names = [column[0] for column in found.description]
