@@ -25,8 +25,8 @@ from schemas.columns.statement_batch import StatementBatch
 from schemas.types import UpdateKind
 
 NEWS, AGAIN, REPEATED, OLDER = range(4)
-"""What a row is: it would be news; published for its time already; the latest figures, for a later time; those in force
-then, with later ones since."""
+"""What a row is: it would be news; published for its time already; the latest figures, for a later time; figures that
+were in force for its time once, with others since."""
 _RETRACTED = KINDS.index(UpdateKind.RETRACTED)
 _VALID = COUNTS.index("valid_votes")
 _BESIDE = ("office_note", "signed_at", "registered_at", "recount", "rules_version", "by_vote_type")
@@ -88,15 +88,20 @@ class History:
             return there
 
         rows = np.arange(len(unit))
-        for at in (end - 1, begin - 1):  # what was in force then; or before what was published for that time
-            same = rows[equal(at[rows], rows)]
-            later = np.where(at[same] == follows[same] - 1, REPEATED, OLDER)
-            found[same] = np.where(at[same] >= begin[same], AGAIN, later)
-            rows = rows[found[rows] == NEWS]
-        for row in rows[end[rows] - begin[rows] > 1].tolist():  # several for one time
-            places = np.arange(begin[row], end[row])
-            if equal(places, np.full(len(places), row)).any():
-                found[row] = AGAIN
+        same = rows[equal(end - 1, rows)]  # what is in force for that time now
+        later = np.where(end[same] == follows[same], REPEATED, OLDER)
+        found[same] = np.where(end[same] > begin[same], AGAIN, later)
+        first = np.searchsorted(batch.unit[order], unit)
+        for row in rows[(found == NEWS) & (end > first)].tolist():
+            places = np.arange(first[row], end[row])
+            for place in places[equal(places, np.full(len(places), row))].tolist():
+                if place >= begin[row]:
+                    found[row] = AGAIN
+                    break
+                after = order[place + 1 : end[row]]  # were in force for that time instead, from when they came
+                after = after[batch.stated[after] > batch.stated[order[place]]]
+                if (batch.offset[after] > batch.offset[order[place]]).all():
+                    found[row] = OLDER
         return found
 
 

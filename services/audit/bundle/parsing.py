@@ -55,7 +55,7 @@ class Publication(NamedTuple):
 class Rows:
     """The statements of a publication, by row of the columns, in the order of its snapshots.
 
-    Codes, times and figures are those of `StatementBatch`; units and groups are numbers in `keys` and `groups`.
+    Codes, times and figures are those of `StatementBatch`; units and groups are places in `keys` and `groups`.
     """
 
     keys: list[UnitKey] = field(default_factory=list)
@@ -134,12 +134,12 @@ def _unforeseen(document: Kept, error: Exception) -> Rejection:
 
 def _add(found: Rows, snapshots: list[Snapshot], publication: Publication, others: Rejections) -> None:
     """Add the statements of snapshots: sheets as they are, others as `statement_batch` reads events."""
-    contest, index = publication.contest, UnitIndex()
+    contest, index, sheets = publication.contest, UnitIndex(), list[UnitKey]()
     layout, parts = Layout.of(contest), list[dict[str, Any]]()
     for number, snapshot in enumerate(snapshots):
         statements, first = snapshot.statements, number << 32
         if isinstance(statements, Sheets):
-            parts.append(_of_sheets(found, statements, index) | {"order": first + statements.columns.places})
+            parts.append(_of_sheets(found, statements, sheets, index) | {"order": first + statements.columns.places})
             general = dict(sorted(statements.others.items()))
         else:
             general = dict(enumerate(statements))
@@ -163,9 +163,9 @@ def _add(found: Rows, snapshots: list[Snapshot], publication: Publication, other
         for i, findings in batch.findings.items():
             if (fatal := next((f for f in findings if f.rejects), None)) is not None:
                 found.refused[begin + i] = fatal
-        columns = {name: getattr(batch, name) for name in COLUMNS}
+        columns = {name: getattr(batch, name) for name in COLUMNS} | {"unit": -1 - batch.unit}
         parts.append(columns | {"figures": batch.figures, "order": np.array(order, np.int64)})
-    found.keys, found.groups = index.keys, index.groups
+    found.keys, found.groups = [*sheets, *reversed(index.keys)], index.groups  # a number below 0 counts from the end
     for name in (*COLUMNS, "order"):
         found.columns[name] = np.concatenate([np.zeros(0, np.int64), *(part[name] for part in parts)])
     figures = np.concatenate([np.zeros((0, layout.size), np.int64), *(part["figures"] for part in parts)])
@@ -201,8 +201,9 @@ def _event(statement: Statement, snapshot: Snapshot, contest: ContestDefined) ->
     )
 
 
-def _of_sheets(found: Rows, statements: Sheets, index: UnitIndex) -> dict[str, Any]:
-    sheets, kind = statements.columns, ReportingUnitType.PRECINCT.value
+def _of_sheets(found: Rows, statements: Sheets, keys: list[UnitKey], index: UnitIndex) -> dict[str, Any]:
+    sheets, kind, begin = statements.columns, ReportingUnitType.PRECINCT.value, len(keys)
+    keys += [UnitKey(kind, unit_id) for unit_id in sheets.ids]  # none of them stands there twice
     names = [None if name is None else name.encode() for name in sheets.names]
     words = [word.encode() for word in sheets.words]
     found.documents += [(sheets.document.sha256,)] * len(sheets.ids)
@@ -212,7 +213,7 @@ def _of_sheets(found: Rows, statements: Sheets, index: UnitIndex) -> dict[str, A
     found.words += [words[code] for code in sheets.word.tolist()]
     groups = np.array([index.group(kind, path) if path else NONE for path in sheets.areas], np.int64)
     return {
-        "unit": np.fromiter(map(index.number, [UnitKey(kind, one) for one in sheets.ids]), np.int64, len(sheets.ids)),
+        "unit": np.arange(begin, len(keys)),
         "group": groups[sheets.area],
         "reported": np.full(len(sheets.ids), NO_TIME),
         "stated": sheets.stated,

@@ -19,7 +19,7 @@ of a value that is null is 2**32 - 1.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
@@ -66,18 +66,18 @@ def digest(content: bytes | None) -> bytes:
     return _ABSENT if content is None else sha256(content).digest()
 
 
-def headers_digest(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
+def headers_digest(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
     """Return the hash of headers."""
-    parts: list[bytes] = []
-    add = parts.append  # a million messages have eleven million headers
-    for name, value in headers:
-        add(_NAMED[name])
-        if value is None:
-            add(_NULL)
-        else:
-            add(_LENGTHS[len(value)] if len(value) < _SHORT else _LENGTH.pack(len(value)))
-            add(value)
+    parts: list[bytes]
+    try:  # a million messages have eleven million headers, and nearly all are short
+        parts = [part for name, value in headers for part in (_NAMED[name], _LENGTHS[len(value)], value)]  # type: ignore[arg-type, misc]
+    except (TypeError, IndexError):
+        parts = [part for name, value in headers for part in (_NAMED[name], *_lengthy(value))]
     return sha256(b"".join(parts)).digest()
+
+
+def _lengthy(value: bytes | None) -> tuple[bytes, ...]:
+    return (_NULL,) if value is None else (_LENGTH.pack(len(value)), value)
 
 
 @lru_cache
