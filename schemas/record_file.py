@@ -75,12 +75,12 @@ def _records(block: Any, partition: int) -> list[RawRecord]:
         with suppress(ValueError, IndexError):
             return list(_as_packed(block.bytes_.getvalue(), block.num_records, partition))
     return [
-        RawRecord(partition, *(r[name] for name in _FIELDS), [(h["name"], h["value"]) for h in r["headers"]])
+        RawRecord(
+            partition, r["offset"], r["timestamp_ms"], r["key"], r["value"],
+            [(h["name"], h["value"]) for h in r["headers"]],
+        )
         for r in block
-    ]
-
-
-_FIELDS = ("offset", "timestamp_ms", "key", "value")
+    ]  # fmt: skip
 
 
 def _as_packed(data: bytes, count: int, partition: int) -> Iterator[RawRecord]:

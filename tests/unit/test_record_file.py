@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import re
+from typing import Any
 
 import fastavro
 import pytest
@@ -35,18 +36,17 @@ def test_what_is_packed_is_unpacked_as_fastavro_reads_it(seed: int) -> None:
         content = pack("audit.Message", records, {"topic": "t", "partition": "3"})
         about, found = unpack("audit.Message", content, records[0].partition if records else None)
         assert (about, found) == ({"topic": "t", "partition": "3"}, records)
-        assert [(one.key, one.value) for one in found] == [
-            (row["key"], row["value"]) for row in fastavro.reader(io.BytesIO(content))
-        ]
+        rows: Any = fastavro.reader(io.BytesIO(content))
+        assert [(one.key, one.value) for one in found] == [(row["key"], row["value"]) for row in rows]
 
 
 def test_a_file_of_another_writer_is_read() -> None:
     records = _odd(1)
     content = pack("audit.Message", records, {"partition": "3"})
-    schema = fastavro.reader(io.BytesIO(content)).writer_schema | {"doc": "of another program"}
+    rows: Any = fastavro.reader(io.BytesIO(content))
+    schema = rows.writer_schema | {"doc": "of another program"}
     other = io.BytesIO()
-    rows = list(fastavro.reader(io.BytesIO(content)))
-    fastavro.writer(other, schema, rows, codec="null", metadata={"escrutinio.partition": "3"})
+    fastavro.writer(other, schema, list(rows), codec="null", metadata={"escrutinio.partition": "3"})
     assert unpack("audit.Message", other.getvalue())[1] == records
 
 
