@@ -27,6 +27,7 @@ func run() (int, error) {
 	topic := flag.String("topic", "results.events", "the log")
 	folder := flag.String("schemas", "schemas", "`folder` of the schemas")
 	file := flag.String("vectors", "", "read the log from a `file` like hostile_log.json, and check all its messages")
+	bundle := flag.String("bundle", "", "read the log from the `folder` of a bundle")
 	to := flag.Int64("to-offset", -1, "the last `offset` that is read")
 	at := flag.String("at-offsets", "", "`offsets`, separated by commas: an answer for each")
 	everywhere := flag.Bool("all-areas", false, "count every area, not one alone")
@@ -88,6 +89,10 @@ func run() (int, error) {
 				reason = fault.Error()
 			}
 			refused = append(refused, reason)
+		}
+	} else if *bundle != "" {
+		if fault := readBundle(*bundle, contest, *to, take); fault != nil {
+			return 2, fault
 		}
 	} else {
 		access, fault := readAccess(*servers, *config)

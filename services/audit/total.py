@@ -2,7 +2,7 @@
 
 The file is an Avro object container, as those of a bundle: the messages as they lie on the log. Its metadata say what
 total it is, and have the signed checkpoint and the hashes by which all messages together are proved to be in its tree.
-docs/proof.md specifies it.
+docs/recount.md specifies it.
 """
 
 import json
@@ -37,8 +37,6 @@ MAGIC = b"Obj\x01"
 RECORD = "audit.Total"
 SHOWN = 60
 """Statements that people are shown."""
-_ONE_BY_ONE = 1_000
-"""Messages up to which reading each by itself is faster than reading the log again."""
 
 
 class Document(NamedTuple):
@@ -115,7 +113,8 @@ def prove(log: Reader, files: Path, key: Verifier, contest_id: str, area_id: str
         raise NothingStated(f"up to offset {offset:,}, {log.topic} defines no contest {contest_id}")
     entries, figures = _behind(contest_log, area_id, offset)
     wanted = {one.offset for one in contest_log.definitions} | set(contest_log.batch.offset[entries].tolist())
-    records = _records(log, partition, wanted, offset + 1)
+    again = log.read_to_end(partition, 0, max(wanted) + 1)  # sooner than many offsets one by one
+    records = [record for batch in again for record in batch if record.offset in wanted]
     about = {
         "topic": log.topic,
         "partition": str(partition),
@@ -129,12 +128,6 @@ def prove(log: Reader, files: Path, key: Verifier, contest_id: str, area_id: str
     content = pack(RECORD, records, about)
     check(content, key)
     return content
-
-
-def _records(log: Reader, partition: int, wanted: set[int], end: int) -> list[RawRecord]:
-    if len(wanted) <= _ONE_BY_ONE:
-        return list(log.messages_at(partition, wanted))
-    return [record for batch in log.read_to_end(partition, 0, end) for record in batch if record.offset in wanted]
 
 
 def _behind(log: ContestLog, area_id: str, offset: int) -> tuple[Any, dict[str, int | None]]:
@@ -164,7 +157,7 @@ def check(content: bytes, key: Verifier) -> Total:
         raise NotProved(f"message {records[-1].offset:,} is later than the total, which is as of {offset:,}")
     reading = Reading(contest_id)
     reading.add(records)
-    if reading.blocked is not None or (log := reading.log()) is None:
+    if (log := reading.log()) is None or reading.blocked is not None:
         raise NotProved(f"the messages do not count: {reading.blocked or 'none defines the contest'}")
     try:
         entries, figures = _behind(log, area_id, offset)

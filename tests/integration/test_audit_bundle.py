@@ -25,6 +25,9 @@ from schemas.count_update import CountUpdate
 from schemas.identity import named
 from schemas.log_record import RawRecord
 from schemas.record_file import pack, unpack
+from schemas.types import rfc3339
+from tests.support.duck import in_duckdb
+from tests.support.fix_recount import Recounted
 from tests.support.fix_setup import CONTEST, EXAMPLE, Setup
 from tests.support.servers import Broker
 
@@ -50,9 +53,9 @@ def exported(
     setup.run("audit", "run", "--once", "--signing-key", str(folder / "log.key"), str(folder / "proof"))
     key = ("--key", str(folder / "log.key.pub"))
     setup.aggregate()
-    moments = {"last": (), "1923": ("--at-reported", "2021-06-08T00:23Z"), "at-31": ("--at-offset", "31")}
+    moments = {"last": "--all-areas", "1923": "--at-reported 2021-06-08T00:23Z", "at-31": "--at-offset 31 --all-areas"}
     for name, moment in moments.items():
-        (folder / f"{name}.json").write_text(setup.run("results", "show", CONTEST, *moment, "--json"))
+        (folder / f"{name}.json").write_text(setup.run("results", "show", CONTEST, *moment.split(), "--json"))
     totals = [flag for name in moments for flag in ("--totals", str(folder / f"{name}.json"))]
     said = setup.json(
         "audit", "export", *key, "--archive", str(setup.archive), *totals, str(folder / "proof"), str(folder / "bundle")
@@ -168,7 +171,7 @@ def _total_edited(copy: Copy) -> None:
 
 def _totals_of_elsewhere(copy: Copy) -> None:
     folder = copy.path / "totals"
-    answer = json.loads((folder / "last.json").read_text(encoding="utf-8"))
+    (answer,) = json.loads((folder / "last.json").read_text(encoding="utf-8"))["counts"]
     beyond = answer | {"as_of": answer["as_of"] | {"offset": 45}}
     first = answer | {"as_of": answer["as_of"] | {"offset": 0}}
     made = [beyond, first, answer | {"contest_id": "another"}]
@@ -383,6 +386,7 @@ def test_a_total_that_was_edited_is_named_with_its_figure(copy: Copy) -> None:
 
 def test_totals_that_are_none_are_not_exported(exported: tuple[Setup, Path], tmp_path: Path) -> None:
     setup, folder = exported
+    assert "with --json, and without an AREA" in setup.refused("results", "show", CONTEST, "--all-areas")
     line = ("audit", "export", "--key", str(folder / "log.key.pub"), str(folder / "proof"), str(tmp_path / "other"))
     assert "has no answer" in setup.refused(*line, "--totals", str(folder / "log.key.pub"))
 
@@ -392,6 +396,30 @@ def test_another_key_signs_nothing_here(exported: tuple[Setup, Path], copy: Copy
     setup.run("audit", "key", "log.example/test", str(tmp_path / "other"))
     copy.key = Verifier.parse((tmp_path / "other.pub").read_text(encoding="utf-8"))
     assert "no trusted key has signed it" in copy.faults()["signature"].said.text()
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_the_report_is_a_page_in_both_languages(
+    exported: tuple[Setup, Path], copy: Copy, tmp_path: Path, language: str
+) -> None:
+    setup, folder = exported
+    _document_missing(copy)
+    line = ("audit", "check", "--key", str(folder / "log.key.pub"), "--language", language)
+    said = setup.run(*line, "--report", str(tmp_path / "page.html"), str(copy.path), expect=1)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    number = len(check(copy.path, copy.key))
+    verdict = {"en": f"1 of {number} checks do not hold.", "es": f"1 de {number} comprobaciones no se cumplen."}[
+        language
+    ]
+    missing = {"en": "named by {0}, is missing", "es": "que nombra {0}"}[language]
+    for text in (verdict, missing.format(f"{setup.names.events}/0 offset 1")):
+        assert text in said
+        assert text in page
+    assert (folder / "log.key.pub").read_text(encoding="utf-8").strip() in page
+    assert "src=" not in page
+    assert "href=" not in page
+    assert page.count("<tr") == page.count("<th") == number
+    assert "cannot be written" in setup.refused(*line, "--report", str(copy.messages / "page.html"), str(copy.path))
 
 
 def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> None:
@@ -404,6 +432,41 @@ def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> No
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
         check(copy.path, copy.key)
+
+
+def test_a_program_in_go_counts_it_as_it_counts_the_log(
+    exported: tuple[Setup, Path], copy: Copy, recount: Callable[..., Recounted]
+) -> None:
+    setup, _ = exported
+    moments = ("--all-areas", "--at-offsets", "27,44", CONTEST)
+    log = ("--bootstrap-servers", setup.bootstrap_servers, "--topic", setup.names.events)
+    found = recount("--bundle", str(copy.path), *moments)
+    assert (found.code, found.said) == (0, "")
+    assert found.printed == recount(*log, *moments).printed
+    assert [of["digest"][:8] for of in found.printed] == ["656a18d1", "f4dfc7f8"]
+    assert "beyond the end of the bundle" in recount("--bundle", str(copy.path), "--to-offset", "45", CONTEST).said
+    copy.messages.write_bytes(pack(RECORD, copy.records[1:], copy.about))
+    assert "1 stands where 0 should" in recount("--bundle", str(copy.path), CONTEST).said
+    whole = pack(RECORD, copy.records, copy.about)
+    copy.messages.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "does not end with the file's mark" in recount("--bundle", str(copy.path), CONTEST).said
+
+
+@pytest.mark.parametrize(
+    ("moment", "votes"),
+    [("to_offset = 27", 8548929), ("to_stated = '2021-06-08T00:23Z'", 8548929), ("to_offset = 44", 8670028)],
+)
+def test_an_auditor_counts_it_in_sql(copy: Copy, moment: str, votes: int) -> None:
+    (total,) = in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE {moment}").values()
+    assert (total["area_id"], total["peru-libre"]) == ("pe", votes)
+
+
+def test_in_sql_a_time_of_the_log_ends_before_the_first_message_that_is_later(copy: Copy) -> None:
+    at = json.loads((copy.log / "events.jsonl").read_text(encoding="utf-8").splitlines()[27])["recorded_at"]
+    later = [record.offset for record in copy.records if rfc3339(record.recorded_at) > at]
+    last = min(later, default=len(copy.records)) - 1
+    by_time = in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE to_time = '{at}'")
+    assert by_time == in_duckdb(copy.log / "events.jsonl", f"SET VARIABLE to_offset = {last}")
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aggregator.replay.answer import of_state
 from aggregator.replay.fold_to_moment import ContestFold
+from audit.bundle.lines import line_of
 from audit.recount.compare import Difference, differences, moment_of, reconcile
 from audit.recount.contest_log import ContestLog
-from audit.recount.figures import of_area, stated
+from audit.recount.figures import behind, of_area, stated
 from audit.recount.reading import Reading
 from results.count import NothingCounted
 from results.moment import NOW, Moment
@@ -20,6 +22,7 @@ from schemas.contest import in_words
 from schemas.log_record import RawRecord
 from schemas.types import from_milliseconds
 from tests.support import hostile_log, wild_logs
+from tests.support.duck import in_duckdb
 from tests.support.hostile_log import HOSTILE
 from tests.support.wild_logs import WILD
 
@@ -105,4 +108,28 @@ def test_bulletins_are_compared_with_the_sheets_stated_by_then() -> None:
             compared += 1
             found = {name: summed - said for name, (said, summed) in one.differences.items()}
             assert found == {name: number for name, number in official["differences"].items() if number}, seed
+    assert compared > 5
+
+
+def test_in_sql_any_log_has_the_same_sums(tmp_path: Path) -> None:
+    compared = 0
+    for seed in (*range(6), random.randrange(10**9), random.randrange(10**9)):  # by the seed of the report's header
+        records = wild_logs.wild_log(seed)
+        _, log = log_of(records, WILD)
+        moment = log.at(len(records) - 1)
+        assert moment is not None
+        judged = {one.offset for one in log.definitions} | set(log.batch.offset[log.sound].tolist())
+        events = tmp_path / f"{seed}.jsonl"
+        events.write_bytes(b"".join(line_of(record) for record in records if record.offset in judged))
+        found = in_duckdb(events, contest_id=WILD)
+        for area in moment.contest.areas:
+            entries, figures = behind(moment, area)
+            if not len(entries) or moment.contest.counting_level == (area.type,) or area.area_id not in found:
+                continue  # the office's own statement, which is no sum
+            summed = found[area.area_id]
+            if not summed["unknown_units"]:
+                compared += 1
+                names = {f"votes.{name}": name for name in moment.contest.selection_ids} | {"total": "sheets"}
+                names |= {name: name for name in summed if name in figures}
+                assert {of: summed[name] for of, name in names.items()} == {of: figures[of] for of in names}, seed
     assert compared > 5

@@ -33,7 +33,9 @@ class ContestLog:
         self.batch, self.definitions = batch, definitions
         self._rolls: list[tuple[int, Listed | None]] = []
         """Where a revision begins to hold; None: it takes the roll back."""
-        self.accepted = self._accept(self._on_roll(definitions, rolls))
+        self.sound = self._on_roll(definitions, rolls)
+        """Entries of statements that break no rule which refuses them."""
+        self.accepted = self._accept(self.sound)
         """Entries of statements, in the order of the log."""
 
     def _on_roll(self, definitions: Sequence[Recorded], rolls: Sequence[Recorded]) -> Numbers:

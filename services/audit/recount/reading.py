@@ -19,6 +19,9 @@ from schemas.identity import text_of
 from schemas.log_record import RawRecord, Recorded, recorded_of_raw
 from schemas.unit_roll import UnitRoll
 
+_AT_ONCE = 5_000
+"""Statements that are decoded together: fewer take longer each."""
+
 
 class Reading:
     """The messages of one contest that were read so far."""
@@ -26,7 +29,8 @@ class Reading:
     def __init__(self, contest_id: str) -> None:
         self.contest_id = contest_id
         self.blocked: str | None = None
-        """Why nothing is counted any more: a message is no event."""
+        """Why nothing is counted any more: a message is no event. Whole once `log` was called."""
+        self._waiting: list[RawRecord] = []
         self._definitions: list[Recorded] = []
         self._rolls: list[Recorded] = []
         self._parts: list[StatementBatch] = []
@@ -35,21 +39,20 @@ class Reading:
 
     def add(self, records: Iterable[RawRecord]) -> None:
         """Read messages of a partition; those of other contests are passed over."""
-        waiting: list[RawRecord] = []
         key = self.contest_id.encode()
         for raw in records:
             if raw.key != key or self.blocked is not None:
                 continue
             if is_update(raw):
-                waiting.append(raw)
+                self._waiting.append(raw)
+                if len(self._waiting) == _AT_ONCE:
+                    self._decode()
                 continue
-            self._decode(waiting)
-            waiting = []
+            self._decode()
             try:
                 self._define(recorded_of_raw(raw))
             except ContractError as error:
                 self._block(raw, error)
-        self._decode(waiting)
 
     def _block(self, raw: RawRecord, error: ContractError) -> None:
         self.blocked = self.blocked or f"offset {raw.offset:,}: {error}"
@@ -57,7 +60,8 @@ class Reading:
     def _contest(self) -> ContestDefined | None:
         return self._definitions[-1].definition if self._definitions else None
 
-    def _decode(self, records: list[RawRecord]) -> None:
+    def _decode(self) -> None:
+        records, self._waiting = self._waiting, []
         if records and self.blocked is None:
             batch, unreadable = self._decoder.decode(records, self._contest())
             self._parts.append(batch)
@@ -73,6 +77,7 @@ class Reading:
 
     def log(self) -> ContestLog | None:
         """Return what was read; None where the contest is not defined."""
+        self._decode()
         if (contest := self._contest()) is None:
             return None
         parts, size = self._parts or [self._decoder.decode([], contest)[0]], Layout.of(contest).size
