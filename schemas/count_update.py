@@ -31,6 +31,9 @@ from schemas.types import (
     VoteType,
 )
 
+PAUSE_MS = 2_000
+"""Between two statements of a publication, by the broker's time: what comes after it is read as another. No statement
+says that it is the last, since what an office only repeats is not on the log."""
 Percent = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,30})?$")]
 
 

@@ -75,11 +75,15 @@ COUNT_STATUS = Topic("results.count-status", records=("AggregatorStatus",), init
 """Signs of life of the aggregator, as those of ingest. A topic of their own, since the right to write is by topic: no
 other service can say that the count lives."""
 
+CHECKPOINTS = Topic("results.checkpoints", required=_FOREVER)
+"""Signed checkpoints of the log's tree (docs/proof.md), each a signed note as any tool of C2SP reads it. All stand in
+partition 0, since their order says who was first to claim a tree."""
+
 KEPT = (EVENTS, REJECTED, FEED_STATUS)
 """Topics that are kept for ever, since nothing could make them again."""
 BY_INGEST = (*KEPT, INGEST_STATUS)
 """Topics that ingest writes."""
-TOPICS = (*BY_INGEST, TOTALS, NOTICES, COUNT_STATUS)
+TOPICS = (*BY_INGEST, TOTALS, NOTICES, COUNT_STATUS, CHECKPOINTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +126,8 @@ class TopicNames:
     def count_status(self) -> str:
         """Name of the topic of the aggregator's signs of life."""
         return self.prefix + COUNT_STATUS.name
+
+    @property
+    def checkpoints(self) -> str:
+        """Name of the topic of signed checkpoints."""
+        return self.prefix + CHECKPOINTS.name

@@ -35,6 +35,7 @@ class Position:
     """How far a contest is counted. `offset`: its last event on the log."""
 
     contest_id: str
+    topic: str
     partition: int
     offset: int
     next_offset: int

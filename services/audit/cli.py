@@ -15,6 +15,7 @@ from runtime import options
 from runtime.commands import Group, Progress, json_option, say, stopping, tell
 
 if TYPE_CHECKING:
+    from audit.bundle.words import Language
     from audit.tree.checkpoint import Checkpoint
     from audit.tree.note import Signer, Verifier
     from runtime.settings import Settings
@@ -24,6 +25,14 @@ logger = logging.getLogger(__name__)
 _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 _public = click.option("--key", "key_file", type=_file, required=True, help="File with the log's public key.")
+_publics = click.option(
+    "--key",
+    "key_files",
+    type=_file,
+    required=True,
+    multiple=True,
+    help="File with a public key of the log. Given again: of each key that there was.",
+)
 
 
 @click.group(cls=Group, name="escrutinio-audit")
@@ -38,6 +47,9 @@ def main() -> None:
       escrutinio-audit prove --key log.key.pub /srv/proof 41 > 41.tlog-proof
       escrutinio-audit check --key log.key.pub 41.tlog-proof
     """
+    # A batch of the log is 200,000 small objects, and none of a cycle: the default collector would visit them again and
+    # again, for half of the time of reading.
+    gc.set_threshold(200_000, 20, 100)
 
 
 @main.command("key")
@@ -72,25 +84,33 @@ def key_command(name: str, file: Path) -> None:
 @options.log_format
 @json_option
 def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_json: bool, **flags: Any) -> None:
-    """Sign the log's tree every few seconds, with its files in FOLDER, for any web server to serve.
+    """Sign the log's tree every few seconds, and where a publication of the office ends.
 
-    Before it signs, it reads the whole log again and compares it with what it signed before.
+    FOLDER has the tree's files and the checkpoints, for any web server to serve.
+
+    Before it signs, it reads the whole log again and compares it with what was signed before: by FOLDER, and by the
+    topic results.checkpoints, on which each checkpoint is sent.
 
     \b
     Example: escrutinio-audit run --signing-key log.key /srv/proof
     """
     from audit import notary
+    from audit.checkpoint_topic import CheckpointTopic
     from audit.metrics import Metrics
     from runtime.health import new_registry, serve_health
     from runtime.kafka.reader import Reader
+    from schemas.topics import TopicNames
 
     settings, stop, signer = _settings(flags), stopping(), _signer(key_file)
     metrics = Metrics(registry := new_registry("audit"))
     with (
         serve_health(settings.http, registry, metrics.liveness, metrics.not_ready, stop),
         Reader(settings.kafka, _topic(settings)) as log,
+        CheckpointTopic.opened(
+            settings.kafka, TopicNames(settings.topic_prefix).checkpoints, signer.verifier
+        ) as published,
     ):
-        found = notary.run(log, folder, signer, stop, metrics, follow=follow, every_s=every_s)
+        found = notary.run(log, folder, signer, published, stop, metrics, follow=follow, every_s=every_s)
     tell(as_json, {"checkpoints": [_about(one) for one in found]}, [_line(one) for one in found])
 
 
@@ -233,9 +253,15 @@ def export_actasum_command(
 @main.command("check")
 @click.argument("proof", type=click.Path(path_type=Path, exists=True))
 @_public
+@click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Of what is said of a bundle.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write what is said of a bundle as a page, too."
+)
 @options.log_format
 @json_option
-def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> None:
+def check_command(
+    proof: Path, key_file: Path, language: Language, report: Path | None, as_json: bool, **flags: Any
+) -> None:
     """Check a proof, or the folder that `export` wrote, with the public key and nothing else. Exit code 1: it fails.
 
     \b
@@ -243,9 +269,10 @@ def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> N
       escrutinio-audit check --key log.key.pub 41.tlog-proof
       escrutinio-audit check --key log.key.pub 010101.total-proof
       escrutinio-audit check --key log.key.pub bundle
+      escrutinio-audit check --key log.key.pub --language es --report informe.html bundle
     """
     if proof.is_dir():
-        _check_bundle(proof, key_file, as_json, flags)
+        _check_bundle(proof, key_file, language, report, as_json, flags)
     from audit import proving, total
     from runtime.files import read_regular
     from schemas.codec import decode
@@ -272,28 +299,45 @@ def check_command(proof: Path, key_file: Path, as_json: bool, **flags: Any) -> N
     }
     lines = [f"Proved: {place} has this {type(event).__name__}, recorded {rfc3339(record.recorded_at)}."]
     lines.append(f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}.")
-    lines.append(event.model_dump_json(indent=1))
+    lines += event.model_dump_json(indent=1).splitlines()
     tell(as_json, about, lines)
 
 
-def _check_bundle(bundle: Path, key_file: Path, as_json: bool, flags: dict[str, Any]) -> None:
+def _check_bundle(
+    bundle: Path, key_file: Path, language: Language, page: Path | None, as_json: bool, flags: dict[str, Any]
+) -> None:
     """Check a bundle, and end."""
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
     from audit.bundle.checking import check
+    from audit.bundle.report import Report
+    from audit.errors import FolderFull
+    from runtime.files import write_whole
+    from schemas.types import rfc3339
 
     _settings(flags)
     gc.set_threshold(1_000_000, 20, 100)  # columns have no cycles
-    found = check(bundle, _verifier(key_file), _progress())
-    tell(as_json, {"checks": [one.facts() for one in found]}, [line for one in found for line in one.lines("en")])
-    raise SystemExit(1 if any(one.holds is False for one in found) else 0)
+    key = _verifier(key_file)
+    now = rfc3339(datetime.now(UTC).replace(microsecond=0))
+    checks = check(bundle, key, _progress())
+    found = Report(bundle.resolve().name, str(key), now, version("escrutinio"), checks)
+    if page is not None:
+        try:
+            write_whole(page, found.html(language).encode())
+        except OSError as error:
+            raise FolderFull(f"{page} cannot be written: {error.strerror}") from error
+    tell(as_json, {"checks": [one.facts() for one in found.checks]}, list(found.lines(language)))
+    raise SystemExit(1 if any(one.holds is False for one in found.checks) else 0)
 
 
 @main.command("verify")
 @click.argument("checkpoints", type=_file, nargs=-1, required=True)
-@_public
+@_publics
 @options.kafka
 @options.log_format
 @json_option
-def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool, **flags: Any) -> None:
+def verify_command(checkpoints: tuple[Path, ...], key_files: tuple[Path, ...], as_json: bool, **flags: Any) -> None:
     """Check that the log still has all that was signed in CHECKPOINTS, as it was. Exit code 1: it has not.
 
     The tree is made again from the log: nothing is believed but the public key.
@@ -306,8 +350,8 @@ def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool,
     from runtime.files import read_regular
     from runtime.kafka.reader import Reader
 
-    settings, key = _settings(flags), _verifier(key_file)
-    kept = [opened(read_regular(file, 1 << 20), [key]) for file in checkpoints]
+    settings, keys = _settings(flags), list(map(_verifier, key_files))
+    kept = [opened(read_regular(file, 1 << 20), keys) for file in checkpoints]
     with Reader(settings.kafka, _topic(settings)) as log:
         found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
@@ -319,13 +363,13 @@ def verify_command(checkpoints: tuple[Path, ...], key_file: Path, as_json: bool,
 @main.command("compare")
 @click.argument("one", type=_file)
 @click.argument("other", type=_file)
-@_public
+@_publics
 @click.option(
     "--files", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder of `run`, or a copy."
 )
 @options.topic_prefix
 @options.log_format
-def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, **flags: Any) -> None:
+def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: Path | None, **flags: Any) -> None:
     """Say whether two checkpoints are of one history: the newer extends the older. Exit code 1: they contradict.
 
     Of two sizes the proof is made from the tiles in --files. A contradiction is shown as it was signed: it is evidence
@@ -340,9 +384,9 @@ def compare_command(one: Path, other: Path, key_file: Path, files: Path | None, 
     from audit.verifying import extends, partition_of
     from runtime.files import read_regular
 
-    settings, key = _settings(flags), _verifier(key_file)
+    settings, keys = _settings(flags), list(map(_verifier, key_files))
     notes = [read_regular(file, 1 << 20) for file in (one, other)]
-    old, new = sorted((opened(content, [key]) for content in notes), key=lambda of: of.size)
+    old, new = sorted((opened(content, keys) for content in notes), key=lambda of: of.size)
     partition = partition_of([old, new], _topic(settings))
     if old.size == new.size:
         is_one, words = old.root == new.root, f"one key has signed two trees of size {old.size:,}"

@@ -7,6 +7,7 @@ EscrutinioError
     ├── Contradicted   the log is not the one that was signed: exit code 1
     ├── FilesDamaged   the files of a tree are missing or altered
     ├── NotSigned      nothing is signed yet
+    ├── NotRead        a message cannot be read as it lies: nothing from there on is signed
     ├── NoSuchEvent    the log has no such event
     ├── NothingStated  the log states nothing about the contest or area
     └── FolderFull     a file cannot be written: make room, and try again
@@ -31,6 +32,10 @@ class FilesDamaged(AuditError):
 
 class NotSigned(AuditError):
     """Nothing is signed yet."""
+
+
+class NotRead(AuditError):
+    """The client cannot read a message as it lies: what it has of it is not what was written."""
 
 
 class NoSuchEvent(AuditError):

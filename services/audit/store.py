@@ -2,10 +2,13 @@
 
 Place in the flow: `notary` writes, proofs and checks read. Each file is written whole, synced and renamed, tiles first
 and the checkpoint last: after a crash there is the checkpoint of before, with all its files, and at most files of a
-tree that nobody has signed, which are made again.
+tree that nobody has signed, which are made again. Tiles are synced several at once, in any order, since a disk needs
+longer to sync one than we need to make it; `settle` waits for all.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +19,12 @@ from audit.tree.tiles import HASH, Tile, subtrees_from
 from runtime.files import FolderLock, read_regular, sweep, write_whole
 
 CHECKPOINT = "checkpoint"
+CHECKPOINTS = "checkpoints"
+"""Folder of those that are kept, each named by its size."""
+_AT_ONCE = 4
+"""Tiles that are written at a time."""
+_WAITING = 64
+"""Tiles that wait to be written: bounds memory where the disk is slow."""
 
 
 class TreeFolder:
@@ -24,6 +33,8 @@ class TreeFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = FolderLock(path, f"another notary is at work in {path}; stop it, or choose another folder")
+        self._writers = ThreadPoolExecutor(_AT_ONCE, "tiles")
+        self._unsettled = deque[Future[None]]()
 
     @classmethod
     def of(cls, root: Path, topic: str, partition: int) -> Self:
@@ -42,6 +53,7 @@ class TreeFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._writers.shutdown()
         self._lock.__exit__(kind, error, trace)
 
     def checkpoint(self) -> bytes | None:
@@ -52,6 +64,14 @@ class TreeFolder:
             return None
         except OSError as error:
             raise FilesDamaged(f"{self.path / CHECKPOINT} cannot be read: {error.strerror}") from error
+
+    def kept(self) -> list[int]:
+        """List the sizes of the checkpoints that are kept."""
+        return sorted(int(file.name) for file in self.path.glob(f"{CHECKPOINTS}/[0-9]*") if file.name.isdigit())
+
+    def keep(self, size: int, checkpoint: bytes) -> None:
+        """Keep a checkpoint beside the last one. Every file of its tree has to be there. Raises FolderFull."""
+        self._write(self.path / CHECKPOINTS / str(size), checkpoint)
 
     def last_note(self) -> bytes:
         """Return the last checkpoint. Raises NotSigned before the first, FilesDamaged."""
@@ -81,20 +101,36 @@ class TreeFolder:
         raise FilesDamaged(f"{self.path / tile.path} is missing")
 
     def put(self, tile: Tile, content: bytes) -> None:
-        """Write a tile. One that is there has this content, or raises Contradicted. Raises FolderFull."""
+        """Write a tile, which is there once `settle` returns. Raises what `settle` does, of an earlier one."""
+        self._unsettled.append(self._writers.submit(self._put, tile, content))
+        self.settle(_WAITING)
+
+    def settle(self, but: int = 0) -> None:
+        """Wait until all tiles but so many are written. Raises FilesDamaged, FolderFull.
+
+        Raises Contradicted where a tile is there with another content.
+        """
+        while len(self._unsettled) > but:
+            self._unsettled.popleft().result()
+
+    def _put(self, tile: Tile, content: bytes) -> None:
         path = self.path / tile.path
         try:
-            if path.exists():
-                if read_regular(path) != content:
-                    raise Contradicted(f"{path} was written with another content: the log was another one then")
-                return
-            write_whole(path, content)
+            there = read_regular(path)
+        except FileNotFoundError:
+            self._write(path, content)
+            return
         except OSError as error:
-            raise FolderFull(f"{path} cannot be written: {error.strerror}") from error
+            raise FilesDamaged(f"{path} cannot be read: {error.strerror}") from error
+        if there != content:
+            raise Contradicted(f"{path} was written with another content: the log was another one then")
 
     def sign(self, checkpoint: bytes) -> None:
         """Replace the checkpoint. Every file of its tree has to be there. Raises FolderFull."""
+        self._write(self.path / CHECKPOINT, checkpoint)
+
+    def _write(self, path: Path, content: bytes) -> None:
         try:
-            write_whole(self.path / CHECKPOINT, checkpoint)
+            write_whole(path, content)
         except OSError as error:
-            raise FolderFull(f"{self.path / CHECKPOINT} cannot be written: {error.strerror}") from error
+            raise FolderFull(f"{path} cannot be written: {error.strerror}") from error

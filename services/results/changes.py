@@ -67,6 +67,7 @@ class Change(Frozen):
     sentences: tuple[str, ...]
     change: dict[str, int]
     source: str
+    documents: tuple[Document, ...]
     findings: tuple[str, ...]
 
 
@@ -138,6 +139,7 @@ def changes(
                 sentences=tuple(sentences),
                 change=change,
                 source="; ".join(map(_document, update.source.documents)),
+                documents=update.source.documents,
                 findings=tuple(findings.get(offset, ())),
             )
         )

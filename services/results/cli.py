@@ -17,9 +17,11 @@ from runtime.options import reader_url as reader_option
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from results.count import Count
     from results.moment import Moment
     from results.projection import Projection
     from results.reader import Reader
+    from schemas.contest import Level
 
 
 @click.group(cls=Group, name="escrutinio")
@@ -45,13 +47,7 @@ def _reader(reader_url: str | None, projection: Projection) -> Reader:
 @main.command()
 @click.argument("contest_id", metavar="CONTEST")
 @click.argument("area_id", metavar="[AREA]", required=False)
-@click.option("--at-offset", type=Whole(0), help="As of this offset of the log, inclusive.")
-@click.option(
-    "--at-time", callback=options.at_instant, metavar="TIME", help="As of this time of the log (the broker's time)."
-)
-@click.option(
-    "--at-reported", callback=options.at_instant, metavar="TIME", help="As of this official time (the office's own)."
-)
+@options.at_moment
 @click.option("--all-areas", is_flag=True, help="With --json: the counts of every area of which something is stated.")
 @reader_option
 @options.schema
@@ -77,7 +73,7 @@ def show(
               escrutinio show pe-2021-president-runoff --at-reported 2021-06-08T00:23Z
     """
     from results import render
-    from results.moment import NOW, Moment
+    from results.moment import Moment
 
     moment = Moment(at_offset, at_time, at_reported)
     if all_areas:
@@ -86,15 +82,9 @@ def show(
         _show_all(contest_id, moment, reader_url, projection)
         return
     with _reader(reader_url, projection) as reader:
-        if moment == NOW:
-            count = reader.count(contest_id, area_id)
-            to_offset = count.as_of.offset
-        else:
-            from results.as_of import ContestAsOf
-
-            as_of = ContestAsOf(reader, contest_id, moment)
-            count, to_offset = as_of.count(area_id), as_of.to_offset
-        shown = options.completed(count, moment, reader.found(contest_id, to_offset))
+        count, _, to_offset = _count(reader, contest_id, area_id, moment)
+        found, log = reader.found(contest_id, to_offset), reader.log_of(contest_id)
+    shown = options.completed(count, moment, found, log)
     answer(as_json, lambda: shown.model_dump(mode="json"), lambda: render.show(shown))
 
 
@@ -110,8 +100,59 @@ def _show_all(contest_id: str, moment: Moment, reader_url: str | None, projectio
             found = {area: of for area, of in reader.counts(contest_id, areas).items() if isinstance(of, Count)}
         else:
             found = ContestAsOf(reader, contest_id, moment).counts(areas)
-    asked = {"moment": None if moment == NOW else str(moment)}
+        asked = {"moment": None if moment == NOW else str(moment), "log": reader.log_of(contest_id)}
     say_json({"counts": [of.model_copy(update=asked).model_dump(mode="json") for of in found.values()]})
+
+
+def _count(reader: Reader, contest_id: str, area_id: str | None, moment: Moment) -> tuple[Count, Level, int]:
+    """Return the count of a moment, the counting level then, and the moment's last offset."""
+    from results.moment import NOW
+
+    if moment == NOW:
+        count = reader.count(contest_id, area_id)
+        return count, reader.contest(contest_id)[0].counting_level, count.as_of.offset
+    from results.as_of import ContestAsOf
+
+    as_of = ContestAsOf(reader, contest_id, moment)
+    return as_of.count(area_id), as_of.level, as_of.to_offset
+
+
+@main.command()
+@click.argument("contest_id", metavar="CONTEST")
+@click.argument("area_id", metavar="[AREA]", required=False)
+@options.at_moment
+@click.option("--limit", type=Whole(1), default=20, help="Statements to show, at most. With --json there are all.")
+@reader_option
+@options.schema
+@json_option
+def statements(
+    contest_id: str,
+    area_id: str | None,
+    at_offset: int | None,
+    at_time: datetime | None,
+    at_reported: datetime | None,
+    limit: int,
+    reader_url: str | None,
+    projection: Projection,
+    as_json: bool,
+) -> None:
+    """List the statements that a count is made of, each with its place on the log and its documents.
+
+    Of a sum, those of every sheet in it, now or at any moment of `show`; else the office's own about the area. Of each:
+    the event's id and offset, and name, place and SHA-256 of the documents.
+
+    \b
+    Example: escrutinio statements pe-2021-president-runoff 010101
+    """
+    from results import render
+    from results.moment import Moment
+    from results.statements import statements_of
+
+    moment = Moment(at_offset, at_time, at_reported)
+    with _reader(reader_url, projection) as reader:
+        count, level, to_offset = _count(reader, contest_id, area_id, moment)
+        found = statements_of(reader, count, moment, level, to_offset)
+    answer(as_json, lambda: found.model_dump(mode="json"), lambda: render.statements_behind(found, limit))
 
 
 @main.command()

@@ -50,6 +50,13 @@ class Around:
         return cls(roll, None if contest_total is None else contest_total.figures()["total"].value)
 
 
+class OnLog(Frozen):
+    """The part of the log on which the events of an answer stand: an offset in the answer is one of it."""
+
+    topic: str
+    partition: int
+
+
 class AsOf(Frozen):
     """The moment of an answer. `offset`: the last event of the log in it."""
 
@@ -137,6 +144,8 @@ class Count(Frozen):
     """Rules that events of the contest break, up to the moment; None where nobody asked (`results.findings`)."""
     not_accepted: NotAccepted | None = None
     """Events of the contest that changed nothing; None where nobody asked."""
+    log: OnLog | None = None
+    """Where its events stand; None in a count that is not for readers."""
 
 
 def percent(part: int | None, whole: int | None, places: int = 3) -> str | None:

@@ -9,7 +9,7 @@ to the difference on every axis. Without late statements, each change is the upd
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
-from results.count import AsOf, Count
+from results.count import AsOf, Count, OnLog
 from schemas.area_count import Basis, StatedBy
 from schemas.chain import states_of
 from schemas.columns.layout import BALLOTS, REASONS, VOTERS, Layout, Vector
@@ -102,6 +102,7 @@ class Difference(Frozen):
     contest_name: str
     authority: str
     time_zone: str
+    log: OnLog
     before: Side
     after: Side
     area: AreaDifference

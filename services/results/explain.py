@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pydantic import TypeAdapter, ValidationError
 
 from results.changes import Change, SnapshotChange, UnitMoved, changes, place, snapshot_changes
-from results.count import NothingCounted, find_area
+from results.count import NothingCounted, OnLog, find_area
 from results.difference import changes_of
 from results.reader import Reader, area_key
 from results.rows import recorded_of
@@ -36,6 +36,7 @@ class Explanation(Frozen):
     contest_id: str
     time_zone: str
     unit: str
+    log: OnLog
     statements: tuple[Change, ...]
     publications: tuple[SnapshotChange, ...]
     """The changes of each publication among an area's tally sheets; none for a single unit."""
@@ -61,6 +62,7 @@ def explain(reader: Reader, contest_id: str, name: str | None) -> Explanation:
         contest_id=contest_id,
         time_zone=contest.time_zone,
         unit=str(unit),
+        log=reader.log_of(contest_id),
         statements=tuple(statements),
         publications=tuple(publications),
         not_accepted=tuple(NotAccepted(offset=offset, findings=tuple(found[offset])) for offset in refused),

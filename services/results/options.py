@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.options import F, Whole
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from results.count import Count
+    from results.count import Count, OnLog
     from results.findings import Found
     from results.moment import Moment
     from results.projection import Projection
@@ -56,10 +58,25 @@ schema = click.option(
 )
 
 
-def completed(answer: Count, asked: Moment, found: Found) -> Count:
-    """Add the requested moment to an answer, unless it was now, and what was found on the log."""
+def at_moment(command: F) -> F:
+    """Add the flags of a past moment."""
+    for option in (
+        click.option(
+            "--at-reported", callback=at_instant, metavar="TIME", help="As of this official time (the office's own)."
+        ),
+        click.option(
+            "--at-time", callback=at_instant, metavar="TIME", help="As of this time of the log (the broker's time)."
+        ),
+        click.option("--at-offset", type=Whole(0), help="As of this offset of the log, inclusive."),
+    ):
+        command = option(command)
+    return command
+
+
+def completed(answer: Count, asked: Moment, found: Found, log: OnLog) -> Count:
+    """Add the requested moment to an answer, unless it was now, what was found on the log, and which log it is."""
     from results.moment import NOW
 
     moment = None if asked == NOW else str(asked)
     of_log = {"findings": found.findings, "not_accepted": found.not_accepted}
-    return answer.model_copy(update={"moment": moment} | of_log)
+    return answer.model_copy(update={"moment": moment, "log": log} | of_log)

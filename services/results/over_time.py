@@ -41,6 +41,7 @@ def between(
         contest_name=contest.name,
         authority=contest.authority,
         time_zone=contest.time_zone,
+        log=reader.log_of(contest_id),
         before=_side(first, before),
         after=_side(second, after),
         area=area_difference(was.get(area.area_id), now.get(area.area_id)),
@@ -99,7 +100,7 @@ def over_time(reader: Reader, contest_id: str, area_id: str | None, every: timed
     computed = computed_points(published(state, area, every)) if (area.type,) != state.level else []
     if not official and not computed:
         raise NothingCounted(f"nothing has been stated yet about {area.name} ({area.area_id})")
-    return timeline(state.contest, area, official, computed, limit, state.blocked)
+    return timeline(state.contest, area, reader.log_of(contest_id), official, computed, limit, state.blocked)
 
 
 def published(state: ContestAsOf, area: Area, every: timedelta | None) -> Iterator[Count]:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composed
 
-from results.count import Around, AsOf, Count, NothingCounted, OnRoll, count, find_area
+from results.count import Around, AsOf, Count, NothingCounted, OnLog, OnRoll, count, find_area
 from results.findings import LIMIT, Found, FoundAt, RefusedEvent, broken_rule, not_accepted
 from results.moment import Moment
 from results.named_sql import named_sql
@@ -79,6 +79,13 @@ class Reader:
         if not rows or rows[0]["definition_offset"] is None:
             raise self._unknown(contest_id)
         return rows[0]
+
+    def log_of(self, contest_id: str) -> OnLog:
+        """Return where the events of a contest stand. Raises NothingCounted for an unknown one."""
+        rows = self._rows("log_of_contest", contest_id=contest_id)
+        if not rows:
+            raise self._unknown(contest_id)
+        return OnLog(**rows[0])
 
     def _unknown(self, contest_id: str) -> NothingCounted:
         known = ", ".join(self.contests()) or "none yet"
@@ -278,6 +285,22 @@ class Reader:
         offsets = [row["log_offset"] for row in rows]
         by_offset = {row["log_offset"]: row for row in self.updates_at(contest_id, offsets)}
         return [recorded_of(by_offset[offset]) for offset in offsets]
+
+    def states_at(
+        self, contest_id: str, level: Level, area_id: str, to_offset: int, stated_at: datetime | None
+    ) -> list[dict[str, Any]]:
+        """Return the statements that are the states of the units of `level` in an area, up to an offset and a time."""
+        where = {"contest_id": contest_id, "level": list(level), "area_id": area_id}
+        return self._rows("states_at", **where, to_offset=to_offset, stated_at=stated_at)
+
+    def statement_at(self, contest_id: str, offset: int) -> list[dict[str, Any]]:
+        """Return the statement at an offset, as `states_at` has it."""
+        return self._rows("statement_at", contest_id=contest_id, log_offset=offset)
+
+    def documents_of(self, contest_id: str, publications: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+        """Return the documents of publications, by their numbers: name, uri and sha256 of each."""
+        rows = self._rows("documents_of", contest_id=contest_id, publications=list(publications))
+        return {row["publication"]: row["documents"] for row in rows}
 
     def stages_at(self, contest_id: str, offsets: Collection[int]) -> dict[int, str]:
         """Return whose word the updates at these offsets are, by offset."""

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from results.changes import Change, SnapshotChange, changed_words, signed
-from results.count import Count, percent
+from results.count import Count, OnLog, percent
 from results.findings import LIMIT, Found
 from results.names import short_names
 from runtime.terminal import Line
@@ -20,6 +20,7 @@ from schemas.area_count import Basis, StatedBy
 if TYPE_CHECKING:  # each answer's model costs time to build, and a command needs one
     from results.difference import AreaDifference, Difference, Figure
     from results.explain import Explanation
+    from results.statements import Statements
     from results.timeline import Point, Timeline
 
 
@@ -266,7 +267,33 @@ def explanation(answer: Explanation) -> RenderableType:
     if answer.publications:
         blocks += ["", Line("Among the units in it, publication by publication:", style="bold")]
         blocks += _snapshots(answer.publications, answer.time_zone)
-    return Group(*blocks)
+    return Group(*blocks, "", _proof(answer.log))
+
+
+def _proof(log: OnLog) -> Line:
+    where = f"{log.topic}, partition {log.partition}"
+    command = f"escrutinio-audit prove --key log.key.pub --partition {log.partition} FOLDER OFFSET"
+    return Line(f"Proof of an event of {where}: {command}", style="dim")
+
+
+def statements_behind(answer: Statements, limit: int) -> RenderableType:
+    """Draw the statements that a count is made of, the first of them."""
+    title = Line(f"{answer.contest_name} · {answer.area_name}", style="bold")
+    number = len(answer.statements)
+    made_of = "the office's own statement"
+    if answer.basis is Basis.COMPUTED:
+        made_of = f"our sum of {number:,} statements, one of every {answer.counting_level}"
+    more = f"; the first {limit:,} (--limit shows more, --json all)" if number > limit else ""
+    asked = [] if answer.moment is None else [Line(f"Asked for: {answer.moment}", style="bold")]
+    blocks: list[RenderableType] = [title, *asked, Line(f"{answer.basis}: {made_of}{more}"), ""]
+    for one in answer.statements[:limit]:
+        kind = "" if one.kind == "REPORTED" else f"  {one.kind}"
+        name = "" if one.unit_name is None else f" ({one.unit_name})"
+        blocks.append(Line(f"offset {one.offset}  {one.unit}{name}  {one.count_status}{kind}  event {one.event_id}"))
+        blocks.extend(
+            Line(f"    {of.uri or of.name} {of.place}  sha256 {of.sha256}", style="dim") for of in one.documents
+        )
+    return Group(*blocks, "", _proof(answer.log))
 
 
 def statements(changes: Sequence[Change], zone: str) -> list[RenderableType]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from results.count import Around, AsOf, Count, count
+from results.count import Around, AsOf, Count, OnLog, count
 from results.names import short_names
 from schemas.area_count import StatedBy
 from schemas.contest import Area, ContestDefined, in_words
@@ -59,6 +59,7 @@ class Timeline(Frozen):
     area_id: str
     area_name: str
     counting_level: str
+    log: OnLog
     names: dict[str, str]
     """Short names of the selections, by id."""
     official: tuple[Point, ...]
@@ -116,6 +117,7 @@ def with_lead_changes(points: Sequence[Point]) -> tuple[Point, ...]:
 def timeline(
     contest: ContestDefined,
     area: Area,
+    log: OnLog,
     official: Sequence[Point],
     computed: Sequence[Point],
     limit: int,
@@ -135,6 +137,7 @@ def timeline(
         area_id=area.area_id,
         area_name=area.name,
         counting_level=in_words(contest.counting_level),
+        log=log,
         names=short_names(contest.selections),
         official=with_lead_changes(official),
         computed=with_lead_changes(computed),

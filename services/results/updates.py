@@ -37,6 +37,9 @@ class LoggedUpdate(Frozen):
     document_sha256: str | None
     place: str | None
     """Where it stands in the document."""
+    topic: str
+    """The log on which it stands, with its partition."""
+    partition: int
 
 
 def updates_since(
@@ -46,7 +49,9 @@ def updates_since(
 
     Raises NothingCounted for an unknown contest.
     """
-    layout = Layout.of(reader.contest(contest_id)[0])
+    layout, log = Layout.of(reader.contest(contest_id)[0]), reader.log_of(contest_id).model_dump()
     rows = reader.updates_since(contest_id, since, limit, area_id)
     changes = ({"change": layout.nonzero(row["change"] or ())} for row in rows)
-    return [LoggedUpdate.model_validate(row | change, strict=False) for row, change in zip(rows, changes, strict=True)]
+    return [
+        LoggedUpdate.model_validate(row | log | change, strict=False) for row, change in zip(rows, changes, strict=True)
+    ]

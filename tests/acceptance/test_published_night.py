@@ -26,7 +26,7 @@ from tests.support.published import notices, once, shown, totals
 from tests.support.servers import Broker
 from tests.support.waiting import WITHIN_S, eventually
 
-SOME = 4_000
+SOME = 2_500
 """So many messages in each run; all of them in `make soak`."""
 BULLETINS = 45
 """The definition and 44 bulletins: where the sheets begin."""

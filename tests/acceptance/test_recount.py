@@ -25,7 +25,7 @@ from tests.support.fix_setup import CONTEST
 from tests.support.hostile_log import HOSTILE
 
 VECTORS = json.loads(hostile_log.FILE.read_text(encoding="utf-8"))
-OF_THE_LOG = {"moment", "findings", "not_accepted"}
+OF_THE_LOG = {"moment", "findings", "not_accepted", "log"}
 """What of an answer of `replay` stands beside the counts of the recount."""
 
 

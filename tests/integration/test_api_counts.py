@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,3 +95,38 @@ def test_a_change_gives_another_tag_and_the_past_keeps_its_own(official: Officia
     assert (later.status, later.headers["ETag"] != now.headers["ETag"]) == (200, True)
     assert json.loads(later.content)["as_of"]["offset"] > json.loads(now.content)["as_of"]["offset"]
     assert api.get(f"{COUNTS}?at_offset=20", {"If-None-Match": past.headers["ETag"]}).status == 304
+
+
+def test_a_figure_leads_to_its_proof(official: Official, api: Api, tmp_path: Path) -> None:
+    """Where it stands on the log is what `prove` is given; what `check` then says is the figure."""
+    setup, key, folder = official.setup, str(tmp_path / "log.key"), str(tmp_path / "proof")
+    setup.run("audit", "key", "log.example/test", key)
+    setup.run("audit", "run", "--once", "--signing-key", key, folder)
+    said = api.json(COUNTS)
+    assert said["basis"] == "OFFICIAL", "one statement is the figure"
+    place = (setup.names.events, 0, said["last_update"]["offset"], said["last_update"]["event_id"])
+    sql = "SELECT topic, partition, {}offset, {}event_id::text FROM results.{} WHERE {}_id = 'pe'"
+    listed, explained = (setup.json("results", command, CONTEST) for command in ("statements", "explain"))
+    (one,) = api.json(f"/v1/contests/{CONTEST}/units?area=pe&limit=1")["statements"]
+    (row,) = csv.DictReader(io.StringIO(api.text(f"/v1/contests/{CONTEST}/areas/pe.csv")))
+    (change,) = api.json(f"/v1/contests/{CONTEST}/changes?since={place[2] - 1}&limit=1")["changes"]
+    stated = [(of, of["last_update"]) for of in (said, shown(official))]
+    stated += [(listed, listed["statements"][0]), (explained, explained["statements"][-1])]
+    assert {
+        *setup.database.read(sql.format("last_", "last_", "area_count", "area")),
+        *setup.database.read(sql.format("log_", "", "unit_count", "unit")),
+        *((*answer["log"].values(), of["offset"], of["event_id"]) for answer, of in stated),
+        (row["topic"], int(row["partition"]), int(row["last_offset"]), row["last_event_id"]),
+        (one["topic"], one["partition"], one["offset"], one["event"]["event_id"]),
+        tuple(change[name] for name in ("topic", "partition", "offset", "event_id")),
+    } == {place}
+    prove = ("audit", "prove", "--key", f"{key}.pub", "--partition", str(place[1]), folder)
+    proof = tmp_path / "figure.tlog-proof"
+    proof.write_text(setup.run(*prove, str(place[2])), encoding="utf-8")
+    assert setup.run(*prove, place[3]) == proof.read_text(encoding="utf-8")
+    proved = setup.json("audit", "check", "--key", f"{key}.pub", str(proof))
+    assert (proved["topic"], proved["partition"], proved["offset"], proved["event"]["event_id"]) == place
+    assert proved["event"]["counts"]["votes"] == {s["selection_id"]: s["votes"] for s in said["selections"]}
+    assert all(proved["event"]["source"]["documents"] == of["documents"] for _, of in stated[2:])
+    words = setup.run("results", "explain", CONTEST)
+    assert f"{place[0]}, partition 0: escrutinio-audit prove --key log.key.pub --partition 0 FOLDER OFFSET" in words

@@ -21,7 +21,9 @@ from results.explain import explain
 from results.moment import NOW, Moment
 from results.named_sql import named_sql
 from results.reader import Reader
+from results.statements import statements_of
 from results.vectors import LevelTotal
+from schemas.area_count import Basis
 from schemas.columns.layout import Layout
 from schemas.contest import ContestDefined
 from schemas.log_record import RawRecord, Recorded
@@ -184,6 +186,15 @@ def test_the_sums_are_those_of_a_naive_count_and_the_digests_are_equal(tables: D
             told = past.level_totals([area.area_id for area in past.contest.areas])
             for area, figures in naive.totals(places, past.to_offset, moment.stated_at).items():
                 assert named(past.contest, told.get(area)) == figures, (moment, area)
+            of_area = data.draw(st.sampled_from(past.contest.areas)).area_id
+            if (count := or_none(past.count, of_area)) is not None:
+                listed = statements_of(views, count, moment, past.level, past.to_offset).statements
+                last, sound = (
+                    count.last_update.event_id,
+                    naive.behind(places, of_area, past.to_offset, moment.stated_at),
+                )
+                assert [of.offset for of in listed] == sorted({of.offset for of in listed})
+                assert {of.event_id for of in listed} == (sound if count.basis is Basis.COMPUTED else {last}), moment
         contest, _ = views.contest(CONTEST)
         for of in data.draw(st.lists(st.sampled_from(contest.areas), max_size=2)):  # what is explained adds up to it
             if contest.counting_level != (of.type,):

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -19,8 +20,11 @@ from kafka import KafkaAdminClient
 from prometheus_client import CollectorRegistry
 
 from audit import notary, store
+from audit.checkpoint_topic import CheckpointTopic
+from audit.errors import Contradicted
 from audit.metrics import Metrics
 from audit.tree.checkpoint import Checkpoint, opened
+from audit.tree.merkle import EMPTY
 from audit.tree.note import Signer, Verifier
 from audit.tree.tiles import tiles_of
 from deploy.local.server import free_port
@@ -30,8 +34,11 @@ from runtime.kafka.access import KafkaAccess
 from runtime.kafka.producer import Producer
 from runtime.kafka.reader import Reader
 from runtime.kafka.topics import Topics
+from schemas.codec import encode
+from schemas.identity import named
 from schemas.log_record import RawRecord
 from schemas.topics import EVENTS
+from tests.support.builders import sheet
 from tests.support.fix_setup import EXAMPLE, Setup
 from tests.support.servers import Broker
 from tests.support.waiting import eventually
@@ -93,6 +100,23 @@ class Signed:
         with Reader(KafkaAccess(self.setup.bootstrap_servers), self.topic) as log:
             return [record for batch in log.read_to_end(0) for record in batch]
 
+    def old(self) -> Path:
+        """The last checkpoint by the key of before."""
+        return self.folder / "proof-of-the-old-key" / self.topic / "0" / "checkpoint"
+
+    def told(self) -> list[bytes]:
+        """The notes on the topic."""
+        with Reader(KafkaAccess(self.setup.bootstrap_servers), self.setup.names.checkpoints) as topic:
+            return [record.value or b"" for batch in topic.read_to_end(0) for record in batch]
+
+
+def _change_key(signed: Signed) -> None:
+    """As docs/proof.md says."""
+    (signed.folder / "proof").rename(signed.folder / "proof-of-the-old-key")
+    for name in ("log.key", "log.key.pub"):
+        (signed.folder / name).rename(signed.folder / name.replace("log", "old"))
+    signed.setup.run("audit", "key", "log.example/test", str(signed.folder / "log.key"))
+
 
 def _new(setup: Setup, folder: Path) -> Signed:
     made = Signed(setup, folder)
@@ -113,6 +137,7 @@ def kept(
     """A log that others are put in the place of, the checkpoint that somebody keeps of it, and its messages."""
     made = _new(new_setup(kafka_server), tmp_path_factory.mktemp("kept"))
     made.sign()
+    made.setup.run("backup", "mirror", str(made.folder / "mirror"))
     return made, made.kept(), made.records()
 
 
@@ -126,6 +151,27 @@ def test_a_checkpoint_that_was_kept_holds_while_the_log_goes_on(signed: Signed) 
     last = signed.sign()
     assert last["size"] == len(signed.records()) > BEGUN + 1
     assert signed.verify(early, signed.kept()) == [True, True]
+    of_bulletins = sorted((signed.files / "checkpoints").iterdir(), key=lambda file: int(file.name))
+    assert [int(file.name) for file in of_bulletins] == list(range(2, last["size"])), "each bulletin is one message"
+    assert all(signed.verify(*of_bulletins))
+    told = [signed.opened(note) for note in signed.told()]
+    assert {one.size for one in told} == {0, *range(2, last["size"] + 1)}
+    assert told == sorted(told, key=lambda one: one.size)
+    assert len(told) > len(set(told)), "what is not new is said again"
+    _change_key(signed)
+    assert signed.sign() == last, "the tree is the same"
+    assert signed.told()[-1] == (signed.files / "checkpoint").read_bytes() != signed.old().read_bytes()
+    assert {file.name for file in (signed.files / "checkpoints").iterdir()} == {file.name for file in of_bulletins}
+    for kept, public in ((signed.old(), "old.key.pub"), (signed.kept(), "log.key.pub")):
+        both = ("--key", signed.public, "--key", str(signed.folder / "old.key.pub"))
+        assert signed.setup.json("audit", "verify", *both, str(early), str(kept))["checkpoints"][-1]["holds"]
+        alone = ("audit", "verify", "--key", str(signed.folder / public), str(kept))
+        assert signed.setup.json(*alone)["checkpoints"][0]["holds"]
+    of_both = signed.setup.run(
+        "audit", "compare", *both, "--files", str(signed.folder / "proof"), str(early), str(kept)
+    )
+    assert "extends the one at size 21" in of_both, "by the new key's files"
+    assert "no trusted key" in signed.setup.ended(("audit", "verify", "--key", signed.public, str(early)), 1)[1]
 
 
 class Killed(BaseException):
@@ -137,49 +183,69 @@ def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_
     kafka_server: Broker, new_topic: Callable[..., str], kafka_producer: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, is_written: bool,
 ) -> None:  # fmt: skip
-    topic, key = new_topic(), Signer("log.example/test", Ed25519PrivateKey.generate())
-    kafka = KafkaAccess(kafka_server.bootstrap_servers)
-    writes, end = 0, 0
+    topic, kafka, told = new_topic(), KafkaAccess(kafka_server.bootstrap_servers), new_topic("results.checkpoints")
+    numbers, end = count(1), 0
 
-    def sign(folder: Path) -> Checkpoint:
-        with Reader(kafka, topic) as log:
-            (signed,) = notary.run(log, folder, key, threading.Event(), Metrics(CollectorRegistry()), follow=False)
-        return signed
+    def new_key() -> Signer:
+        """A key that has signed nothing on the topic yet."""
+        return Signer("log.example/test", Ed25519PrivateKey.generate())
 
-    def killed(path: Path, content: bytes) -> None:
-        nonlocal writes
-        writes += 1
-        if writes != end or is_written:
-            write_whole(path, content)
-        if writes == end:
-            raise Killed
+    def send(numbers: range, **fields: Any) -> None:
+        for number in numbers:
+            kafka_producer.send(topic, value=b"%d" % number, **fields)
+        kafka_producer.flush()
 
-    for number in range(300):
-        kafka_producer.send(topic, value=b"%d" % number)
-    kafka_producer.flush()
-    first = sign(tmp_path / "whole")
-    for number in range(400):
-        kafka_producer.send(topic, value=b"%d" % number, headers=[("a", b"b")])
-    kafka_producer.flush()
-    last = sign(tmp_path / "whole")
-    ended = False
-    while not ended:
-        end, writes, folder = end + 1, 0, tmp_path / str(end)
-        _copy_tree(tmp_path / "whole", folder, topic, key, first)
-        monkeypatch.setattr(store, "write_whole", killed)
-        try:
-            sign(folder)
-            ended = True
-        except Killed:
-            pass
-        monkeypatch.setattr(store, "write_whole", write_whole)
-        there = store.TreeFolder(folder / topic / "0")
-        note = there.checkpoint()
-        assert note is not None
-        assert notary.checked(there, note, key.verifier) in (first, last)
-        assert sign(folder) == last
-        assert notary.checked(there, there.checkpoint() or b"", key.verifier) == last
-    assert end > 6, "tiles, entries and the checkpoint"
+    def killed(write: Callable[..., Any]) -> Callable[..., Any]:
+        def written(*arguments: Any) -> Any:
+            number = next(numbers)  # tiles are written by several threads
+            done = write(*arguments) if number != end or is_written else None
+            if number == end:
+                raise Killed
+            return done
+
+        return written
+
+    with Reader(kafka, topic) as log, Reader(kafka, told) as reader, Producer(kafka, lambda _: None) as producer:
+
+        def sign(folder: Path, key: Signer) -> Checkpoint:
+            published = CheckpointTopic(reader, producer, key.verifier)
+            (signed,) = notary.run(
+                log, folder, key, published, threading.Event(), Metrics(CollectorRegistry()), follow=False
+            )
+            return signed
+
+        send(range(300))
+        first = sign(tmp_path / "whole", key := new_key())
+        for number in (1, 2):  # two publications
+            source = sheet(number).source.model_copy(update={"snapshot_id": f"publication-{number}"})
+            message = encode(named(sheet(number).model_copy(update={"source": source})))
+            kafka_producer.send(topic, value=message.value, key=message.key)
+        send(range(400), headers=[("a", b"b")])
+        last = sign(tmp_path / "whole", key)
+        ended = False
+        while not ended:
+            end, numbers, key, begun = end + 1, count(1), new_key(), reader.end_offset(0)
+            folder = tmp_path / str(end)
+            _copy_tree(tmp_path / "whole", folder, topic, key, first)
+            with monkeypatch.context() as patched:
+                patched.setattr(store, "write_whole", killed(write_whole))
+                patched.setattr(CheckpointTopic, "_send", killed(CheckpointTopic._send))
+                try:
+                    sign(folder, key)
+                    ended = True
+                except Killed:
+                    pass
+            there = store.TreeFolder(folder / topic / "0")
+            assert notary.checked(there, there.last_note(), key.verifier) in (first, last)
+            notes = [record.value or b"" for batch in reader.read_to_end(0, begun) for record in batch]
+            assert {notary.checked(there, note, key.verifier).size for note in notes} <= {first.size, 301, last.size}
+            files = [there.last_note(), *(file.read_bytes() for file in there.path.glob("checkpoints/*"))]
+            assert {*files} <= {bytes(first.signed(key)), *notes}, "on the topic before it is a file"
+            assert sign(folder, key) == last
+            assert there.kept() == [301]
+            assert notary.checked(there, (there.path / "checkpoints" / "301").read_bytes(), key.verifier).size == 301
+            assert notary.checked(there, there.last_note(), key.verifier) == last
+    assert end >= 10, "tiles, entries, the claim, the topic, the checkpoint that is kept and the last"
 
 
 def _copy_tree(whole: Path, folder: Path, topic: str, key: Signer, signed: Checkpoint) -> None:
@@ -254,14 +320,25 @@ def test_a_forged_log_is_seen_by_who_kept_a_checkpoint_and_signed_by_nobody(
     assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes(), "nothing is signed"
 
 
-def test_the_same_log_on_another_broker_has_the_same_tree(
+def test_a_log_that_is_restored_from_the_mirror_has_the_same_tree(
     kept: tuple[Signed, Path, list[RawRecord]], kafka_admin: KafkaAdminClient
 ) -> None:
     signed, checkpoint, records = kept
-    _put(signed, kafka_admin, records)
+    names = signed.setup.names
+    lost = [names.events, names.rejected, names.feed_status, names.checkpoints]
+    kafka_admin.delete_topics([topic for topic in lost if topic in kafka_admin.list_topics()])
+    eventually(lambda: not {*lost} & {*kafka_admin.list_topics()})
+    signed.setup.run("backup", "restore", str(signed.folder / "mirror"))
+    signed.setup.run("ingest", "topics")
+    assert signed.records() == records
     assert signed.verify(checkpoint) == [True]
     assert signed.sign()["size"] == len(records)
     assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes()
+    (signed.folder / "proof").rename(signed.folder / "proof-that-is-lost-too")
+    assert signed.sign()["size"] == len(records)
+    assert (signed.files / "checkpoint").read_bytes() == checkpoint.read_bytes(), (
+        "signed again from nothing but the log"
+    )
 
 
 def test_whoever_has_the_key_cannot_show_two_histories_to_who_kept_a_checkpoint(
@@ -270,8 +347,8 @@ def test_whoever_has_the_key_cannot_show_two_histories_to_who_kept_a_checkpoint(
     signed.sign()
     shown = signed.kept().rename(signed.folder / "shown")
     _put(signed, kafka_admin, FORGERIES["an event altered"][0](signed.records()))
-    (signed.folder / "proof").rename(signed.folder / "proof-of-before")
-    signed.sign()  # by who has the key, with the files of before put away
+    _forget(signed, kafka_admin)
+    signed.sign()
     other = signed.kept().rename(signed.folder / "other")
     assert signed.verify(other) == [True]
     words, _ = signed.setup.ended(("audit", "compare", "--key", signed.public, str(shown), str(other)), 1)
@@ -290,11 +367,53 @@ def test_the_files_prove_that_one_checkpoint_extends_another(signed: Signed, kaf
     assert "extends the one at size 21" in signed.setup.run(*asked, "--files", proof)
     assert "--files" in signed.setup.refused(*asked)
     _put(signed, kafka_admin, FORGERIES["an event altered"][0](signed.records()))
-    (signed.folder / "proof").rename(signed.folder / "proof-of-before")
+    _forget(signed, kafka_admin)
     signed.sign()
     other = signed.kept().rename(signed.folder / "other")
     forged = ("audit", "compare", "--key", signed.public, str(first), str(other), "--files", proof)
     assert "CONTRADICTION: the tree at size 45 does not extend" in signed.setup.ended(forged, 1)[0]
+
+
+def test_of_two_claims_to_one_size_the_second_sees_the_first(kept: tuple[Signed, Path, list[RawRecord]]) -> None:
+    """Between its look at the topic and its claim another notary with its key may have been there."""
+    setup = kept[0].setup
+    key, stranger = (Signer("log.example/claims", Ed25519PrivateKey.generate()) for _ in range(2))
+    opened_topic = (KafkaAccess(setup.bootstrap_servers), setup.names.checkpoints, key.verifier)
+    tree = Checkpoint("log.example/claims/x/0", 7, b"1" * 32)
+    claimed, note = tree._replace(size=9), bytes(tree.signed(key))
+    with CheckpointTopic.opened(*opened_topic) as one, CheckpointTopic.opened(*opened_topic) as other:
+        one.send(tree.origin, [note, bytes(claimed.signed(stranger)), b"no note"])
+        assert one.largest(tree.origin) == other.largest(tree.origin) == tree, "what another key signed is another's"
+        assert one.claim(claimed, note) == tree
+        assert other.claim(claimed._replace(root=b"2" * 32), note) == claimed
+        assert one.largest(tree.origin) == claimed, "of one size the first"
+
+
+def test_a_notary_signs_nothing_beside_what_another_claimed_meanwhile(
+    kept: tuple[Signed, Path, list[RawRecord]], tmp_path: Path
+) -> None:
+    setup, key = kept[0].setup, Signer("log.example/meanwhile", Ed25519PrivateKey.generate())
+    kafka = KafkaAccess(setup.bootstrap_servers)
+    with (
+        Reader(kafka, setup.names.events) as log,
+        CheckpointTopic.opened(kafka, setup.names.checkpoints, key.verifier) as published,
+        store.TreeFolder.of(tmp_path, log.topic, 0) as folder,
+    ):
+        one = notary.Notary(folder, log, 0, key, published)
+        one.begin(lambda: None)
+        for batch in log.read_to_end(0, 0, 9):
+            one.add(batch)
+        empty = Checkpoint(one.origin, 0, EMPTY)
+        published.claim(empty._replace(size=10, root=b"1" * 32), bytes(empty.signed(key)))
+        assert one.sign() is None, "another notary is ahead: this one has to read on first"
+        for batch in log.read_to_end(0, 9, 11):
+            one.add(batch)
+        with pytest.raises(Contradicted, match="another tree of size 10 than the log"):
+            one.sign()
+        published.claim(empty._replace(size=1000), bytes(empty.signed(key)))
+        with pytest.raises(Contradicted, match="1,000 messages were signed: it was cut"):
+            one.sign()
+        assert folder.checkpoint() is None
 
 
 def test_damaged_files_are_named_and_nothing_is_signed(signed: Signed) -> None:
@@ -344,6 +463,15 @@ def test_it_follows_the_log_and_ends_when_it_is_asked_to(signed: Signed) -> None
         run.send_signal(signal.SIGTERM)
     assert run.wait() == 0
     assert json.loads(json.dumps(signed.sign()))["size"] == size
+
+
+def _forget(signed: Signed, admin: KafkaAdminClient) -> None:
+    """Put the files of before away, as who has the key can, and the topic, as who administers the broker can."""
+    (signed.folder / "proof").rename(signed.folder / "proof-of-before")
+    assert "the topic of checkpoints has another tree of size" in signed.sign(expect=1)
+    admin.delete_topics([signed.setup.names.checkpoints])
+    eventually(lambda: signed.setup.names.checkpoints not in admin.list_topics())
+    signed.setup.run("ingest", "topics")
 
 
 def _put(signed: Signed, admin: KafkaAdminClient, records: Sequence[RawRecord]) -> None:

@@ -398,6 +398,30 @@ def test_another_key_signs_nothing_here(exported: tuple[Setup, Path], copy: Copy
     assert "no trusted key has signed it" in copy.faults()["signature"].said.text()
 
 
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_the_report_is_a_page_in_both_languages(
+    exported: tuple[Setup, Path], copy: Copy, tmp_path: Path, language: str
+) -> None:
+    setup, folder = exported
+    _document_missing(copy)
+    line = ("audit", "check", "--key", str(folder / "log.key.pub"), "--language", language)
+    said = setup.run(*line, "--report", str(tmp_path / "page.html"), str(copy.path), expect=1)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    number = len(check(copy.path, copy.key))
+    verdict = {"en": f"1 of {number} checks do not hold.", "es": f"1 de {number} comprobaciones no se cumplen."}[
+        language
+    ]
+    missing = {"en": "named by {0}, is missing", "es": "que nombra {0}"}[language]
+    for text in (verdict, missing.format(f"{setup.names.events}/0 offset 1")):
+        assert text in said
+        assert text in page
+    assert (folder / "log.key.pub").read_text(encoding="utf-8").strip() in page
+    assert "src=" not in page
+    assert "href=" not in page
+    assert page.count("<tr") == page.count("<th") == number
+    assert "cannot be written" in setup.refused(*line, "--report", str(copy.messages / "page.html"), str(copy.path))
+
+
 def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> None:
     with pytest.raises(FilesDamaged, match="is no bundle"):
         check(tmp_path / "nothing", copy.key)

@@ -10,12 +10,20 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry, generate_latest
 
 from aggregator.cli import main
 from aggregator.live import run
 from aggregator.live.metrics import Metrics
 from aggregator.replay import replay
+from audit import notary
+from audit.checkpoint_topic import CheckpointTopic
+from audit.errors import NotRead
+from audit.metrics import Metrics as AuditMetrics
+from audit.store import TreeFolder
+from audit.tree.checkpoint import opened
+from audit.tree.note import Signer
 from backup import mirror
 from backup.folder import TopicFolder
 from ingest.errors import IngestError
@@ -26,6 +34,7 @@ from results.moment import Moment
 from results.reader import Reader
 from runtime.kafka.errors import Unreadable
 from runtime.kafka.producer import partition_of
+from runtime.kafka.reader import Reader as LogReader
 from schemas.codec import encode
 from schemas.errors import ContractError
 from schemas.identity import Event
@@ -237,8 +246,10 @@ def test_ingest_publishes_nothing_for_a_contest_with_a_message_that_its_client_c
 
 @pytest.mark.parametrize("damage", ["batch", "header"])
 def test_the_mirror_keeps_what_stands_before_and_other_partitions(
-    log: EventLog, kafka_server: Broker, tmp_path: Path, damage: str
+    log: EventLog, kafka_server: Broker, new_topic: Callable[..., str], tmp_path: Path, damage: str
 ) -> None:
+    """And the notary signs what stands before, and no message that it has not read as it lies."""
+    checkpoints = new_topic("results.checkpoints")
     if damage == "batch":
         alter(kafka_server, log.topic, 4, flip_last_byte)
         offset = 4
@@ -253,6 +264,20 @@ def test_the_mirror_keeps_what_stands_before_and_other_partitions(
             assert manifest is not None
             assert manifest.next_offset(0) == offset
             assert manifest.next_offset(1) == (3 if damage == "batch" else 4)
+    key = Signer("log.example/test", Ed25519PrivateKey.generate())
+    for _ in range(2):
+        with (
+            LogReader(log.kafka, log.topic) as reader,
+            CheckpointTopic.opened(log.kafka, checkpoints, key.verifier) as published,
+            pytest.raises(
+                (Unreadable, NotRead), match=rf"/0 cannot be read from offset {offset} on|offset {offset}: the name"
+            ),
+        ):
+            notary.run(
+                reader, tmp_path, key, published, threading.Event(), AuditMetrics(CollectorRegistry()), follow=False
+            )
+        note = TreeFolder.of(tmp_path, log.topic, 0).last_note()
+        assert opened(note, [key.verifier]).size == offset
 
 
 def test_a_running_aggregator_waits_at_the_offset_and_goes_on_once_it_can_be_read(

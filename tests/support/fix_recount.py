@@ -23,19 +23,20 @@ class Recounted(NamedTuple):
     said: str
 
 
-def go_built(source: Path, program: Path) -> Path:
-    """Build an example in Go with the toolchain of the lock file. Returns the program."""
+def go_toolchain() -> tuple[Path, dict[str, str]]:
+    """Return the program `go` of the lock file, and the environment to run it in."""
     spec = find_spec("go")
     assert spec is not None
     assert spec.origin is not None
     go = Path(spec.origin).parent / "bin" / "go"
-    own = {
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=readonly -buildvcs=false",
-        "GOROOT": str(go.parents[1]),
-    }
-    subprocess.run([go, "build", "-o", str(program), "."], cwd=source, env=os.environ | own, check=True)
+    own = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOROOT": str(go.parents[1])}
+    return go, os.environ | own | {"GOFLAGS": "-mod=readonly -buildvcs=false"}
+
+
+def go_built(source: Path, program: Path) -> Path:
+    """Build an example in Go with the toolchain of the lock file. Returns the program."""
+    go, environment = go_toolchain()
+    subprocess.run([go, "build", "-o", str(program), "."], cwd=source, env=environment, check=True)
     formatted = subprocess.run([go.with_name("gofmt"), "-l", "."], cwd=source, stdout=subprocess.PIPE, check=True)
     assert formatted.stdout == b"", "run gofmt -w"
     return program

@@ -669,7 +669,7 @@ def _counts(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
     return found
 
 
-_NOT_OF_THE_COUNT = {"moment", "findings", "not_accepted"}
+_NOT_OF_THE_COUNT = {"moment", "findings", "not_accepted", "log"}
 
 
 def reason_of(raw: RawRecord) -> str:

@@ -69,6 +69,14 @@ def totals(log: Iterable[Place], offset: int | None = None, stated_at: datetime 
     return result
 
 
+def behind(log: Iterable[Place], area_id: str, offset: int, stated_at: datetime | None) -> set[UUID]:
+    """The ids of the statements that are added up in an area; `offset`, `stated_at` as of `totals`."""
+    definitions, updates, _ = _accepted([place.event for place in log if place.offset <= offset])
+    level = _in_force(definitions, stated_at).counting_level
+    states = [update for update in _states(updates, stated_at) if update.reporting_unit.type in level]
+    return {update.event_id for update in states if area_id in _areas(update, definitions[-1])}
+
+
 def _accepted(
     events: Sequence[CountUpdate | ContestDefined | SourceStatus | UnitRoll],
 ) -> tuple[list[ContestDefined], list[CountUpdate], dict[UUID, ContestDefined]]:

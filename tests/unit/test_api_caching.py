@@ -13,7 +13,7 @@ from api.positions import Position
 from tests.support.builders import STARTS
 
 AT = "/v1/contests/a%2Fb"
-FIRST = Position("a/b", 0, 40, 41, "1.1", "", STARTS, None, None, False, 7, None, None)
+FIRST = Position("a/b", "results.events", 0, 40, 41, "1.1", "", STARTS, None, None, False, 7, None, None)
 NEXT = replace(FIRST, offset=41, next_offset=42)
 
 PAST_ONES = [

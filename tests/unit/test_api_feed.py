@@ -24,8 +24,8 @@ from results.updates import LoggedUpdate
 
 NOON = datetime(2021, 6, 7, 12, tzinfo=UTC)
 POSITION = Position(
-    contest_id="x", partition=0, offset=0, next_offset=1, layout="1.0", digest="d", recorded_at=NOON,
-    reported_at=NOON, blocked=None, is_test=False, notices=0, count_state=None, source_state=None,
+    contest_id="x", topic="results.events", partition=0, offset=0, next_offset=1, layout="1.0", digest="d",
+    recorded_at=NOON, reported_at=NOON, blocked=None, is_test=False, notices=0, count_state=None, source_state=None,
 )  # fmt: skip
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -48,6 +48,7 @@ def update(offset: int) -> LoggedUpdate:
         areas=areas, moved_from=None, kind="REPORTED", reason=None, count_status="COUNTED", stage="PROVISIONAL",
         is_test=False, stated_at=NOON, reported_at=NOON, recorded_at=NOON, change={"votes.a": 100, "votes.b": 90},
         document="d" * 40, document_sha256="0" * 64, place="row 1",
+        topic="results.events", partition=0,
     )  # fmt: skip
 
 

@@ -58,11 +58,11 @@ def entries_of(size: int) -> list[bytes]:
 class Files(dict[str, bytes]):
     """The files of a tree, by path."""
 
-    def grow(self, tree: Growing, entries: Sequence[bytes]) -> None:
-        """Add entries, and write what is full; then what is not."""
+    def grow(self, tree: Growing, entries: Sequence[bytes], *earlier: int) -> None:
+        """Add entries, and write what is full; then what is not, or was not at earlier sizes."""
         for entry in entries:
             self._put(tree.add(entry))
-        self._put(tree.unfinished())
+        self._put(tree.unfinished(*earlier))
 
     def _put(self, found: object) -> None:
         for tile, content in found:  # type: ignore[attr-defined]
@@ -113,13 +113,16 @@ def test_files_have_the_names_that_are_specified() -> None:
     assert partial == ["tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"]
 
 
-@given(first=st.integers(0, 600), more=st.integers(0, 600))
-def test_a_tree_that_is_read_from_its_files_goes_on_as_if_it_had_never_ended(first: int, more: int) -> None:
-    files, _ = files_of(first)
-    again = Growing.read(first, files.read)
-    files.grow(again, entries_of(first + more)[first:])
-    assert (again.size, again.root()) == (first + more, root(entries_of(first + more)))
-    assert {tile.path for tile in tiles_of(first + more)} <= files.keys()
+@given(earlier=st.integers(0, 600), more=st.integers(0, 600))
+def test_a_tree_that_has_grown_still_gives_the_partial_files_of_an_earlier_size(earlier: int, more: int) -> None:
+    files, tree = Files(), Growing()
+    files.grow(tree, entries_of(earlier + more), earlier)
+    for tile in tiles_of(earlier):
+        whole = Tile(tile.level, tile.index)
+        if (content := files.get(tile.path)) is not None:
+            assert content == files_of(earlier)[0][tile.path]
+        else:
+            assert files[whole.path].startswith(files_of(earlier)[0][tile.path]), "it is full since"
 
 
 @given(st.data())

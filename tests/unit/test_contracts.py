@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from typing import Any
 
 import fastavro
 import pytest
@@ -30,6 +31,11 @@ from tests.support.strategies import one_of_each
 EVENTS = one_of_each()
 
 
+def avro_messages() -> list[Any]:
+    messages = document()["components"]["messages"].values()
+    return [one for one in messages if one.get("contentType") == "application/avro"]
+
+
 def test_the_contracts_are_those_of_the_schemas() -> None:
     assert {path: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()} == files()
     assert yaml.safe_load(ASYNCAPI.read_text(encoding="utf-8")) == document()
@@ -47,7 +53,7 @@ def test_each_topic_that_a_newsroom_reads_has_a_contract_and_no_other() -> None:
 
 
 def test_every_released_schema_is_a_message_with_its_own_text() -> None:
-    messages = document()["components"]["messages"].values()
+    messages = avro_messages()
     found = {one["bindings"]["kafka"]["x-schema-id"]: one["payload"]["schema"] for one in messages}
     assert found == {schema.id: json.loads(schema.text) for schema in OWN.values()}
 
@@ -67,8 +73,17 @@ def test_the_addresses_and_groups_are_those_of_compose() -> None:
         assert not re.search(group_pattern(), other)
 
 
+def test_the_example_of_a_text_is_what_it_is_said_to_be() -> None:
+    (message,) = (one for one in document()["components"]["messages"].values() if one["contentType"] == "text/plain")
+    (example,) = message["examples"]
+    assert faults(example["payload"], message["payload"]) == []
+    assert faults(example["payload"].replace("\n\n", "\n"), message["payload"]) != []
+    assert faults(message["bindings"]["kafka"]["x-example-key"], message["bindings"]["kafka"]["key"]) == []
+    assert of_headers(example["headers"], message["headers"]) == []
+
+
 def test_an_example_is_what_its_message_is_said_to_be() -> None:
-    for message in document()["components"]["messages"].values():
+    for message in avro_messages():
         (example,) = message["examples"]
         binding, body = message["bindings"]["kafka"], io.BytesIO()
         assert of_headers(example["headers"], message["headers"]) == []

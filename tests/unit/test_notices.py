@@ -14,14 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.fold.messages import PAUSE_MS
 from aggregator.live.partition import PartitionFold
 from aggregator.publish.partition_notices import PartitionNotices
 from results.notices import notices_since
 from results.reader import Reader
 from schemas.codec import encode
 from schemas.contest import Area, ContestDefined, Selection
-from schemas.count_update import Correction, CountUpdate
+from schemas.count_update import PAUSE_MS, Correction, CountUpdate
 from schemas.identity import named
 from schemas.log_record import RawRecord, Recorded
 from schemas.notice import Notice, NoticeKind

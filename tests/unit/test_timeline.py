@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.count import AsOf
+from results.count import AsOf, OnLog
 from results.timeline import Point, TimelineTooLong, end_of_interval, official_points, timeline, with_lead_changes
 from schemas.count_update import CountUpdate
 from schemas.types import UpdateKind, from_milliseconds
 from tests.support.strategies import a_bulletin, a_contest, after, corrected, counts, minute, recorded
 
 CONTEST = a_contest()
+LOG = OnLog(topic="results.events", partition=0)
 AS_OF = AsOf(offset=9, recorded_at=minute(99), reported_at=None)
 
 
@@ -115,6 +116,6 @@ def test_of_an_interval_one_that_stands_is_kept_before_one_that_was_taken_back()
 
 def test_too_many_points_are_refused_with_their_number() -> None:
     series = points(ONE, TWO, THREE)
-    assert len(timeline(CONTEST, CONTEST.root, series, series, 6).computed) == 3
+    assert len(timeline(CONTEST, CONTEST.root, LOG, series, series, 6).computed) == 3
     with pytest.raises(TimelineTooLong, match=r"6 points.*--every 10m"):
-        timeline(CONTEST, CONTEST.root, series, series, 5)
+        timeline(CONTEST, CONTEST.root, LOG, series, series, 5)

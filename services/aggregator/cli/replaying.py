@@ -63,6 +63,7 @@ def replay(
     from aggregator.replay.answer import of_state
     from aggregator.replay.replay import replay
     from results import render
+    from results.count import OnLog
     from results.findings import Collector
     from results.moment import Moment
     from results.projection import LIVE
@@ -70,19 +71,22 @@ def replay(
 
     given = settings(flags)
     console = logs.configure(given.log_format)
-    log = given.kafka, given.names.events
+    source = given.kafka, given.names.events
     moment, collector = Moment(to_offset, to_time, to_reported), Collector()
     with progress_bar(console) as bar:
         on_progress = shown_on(bar)
         if into == LIVE:
-            state = replay(*log, contest_id, moment, on_progress, area_id=area_id, collector=collector)
+            state = replay(*source, contest_id, moment, on_progress, area_id=area_id, collector=collector)
         else:
             databases = given.need("owner_url"), given.need("writer_url")
             state = replay_into(
-                *databases, *log, contest_id, moment, into, on_progress, area_id=area_id, collector=collector
+                *databases, *source, contest_id, moment, into, on_progress, area_id=area_id, collector=collector
             )
             say(f"kept: query it with --schema {into.name}", err=True)
-    answer = completed(of_state(state, state.root()), moment, collector.found)
+    answer = of_state(state, state.root())
+    assert state.last is not None
+    log = OnLog(topic=given.names.events, partition=state.last.partition)
+    answer = completed(answer, moment, collector.found, log)
     show(as_json, lambda: answer.model_dump(mode="json"), lambda: render.show(answer))
     raise SystemExit(0 if collector.found.is_sound else 1)
 

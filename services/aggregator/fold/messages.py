@@ -10,14 +10,12 @@ from aggregator.fold.evolve import TOO_LARGE, ContestState, Defined, Folded, def
 from schemas.columns.decoder import Decoder
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.wire import is_update
+from schemas.count_update import PAUSE_MS
 from schemas.errors import ContractError
 from schemas.log_record import RawRecord, recorded_of_raw
 
 AT_ONCE = 5_000
 """Statements folded at once: more of them take more memory, and no less time."""
-PAUSE_MS = 2_000
-"""Between two statements of a publication, by the broker's time: what comes after it is read as another. No statement
-says that it is the last, since what an office only repeats is not on the log."""
 
 
 @dataclass(frozen=True, slots=True)

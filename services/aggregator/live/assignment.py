@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from aggregator.fold.messages import PAUSE_MS
 from aggregator.live.listener import Listener
 from aggregator.live.partition import PartitionFold
 from aggregator.log.group import Group
@@ -22,6 +21,7 @@ from results.rows import CHANGED_OUTSIDE
 from runtime.kafka.errors import Unreadable
 from runtime.kafka.reader import Batch as LogBatch
 from runtime.postgres import faults_named
+from schemas.count_update import PAUSE_MS
 
 logger = logging.getLogger(__name__)
 

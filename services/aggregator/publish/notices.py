@@ -18,7 +18,6 @@ import numpy as np
 import orjson
 
 from aggregator.fold.evolve import ContestState, Defined, Folded
-from aggregator.fold.messages import PAUSE_MS
 from aggregator.fold.unit_table import NO_GROUP
 from aggregator.publish.area_counts import changed
 from results.changes import changed_words
@@ -29,6 +28,7 @@ from schemas.columns.layout import KINDS, Mask
 from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.wire import NO_TIME
 from schemas.contest import Area, ContestDefined, in_words
+from schemas.count_update import PAUSE_MS
 from schemas.identity import NIL, named
 from schemas.log_record import RawRecord
 from schemas.notice import Notice, NoticeKind

@@ -30,6 +30,9 @@ class ContestEntry(Frozen):
     """Of its last event on the log."""
     recorded_at: Instant
     reported_at: Instant | None
+    topic: str
+    """The log on which it stands, with its partition."""
+    partition: int
 
 
 class Contests(Listing):
@@ -140,7 +143,7 @@ def contests_of(reader: Reader, positions: Mapping[str, Position]) -> Contests:
             ContestEntry(
                 contest_id=contest_id, name=contest.name, election_name=contest.election_name,
                 authority=contest.authority, is_test=contest.is_test, offset=at.offset, recorded_at=at.recorded_at,
-                reported_at=at.reported_at,
+                reported_at=at.reported_at, topic=at.topic, partition=at.partition,
             )
         )  # fmt: skip
     return Contests(contests=tuple(found))

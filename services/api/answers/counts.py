@@ -78,6 +78,7 @@ def level_of(reader: Reader, contest_id: str, area_type: str, within: str | None
         level=area_type,
         within=within,
         as_of=as_of,
+        log=reader.log_of(contest_id),
         blocked=blocked,
         counts=answers_of(reader, contest, [found[area] for area in areas if area in found]),
         not_counted=tuple(
@@ -104,6 +105,7 @@ def reconciliation_of(reader: Reader, contest_id: str, area_type: str) -> Reconc
         is_test=level.is_test,
         level=area_type,
         as_of=level.as_of,
+        log=level.log,
         areas=tuple(
             Reconciled(
                 area_id=of.area_id, area_name=of.area_name, stated_at=of.last_update.stated_at, official=of.official
@@ -127,9 +129,7 @@ def _areas(contest: ContestDefined, area_type: str, within: str | None) -> list[
 
 
 def answers_of(reader: Reader, contest: ContestDefined, counts: Sequence[Count]) -> tuple[AreaAnswer, ...]:
-    """Say of counts whose word they are, and whether they are a test."""
+    """Say of counts whose word they are, whether they are a test, and on which log their events stand."""
     stages = reader.stages_at(contest.contest_id, [count.last_update.offset for count in counts])
-    return tuple(
-        AreaAnswer(**dict(count), is_test=contest.is_test, stage=stages.get(count.last_update.offset))
-        for count in counts
-    )
+    of_all = {"is_test": contest.is_test, "log": reader.log_of(contest.contest_id)}
+    return tuple(AreaAnswer(**dict(count) | of_all, stage=stages.get(count.last_update.offset)) for count in counts)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from api.answers.asked import AreaId, Ask, ContestId, FormAsked, Name, Offset, UnitId, UnitName, UnitType, documents
 from api.answers.forms import Form, Listing, flat
 from api.positions import Position
-from results.count import AsOf, NothingCounted, find_area
+from results.count import AsOf, NothingCounted, OnLog, find_area
 from results.findings import Found
 from results.notices import PublishedNotice, notices_since
 from results.reader import Reader, as_of_row
@@ -28,6 +28,7 @@ class Changes(Listing):
     is_test: bool
     as_of: AsOf
     """How far the contest is counted."""
+    log: OnLog
     since: int | None
     next: int
     """Ask `since` this for what comes after. It never expires."""
@@ -61,13 +62,14 @@ class Statement(Frozen):
     partition: int
     recorded_at: Instant
     event: CountUpdate
+    topic: str
 
     @classmethod
-    def of(cls, recorded: Recorded) -> "Statement":
+    def of(cls, recorded: Recorded, topic: str) -> "Statement":
         """Return it of a row."""
         return cls(
             offset=recorded.offset, partition=recorded.partition, recorded_at=recorded.recorded_at,
-            event=recorded.update,
+            event=recorded.update, topic=topic,
         )  # fmt: skip
 
 
@@ -77,6 +79,7 @@ class Statements(Listing):
     contest_id: str
     is_test: bool
     as_of: AsOf
+    log: OnLog
     next: str | None = None
     """Ask `after` this for the units that follow; null: there are no more."""
     statements: tuple[Statement, ...]
@@ -93,6 +96,7 @@ class Notices(Listing):
     is_test: bool
     as_of: AsOf
     """How far the contest is counted."""
+    log: OnLog
     since: int
     next: int
     """Ask `since` this for what comes after. It never expires."""
@@ -118,6 +122,7 @@ class Findings(Found):
     contest_id: str
     is_test: bool
     as_of: AsOf
+    log: OnLog
 
 
 SINCE = "Those after this offset: `next` of the page before. Default, and -1: from the beginning."
@@ -208,6 +213,7 @@ def changes_of(reader: Reader, contest_id: str, since: int | None, area_id: str 
         contest_id=contest_id,
         is_test=contest.is_test,
         as_of=as_of_row(row),
+        log=reader.log_of(contest_id),
         since=since,
         next=page[-1].offset if more else max(row["last_offset"], -1 if since is None else since),
         more=more,
@@ -224,6 +230,7 @@ def notices_of(reader: Reader, contest_id: str, since: int, limit: int) -> Notic
         contest_id=contest_id,
         is_test=contest.is_test,
         as_of=as_of_row(row),
+        log=reader.log_of(contest_id),
         since=since,
         next=page[-1].number if page else since,
         more=len(found) > limit,
@@ -275,7 +282,13 @@ def findings_of(reader: Reader, contest_id: str) -> Findings:
     """Return what was found on the log of a contest. Raises NothingCounted for an unknown one."""
     contest, row = reader.contest(contest_id)
     found = reader.found(contest_id, row["last_offset"])
-    return Findings(**dict(found), contest_id=contest_id, is_test=contest.is_test, as_of=as_of_row(row))
+    return Findings(
+        **dict(found),
+        contest_id=contest_id,
+        is_test=contest.is_test,
+        as_of=as_of_row(row),
+        log=reader.log_of(contest_id),
+    )
 
 
 def _statements(reader: Reader, contest_id: str, found: Sequence[Recorded], following: str | None) -> Statements:
@@ -284,6 +297,7 @@ def _statements(reader: Reader, contest_id: str, found: Sequence[Recorded], foll
         contest_id=contest_id,
         is_test=contest.is_test,
         as_of=as_of_row(row),
+        log=(log := reader.log_of(contest_id)),
         next=following,
-        statements=tuple(map(Statement.of, found)),
+        statements=tuple(Statement.of(recorded, log.topic) for recorded in found),
     )

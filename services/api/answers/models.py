@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from api.answers.forms import Listing
-from results.count import AsOf, Comparison, Count, percent
+from results.count import AsOf, Comparison, Count, OnLog, percent
 from schemas.types import Frozen, Instant
 
 
@@ -15,6 +15,7 @@ class AreaAnswer(Count):
     """Whether it is a rehearsal or made up: show nothing of it."""
     stage: str | None
     """Whose word the last statement behind it is: PROVISIONAL (the office), ADJUDICATED (a jury) or PROCLAIMED."""
+    log: OnLog
 
 
 class NotCounted(Frozen):
@@ -35,6 +36,7 @@ class LevelAnswer(Listing):
     within: str | None
     """Only areas within this one; null: all."""
     as_of: AsOf
+    log: OnLog
     blocked: str | None
     counts: tuple[AreaAnswer, ...]
     """By area id."""
@@ -82,6 +84,7 @@ class Reconciliation(Listing):
     is_test: bool
     level: str
     as_of: AsOf
+    log: OnLog
     areas: tuple[Reconciled, ...]
 
     def items(self) -> Sequence[Reconciled]:
@@ -93,6 +96,7 @@ _OF_AREA = ("area_id", "area_name", "area_type", "leader", "lead")
 _BALLOTS = ("share_base", "ballots_cast", "valid_votes", "blank_votes", "invalid_votes")
 _SHEETS = ("counted", "expected", "under_review")
 _OF_ITSELF = ("basis", "stage", "is_test")
+_LAST = ("last_offset", "last_event_id")
 
 
 def _columns_of(selections: Sequence[str]) -> list[str]:
@@ -107,6 +111,8 @@ def _columns_of(selections: Sequence[str]) -> list[str]:
         *_OF_ITSELF,
         *(f"as_of_{name}" for name in AsOf.model_fields),
         *("stated_at", "blocked"),
+        *OnLog.model_fields,
+        *_LAST,
     ]
 
 
@@ -129,4 +135,7 @@ def row_of(count: AreaAnswer) -> dict[str, Any]:
         **{f"as_of_{name}": value for name, value in of["as_of"].items()},
         "stated_at": of["last_update"]["stated_at"],
         "blocked": count.blocked,
+        **of["log"],
+        "last_offset": of["last_update"]["offset"],
+        "last_event_id": of["last_update"]["event_id"],
     }

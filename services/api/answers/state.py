@@ -17,6 +17,7 @@ class ContestState(Frozen):
 
     contest_id: str
     is_test: bool
+    topic: str
     partition: int
     offset: int
     """Of its last event."""

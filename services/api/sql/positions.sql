@@ -1,6 +1,6 @@
 -- positions --
 -- One statement sees one projection: a take-over waits for the readers of any of its views.
-SELECT c.contest_id, c.partition, c.last_offset AS "offset", k.next_offset, c.is_test, c.digest,
+SELECT c.contest_id, c.topic, c.partition, c.last_offset AS "offset", k.next_offset, c.is_test, c.digest,
        concat_ws('.', p.version, c.definition_offset, (
            SELECT max(r.log_offset) FROM checking.roll_history r WHERE r.contest_id = c.contest_id AND r.accepted)) AS layout,
        c.last_recorded_at AS recorded_at, c.last_reported_at AS reported_at,

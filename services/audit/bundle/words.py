@@ -109,10 +109,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "no_documents": ("the bundle has no documents", "el paquete no tiene documentos"),
     "statements.holds": (
-        "{count:,} statements are as their documents state them; of {claimed:,} whoever loaded the document said when "
-        "it was published; the documents of {skipped:,} are not here",
-        "{count:,} actas y boletines son como los dicen sus documentos; de {claimed:,}, la hora de publicación la dijo "
-        "quien cargó el documento; los documentos de {skipped:,} no están aquí",
+        "{count:,} statements are as their documents state them. Dated by whoever loaded the document: {claimed:,}. "
+        "Without their document here: {skipped:,}",
+        "{count:,} actas y boletines son como los dicen sus documentos. Con hora dada por quien cargó el documento: "
+        "{claimed:,}. Sin su documento aquí: {skipped:,}",
     ),
     "statements.invented": (
         "{log}, offset {offset:,}: {unit}: no row of document {sha256} states it ({row})",
@@ -155,8 +155,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "documento {sha256}: {count:,} filas repiten las últimas cifras de su mesa o ámbito para una hora posterior",
     ),
     "not_summed.older": (
-        "document {sha256}: {count:,} rows are older: they repeat what was valid before later figures",
-        "documento {sha256}: {count:,} filas son anteriores: repiten lo que valía antes de cifras posteriores",
+        "document {sha256}: {count:,} rows repeat the figures that stood at their time; later ones followed",
+        "documento {sha256}: {count:,} filas repiten las cifras vigentes a su hora; después hubo otras",
     ),
     "not_summed.passed_over": (
         "document {sha256}: {count:,} rows are passed over: {of}",
@@ -227,8 +227,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "rejections.place": (
         "{code}: {document}, {row}: {message}",
         "{code}: {document}, {row}: {message}",
-        # Totals and bulletins: `totals`, `total`
     ),
+    # Totals and bulletins: `totals`, `total`
     "totals": ("totals", "totales"),
     "totals.holds": (
         "{areas:,} published totals in {files:,} files are those that the log gives, counted again",

@@ -3,10 +3,10 @@
 It keeps the hashes of the unfinished tiles alone, at most 255 for each level: memory does not grow with the log.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from audit.tree.merkle import joined, leaf_hash
-from audit.tree.tiles import HEIGHT, WIDTH, Tile, bundle, entries_in, hashes_in, tile_of, top_of
+from audit.tree.tiles import HEIGHT, WIDTH, Tile, bundle, top_of
 
 
 class Growing:
@@ -18,22 +18,6 @@ class Growing:
         """Of the unfinished bundle."""
         self._tails: list[list[bytes]] = []
         """Of the unfinished tile of each level."""
-
-    @classmethod
-    def read(cls, size: int, read: Callable[[Sequence[Tile]], Mapping[Tile, bytes]]) -> "Growing":
-        """Return the tree that the files have at a size."""
-        tree = cls()
-        tree.size = size
-        level = 0
-        while size >> HEIGHT * level:
-            wide = size >> HEIGHT * level
-            tails = tile_of(level, wide // WIDTH, size)
-            tree._tails.append(hashes_in(read([tails])[tails]) if tails.width else [])
-            level += 1
-        if size % WIDTH:
-            last = Tile(None, size // WIDTH, size % WIDTH)
-            tree._entries = entries_in(read([last])[last])
-        return tree
 
     def add(self, entry: bytes) -> list[tuple[Tile, bytes]]:
         """Add an entry. Returns the files that are full by it: mostly none."""
@@ -56,13 +40,15 @@ class Growing:
             top = top_of(tail)
             tail.clear()
 
-    def unfinished(self) -> Iterator[tuple[Tile, bytes]]:
-        """Yield the partial files of the tree as it is."""
-        if self._entries:
-            yield Tile(None, self.size // WIDTH, len(self._entries)), bundle(self._entries)
-        for level, tail in enumerate(self._tails):
-            if tail:
-                yield Tile(level, (self.size >> HEIGHT * level) // WIDTH, len(tail)), b"".join(tail)
+    def unfinished(self, *earlier: int) -> Iterator[tuple[Tile, bytes]]:
+        """Yield the partial files of the tree as it is, and those that it had at earlier sizes and are not full yet."""
+        for size in (*earlier, self.size):
+            if (width := size - self.size // WIDTH * WIDTH) > 0:
+                yield Tile(None, self.size // WIDTH, width), bundle(self._entries[:width])
+            for level, tail in enumerate(self._tails):
+                index = (self.size >> HEIGHT * level) // WIDTH
+                if (width := (size >> HEIGHT * level) - index * WIDTH) > 0:
+                    yield Tile(level, index, width), b"".join(tail[:width])
 
     def root(self) -> bytes:
         """Return the root of the tree as it is."""

@@ -96,5 +96,6 @@ def entries_in(content: bytes) -> list[bytes]:
 def top_of(hashes: Sequence[bytes]) -> bytes:
     """Return the hash over a power of two of neighbours."""
     while len(hashes) > 1:
-        hashes = [node_hash(*hashes[at : at + 2]) for at in range(0, len(hashes), 2)]
+        one = iter(hashes)
+        hashes = [node_hash(left, right) for left, right in zip(one, one, strict=True)]
     return hashes[0]

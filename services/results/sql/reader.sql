@@ -4,6 +4,9 @@ SELECT contest_id FROM contest ORDER BY contest_id
 -- contest --
 SELECT * FROM contest WHERE contest_id = %(contest_id)s
 
+-- log_of_contest --
+SELECT topic, partition FROM contest WHERE contest_id = %(contest_id)s
+
 -- area_totals --
 SELECT * FROM total_row
 WHERE contest_id = %(contest_id)s AND area_id = ANY (%(areas)s)
@@ -245,6 +248,26 @@ JOIN update_row h ON h.contest_id = s.contest_id AND h.log_offset = s.current_of
 WHERE s.contest_id = %(contest_id)s AND %(area)s = ANY (h.areas) AND (s.unit_id, s.unit_type) > (%(after_id)s, %(after_type)s)
   AND (%(type)s::text IS NULL OR s.unit_type = %(type)s)
 ORDER BY s.unit_id, s.unit_type LIMIT %(limit)s
+
+-- states_at --
+-- The state of each unit at a moment: of its accepted statements up to there the last of the latest official time.
+SELECT s.log_offset AS "offset", s.event_id, s.unit_type || '/' || s.unit_id AS unit, s.unit_name, s.kind, s.count_status,
+       s.stated_at, s.publication, s.places
+FROM (SELECT DISTINCT ON (h.unit) h.* FROM update_row h
+      WHERE h.contest_id = %(contest_id)s AND h.unit_type = ANY (%(level)s) AND h.accepted
+        AND h.log_offset <= %(to_offset)s AND h.stated_at <= coalesce(%(stated_at)s::timestamptz, 'infinity')
+      ORDER BY h.unit, h.stated_at DESC, h.sequence DESC) s
+WHERE %(area_id)s = ANY (s.areas)
+ORDER BY s.log_offset
+
+-- statement_at --
+SELECT log_offset AS "offset", event_id, unit_type || '/' || unit_id AS unit, unit_name, kind, count_status, stated_at,
+       publication, places
+FROM update_row WHERE contest_id = %(contest_id)s AND log_offset = %(log_offset)s
+
+-- documents_of --
+SELECT publication, documents FROM publication
+WHERE contest_id = %(contest_id)s AND publication = ANY (%(publications)s)
 
 -- stages_at --
 SELECT log_offset, result_stage FROM update_row WHERE contest_id = %(contest_id)s AND log_offset = ANY (%(offsets)s)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.contracts import words
-from tests.support.contracts.promised import KAFKA, REGISTRY, Channel, Promised, channels, group_pattern, version
+from tests.support.contracts.promised import (
+    KAFKA,
+    REGISTRY,
+    Channel,
+    Promised,
+    channels,
+    example_text,
+    group_pattern,
+    version,
+)
 
 AVRO = "application/vnd.apache.avro;version=1.9.0"
 """The `schemaFormat` of the payloads."""
@@ -29,7 +38,10 @@ def document() -> dict[str, Any]:
         "channels": {one.topic.name: _channel(one) for one in every},
         "operations": {f"receive.{one.topic.name}": _operation(one) for one in every},
         "components": {
-            "messages": {message.name: _message(message) for one in every for message in one.messages},
+            "messages": {
+                **{message.name: _message(message) for one in every for message in one.messages},
+                **{one.text.name: _text(one.text) for one in every if one.text is not None},
+            },
             "securitySchemes": {"password": {"type": "scramSha512", "description": words.ACCESS}},
         },
     }
@@ -49,11 +61,12 @@ def _server() -> dict[str, Any]:
 def _channel(channel: Channel) -> dict[str, Any]:
     settings: dict[str, Any] = dict(channel.settings)
     settings["cleanup.policy"] = str(settings["cleanup.policy"]).split(",")
+    names = [one.name for one in channel.messages] or [channel.text.name if channel.text else ""]
     return {
         "address": channel.topic.name,
         "summary": channel.words.purpose,
         "description": f"{channel.words.usage} {channel.words.limitations}",
-        "messages": {one.name: {"$ref": f"#/components/messages/{one.name}"} for one in channel.messages},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "bindings": {
             "kafka": {
                 "topic": channel.topic.name,
@@ -108,6 +121,32 @@ def _message(message: Promised) -> dict[str, Any]:
                 "summary": "Made up. A time is in milliseconds since 1970 in UTC",
                 "headers": message.example["headers"],
                 "payload": message.example["payload"],
+            }
+        ],
+    }
+
+
+def _text(text: words.OfText) -> dict[str, Any]:
+    example = example_text()
+    key = {"type": "string", "description": text.key, "pattern": "^.+/[0-9]+$"}
+    return {
+        "name": f"escrutinio.{text.name}",
+        "title": text.name,
+        "summary": text.summary,
+        "contentType": "text/plain",
+        "headers": {
+            "type": "object",
+            "required": [],
+            "properties": {text.header: {"type": "string", "description": text.header_is}},
+        },
+        "payload": {"type": "string", "pattern": text.pattern},
+        "bindings": {"kafka": {"key": key, "x-example-key": example["key"]} | _BINDING},
+        "examples": [
+            {
+                "name": text.name,
+                "summary": "Made up, with the key whose private half is zeros",
+                "headers": {text.header: example[text.header]},
+                "payload": example["payload"],
             }
         ],
     }

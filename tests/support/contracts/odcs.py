@@ -44,11 +44,13 @@ def document(channel: Channel) -> dict[str, Any]:
                 "type": "kafka",
                 "description": f"{words.COMPOSE} {words.ACCESS}",
                 "host": KAFKA,
-                "format": "avro",
+                "format": "avro" if channel.text is None else "text",
                 "customProperties": _custom({"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}),
             }
         ],
-        "schema": [_record(channel, message) for message in channel.written],
+        "schema": [_record(channel, message) for message in channel.written]
+        if channel.text is None
+        else [_text(channel, channel.text)],
         "roles": [{"role": NEWSROOM, "access": "read"}],
         "slaProperties": _kept(channel),
         "customProperties": _custom(
@@ -99,6 +101,29 @@ def _record(channel: Channel, message: Promised) -> dict[str, Any]:
             if not code.startswith("F2")  # those are of documents: what breaks one is on no topic of these
         ]
     return found
+
+
+def _text(channel: Channel, text: words.OfText) -> dict[str, Any]:
+    about = {"key": {"type": "string", "description": text.key}}
+    headers = [{"name": text.header, "type": "string", "description": text.header_is}]
+    return {
+        "name": text.name,
+        "physicalName": channel.topic.name,
+        "physicalType": "message",
+        "logicalType": "object",
+        "description": text.summary,
+        "properties": [
+            {
+                "name": "value",
+                "description": "The whole value of the message",
+                "logicalType": "string",
+                "physicalType": "text",
+                "required": True,
+                "logicalTypeOptions": {"pattern": text.pattern},
+            }
+        ],
+        "customProperties": _custom({**about, "headers": headers}),
+    }
 
 
 def _property(field: Any) -> dict[str, Any]:

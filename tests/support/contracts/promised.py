@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.tree.checkpoint import Checkpoint, origin_of
+from audit.tree.merkle import EMPTY, leaf_hash
+from audit.tree.note import Signer
 from schemas.beyond import branch, kind
 from schemas.codec import OWN, UNKNOWN, WRITTEN, Schema, encode
 from schemas.topics import TOPICS, Topic
 from tests.support.contracts import words
+from tests.support.contracts.words import OfText
 from tests.support.strategies import one_of_each
 
 CHECKOUT = Path(__file__).parents[3]
@@ -49,6 +54,12 @@ class Channel:
     topic: Topic
     words: words.OfTopic
     messages: tuple[Promised, ...]
+    """None where the values are no Avro."""
+
+    @property
+    def text(self) -> OfText | None:
+        """What the values are where they are text."""
+        return words.TEXTS.get(self.topic.name)
 
     @property
     def settings(self) -> dict[str, str | int | float]:
@@ -59,6 +70,14 @@ class Channel:
     def written(self) -> tuple[Promised, ...]:
         """The messages of the versions that are written today."""
         return tuple(one for one in self.messages if WRITTEN[one.schema.record] is one.schema)
+
+
+def example_text() -> dict[str, str]:
+    """Return a checkpoint by a key that is for everyone: `key`, `payload` and the header `next`."""
+    signer = Signer("example.org/escrutinio", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    tree = Checkpoint(origin_of(signer.verifier.name, "results.events", 0), 0, EMPTY)
+    later = tree._replace(size=1, root=leaf_hash(b""))
+    return {"key": tree.origin, "payload": bytes(tree.signed(signer)).decode(), "next": str(later)}
 
 
 def version() -> str:

@@ -22,6 +22,18 @@ class OfRecord:
     time: str
 
 
+@dataclass(frozen=True)
+class OfText:
+    """A message that is no Avro: its name, what it is, its key and its header."""
+
+    name: str
+    summary: str
+    pattern: str
+    key: str
+    header: str
+    header_is: str
+
+
 TOPICS = {
     "results.events": OfTopic(
         "Every statement of the election office, once, in one order per contest; with the definition of the contest, "
@@ -63,6 +75,25 @@ TOPICS = {
         "Read each once, in order. One that comes twice has the same event_id and is the same one.",
         "Of the whole contest and the areas directly in it. What is half loaded is no news: a publication of the "
         "office is compared with the one before, at its end.",
+    ),
+    "results.checkpoints": OfTopic(
+        "What is signed of the log: its size and the root of its tree, every few seconds and where a publication ends.",
+        "Keep some: whoever has one can say later whether the log still has all that was signed then. None that is "
+        "younger than a minute or two: the notary is dead, or cannot reach the broker.",
+        "A later one need not be larger. How a tree is made is said in docs/proof.md.",
+    ),
+}
+
+TEXTS = {
+    "results.checkpoints": OfText(
+        "Checkpoint",
+        "A checkpoint as c2sp.org/tlog-checkpoint has it: a signed note of UTF-8 text, with the origin of the log, its "
+        "size, the root of its tree, an empty line, and signatures.",
+        "^[^\\n]+\\n(0|[1-9][0-9]*)\\n[A-Za-z0-9+/]{43}=\\n([^\\n]+\\n)*\\n(— [^\\n]+\\n)+$",
+        "The origin of the log: the name of its key, the topic and the partition",
+        "next",
+        "Of a checkpoint that is sent again: what is to be signed next, unsigned. Two notaries with one key see by it "
+        "that they are two",
     ),
 }
 

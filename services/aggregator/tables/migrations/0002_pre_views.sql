@@ -52,11 +52,14 @@ GROUP BY contest_id;
 CREATE VIEW :checking.area_path AS SELECT * FROM :aggregate.area_path;
 CREATE VIEW :checking.roll_area AS SELECT * FROM :aggregate.roll_area;
 COMMENT ON VIEW :checking.roll_area IS 'Tally sheets and voters of each area by a roll, from the offset on at which it holds.';
-CREATE VIEW :checking.roll_history AS SELECT * FROM :aggregate.roll_history;
+-- Tables are of one topic. A query that does not name it pays nothing for it.
+CREATE VIEW :checking.roll_history AS
+SELECT h.*, (SELECT k.topic FROM :aggregate.cursor k WHERE k.partition = h.partition) AS topic FROM :aggregate.roll_history h;
 COMMENT ON VIEW :checking.roll_history IS 'The parts of the contests'' rolls of units, as they came.';
 CREATE VIEW :checking.source_history AS
 SELECT s.*, source ->> 'state' AS state, (source ->> 'since')::timestamptz AS since, source ->> 'reason' AS reason,
-       source ->> 'authority' AS authority
+       source ->> 'authority' AS authority,
+       (SELECT k.topic FROM :aggregate.cursor k WHERE k.partition = s.partition) AS topic
 FROM :aggregate.source_history s;
 COMMENT ON VIEW :checking.source_history IS 'When the source of a contest fell silent, spoke again, or said that it has ended, and why.';
 CREATE VIEW :checking.publication AS SELECT * FROM :aggregate.publication;
@@ -74,7 +77,7 @@ LEFT JOIN :aggregate.area_path a ON a.contest_id = h.contest_id AND a.area_path 
 COMMENT ON VIEW :checking.update_row IS 'Every official update with its figures as arrays, for programs. People read update_history.';
 
 CREATE VIEW :results.update_history AS
-SELECT c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.unit_type, h.unit_id, h.unit_name,
+SELECT c.topic, c.partition, h.log_offset, h.recorded_at, h.event_id, h.contest_id, h.unit_type, h.unit_id, h.unit_name,
        CASE WHEN r.area_id IS NOT NULL AND h.areas[cardinality(h.areas)] = h.unit_id
             THEN h.areas[:cardinality(h.areas) - 1] ELSE h.areas END AS area_path,
        h.sequence, h.previous_event_id, h.kind, (h.details -> 'correction')::jsonb AS correction,
@@ -152,7 +155,9 @@ LEFT JOIN :checking.layout l ON l.contest_id = h.contest_id
 LEFT JOIN :aggregate.area r ON r.contest_id = h.contest_id AND r.area_id = h.unit_id AND r.type = h.unit_type;
 COMMENT ON VIEW :results.update_history IS 'Every official update, with what the count gained or lost by it.';
 
-CREATE VIEW :checking.definition_history AS SELECT * FROM :aggregate.contest_history;
+CREATE VIEW :checking.definition_history AS
+SELECT h.*, (SELECT k.topic FROM :aggregate.cursor k WHERE k.partition = h.partition) AS topic
+FROM :aggregate.contest_history h;
 COMMENT ON VIEW :checking.definition_history IS 'Every definition of a contest, as it came.';
 
 CREATE VIEW :results.unit_count AS
@@ -454,7 +459,7 @@ SELECT b.contest_id, b.area_id, b.is_now, b.at, b.is_count, b.basis, b.votes,
            round(100.0 * b.ballots_cast / nullif(b.registered_voters_counted, 0), 3) END AS turnout_of_counted_percent,
        CASE WHEN b.has_ballots AND NOT b.not_stated ?| ARRAY['ballots_cast', 'registered_voters'] THEN
            round(100.0 * b.ballots_cast / nullif(b.registered_voters, 0), 3) END AS turnout_of_roll_percent,
-       b.stated_at, b.last_offset, b.last_event_id, k.blocked
+       b.stated_at, k.topic, k.partition, b.last_offset, b.last_event_id, k.blocked
 FROM (
     SELECT o.contest_id, o.area_id, o.is_now, o.at, 'OFFICIAL' AS basis,
            -- one basis of an area is the count: the computed one where the counting level is finer than the area
@@ -579,13 +584,13 @@ SELECT c.contest_id, c.area_id, c.area_name, c.area_type, c.codes, c.basis,
        (c.votes ->> s.selection_id)::bigint AS votes,
        coalesce(c.votes ? s.selection_id, true) AS is_on_ballot,
        (c.shares ->> s.selection_id)::numeric AS share,
-       c.stated_at, c.last_offset, c.last_event_id, c.blocked
+       c.stated_at, c.topic, c.partition, c.last_offset, c.last_event_id, c.blocked
 FROM :results.area_count c
 JOIN :aggregate.selection s USING (contest_id);
 COMMENT ON VIEW :results.selection_count IS 'Votes and share of votes (percent) of each selection in each area.';
 
 CREATE VIEW :checking.reconciliation AS
-SELECT t.contest_id, t.area_id, t.stated_at AS computed_stated_at, o.reported_at AS official_reported_at,
+SELECT t.contest_id, t.area_id, t.stated_at AS computed_stated_at, o.reported_at AS official_reported_at, c.topic, c.partition,
        o.event_id AS official_event_id, o.log_offset AS official_offset,
        CASE WHEN NOT t.not_stated ? 'counted' THEN t.counted - (o.sheets ->> 'counted')::bigint END AS counted_difference,
        CASE WHEN NOT t.not_stated ? 'processed' THEN t.processed - (o.sheets ->> 'processed')::bigint END AS processed_difference,
@@ -635,8 +640,10 @@ COMMENT ON VIEW :checking.unit_version IS
     'Every state a reporting unit was ever in, with the offsets at which it held: WHERE offsets @> 12345.';
 
 CREATE VIEW :checking.unit_state AS
-SELECT contest_id, unit_type, unit_id, current_offset, head_offset
-FROM :aggregate.unit_state WHERE current_offset IS NOT NULL;
+SELECT u.contest_id, u.unit_type, u.unit_id, c.topic, c.partition, u.current_offset, u.head_offset
+FROM :aggregate.unit_state u
+LEFT JOIN :aggregate.contest c ON c.contest_id = u.contest_id
+WHERE u.current_offset IS NOT NULL;
 COMMENT ON VIEW :checking.unit_state IS 'Where the latest statement about each unit stands on the log, and the last of its chain.';
 
 CREATE VIEW :checking.log_time AS SELECT * FROM :aggregate.log_time;
@@ -644,11 +651,12 @@ CREATE VIEW :checking.projection AS SELECT version, made_at, until_stated_at FRO
 CREATE VIEW :checking.take_over AS SELECT * FROM :aggregate.take_over;
 CREATE VIEW :checking.schema_migration AS SELECT * FROM :aggregate.schema_migration;
 
-CREATE VIEW :checking.finding AS SELECT * FROM :aggregate.finding;
+CREATE VIEW :checking.finding AS
+SELECT f.*, (SELECT k.topic FROM :aggregate.cursor k WHERE k.partition = f.partition) AS topic FROM :aggregate.finding f;
 CREATE VIEW :checking.parked AS
-SELECT partition, log_offset, recorded_at, contest_id, key, headers, octet_length(value) AS bytes,
+SELECT (SELECT k.topic FROM :aggregate.cursor k WHERE k.partition = p.partition) AS topic, partition, log_offset, recorded_at, contest_id, key, headers, octet_length(value) AS bytes,
        encode(sha256(value), 'hex') AS value_sha256, reason
-FROM :aggregate.parked;
+FROM :aggregate.parked p;
 CREATE VIEW :checking.cursor AS SELECT * FROM :aggregate.cursor;
 
 GRANT USAGE ON SCHEMA :results, :checking TO escrutinio_readers, escrutinio_writer;

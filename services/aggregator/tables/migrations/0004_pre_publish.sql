@@ -92,10 +92,12 @@ FROM publish.ingest_status;
 CREATE VIEW :results.notice AS
 SELECT contest_id, number, (body ->> 'event_id')::uuid AS event_id, body ->> 'kind' AS kind,
        (body ->> 'is_operational')::boolean AS is_operational, (body ->> 'is_test')::boolean AS is_test,
-       body ->> 'area_id' AS area_id, (body ->> 'as_of_offset')::bigint AS as_of_offset,
+       body ->> 'area_id' AS area_id, (SELECT c.topic FROM :aggregate.contest c WHERE c.contest_id = n.contest_id) AS topic,
+       (SELECT c.partition FROM :aggregate.contest c WHERE c.contest_id = n.contest_id) AS partition,
+       (body ->> 'as_of_offset')::bigint AS as_of_offset,
        (body ->> 'recorded_at')::timestamptz AS recorded_at, (body ->> 'stated_at')::timestamptz AS stated_at,
        body ->> 'sentence' AS sentence, body
-FROM publish.notice;
+FROM publish.notice n;
 
 GRANT SELECT ON :results.count_status, :results.ingest_status, :results.notice TO escrutinio_readers, escrutinio_writer;
 
@@ -131,6 +133,8 @@ COMMENT ON COLUMN :results.notice.kind IS 'FIRST_RESULTS, LEAD_CHANGED, FELL, CO
 COMMENT ON COLUMN :results.notice.is_operational IS 'Whether it is about us, not about the count: a replay does not make it.';
 COMMENT ON COLUMN :results.notice.is_test IS 'Whether the contest is a rehearsal or made up.';
 COMMENT ON COLUMN :results.notice.area_id IS 'The area that it is about; null: the whole contest.';
+COMMENT ON COLUMN :results.notice.topic IS 'The topic of the log, on which as_of_offset and the events behind it stand.';
+COMMENT ON COLUMN :results.notice.partition IS 'The partition of the log.';
 COMMENT ON COLUMN :results.notice.as_of_offset IS 'The last event on the log that it looks at.';
 COMMENT ON COLUMN :results.notice.recorded_at IS 'The broker''s time of that event.';
 COMMENT ON COLUMN :results.notice.stated_at IS 'The official time of the publication; null where none is behind it.';
