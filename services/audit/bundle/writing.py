@@ -49,8 +49,9 @@ Check it, without a network and without trusting whoever gave it to you, with a 
 
 {table}
 events.jsonl has an event on each line, decoded: offset, recorded_at (the broker's time), event_type, event. The
-messages as they lie on the log are in messages/, Avro object container files; their schemas are in schemas/.
-docs/proof.md and docs/contract.md of the project specify all of it.
+messages as they lie on the log are in messages/, Avro object container files; their schemas are in schemas/. In totals/
+are totals that were published: the check counts them again. docs/proof.md, docs/recount.md and docs/contract.md of the
+project specify all of it.
 """
 
 
