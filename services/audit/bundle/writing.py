@@ -49,7 +49,8 @@ Check it, without a network and without trusting whoever gave it to you, with a 
 
 {table}
 events.jsonl has an event on each line, decoded: offset, recorded_at (the broker's time), event_type, event. The
-messages as they lie on the log are in messages/, Avro object container files; their schemas are in schemas/.
+messages as they lie on the log are in messages/, Avro object container files; their schemas are in schemas/. The folder
+of results.rejected has what was not published, and why: nobody signed it, and the documents say whether it is so.
 docs/proof.md and docs/contract.md of the project specify all of it.
 """
 
