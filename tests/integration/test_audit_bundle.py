@@ -97,8 +97,9 @@ def copy(exported: tuple[Setup, Path], tmp_path: Path) -> Copy:
 def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, Path], copy: Copy) -> None:
     found = check(copy.path, copy.key)
     assert [one.code for one in found] == [
-        "signature", "checkpoints", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements", "rows",
-        "not_summed", "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny", "schemas", "files",
+        "signature", "checkpoints", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements",
+        "rows", "not_summed", "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny",
+        "schemas", "files",
     ]  # fmt: skip
     assert all(one.holds or one.is_list for one in found)
     setup, folder = exported
