@@ -136,6 +136,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{log}, offset {offset:,}: {unit}: {row} of document {sha256} was stated before: what is known is no news",
         "{log}, posición {offset:,}: {unit}: {row} del documento {sha256} ya se dijo antes: lo sabido no es novedad",
     ),
+    "statements.undecided": (
+        "{log}, offset {offset:,}: {unit}: none of its documents is this decision, signed by two people",
+        "{log}, posición {offset:,}: {unit}: ninguno de sus documentos es esta decisión, firmada por dos personas",
+    ),
     "statements.no_document": (
         "{log}, offset {offset:,}: {unit}: it names no document",
         "{log}, posición {offset:,}: {unit}: no nombra ningún documento",
