@@ -102,7 +102,7 @@ def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, 
     assert all(one.holds or one.is_list for one in found)
     setup, folder = exported
     said = setup.run("audit", "check", "--key", str(folder / "log.key.pub"), str(folder / "bundle"))
-    assert "tree: holds: the 45 messages are those that were signed, in their order; 0 more" in said
+    assert "tree: holds: the 45 messages are those that were signed, in their order\n" in said
     lines = (copy.log / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["offset"] for line in lines] == list(range(45))
     assert json.loads(lines[27])["event"]["counts"]["votes"]["peru-libre"] == 8548929
@@ -207,7 +207,7 @@ def _naming(record: RawRecord, **others: str) -> RawRecord:
 
 
 def _invented(copy: Copy) -> None:
-    """Behind what is signed: nothing but the documents says that nobody stated it."""
+    """Behind what is signed: the documents say as well that nobody stated it."""
     last = decode(copy.records[-1].value)
     assert isinstance(last, CountUpdate)
     follows = {"sequence": last.sequence + 1, "previous_event_id": last.event_id}
@@ -302,7 +302,9 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
         lambda copy: copy.put([*copy.records[:7], copy.records[8], copy.records[7], *copy.records[9:]]),
         {"tree": "not those that were signed", "chains": "3 do not hold", "events.jsonl": "2 do not hold"},
     ),
-    "an event invented behind the end": (_invented, {"events.jsonl": "1 do not hold", "statements": "1 do not hold"}),
+    "an event invented behind the end": (
+        _invented, {"tree": "behind them stand 1 more", "events.jsonl": "1 do", "statements": "1 do not hold"}
+    ),
     "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
     "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),
     "totals edited": (_total_edited, {"totals": "1 do not hold"}),
@@ -513,6 +515,11 @@ def _later(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
     return records
 
 
+def _beyond(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["offset"] = "45"
+    return records
+
+
 def _elsewhere(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
     about["area"] = "nowhere"
     return records
@@ -528,6 +535,7 @@ def _of_another_partition(records: list[RawRecord], about: dict[str, str]) -> li
     [
         (_claimed, "votes.peru-libre: 9548929 said, 8548929 summed"),
         (_later, "message 27 is later than the total"),
+        (_beyond, "as of offset 45, and 45 messages are signed"),
         (_elsewhere, "no area 'nowhere'"),
         (_of_another_partition, "is of the log"),
         (lambda records, _: [*records[:-1], _altered(records[-1], 1)], "not those that were signed"),

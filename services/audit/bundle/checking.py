@@ -16,7 +16,7 @@ from audit.bundle.evidence import Evidence, OfContest
 from audit.bundle.layout import DOCUMENTS, EVENTS
 from audit.bundle.oddities import lists_of, tiny_of
 from audit.bundle.outcome import Check, of_places
-from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
+from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, partitions_of, read_file
 from audit.bundle.rejected import Rejected
 from audit.bundle.totals import recounted
 from audit.bundle.words import Said
@@ -72,10 +72,7 @@ def tiny_in(bundle: Path, key: Verifier, progress: Progress) -> Check:
 
 
 def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress) -> list[tuple[list[Check], Evidence]]:
-    folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
-    if not folders:
-        raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
-    return [_read(folder, key, workers, progress) for folder in folders]
+    return [_read(folder, key, workers, progress) for folder in partitions_of(bundle)]
 
 
 class _Others:
@@ -131,8 +128,6 @@ class _Others:
 def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> tuple[list[Check], Evidence]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
-    if not number.isdecimal():
-        raise FilesDamaged(f"{folder} is no partition: its name is no number")
     checks, signed = list[Check](), None
     try:
         signed = opened(_content(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
@@ -162,10 +157,11 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
         more += part.more
         parts.append(part)
         progress(place, tree.size, parts_of[-1].following)
-    assert others.definitions == before.definitions, "a definition is found by its first bytes"
+    if others.definitions != before.definitions:  # they are found by their first bytes
+        raise FilesDamaged(f"{folder}: the files of messages have another Avro schema than those of `export`")
     lines += [Said("events.jsonl.more", {"count": more})] if more else []
     checks.append(_of_tree(place, signed, tree.size, root))
-    evidence = Evidence(topic, int(number), tree.size, signed.size if signed is not None and checks[-1].holds else None)
+    evidence = Evidence(topic, int(number), tree.size)
     unreadable, misnamed, chains = others.unreadable, others.misnamed, others.refused
     for part in parts:
         unreadable += (_at("events.place", offset, fault=fault) for offset, fault in part.unreadable)
@@ -195,6 +191,8 @@ def _of_tree(place: str, signed: Checkpoint | None, size: int, root: bytes) -> C
         return Check("tree", place, False, Said("tree.short", about))
     if root != signed.root:
         return Check("tree", place, False, Said("tree.altered", about))
+    if size > signed.size:  # `export` writes what is signed and no more
+        return Check("tree", place, False, Said("tree.more", about))
     return Check("tree", place, True, Said("tree.holds", about))
 
 
