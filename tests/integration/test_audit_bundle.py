@@ -169,6 +169,14 @@ def _total_edited(copy: Copy) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("8548929", "9548929"), encoding="utf-8")
 
 
+def _names_swapped(copy: Copy) -> None:
+    file = copy.path / "totals" / "1923.json"
+    answer = json.loads(file.read_text(encoding="utf-8"))
+    one, other = answer["selections"]
+    one["candidate"], other["candidate"] = other["candidate"], one["candidate"]
+    file.write_text(json.dumps(answer), encoding="utf-8")
+
+
 def _totals_of_elsewhere(copy: Copy) -> None:
     folder = copy.path / "totals"
     (answer,) = json.loads((folder / "last.json").read_text(encoding="utf-8"))["counts"]
@@ -308,6 +316,7 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
     "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),
     "totals edited": (_total_edited, {"totals": "1 do not hold"}),
+    "the candidates' names swapped in a total": (_names_swapped, {"totals": "2 do not hold"}),
     "totals of another log": (_totals_of_elsewhere, {"totals": "4 do not hold"}),
     "a document swapped": (_document_swapped, {"documents": "1 do not hold"}),
     "a document missing": (_document_missing, {"documents": "1 do not hold"}),

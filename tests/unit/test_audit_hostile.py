@@ -5,22 +5,28 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
+from click.testing import CliRunner
 
 from audit import proving
 from audit.bundle.checking import check
 from audit.bundle.layout import EVENTS, RECORD, messages_file
 from audit.bundle.lines import line_of
 from audit.bundle.parsing import numbers_of
-from audit.errors import FilesDamaged
-from audit.store import CHECKPOINT
+from audit.bundle.workers import Workers
+from audit.cli import main
+from audit.entries import entry_of
+from audit.errors import AuditError, FilesDamaged
+from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, Proof, origin_of
-from audit.tree.merkle import EMPTY
+from audit.tree.merkle import EMPTY, leaf_hash
 from audit.tree.note import NoteError
 from schemas.log_record import RawRecord
 from schemas.record_file import pack
@@ -147,3 +153,43 @@ def test_a_range_of_rows_takes_no_memory_however_long_somebody_made_it() -> None
     assert len(numbers_of("row 1 to row 999999999999999999, column votes.a")) == 999_999_999_999_999_999
     assert list(numbers_of("row 3 to row 5")) == [3, 4, 5]
     assert list(numbers_of("rows 3, 4")) == [3, 4]
+
+
+def test_a_worker_that_is_ended_from_outside_is_a_fault_in_words() -> None:
+    with Workers(2) as workers, pytest.raises(AuditError, match="ended from outside"):
+        list(workers.map(os._exit, [1, 1], 1))
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> str:
+    (tmp_path / "log.key.pub").write_text(str(KEY), encoding="utf-8")
+    return str(tmp_path / "log.key.pub")
+
+
+@pytest.mark.parametrize("command", ["check", "verify", "compare", "key", "run"])
+def test_a_file_that_is_none_is_named(tmp_path: Path, public: str, command: str) -> None:
+    (tmp_path / "noise").write_bytes(b"\xff\xfe\0")
+    lines = {
+        "check": [["--key", str(tmp_path / "noise"), "/dev/null"], ["--key", public, "/dev/null"]],
+        "verify": [["--key", str(tmp_path / "noise"), public], ["--key", public, "/dev/zero"]],
+        "compare": [["--key", public, public, "/dev/zero"]],
+        "key": [["log.example/test", f"{public}/key"], ["log.example/test", public.removesuffix(".pub")]],
+        "run": [["--once", "--signing-key", str(tmp_path / "noise"), str(tmp_path / "proof")]],
+    }
+    for line in lines[command]:
+        found = CliRunner().invoke(main, [command, *line])
+        assert (found.exit_code, type(found.exception)) == (2, SystemExit), found.output
+        assert re.search("cannot be (read|written)|is no key|there already", found.output), found.output
+
+
+def test_a_message_that_is_no_event_can_be_proved(tmp_path: Path, public: str) -> None:
+    record = RawRecord(0, 0, 1, b"a contest", b"no event", [])
+    entry = bytes(entry_of(bundles.TOPIC, record))
+    signed = Checkpoint(origin_of(KEY.name, bundles.TOPIC, 0), 1, leaf_hash(entry)).signed(bundles.SIGNER)
+    folder = TreeFolder(tmp_path / "proof")
+    folder.sign(bytes(signed))
+    (folder.path / "tile/0/000.p").mkdir(parents=True)
+    (folder.path / "tile/0/000.p/1").write_bytes(leaf_hash(entry))
+    (tmp_path / "0.tlog-proof").write_bytes(bytes(proving.prove(folder, bundles.TOPIC, record, KEY)))
+    found = CliRunner().invoke(main, ["check", "--key", public, str(tmp_path / "0.tlog-proof")])
+    assert (found.exit_code, "has this message, which is no event" in found.output) == (0, True), found.output

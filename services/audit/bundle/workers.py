@@ -11,7 +11,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Self, TypeVar
+
+from audit.errors import AuditError
 
 _LEAST = 1 << 20
 """Bytes, packed, that are read in a second or so."""
@@ -42,7 +45,10 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def map(self, work: Callable[[Part], Made], parts: Sequence[Part], size: int) -> Iterator[Made]:
-        """Yield what `work`, a function of a module, makes of each part, in their order. `size`: bytes of them all."""
+        """Yield what `work`, a function of a module, makes of each part, in their order. `size`: bytes of them all.
+
+        Raises what `work` raises, and AuditError where a worker ends by itself.
+        """
         if self._processes == 1 or len(parts) < 2 or size < self._least:
             yield from map(work, parts)
             return
@@ -51,7 +57,10 @@ class Workers:
             self._pool = ProcessPoolExecutor(self._processes, context, initializer=_begin)
         waiting = [self._pool.submit(work, part) for part in parts]
         for place, future in enumerate(waiting):
-            yield future.result()
+            try:
+                yield future.result()
+            except BrokenProcessPool as error:
+                raise AuditError("a worker was ended from outside: this machine may have too little memory") from error
             waiting[place] = None  # type: ignore[call-overload]  # what it made is no longer held
 
 
