@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -45,9 +46,9 @@ def unpack(name: str, content: bytes, partition: int | None = None) -> tuple[dic
 
     Damaged bytes can make the Avro reader raise anything.
     """
-    rows = _reader(fastavro.reader, name, content)
-    metadata = _metadata(rows)
-    return metadata, list(_records(rows, int(metadata["partition"]) if partition is None else partition))
+    metadata, blocks = _blocks(name, content)
+    of = int(metadata["partition"]) if partition is None else partition
+    return metadata, [record for block in blocks for record in _records(block, of)]
 
 
 def unpack_some(name: str, content: bytes, pattern: re.Pattern[bytes]) -> list[RawRecord]:
@@ -55,24 +56,90 @@ def unpack_some(name: str, content: bytes, pattern: re.Pattern[bytes]) -> list[R
 
     Much faster than `unpack`, where few are. Damaged bytes can make the Avro reader raise anything.
     """
-    blocks = _reader(fastavro.block_reader, name, content)
-    partition = int(_metadata(blocks)["partition"])
+    metadata, blocks = _blocks(name, content)
     found = (block for block in blocks if pattern.search(block.bytes_.getvalue()))
-    return [record for block in found for record in _records(block, partition)]
+    return [record for block in found for record in _records(block, int(metadata["partition"]))]
 
 
-def _reader(read: Any, name: str, content: bytes) -> Any:
-    rows = read(io.BytesIO(content))
-    if rows.writer_schema == {key: value for key, value in _schema(name).items() if not key.startswith("__")}:
-        return rows
-    return read(io.BytesIO(content), _schema(name))  # which takes three times as long
+def _blocks(name: str, content: bytes) -> tuple[dict[str, str], Iterable[Any]]:
+    blocks: Any = fastavro.block_reader(io.BytesIO(content))
+    if blocks.writer_schema != {key: value for key, value in _schema(name).items() if not key.startswith("__")}:
+        blocks = fastavro.block_reader(io.BytesIO(content), _schema(name))
+    return {k.removeprefix(_PREFIX): text for k, text in blocks.metadata.items() if k.startswith(_PREFIX)}, blocks
 
 
-def _metadata(rows: Any) -> dict[str, str]:
-    return {key.removeprefix(_PREFIX): text for key, text in rows.metadata.items() if key.startswith(_PREFIX)}
+def _records(block: Any, partition: int) -> list[RawRecord]:
+    """Return the records of a block: as fastavro reads them, and in a third of its time where they are as `pack` has
+    them."""
+    if block.reader_schema is None:
+        with suppress(ValueError, IndexError):
+            return list(_as_packed(block.bytes_.getvalue(), block.num_records, partition))
+    return [
+        RawRecord(
+            partition, r["offset"], r["timestamp_ms"], r["key"], r["value"],
+            [(h["name"], h["value"]) for h in r["headers"]],
+        )
+        for r in block
+    ]  # fmt: skip
 
 
-def _records(rows: Any, partition: int) -> Iterator[RawRecord]:
-    for r in rows:
-        headers = [(h["name"], h["value"]) for h in r["headers"]]
-        yield RawRecord(partition, r["offset"], r["timestamp_ms"], r["key"], r["value"], headers)
+def _as_packed(data: bytes, count: int, partition: int) -> Iterator[RawRecord]:
+    """Yield the records in the bytes of a block. Raises ValueError or IndexError for what it does not know."""
+    at, names = 0, _Names()
+    for _ in range(count):
+        offset, at = _long(data, at)
+        timestamp_ms, at = _long(data, at)
+        key, at = _optional(data, at)
+        value, at = _optional(data, at)
+        headers: list[tuple[str, bytes | None]] = []
+        some, at = _long(data, at)
+        for _ in range(some):
+            begin, end = at + 1, at + 1 + (data[at] >> 1)
+            if data[at] & 0x81:
+                raise ValueError("a name of more than 63 bytes")
+            if data[end] == 2 and not data[end + 1] & 0x81:
+                first, at = end + 2, end + 2 + (data[end + 1] >> 1)
+                headers.append((names[data[begin:end]], data[first:at]))
+            else:
+                content, at = _optional(data, end)
+                headers.append((names[data[begin:end]], content))
+        if some:
+            end_of_array, at = _long(data, at)
+            if some < 0 or end_of_array:
+                raise ValueError("headers in several parts")
+        yield RawRecord(partition, offset, timestamp_ms, key, value, headers)
+    if at != len(data):
+        raise ValueError(f"{len(data) - at} bytes are left of a block")
+
+
+def _long(data: bytes, at: int) -> tuple[int, int]:
+    """Read a long. Returns it, and where it ends."""
+    byte = data[at]
+    found, shift = byte & 0x7F, 7
+    while byte & 0x80:
+        at += 1
+        byte = data[at]
+        found |= (byte & 0x7F) << shift
+        shift += 7
+    if found >> 64:
+        raise ValueError("a number of more than 64 bits")
+    return (found >> 1) ^ -(found & 1), at + 1
+
+
+def _optional(data: bytes, at: int) -> tuple[bytes | None, int]:
+    """Read bytes that may be null. Returns them, and where they end."""
+    branch, at = _long(data, at)
+    if branch == 0:
+        return None, at
+    length, at = _long(data, at)
+    if branch != 1 or not 0 <= length <= len(data) - at:
+        raise ValueError("neither null nor bytes")
+    return data[at : at + length], at + length
+
+
+class _Names(dict[bytes, str]):
+    """Names of headers as text: a log has few."""
+
+    def __missing__(self, name: bytes) -> str:
+        found = self[name] = name.decode()
+        return found

@@ -61,6 +61,7 @@ def _measure(bench: stages.Bench, files: list[Path], events: int) -> None:
     night = stages.ingest(bench, files)
     stages.limits(bench, night)
     held = bench.sites[0][1].figures["consume"].events or 0
+    stages.audit(bench, night, held)
     _aggregator(bench, night, held)
     stages.publishing(bench, night, held)
     stages.visible(bench, samples=300)

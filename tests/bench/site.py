@@ -114,10 +114,15 @@ class Site:
     def environment(self, place: Place) -> dict[str, str]:
         """Return the environment of a command: nothing of the caller's configuration."""
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("ESCRUTINIO_", "PYTHON"))}
+        archive = str(self.archive(place))
+        given = self._settings | self.urls(place) | {"topic_prefix": place.prefix, "archive": archive}
+        return ours | {f"ESCRUTINIO_{k.upper()}": str(v) for k, v in given.items()}
+
+    def archive(self, place: Place) -> Path:
+        """Return the archive of a place."""
         archive = self.root / "archives" / (place.prefix or "none")
         archive.mkdir(parents=True, exist_ok=True)
-        given = self._settings | self.urls(place) | {"topic_prefix": place.prefix, "archive": str(archive)}
-        return ours | {f"ESCRUTINIO_{k.upper()}": str(v) for k, v in given.items()}
+        return archive
 
     def run(self, place: Place, module: str, *arguments: str) -> tuple[Run, str]:
         """Run a command of the checkout, its whole process. Returns what it cost and its output."""

@@ -317,6 +317,22 @@ def compare(bench: Bench, places: Places, contest: str) -> None:
         print(f"THE CHECKOUTS DIFFER: digests of {contest} are {', '.join(sorted(found))}", file=sys.stderr, flush=True)
 
 
+# The audit
+
+
+def audit(bench: Bench, place: Place, events: int) -> None:
+    """Measure the check of the night's bundle, with its documents: of this checkout alone."""
+    site, folder = bench.sites[0][0], bench.folder / "audit"
+    key, proof, bundle = folder / "log.key", str(folder / "proof"), str(folder / "bundle")
+    public = ("--key", f"{key}.pub")
+    site.run(place, "audit", "key", "log.example/bench", str(key))
+    site.run(place, "audit", "run", "--once", "--signing-key", str(key), proof)
+    site.run(place, "audit", "export", *public, "--archive", str(site.archive(place)), proof, bundle)
+    title = f"audit: check of the bundle of {events:,} events, with its documents"
+    figure = Figure("audit_check", title, events=events, limit="consume")
+    bench.measure(figure, lambda site: site.run(place, "audit", "check", *public, bundle)[0], only_here=True)
+
+
 # Another program
 
 _TOTALS = """

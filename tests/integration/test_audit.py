@@ -465,6 +465,30 @@ def test_it_follows_the_log_and_ends_when_it_is_asked_to(signed: Signed) -> None
     assert json.loads(json.dumps(signed.sign()))["size"] == size
 
 
+@pytest.mark.soak
+def test_while_no_broker_answers_nothing_is_signed_and_then_it_goes_on(
+    own_kafka_server: Broker, new_setup: Callable[[Broker], Setup], tmp_path: Path
+) -> None:
+    signed, http = _new(new_setup(own_kafka_server), tmp_path), f"127.0.0.1:{free_port()}"
+    flags = ("--signing-key", str(tmp_path / "log.key"), "--every", "0.2", "--http", http, str(tmp_path / "proof"))
+    run = signed.setup.start("audit", "run", *flags)
+    try:
+        eventually(lambda: (signed.files / "checkpoint").exists())
+        before = signed.kept()
+        own_kafka_server.kill()
+        eventually(lambda: ask(f"http://{http}/live") is not None)
+        assert before.read_bytes() == (signed.files / "checkpoint").read_bytes()
+        own_kafka_server.start()
+        signed.load(BEGUN, None)
+        size = len(signed.records())
+        eventually(lambda: signed.opened((signed.files / "checkpoint").read_bytes()).size == size)
+        assert signed.verify(before, signed.kept()) == [True, True]
+        assert signed.opened(signed.told()[-1]).size == size
+    finally:
+        run.send_signal(signal.SIGTERM)
+    assert run.wait() == 0
+
+
 def _forget(signed: Signed, admin: KafkaAdminClient) -> None:
     """Put the files of before away, as who has the key can, and the topic, as who administers the broker can."""
     (signed.folder / "proof").rename(signed.folder / "proof-of-before")

@@ -30,8 +30,8 @@ from schemas.log_record import Recorded
 from schemas.rules import RULES, Finding
 from schemas.types import ReportingUnitType, UpdateKind
 
-_LIMITS = Limits(document_mib=1024, unpacked_mib=4096, rows=10_000_000)
-"""Of an auditor's machine: whoever loaded them may have raised those of ingest."""
+_LIMITS = Limits(document_mib=256, unpacked_mib=512, rows=2_000_000)
+"""Above those of ingest, which whoever loaded the documents may have raised."""
 
 
 class Named(NamedTuple):

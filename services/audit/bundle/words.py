@@ -284,11 +284,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "total.signed": ("Signed by {origin} at size {size:,}.", "Firmado por {origin} con tamaño {size:,}."),
     "total.more": ("    … and {count:,} more: --json has them all", "    … y {count:,} más: con --json están todas"),
     "total.cannot": (
-        "This cannot show that no other statement counts there, nor that none of these was replaced before that "
-        "offset: the whole bundle can (`export`, `check`). Voters and sheets that only the roll names are not in it.",
-        "Esto no puede mostrar que no cuente ahí otra acta, ni que ninguna de estas se haya reemplazado antes de esa "
-        "posición: eso lo muestra el paquete entero (`export`, `check`). No incluye los electores ni las actas que "
-        "solo nombra el padrón.",
+        "This cannot show that no other statement counts there, nor that none of these, or the contest's definition, "
+        "was replaced before that offset: the whole bundle can (`export`, `check`). Voters and sheets that only the "
+        "roll names are not in it.",
+        "Esto no puede mostrar que no cuente ahí otra acta, ni que ninguna de estas, o la definición de la contienda, "
+        "se haya reemplazado antes de esa posición: eso lo muestra el paquete entero (`export`, `check`). No incluye "
+        "los electores ni las actas que solo nombra el padrón.",
     ),
     "times.none": (
         "each time is in its order, within {minutes} minutes",

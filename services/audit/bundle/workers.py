@@ -47,7 +47,7 @@ class Workers:
     def map(self, work: Callable[[Part], Made], parts: Sequence[Part], size: int) -> Iterator[Made]:
         """Yield what `work`, a function of a module, makes of each part, in their order. `size`: bytes of them all.
 
-        Raises what `work` raises, and AuditError where a worker ends by itself.
+        Raises what `work` raises, and AuditError where the system ended a worker.
         """
         if self._processes == 1 or len(parts) < 2 or size < self._least:
             yield from map(work, parts)
@@ -58,9 +58,10 @@ class Workers:
         waiting = [self._pool.submit(work, part) for part in parts]
         for place, future in enumerate(waiting):
             try:
-                yield future.result()
+                made = future.result()
             except BrokenProcessPool as error:
-                raise AuditError("a worker was ended from outside: this machine may have too little memory") from error
+                raise AuditError("the system ended a process that read the bundle: it may lack memory") from error
+            yield made
             waiting[place] = None  # type: ignore[call-overload]  # what it made is no longer held
 
 

@@ -44,13 +44,14 @@ _TEXT = """This is the log of an election count, as {name} signed it, with the d
 Check it, without a network and without trusting whoever gave it to you, with a public key that you have from elsewhere
 (log.key.pub here is only to be compared with yours):
 
-    pip install escrutinio
     escrutinio-audit check --key log.key.pub THIS-FOLDER
 
 {table}
 events.jsonl has an event on each line, decoded: offset, recorded_at (the broker's time), event_type, event. The
-messages as they lie on the log are in messages/, Avro object container files; their schemas are in schemas/.
-docs/proof.md and docs/contract.md of the project specify all of it.
+messages as they lie on the log are in messages/, Avro object container files; their schemas are in schemas/. In totals/
+are totals that were published: the check counts them again. The folder of results.rejected has what was not published,
+and why: nobody signed it, and the documents say whether it is so. docs/auditors.md, docs/proof.md, docs/recount.md and
+docs/contract.md of the project specify all of it.
 """
 
 
