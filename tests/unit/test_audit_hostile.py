@@ -28,11 +28,12 @@ from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, Proof, origin_of
 from audit.tree.merkle import EMPTY, leaf_hash
 from audit.tree.note import NoteError
+from runtime.kafka.producer import partition_of
 from schemas.log_record import RawRecord
 from schemas.record_file import pack
 from schemas.topics import TopicNames
 from tests.support import bundles
-from tests.support.builders import contest, sheet
+from tests.support.builders import CONTEST, contest, sheet
 
 KEY = bundles.SIGNER.verifier
 ABOUT = {"topic": bundles.TOPIC, "partition": "0"}
@@ -89,6 +90,19 @@ def test_a_partition_that_is_left_out_is_missed(bundle: tuple[Path, list[RawReco
     log.with_name("2").rename(log.with_name("1"))
     with pytest.raises(FilesDamaged, match=r"results.events/1/checkpoint cannot be read"):
         check(log.parent.parent, KEY)
+
+
+def test_a_message_in_another_partition_than_its_contests_is_none_of_it(bundle: tuple[Path, list[RawRecord]]) -> None:
+    log, _ = bundle
+    partitions = next(number for number in range(2, 99) if partition_of(CONTEST.encode(), number))
+    for number in range(1, partitions):
+        empty = Checkpoint(origin_of(KEY.name, bundles.TOPIC, number), 0, EMPTY).signed(bundles.SIGNER)
+        (log.with_name(str(number))).mkdir()
+        (log.with_name(str(number)) / CHECKPOINT).write_bytes(bytes(empty))
+        (log.with_name(str(number)) / EVENTS).touch()
+    (found,) = [one for one in check(log.parent.parent, KEY, processes=1) if one.holds is False]
+    assert (found.code, len(found.places)) == ("events", 2)
+    assert all("belong in partition" in place.text() for place in found.places)
 
 
 def _in_another_schema(records: Sequence[RawRecord]) -> bytes:

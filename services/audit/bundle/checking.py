@@ -27,6 +27,7 @@ from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
 from audit.tree.note import NotProved, Verifier
 from runtime.files import read_regular
+from runtime.kafka.producer import elsewhere
 from schemas.chain import definition_fault, roll_fault, source_fault
 from schemas.columns.layout import Bytes
 from schemas.columns.statement_batch import StatementBatch
@@ -72,13 +73,15 @@ def tiny_in(bundle: Path, key: Verifier, progress: Progress) -> Check:
 
 
 def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress) -> list[tuple[list[Check], Evidence]]:
-    return [_read(folder, key, workers, progress) for folder in partitions_of(bundle)]
+    folders = partitions_of(bundle)
+    return [_read(folder, len(folders), key, workers, progress) for folder in folders]
 
 
 class _Others:
     """The messages of a partition that are no statements: which are accepted, and what is wrong with the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
         self.definitions: dict[str, list[Recorded]] = {}
         self.rolls: dict[str, list[Recorded]] = {}
         self.sources: dict[str, list[Recorded]] = {}
@@ -91,6 +94,9 @@ class _Others:
 
     def add(self, record: RawRecord) -> None:
         """Read a message, the next in the order of the log."""
+        if (stray := elsewhere(record.key, record.partition, self._partitions)) is not None:
+            self.unreadable.append(_at("events.place", record.offset, fault=stray))
+            return
         try:
             recorded = recorded_of_raw(record)
         except ContractError as error:
@@ -125,7 +131,9 @@ class _Others:
         return fault
 
 
-def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> tuple[list[Check], Evidence]:
+def _read(
+    folder: Path, partitions: int, key: Verifier, workers: Workers, progress: Progress
+) -> tuple[list[Check], Evidence]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
     checks, signed = list[Check](), None
@@ -136,10 +144,10 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
     else:
         checks.append(Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size})))
     parts_of, more = files_of(folder, topic, int(number))
-    before = _Others()
+    before = _Others(partitions)
     for record in filter(is_definition, definitions_in(parts_of)):
         before.add(record)
-    tree, root, others, lines, parts = Peaks(), b"", _Others(), list[Said](), list[Part]()
+    tree, root, others, lines, parts = Peaks(), b"", _Others(partitions), list[Said](), list[Part]()
     if signed is not None and signed.size == 0:
         root = tree.root()
     work = [(file, before.definitions) for file in parts_of]
@@ -167,6 +175,9 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
         unreadable += (_at("events.place", offset, fault=fault) for offset, fault in part.unreadable)
     for contest_id in dict.fromkeys(name for part in parts for name in part.batches):
         batch = joined(parts, contest_id)
+        if (stray := elsewhere(contest_id.encode(), int(number), partitions)) is not None:
+            unreadable += (_at("events.place", offset, fault=stray) for offset in batch.offset.tolist())
+            continue
         others.types["CountUpdate"] += len(batch)
         misnamed += _misnamed(batch)
         chains += _broken(batch)
