@@ -321,16 +321,36 @@ def compare(bench: Bench, places: Places, contest: str) -> None:
 
 
 def audit(bench: Bench, place: Place, events: int) -> None:
-    """Measure the check of the night's bundle, with its documents: of this checkout alone."""
+    """Measure the root of the night's log, a proof, and the check of its bundle: of this checkout alone."""
     site, folder = bench.sites[0][0], bench.folder / "audit"
-    key, proof, bundle = folder / "log.key", str(folder / "proof"), str(folder / "bundle")
+    key, bundle = folder / "log.key", str(folder / "bundle")
     public = ("--key", f"{key}.pub")
     site.run(place, "audit", "key", "log.example/bench", str(key))
-    site.run(place, "audit", "run", "--once", "--signing-key", str(key), proof)
+    empty = Place("unsigned.")
+    site.run(empty, "ingest", "topics")
+
+    def signed(of: Place, name: str) -> tuple[str, str]:
+        """The folder of a notary, and its checkpoint."""
+        site.run(of, "audit", "run", "--once", "--signing-key", str(key), str(folder / name))
+        return str(folder / name), str(folder / name / f"{of.prefix}results.events" / "0" / "checkpoint")
+
+    (proof, checkpoint), (_, nothing) = signed(place, "proof"), signed(empty, "none")
+
+    def command(of: Place, *line: str) -> Work:
+        return lambda site: site.run(of, "audit", line[0], *public, *line[1:])[0]
+
+    start = Figure("start_audit", "audit verify: start, over an empty log")
+    bench.measure(start, command(empty, "verify", nothing), only_here=True)
+    title = f"audit: the root of {events:,} events, made again (verify)"
+    root = Figure("audit_root", title, events=events, limit="consume", start="start_audit")
+    bench.measure(root, command(place, "verify", checkpoint), only_here=True)
+    proved = Figure("audit_prove", "audit: proof of an event, whole command")
+    bench.measure(proved, command(place, "prove", proof, "41"), only_here=True)
     site.run(place, "audit", "export", *public, "--archive", str(site.archive(place)), proof, bundle)
     title = f"audit: check of the bundle of {events:,} events, with its documents"
-    figure = Figure("audit_check", title, events=events, limit="consume")
-    bench.measure(figure, lambda site: site.run(place, "audit", "check", *public, bundle)[0], only_here=True)
+    bench.measure(
+        Figure("audit_check", title, events=events, limit="consume"), command(place, "check", bundle), only_here=True
+    )
 
 
 # Another program
