@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,6 +278,8 @@ def check_command(
       escrutinio-audit check --key log.key.pub bundle
       escrutinio-audit check --key log.key.pub --language es --report informe.html bundle
     """
+    if report is not None and not proof.is_dir():
+        raise click.UsageError("--report is of a bundle: of one proof, keep the proof")
     if proof.is_dir():
         _check_bundle(proof, key_file, language, report, as_json, flags)
     from audit import proving, total
@@ -285,12 +288,14 @@ def check_command(
     from schemas.types import rfc3339
 
     _settings(flags)
-    content = read_regular(proof, 1 << 30)
+    content, key = read_regular(proof, 1 << 30), _verifier(key_file)
     if content.startswith(total.MAGIC):
-        found = total.check(content, _verifier(key_file))
+        with _naming(proof):
+            found = total.check(content, key)
         tell(as_json, found.facts() | {"checkpoint": _about(found.checkpoint)}, list(found.lines()))
         return
-    proved = proving.check(content, _verifier(key_file))
+    with _naming(proof):
+        proved = proving.check(content, key)
     record = proved.record
     event = decode(record.value, [(name, value or b"") for name, value in record.headers])
     place = f"{proved.topic}/{record.partition}, offset {record.offset:,}"
@@ -351,13 +356,11 @@ def verify_command(checkpoints: tuple[Path, ...], key_files: tuple[Path, ...], a
     \b
     Example: escrutinio-audit verify --key log.key.pub checkpoint-of-june-7
     """
-    from audit.tree.checkpoint import opened
     from audit.verifying import partition_of, verify
-    from runtime.files import read_regular
     from runtime.kafka.reader import Reader
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    kept = [opened(read_regular(file, 1 << 20), keys) for file in checkpoints]
+    kept = [_opened(file, keys) for file in checkpoints]
     with Reader(settings.kafka, _topic(settings)) as log:
         found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
@@ -386,13 +389,10 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
     """
     from audit.errors import AuditError
     from audit.store import TreeFolder
-    from audit.tree.checkpoint import opened
     from audit.verifying import extends, partition_of
-    from runtime.files import read_regular
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    notes = [read_regular(file, 1 << 20) for file in (one, other)]
-    old, new = sorted((opened(content, keys) for content in notes), key=lambda of: of.size)
+    old, new = sorted((_opened(file, keys) for file in (one, other)), key=lambda of: of.size)
     partition = partition_of([old, new], _topic(settings))
     if old.size == new.size:
         is_one, words = old.root == new.root, f"one key has signed two trees of size {old.size:,}"
@@ -402,9 +402,12 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
         is_one = extends(old, new, TreeFolder.of(files, _topic(settings), partition))
         words = f"the tree at size {new.size:,} does not extend the one at size {old.size:,}"
     if is_one:
-        say(f"{_line(new)}: extends the one at size {old.size:,}.")
+        say(
+            f"{_line(new)}: "
+            + ("both are of this one tree." if old == new else f"extends the one at size {old.size:,}.")
+        )
         return
-    say(f"CONTRADICTION: {words}.", "", *(content.decode() for content in notes))
+    say(f"CONTRADICTION: {words}.", "", *(file.read_text() for file in (one, other)))
     raise SystemExit(1)
 
 
@@ -430,14 +433,36 @@ def _signer(file: Path) -> Signer:
     from audit.tree.note import Signer
     from runtime.files import read_text
 
-    return Signer.parse(read_text(file))
+    with _naming(file):
+        return Signer.parse(read_text(file))
 
 
 def _verifier(file: Path) -> Verifier:
     from audit.tree.note import Verifier
     from runtime.files import read_text
 
-    return Verifier.parse(read_text(file))
+    with _naming(file):
+        return Verifier.parse(read_text(file))
+
+
+def _opened(file: Path, keys: list[Verifier]) -> Checkpoint:
+    from audit.tree.checkpoint import opened
+    from runtime.files import read_regular
+
+    with _naming(file):
+        return opened(read_regular(file, 1 << 20), keys)
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Put a file's name before what is wrong with it."""
+    from audit.tree.note import NoteError
+
+    try:
+        yield
+    except NoteError as error:
+        error.args = (f"{file}: {error}",)
+        raise
 
 
 def _settings(flags: dict[str, Any]) -> Settings:
