@@ -25,7 +25,7 @@ from audit.errors import FilesDamaged
 from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
-from audit.tree.note import NoteError, NotProved, Verifier
+from audit.tree.note import NoteError, NotProved, Stranger, Verifier
 from runtime.files import read_regular
 from schemas.chain import definition_fault, roll_fault, source_fault
 from schemas.columns.layout import Bytes
@@ -75,6 +75,10 @@ def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress)
     folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
     if not folders:
         raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
+    if not any((folder / EVENTS).exists() for folder in folders) and any(
+        (folder / "tile").exists() for folder in folders
+    ):
+        raise FilesDamaged(f"{bundle} is the folder of `run`, and no bundle: `escrutinio-audit export` makes one of it")
     return [_read(folder, key, workers, progress) for folder in folders]
 
 
@@ -136,8 +140,14 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
     checks, signed = list[Check](), None
     try:
         signed = opened(_content(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
+    except Stranger as error:
+        checks.append(
+            Check("signature", place, False, Said("signature.stranger", {"by": error.names, "given": error.given}))
+        )
     except NotProved as error:
         checks.append(Check("signature", place, False, Said("signature.fails", {"fault": str(error)})))
+    except NoteError as error:
+        raise FilesDamaged(f"{folder / CHECKPOINT}: {error}") from error
     else:
         checks.append(Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size})))
     parts_of, more = files_of(folder, topic, int(number))
