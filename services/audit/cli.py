@@ -246,7 +246,7 @@ def export_actasum_command(
 
     \b
     Example:
-      escrutinio-audit export-actasum bundle sheets pe-2021-president-runoff --level municipality
+      escrutinio-audit export-actasum bundle sheets pe-2021-president-runoff
       actasum verify --statements sheets/statements.jsonl --official sheets/recounted.json
       actasum verify --statements sheets/statements.jsonl --official sheets/office.json
     """
