@@ -121,8 +121,8 @@ def _long(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         found |= (byte & 0x7F) << shift
         shift += 7
-    if found >> 64:
-        raise ValueError("a number of more than 64 bits")
+        if found >> 64 or shift > 70:  # before the number fills the memory
+            raise ValueError("a number of more than 64 bits")
     return (found >> 1) ^ -(found & 1), at + 1
 
 

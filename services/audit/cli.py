@@ -64,14 +64,19 @@ def key_command(name: str, file: Path) -> None:
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from audit.errors import FolderFull
     from audit.tree.note import NoteError, Signer
     from runtime.files import write_whole
 
-    signer = Signer(name, Ed25519PrivateKey.generate())
-    if file.exists():
-        raise NoteError(f"{file} is there already: what it signed would have another key; choose another name")
-    write_whole(file, f"{signer}\n".encode(), mode=0o600)
-    write_whole(file.with_name(f"{file.name}.pub"), f"{signer.verifier}\n".encode())
+    signer, public = Signer(name, Ed25519PrivateKey.generate()), file.with_name(f"{file.name}.pub")
+    for one in (file, public):
+        if one.exists():
+            raise NoteError(f"{one} is there already: what it signed would have another key; choose another name")
+    try:
+        write_whole(file, f"{signer}\n".encode(), mode=0o600)
+        write_whole(public, f"{signer.verifier}\n".encode())
+    except OSError as error:
+        raise FolderFull(f"{file} cannot be written: {error.strerror}") from error
     say(str(signer.verifier))
 
 
@@ -283,12 +288,12 @@ def check_command(
     if proof.is_dir():
         _check_bundle(proof, key_file, language, report, as_json, flags)
     from audit import proving, total
-    from runtime.files import read_regular
     from schemas.codec import decode
+    from schemas.errors import ContractError
     from schemas.types import rfc3339
 
     _settings(flags)
-    content, key = read_regular(proof, 1 << 30), _verifier(key_file)
+    content, key = _content(proof, 1 << 30), _verifier(key_file)
     if content.startswith(total.MAGIC):
         with _naming(proof):
             found = total.check(content, key)
@@ -297,7 +302,6 @@ def check_command(
     with _naming(proof):
         proved = proving.check(content, key)
     record = proved.record
-    event = decode(record.value, [(name, value or b"") for name, value in record.headers])
     place = f"{proved.topic}/{record.partition}, offset {record.offset:,}"
     about = {
         "topic": proved.topic,
@@ -305,12 +309,19 @@ def check_command(
         "offset": record.offset,
         "recorded_at": rfc3339(record.recorded_at),
         "checkpoint": _about(proved.checkpoint),
-        "event_type": type(event).__name__,
-        "event": event.model_dump(mode="json"),
+        "event_type": None,
+        "event": None,
     }
-    lines = [f"Proved: {place} has this {type(event).__name__}, recorded {rfc3339(record.recorded_at)}."]
-    lines.append(f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}.")
-    lines += event.model_dump_json(indent=1).splitlines()
+    what, text = "message, which is no event", list[str]()
+    try:
+        event = decode(record.value, record.headers)
+    except ContractError as error:
+        text = [str(error)]
+    else:
+        what, text = type(event).__name__, event.model_dump_json(indent=1).splitlines()
+        about |= {"event_type": what, "event": event.model_dump(mode="json")}
+    signed = f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}."
+    lines = [f"Proved: {place} has this {what}, recorded {rfc3339(record.recorded_at)}.", signed, *text]
     tell(as_json, about, lines)
 
 
@@ -360,7 +371,7 @@ def verify_command(checkpoints: tuple[Path, ...], key_files: tuple[Path, ...], a
     from runtime.kafka.reader import Reader
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    kept = [_opened(file, keys) for file in checkpoints]
+    kept = [_opened(file, _content(file), keys) for file in checkpoints]
     with Reader(settings.kafka, _topic(settings)) as log:
         found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
@@ -392,7 +403,8 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
     from audit.verifying import extends, partition_of
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    old, new = sorted((_opened(file, keys) for file in (one, other)), key=lambda of: of.size)
+    notes = {file: _content(file) for file in (one, other)}
+    old, new = sorted((_opened(file, notes[file], keys) for file in (one, other)), key=lambda of: of.size)
     partition = partition_of([old, new], _topic(settings))
     if old.size == new.size:
         is_one, words = old.root == new.root, f"one key has signed two trees of size {old.size:,}"
@@ -407,7 +419,7 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
             + ("both are of this one tree." if old == new else f"extends the one at size {old.size:,}.")
         )
         return
-    say(f"CONTRADICTION: {words}.", "", *(file.read_text() for file in (one, other)))
+    say(f"CONTRADICTION: {words}.", "", *(notes[file].decode() for file in (one, other)))
     raise SystemExit(1)
 
 
@@ -431,26 +443,25 @@ def _line(checkpoint: Checkpoint) -> str:
 
 def _signer(file: Path) -> Signer:
     from audit.tree.note import Signer
-    from runtime.files import read_text
 
+    text = _text(file)
     with _naming(file):
-        return Signer.parse(read_text(file))
+        return Signer.parse(text)
 
 
 def _verifier(file: Path) -> Verifier:
     from audit.tree.note import Verifier
-    from runtime.files import read_text
 
+    text = _text(file)
     with _naming(file):
-        return Verifier.parse(read_text(file))
+        return Verifier.parse(text)
 
 
-def _opened(file: Path, keys: list[Verifier]) -> Checkpoint:
+def _opened(file: Path, content: bytes, keys: list[Verifier]) -> Checkpoint:
     from audit.tree.checkpoint import opened
-    from runtime.files import read_regular
 
     with _naming(file):
-        return opened(read_regular(file, 1 << 20), keys)
+        return opened(content, keys)
 
 
 @contextlib.contextmanager
@@ -463,6 +474,27 @@ def _naming(file: Path) -> Iterator[None]:
     except NoteError as error:
         error.args = (f"{file}: {error}",)
         raise
+
+
+def _text(file: Path) -> str:
+    """Read a key. Raises NoteError."""
+    from audit.tree.note import NoteError
+
+    try:
+        return _content(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NoteError(f"{file} is no key: it is not UTF-8") from error
+
+
+def _content(file: Path, most: int = 1 << 20) -> bytes:
+    """Read a file that somebody was given. Raises NoteError where it is no regular file, or too large."""
+    from audit.tree.note import NoteError
+    from runtime.files import read_regular
+
+    try:
+        return read_regular(file, most)
+    except OSError as error:
+        raise NoteError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _settings(flags: dict[str, Any]) -> Settings:

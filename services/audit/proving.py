@@ -68,10 +68,10 @@ def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier, size
 def check(content: bytes, key: Verifier) -> Proved:
     """Return the message that a proof is about. Raises NotProved where it does not prove it, NoteError."""
     proof = Proof.parse(content)
-    topic, record = _read(proof.extra)
+    topic, record, entry = _read(proof.extra)
     if record.offset != proof.index:
         raise NotProved(f"the proof is of message {proof.index}, and has message {record.offset} with it")
-    signed = proof.check(bytes(entry_of(topic, record)), [key])
+    signed = proof.check(entry, [key])
     if signed.origin != origin_of(key.name, topic, record.partition):
         raise NotProved(f"the checkpoint is of {signed.origin}, and the message of {topic}/{record.partition}")
     return Proved(topic, record, signed)
@@ -90,13 +90,15 @@ def _written(topic: str, record: RawRecord) -> bytes:
     return json.dumps(about, ensure_ascii=False).encode()
 
 
-def _read(extra: bytes) -> tuple[str, RawRecord]:
+def _read(extra: bytes) -> tuple[str, RawRecord, bytes]:
+    """Return the topic, the message and its entry."""
     try:
         of = json.loads(extra)
         headers = [(str(name), _bytes(value)) for name, value in of["headers"]]
         place = int(of["partition"]), int(of["offset"]), int(of["timestamp_ms"])
-        return str(of["topic"]), RawRecord(*place, _bytes(of["key"]), _bytes(of["value"]), headers)
-    except (ValueError, TypeError, KeyError) as error:
+        record = RawRecord(*place, _bytes(of["key"]), _bytes(of["value"]), headers)
+        return (topic := str(of["topic"])), record, bytes(entry_of(topic, record))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise NoteError("the proof has no message with it that can be read") from error
 
 

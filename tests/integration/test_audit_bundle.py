@@ -104,7 +104,7 @@ def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, 
     assert all(one.holds or one.is_list for one in found)
     setup, folder = exported
     said = setup.run("audit", "check", "--key", str(folder / "log.key.pub"), str(folder / "bundle"))
-    assert "tree: holds: the 45 messages are those that were signed, in their order; 0 more" in said
+    assert "tree: holds: the 45 messages are those that were signed, in their order\n" in said
     lines = (copy.log / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["offset"] for line in lines] == list(range(45))
     assert json.loads(lines[27])["event"]["counts"]["votes"]["peru-libre"] == 8548929
@@ -172,6 +172,14 @@ def _total_edited(copy: Copy) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("8548929", "9548929"), encoding="utf-8")
 
 
+def _names_swapped(copy: Copy) -> None:
+    file = copy.path / "totals" / "1923.json"
+    answer = json.loads(file.read_text(encoding="utf-8"))
+    one, other = answer["selections"]
+    one["candidate"], other["candidate"] = other["candidate"], one["candidate"]
+    file.write_text(json.dumps(answer), encoding="utf-8")
+
+
 def _totals_of_elsewhere(copy: Copy) -> None:
     folder = copy.path / "totals"
     (answer,) = json.loads((folder / "last.json").read_text(encoding="utf-8"))["counts"]
@@ -210,7 +218,7 @@ def _naming(record: RawRecord, **others: str) -> RawRecord:
 
 
 def _invented(copy: Copy) -> None:
-    """Behind what is signed: nothing but the documents says that nobody stated it."""
+    """Behind what is signed: the documents say as well that nobody stated it."""
     last = decode(copy.records[-1].value)
     assert isinstance(last, CountUpdate)
     follows = {"sequence": last.sequence + 1, "previous_event_id": last.event_id}
@@ -350,13 +358,13 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
         {"tree": "not those that were signed", "chains": "3 do not hold", "events.jsonl": "2 do not hold"},
     ),
     "an event invented behind the end": (
-        _invented, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do not hold", "statements": "1 do not hold"}
+        _invented, {"tree": "behind them stand 1 more", "events.jsonl": "1 do not hold", "statements": "1 do not hold"}
     ),
     "a sequence set back, so that nobody counts it": (
         _sequence_set_back, {"tree": "not those", "chains": "1 do", "events.jsonl": "1 do", "totals": "do not hold"}
     ),
     "an old row stated once more": (
-        _stated_again, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do", "statements": "1 do not hold"}
+        _stated_again, {"tree": "behind them stand 1 more", "events.jsonl": "1 do", "statements": "1 do not hold"}
     ),
     "a row hidden, with a rejection that is invented": (
         _row_hidden_as_rejected,
@@ -365,6 +373,7 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
     "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),
     "totals edited": (_total_edited, {"totals": "1 do not hold"}),
+    "the candidates' names swapped in a total": (_names_swapped, {"totals": "2 do not hold"}),
     "totals of another log": (_totals_of_elsewhere, {"totals": "4 do not hold"}),
     "a document swapped": (_document_swapped, {"documents": "1 do not hold"}),
     "a document missing": (_document_missing, {"documents": "1 do not hold"}),
@@ -583,6 +592,11 @@ def _later(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
     return records
 
 
+def _beyond(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["offset"] = "45"
+    return records
+
+
 def _elsewhere(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
     about["area"] = "nowhere"
     return records
@@ -598,6 +612,7 @@ def _of_another_partition(records: list[RawRecord], about: dict[str, str]) -> li
     [
         (_claimed, "votes.peru-libre: 9548929 said, 8548929 summed"),
         (_later, "message 27 is later than the total"),
+        (_beyond, "as of offset 45, and 45 messages are signed"),
         (_elsewhere, "no area 'nowhere'"),
         (_of_another_partition, "is of the log"),
         (lambda records, _: [*records[:-1], _altered(records[-1], 1)], "not those that were signed"),

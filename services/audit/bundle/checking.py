@@ -16,7 +16,7 @@ from audit.bundle.evidence import Evidence, OfContest
 from audit.bundle.layout import DOCUMENTS, EVENTS
 from audit.bundle.oddities import lists_of, tiny_of
 from audit.bundle.outcome import Check, of_places
-from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
+from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, partitions_of, read_file
 from audit.bundle.rejected import Rejected
 from audit.bundle.totals import recounted
 from audit.bundle.words import Said
@@ -27,6 +27,7 @@ from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
 from audit.tree.note import NoteError, NotProved, Stranger, Verifier
 from runtime.files import read_regular
+from runtime.kafka.producer import elsewhere
 from schemas.chain import definition_fault, roll_fault, source_fault
 from schemas.columns.layout import Bytes
 from schemas.columns.statement_batch import StatementBatch
@@ -72,20 +73,15 @@ def tiny_in(bundle: Path, key: Verifier, progress: Progress) -> Check:
 
 
 def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress) -> list[tuple[list[Check], Evidence]]:
-    folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
-    if not folders:
-        raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
-    if not any((folder / EVENTS).exists() for folder in folders) and any(
-        (folder / "tile").exists() for folder in folders
-    ):
-        raise FilesDamaged(f"{bundle} is the folder of `run`, and no bundle: `escrutinio-audit export` makes one of it")
-    return [_read(folder, key, workers, progress) for folder in folders]
+    folders = partitions_of(bundle)
+    return [_read(folder, len(folders), key, workers, progress) for folder in folders]
 
 
 class _Others:
     """The messages of a partition that are no statements: which are accepted, and what is wrong with the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
         self.definitions: dict[str, list[Recorded]] = {}
         self.rolls: dict[str, list[Recorded]] = {}
         self.sources: dict[str, list[Recorded]] = {}
@@ -98,6 +94,9 @@ class _Others:
 
     def add(self, record: RawRecord) -> None:
         """Read a message, the next in the order of the log."""
+        if (stray := elsewhere(record.key, record.partition, self._partitions)) is not None:
+            self.unreadable.append(_at("events.place", record.offset, fault=stray))
+            return
         try:
             recorded = recorded_of_raw(record)
         except ContractError as error:
@@ -132,11 +131,11 @@ class _Others:
         return fault
 
 
-def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> tuple[list[Check], Evidence]:
+def _read(
+    folder: Path, partitions: int, key: Verifier, workers: Workers, progress: Progress
+) -> tuple[list[Check], Evidence]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
-    if not number.isdecimal():
-        raise FilesDamaged(f"{folder} is no partition: its name is no number")
     checks, signed = list[Check](), None
     try:
         signed = opened(_content(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
@@ -151,10 +150,10 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
     else:
         checks.append(Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size})))
     parts_of, more = files_of(folder, topic, int(number))
-    before = _Others()
+    before = _Others(partitions)
     for record in filter(is_definition, definitions_in(parts_of)):
         before.add(record)
-    tree, others, lines, parts = Peaks(), _Others(), list[Said](), list[Part]()
+    tree, others, lines, parts = Peaks(), _Others(partitions), list[Said](), list[Part]()
     kept = TreeFolder(folder).kept()
     wanted, roots = {*kept, signed.size} if signed is not None else set(kept), {0: tree.root()}
     work = [(file, before.definitions) for file in parts_of]
@@ -172,17 +171,20 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
         more += part.more
         parts.append(part)
         progress(place, tree.size, parts_of[-1].following)
-    if others.definitions != before.definitions:  # it is found by its first bytes, as `export` writes them
-        raise FilesDamaged(f"{folder} has a definition that `export` did not write")
+    if others.definitions != before.definitions:  # they are found by their first bytes
+        raise FilesDamaged(f"{folder}: the files of messages have another Avro schema than those of `export`")
     lines += [Said("events.jsonl.more", {"count": more})] if more else []
     checks.append(of_places("checkpoints", place, list(_misplaced(TreeFolder(folder), key, roots)), count=len(kept)))
     checks.append(_of_tree(place, signed, tree.size, roots))
-    evidence = Evidence(topic, int(number), tree.size, signed.size if signed is not None and checks[-1].holds else None)
+    evidence = Evidence(topic, int(number), tree.size)
     unreadable, misnamed, chains = others.unreadable, others.misnamed, others.refused
     for part in parts:
         unreadable += (_at("events.place", offset, fault=fault) for offset, fault in part.unreadable)
     for contest_id in dict.fromkeys(name for part in parts for name in part.batches):
         batch = joined(parts, contest_id)
+        if (stray := elsewhere(contest_id.encode(), int(number), partitions)) is not None:
+            unreadable += (_at("events.place", offset, fault=stray) for offset in batch.offset.tolist())
+            continue
         others.types["CountUpdate"] += len(batch)
         misnamed += _misnamed(batch)
         chains += (*_broken(batch), *_refused(batch))
@@ -220,7 +222,7 @@ def _of_tree(place: str, signed: Checkpoint | None, size: int, roots: Mapping[in
         return Check("tree", place, False, Said("tree.short", about))
     if roots[signed.size] != signed.root:
         return Check("tree", place, False, Said("tree.altered", about))
-    if size > signed.size:
+    if size > signed.size:  # `export` writes what is signed and no more
         return Check("tree", place, False, Said("tree.more", about))
     return Check("tree", place, True, Said("tree.holds", about))
 

@@ -36,7 +36,7 @@ def checks_of(
     others = [
         name
         for name in there
-        if name not in known and not name.startswith(tuple(whole)) and not _is_rejected(name, rejected)
+        if name not in known and ("/." in name or not (name.startswith(tuple(whole)) or _is_rejected(name, rejected)))
     ]
     yield list_of("files", "", [Said("files.place", {"file": name}) for name in others])
 
@@ -50,7 +50,7 @@ def _of_schemas(folder: Path) -> Iterator[Said]:
     """Yield what is wrong with the schemas: each file is one of the release, and all that a log needs are there."""
     released = {schema_file(schema): schema for schema in RELEASED.values()}
     right = set()
-    for path in sorted(folder.glob("*")):
+    for path in sorted(folder.glob("[!.]*")):
         try:
             sha256 = hashlib.sha256(read_regular(path)).hexdigest()
         except OSError as error:

@@ -58,12 +58,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "signature.fails": ("{fault}", "la firma no vale: {fault}"),
     "tree.holds": (
-        "the {signed:,} messages are those that were signed, in their order; {more:,} more are not signed",
-        "los {signed:,} mensajes son los que se firmaron, en su orden; sin firmar: {more:,}",
+        "the {signed:,} messages are those that were signed, in their order",
+        "los {signed:,} mensajes son los que se firmaron, en su orden",
     ),
     "tree.more": (
-        "the first {signed:,} messages are those that were signed, and nobody signed the {more:,} after them",
-        "los primeros {signed:,} mensajes son los que se firmaron, y nadie firmó los {more:,} que les siguen",
+        "{signed:,} messages are signed, and behind them stand {more:,} more that nobody signed",
+        "{signed:,} mensajes están firmados, y detrás hay otros {more:,} que nadie firmó",
     ),
     "checkpoints.holds": (
         "those of before, where publications ended, are signed and of this same tree: {count:,}",
