@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +251,7 @@ def export_actasum_command(
 
     \b
     Example:
-      escrutinio-audit export-actasum bundle sheets pe-2021-president-runoff --level municipality
+      escrutinio-audit export-actasum bundle sheets pe-2021-president-runoff
       actasum verify --statements sheets/statements.jsonl --official sheets/recounted.json
       actasum verify --statements sheets/statements.jsonl --official sheets/office.json
     """
@@ -282,6 +283,8 @@ def check_command(
       escrutinio-audit check --key log.key.pub bundle
       escrutinio-audit check --key log.key.pub --language es --report informe.html bundle
     """
+    if report is not None and not proof.is_dir():
+        raise click.UsageError("--report is of a bundle: of one proof, keep the proof")
     if proof.is_dir():
         _check_bundle(proof, key_file, language, report, as_json, flags)
     from audit import proving, total
@@ -290,12 +293,14 @@ def check_command(
     from schemas.types import rfc3339
 
     _settings(flags)
-    content = _content(proof, 1 << 30)
+    content, key = _content(proof, 1 << 30), _verifier(key_file)
     if content.startswith(total.MAGIC):
-        found = total.check(content, _verifier(key_file))
+        with _naming(proof):
+            found = total.check(content, key)
         tell(as_json, found.facts() | {"checkpoint": _about(found.checkpoint)}, list(found.lines()))
         return
-    proved = proving.check(content, _verifier(key_file))
+    with _naming(proof):
+        proved = proving.check(content, key)
     record = proved.record
     place = f"{proved.topic}/{record.partition}, offset {record.offset:,}"
     about = {
@@ -362,12 +367,11 @@ def verify_command(checkpoints: tuple[Path, ...], key_files: tuple[Path, ...], a
     \b
     Example: escrutinio-audit verify --key log.key.pub checkpoint-of-june-7
     """
-    from audit.tree.checkpoint import opened
     from audit.verifying import partition_of, verify
     from runtime.kafka.reader import Reader
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    kept = [opened(_content(file), keys) for file in checkpoints]
+    kept = [_opened(file, _content(file), keys) for file in checkpoints]
     with Reader(settings.kafka, _topic(settings)) as log:
         found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
@@ -396,12 +400,11 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
     """
     from audit.errors import AuditError
     from audit.store import TreeFolder
-    from audit.tree.checkpoint import opened
     from audit.verifying import extends, partition_of
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    notes = [_content(file) for file in (one, other)]
-    old, new = sorted((opened(content, keys) for content in notes), key=lambda of: of.size)
+    notes = {file: _content(file) for file in (one, other)}
+    old, new = sorted((_opened(file, notes[file], keys) for file in (one, other)), key=lambda of: of.size)
     partition = partition_of([old, new], _topic(settings))
     if old.size == new.size:
         is_one, words = old.root == new.root, f"one key has signed two trees of size {old.size:,}"
@@ -411,9 +414,12 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
         is_one = extends(old, new, TreeFolder.of(files, _topic(settings), partition))
         words = f"the tree at size {new.size:,} does not extend the one at size {old.size:,}"
     if is_one:
-        say(f"{_line(new)}: extends the one at size {old.size:,}.")
+        say(
+            f"{_line(new)}: "
+            + ("both are of this one tree." if old == new else f"extends the one at size {old.size:,}.")
+        )
         return
-    say(f"CONTRADICTION: {words}.", "", *(content.decode() for content in notes))
+    say(f"CONTRADICTION: {words}.", "", *(notes[file].decode() for file in (one, other)))
     raise SystemExit(1)
 
 
@@ -438,13 +444,36 @@ def _line(checkpoint: Checkpoint) -> str:
 def _signer(file: Path) -> Signer:
     from audit.tree.note import Signer
 
-    return Signer.parse(_text(file))
+    text = _text(file)
+    with _naming(file):
+        return Signer.parse(text)
 
 
 def _verifier(file: Path) -> Verifier:
     from audit.tree.note import Verifier
 
-    return Verifier.parse(_text(file))
+    text = _text(file)
+    with _naming(file):
+        return Verifier.parse(text)
+
+
+def _opened(file: Path, content: bytes, keys: list[Verifier]) -> Checkpoint:
+    from audit.tree.checkpoint import opened
+
+    with _naming(file):
+        return opened(content, keys)
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Put a file's name before what is wrong with it."""
+    from audit.tree.note import NoteError
+
+    try:
+        yield
+    except NoteError as error:
+        error.args = (f"{file}: {error}",)
+        raise
 
 
 def _text(file: Path) -> str:

@@ -33,6 +33,8 @@ def find(log: Reader, event: str, partition: int) -> RawRecord:
 
     Raises NoSuchEvent, LogDamaged for an offset that the log does not have.
     """
+    if partition not in (known := log.partitions()):
+        raise NoSuchEvent(f"{log.topic} has no partition {partition}: the last one is {known[-1]}")
     if re.fullmatch("[0-9]{1,18}", event):
         (record,) = log.messages_at(partition, [int(event)])
         return record

@@ -285,6 +285,8 @@ def test_a_proof_leads_from_the_public_key_to_the_event(
         "the proof is of message 13, and has message 14"
         in signed.setup.ended(("audit", "check", "--key", signed.public, str(file)), 1)[1]
     )
+    wrong = ("audit", "prove", "--key", signed.public, "--partition", "7", str(signed.folder / "proof"), "14")
+    assert "has no partition 7" in signed.setup.refused(*wrong)
     beyond = ("audit", "prove", "--key", signed.public, str(signed.folder / "proof"), str(BEGUN + 5))
     assert f"offset {BEGUN + 5} is not on it" in signed.setup.refused(*beyond)
 

@@ -125,6 +125,7 @@ def test_it_is_written_into_a_new_folder_and_without_its_documents_where_no_arch
     (tmp_path / "archive").mkdir()
     words = setup.refused(*line, "--archive", str(tmp_path / "archive"), str(tmp_path / "other"))
     assert "has no document" in words
+    assert not (tmp_path / "other").exists(), "half a bundle is none"
 
 
 def _altered(record: RawRecord, votes: int, **others: Any) -> RawRecord:
@@ -493,9 +494,16 @@ def test_the_report_is_a_page_in_both_languages(
     assert "cannot be written" in setup.refused(*line, "--report", str(copy.messages / "page.html"), str(copy.path))
 
 
-def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> None:
+def test_what_is_no_bundle_or_damaged_is_named(exported: tuple[Setup, Path], copy: Copy, tmp_path: Path) -> None:
     with pytest.raises(FilesDamaged, match="is no bundle"):
         check(tmp_path / "nothing", copy.key)
+    with pytest.raises(FilesDamaged, match="is the folder of `run`, and no bundle"):
+        check(exported[1] / "proof", copy.key)
+    kept = (copy.log / "checkpoint").read_bytes()
+    (copy.log / "checkpoint").write_bytes(kept.replace(b"\n", b"\r\n"))
+    with pytest.raises(FilesDamaged, match="checkpoint: it has Windows line ends"):
+        check(copy.path, copy.key)
+    (copy.log / "checkpoint").write_bytes(kept)
     copy.messages.write_bytes(copy.messages.read_bytes()[:-100])
     with pytest.raises(FilesDamaged, match=r"\.avro cannot be read"):
         check(copy.path, copy.key)

@@ -197,6 +197,13 @@ def test_what_go_signs_is_what_we_sign() -> None:
     assert note.signed_by([Verifier.parse(GO_PUBLIC)]) == [signer.verifier]
 
 
+@pytest.mark.parametrize("text", [GO_PRIVATE, GO_PRIVATE[:-1], GO_PRIVATE.removeprefix("PRIVATE+KEY+")])
+def test_a_private_key_given_for_the_public_one_is_never_shown(text: str) -> None:
+    with pytest.raises(NoteError) as refused:
+        Verifier.parse(text)
+    assert GO_PRIVATE[-40:-1] not in str(refused.value)
+
+
 def signer(name: str = "log.example") -> Signer:
     return Signer(name, Ed25519PrivateKey.generate())
 
@@ -213,6 +220,9 @@ def test_a_note_is_refused_that_nobody_signed_who_is_trusted_or_that_was_altered
         opened(note.replace(b"\n3\n", b"\n4\n"), [ours.verifier])
     with pytest.raises(NotProved, match=r"is of the log log\.example/x/0, not of log\.example/x/1"):
         opened(note, [ours.verifier], "log.example/x/1")
+    for sent in (note, b"c2sp.org/tlog-proof@v1\nindex 0\n\n" + note):
+        with pytest.raises(NoteError, match="Windows line ends"):
+            (Note if sent == note else Proof).parse(sent.replace(b"\n", b"\r\n"))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from audit.errors import FilesDamaged
 from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
-from audit.tree.note import NoteError, NotProved, Verifier
+from audit.tree.note import NoteError, NotProved, Stranger, Verifier
 from runtime.files import read_regular
 from runtime.kafka.producer import elsewhere
 from schemas.chain import definition_fault, roll_fault, source_fault
@@ -139,8 +139,14 @@ def _read(
     checks, signed = list[Check](), None
     try:
         signed = opened(_content(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
+    except Stranger as error:
+        checks.append(
+            Check("signature", place, False, Said("signature.stranger", {"by": error.names, "given": error.given}))
+        )
     except NotProved as error:
         checks.append(Check("signature", place, False, Said("signature.fails", {"fault": str(error)})))
+    except NoteError as error:
+        raise FilesDamaged(f"{folder / CHECKPOINT}: {error}") from error
     else:
         checks.append(Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size})))
     parts_of, more = files_of(folder, topic, int(number))

@@ -87,6 +87,8 @@ def partitions_of(bundle: Path) -> list[Path]:
     folders = {path.parent for name in (CHECKPOINT, EVENTS) for path in bundle.glob(f"*/*/{name}")}
     if not folders:
         raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
+    if not any((folder / EVENTS).exists() for folder in folders) and (min(folders) / "tile").exists():
+        raise FilesDamaged(f"{bundle} is the folder of `run`, and no bundle: `escrutinio-audit export` makes one of it")
     if {folder.name for folder in folders} != {str(number) for number in range(len(folders))}:
         names = ", ".join(sorted(f"{folder.parent.name}/{folder.name}" for folder in folders))
         raise FilesDamaged(f"{bundle} does not have the partitions of one topic from 0 on: {names}")

@@ -19,7 +19,7 @@ _TEXTS = {
     "with": ("with escrutinio {version}, offline", "con escrutinio {version}, sin red"),
     "holds": ("All that was checked holds.", "Todo lo comprobado se cumple."),
     "fails": ("{count} of {all} checks do not hold.", "{count} de {all} comprobaciones no se cumplen."),
-    "unchecked": ("{count} could not be checked.", "{count} no se pudieron comprobar."),
+    "unchecked": ("{count} could not be checked.", "Sin poder comprobarse: {count}."),
     "checks": ("What was checked", "Qué se comprobó"),
     "limits": ("What such a check cannot show", "Qué no puede mostrar esta comprobación"),
     "needs": (
@@ -124,7 +124,8 @@ def _row(check: Check, language: Language) -> str:
     more = [Said("more", {"count": len(check.places) - SHOWN})] if len(check.places) > SHOWN else []
     places = "".join(f"<li>{escape(place.text(language))}" for place in (*check.places[:SHOWN], *more))
     said = escape(check.said.text(language)) + (f"<ul>{places}</ul>" if places else "")
-    return f'<tr class="{check.outcome}"><th>{name}<td>{escape(Said(check.outcome).text(language))}<td>{said}'
+    outcome = "" if check.outcome == "listed" and not places else escape(Said(check.outcome).text(language))
+    return f'<tr class="{check.outcome}"><th>{name}<td>{outcome}<td>{said}'
 
 
 def _text(code: str, language: Language, **figures: object) -> str:

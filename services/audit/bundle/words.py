@@ -52,6 +52,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "more": ("and {count:,} more", "y {count:,} más"),
     # What they say
     "signature.holds": ("{name} signed {size:,} messages", "{name} firmó {size:,} mensajes"),
+    "signature.stranger": (
+        "no trusted key has signed it; these have: {by}; trusted: {given}",
+        "no lleva la firma de la clave que usted dio, {given}; lo firmó: {by}",
+    ),
     "signature.fails": ("{fault}", "la firma no vale: {fault}"),
     "tree.holds": (
         "the {signed:,} messages are those that were signed, in their order",
@@ -62,8 +66,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{signed:,} mensajes están firmados, y detrás hay otros {more:,} que nadie firmó",
     ),
     "checkpoints.holds": (
-        "{count:,} earlier ones, where publications ended, are signed and of this same tree",
-        "{count:,} anteriores, donde terminó una publicación, están firmados y son de este mismo árbol",
+        "those of before, where publications ended, are signed and of this same tree: {count:,}",
+        "los anteriores, de cuando terminó cada publicación, están firmados y son de este mismo árbol: {count:,}",
     ),
     "checkpoints.unsigned": ("that of size {size:,}: {fault}", "el de tamaño {size:,}: {fault}"),
     "checkpoints.other": (
@@ -109,8 +113,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "events.jsonl.more": ("{count:,} lines have no message", "{count:,} líneas no tienen mensaje"),
     "documents.holds": (
-        "each of the {count:,} documents that the log names is here, byte by byte",
-        "cada uno de los {count:,} documentos que nombra el registro está aquí, byte por byte",
+        "every document that the log names is here, byte by byte: {count:,}",
+        "cada documento que nombra el registro está aquí, byte por byte: {count:,}",
     ),
     "documents.unchecked": (
         "the bundle has none of the {count:,} that the log names",
@@ -125,7 +129,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "statements.holds": (
         "{count:,} statements are as their documents state them. Dated by whoever loaded the document: {claimed:,}. "
         "Without their document here: {skipped:,}",
-        "{count:,} actas y boletines son como los dicen sus documentos. Con hora dada por quien cargó el documento: "
+        "{count:,} actas y boletines coinciden con sus documentos. Con hora dada por quien cargó el documento: "
         "{claimed:,}. Sin su documento aquí: {skipped:,}",
     ),
     "statements.invented": (
@@ -202,8 +206,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "operators.none": ("no statement", "ningún acta ni boletín"),
     "operators.listed": (
-        "{count:,} events have no document of the office",
-        "{count:,} eventos no tienen documento de la autoridad",
+        "events without a document of the office: {count:,}",
+        "eventos sin documento del organismo electoral: {count:,}",
     ),
     "operators.definition": (
         "{log}, offset {offset:,}: definition {revision} of {contest}, from the operator's file",
@@ -228,8 +232,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "el paquete no tiene lo que se rechazó",
     ),
     "rejected.holds": (
-        "the {count:,} records, which nobody signed, are those that the documents give",
-        "los {count:,} registros, que nadie firmó, son los que dan los documentos",
+        "the records, which nobody signed, are those that the documents give: {count:,}",
+        "los rechazos, que nadie firmó, son los que resultan de los documentos: {count:,}",
     ),
     "rejected.lines": ("{file} is not what the messages say", "{file} no es lo que dicen los mensajes"),
     "rejected.unreadable": (
@@ -249,7 +253,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{code}, {row} del documento {sha256}: se rechaza al leerlo y no hay registro",
     ),
     "rejections.none": ("nothing", "nada"),
-    "rejections.listed": ("{count:,} records, which nobody signed", "{count:,} registros, que nadie firmó"),
+    "rejections.listed": ("{count:,} records, which nobody signed", "{count:,} rechazos, que nadie firmó"),
     "rejections.place": (
         "{code}: {document}, {row}: {message}",
         "{code}: {document}, {row}: {message}",
@@ -257,8 +261,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Totals and bulletins: `totals`, `total`
     "totals": ("totals", "totales"),
     "totals.holds": (
-        "{areas:,} published totals in {files:,} files are those that the log gives, counted again",
-        "{areas:,} totales publicados, en {files:,} archivos, son los que da el registro al contarlo de nuevo",
+        "every published total is that of the log, counted again: totals {areas:,}, files {files:,}",
+        "cada total publicado es el que da el registro al contarlo de nuevo: totales {areas:,}, archivos {files:,}",
     ),
     "totals.unchecked": (
         "the bundle has no published totals to compare the recount with",
@@ -359,11 +363,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "tiny.none": (
         "no sheet has fewer than {votes} valid votes, or all for one option",
-        "ningún acta tiene menos de {votes} votos válidos, ni todos para una opción",
+        "ningún acta tiene menos de {votes} votos válidos, ni todos sus votos para una sola opción",
     ),
     "tiny.listed": (
         "{count:,} sheets could betray a vote: fewer than {votes} valid votes, or all for one option",
-        "{count:,} actas podrían revelar un voto: menos de {votes} votos válidos, o todos para una opción",
+        "{count:,} actas podrían revelar un voto: menos de {votes} votos válidos, o todos para una sola opción",
     ),
     "tiny.few": (
         "{log}, offset {offset:,}: {unit} has {valid:,} valid votes",
@@ -371,7 +375,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "tiny.alone": (
         "{log}, offset {offset:,}: all {valid:,} valid votes of {unit} are for one option",
-        "{log}, posición {offset:,}: los {valid:,} votos válidos de {unit} son para una opción",
+        "{log}, posición {offset:,}: los {valid:,} votos válidos de {unit} son para una sola opción",
     ),
     "schemas.holds": (
         "the {count:,} schemas are those of the release, byte by byte",

@@ -4,8 +4,10 @@ Place in the flow: behind Kafka, once a notary has signed. It writes into a fold
 crash leaves one without README.txt, which is written last. Documents are copied from the archive of ingest.
 """
 
+import contextlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -74,7 +76,7 @@ def export(
         raise AuditError(f"{out} is there already: name a new folder")
     written: dict[str, int] = {}
     documents: dict[str, None] = {}
-    try:
+    with _whole(out):
         for partition in log.partitions():
             tree, here = TreeFolder.of(files, log.topic, partition), out / log.topic / str(partition)
             note = tree.note()
@@ -94,9 +96,19 @@ def export(
         write_whole(out / KEY, f"{key}\n".encode())
         table = "".join(f"    {name}: {size:,} messages\n" for name, size in written.items())
         write_whole(out / README, _TEXT.format(name=key.name, table=table).encode())
-    except OSError as error:
-        raise FolderFull(f"{out} cannot be written: {error.strerror}") from error
     return written
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[None]:
+    """Delete a folder that is not finished: half a bundle looks like one, and stands in the way of the next."""
+    try:
+        yield
+    except BaseException as error:
+        shutil.rmtree(out, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise FolderFull(f"{out} cannot be written: {error.strerror}") from error
+        raise
 
 
 def _write(log: Reader, partition: int, size: int, here: Path, progress: Progress) -> Iterator[str]:

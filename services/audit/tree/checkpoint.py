@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from audit.tree.merkle import leaf_hash, verify_inclusion
-from audit.tree.note import Note, NoteError, NotProved, Signer, Verifier, decoded
+from audit.tree.note import WINDOWS, Note, NoteError, NotProved, Signer, Verifier, decoded
 from audit.tree.tiles import HASH
 
 _PROOF = "c2sp.org/tlog-proof@v1"
@@ -75,7 +75,7 @@ class Proof:
         head, _, checkpoint = content.partition(b"\n\n")
         first, *lines = head.decode("ascii", "replace").split("\n")
         if first != _PROOF:
-            raise NoteError(f"no proof: its first line is not {_PROOF}")
+            raise NoteError(WINDOWS if first == _PROOF + "\r" else f"no proof: its first line is not {_PROOF}")
         extra = b""
         if lines and lines[0].startswith("extra "):
             extra = decoded(lines.pop(0).removeprefix("extra "))

@@ -19,6 +19,7 @@ from schemas.errors import EscrutinioError
 ED25519 = b"\x01"
 SIGNATURES = 100
 """That a note may have, at most."""
+WINDOWS = "it has Windows line ends, and was not signed so: take the file as it was, or remove them (tr -d '\\r')"
 _LINE = re.compile("— (?P<name>[^\\s+]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
 _KEY = re.compile(r"(?P<name>[^\s+]+)\+(?P<id>[0-9a-f]{8})\+(?P<key>[A-Za-z0-9+/]+={0,2})")
 _PRIVATE = "PRIVATE+KEY+"
@@ -32,6 +33,14 @@ class NotProved(NoteError):
     """Nobody who is trusted signed a note, or a proof does not hold."""
 
     exit_code = 1
+
+
+class Stranger(NotProved):
+    """Other keys than those that are trusted signed a note. `names`, `given`: these, and those."""
+
+    def __init__(self, message: str, names: str, given: str) -> None:
+        super().__init__(message)
+        self.names, self.given = names, given
 
 
 class Signature(NamedTuple):
@@ -56,7 +65,9 @@ class Verifier:
 
     @classmethod
     def parse(cls, text: str) -> "Verifier":
-        """Read `NAME+ID+KEY`. Raises NoteError."""
+        """Read `NAME+ID+KEY`. Raises NoteError, which has nothing of the text: it may be a private key."""
+        if text.startswith(_PRIVATE):
+            raise NoteError("it is the private key: give the public one (FILE.pub), and show this one to nobody")
         name, key_id, key = _parts(text.strip(), "public key")
         made = cls(name, key)
         if made.key_id != key_id:
@@ -96,7 +107,7 @@ class Signer:
         """Read `PRIVATE+KEY+NAME+ID+KEY`, as Go's note package writes it. Raises NoteError, without the key."""
         if not text.startswith(_PRIVATE):
             raise NoteError(f"no private key: it does not begin with {_PRIVATE}")
-        name, key_id, key = _parts(text.strip().removeprefix(_PRIVATE), "private key", is_secret=True)
+        name, key_id, key = _parts(text.strip().removeprefix(_PRIVATE), "private key")
         made = cls(name, Ed25519PrivateKey.from_private_bytes(key))
         if made.verifier.key_id != key_id:
             raise NoteError(f"the private key of {name} is damaged: its id is another one")
@@ -127,9 +138,11 @@ class Note:
             whole = content.decode()
         except UnicodeDecodeError as error:
             raise NoteError(f"the note is not UTF-8: {error}") from error
+        if "\r\n" in whole:
+            raise NoteError(WINDOWS)
         text, empty, lines = whole.rpartition("\n\n")
         if not empty or not lines.endswith("\n") or re.search("[\x00-\x09\x0b-\x1f]", whole):
-            raise NoteError("no signed note: a text, an empty line, and signatures")
+            raise NoteError("no signed note: a text, an empty line, and signatures, byte by byte as it was signed")
         found = [_LINE.fullmatch(line) for line in lines[:-1].split("\n")]
         if len(found) > SIGNATURES:
             raise NoteError(f"the note has more than {SIGNATURES} signatures")
@@ -158,16 +171,17 @@ class Note:
             found.append(key)
         if not found:
             names = ", ".join(f"{s.name} ({s.key_id.hex()})" for s in self.signatures)
-            raise NotProved(f"no trusted key has signed it; these have: {names}")
+            given = ", ".join(f"{key.name} ({key.key_id.hex()})" for key in trusted)
+            raise Stranger(f"no trusted key has signed it; these have: {names}; trusted: {given}", names, given)
         return found
 
 
-def _parts(text: str, what: str, *, is_secret: bool = False) -> tuple[str, bytes, bytes]:
+def _parts(text: str, what: str) -> tuple[str, bytes, bytes]:
     """Return name, id and the 32 bytes of a key. Raises NoteError."""
     found = _KEY.fullmatch(text)
     key = b"" if found is None else decoded(found["key"])
     if found is None or len(key) != 33 or key[:1] != ED25519:
-        raise NoteError(f"no {what} of Ed25519, NAME+ID+KEY" + ("" if is_secret else f": {text!r}"))
+        raise NoteError(f"no {what} of Ed25519: a line NAME+ID+KEY")
     return found["name"], bytes.fromhex(found["id"]), key[1:]
 
 
