@@ -16,13 +16,14 @@ from audit import total
 from audit.bundle.checking import check
 from audit.bundle.layout import RECORD, messages_file
 from audit.bundle.outcome import Check
+from audit.bundle.rejected import line_of as line_of_rejected
 from audit.errors import FilesDamaged
 from audit.tree.note import NotProved, Verifier
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
 from schemas.codec import decode, encode
 from schemas.count_update import CountUpdate
-from schemas.identity import named
+from schemas.identity import canonical, name_text, named
 from schemas.log_record import RawRecord
 from schemas.record_file import pack, unpack
 from schemas.types import rfc3339
@@ -238,6 +239,42 @@ def _row_hidden(copy: Copy) -> None:
     copy.put(records)
 
 
+def _sequence_set_back(copy: Copy) -> None:
+    """The last statement follows the one before it as it should, with a number that readers take for known."""
+    update = decode(copy.records[-1].value)
+    assert isinstance(update, CountUpdate)
+    message = encode(named(update.model_copy(update={"sequence": 2})))
+    copy.put([*copy.records[:-1], copy.records[-1]._replace(value=message.value, headers=list(message.headers))])
+
+
+def _stated_again(copy: Copy) -> None:
+    """Figures that a row of a document has, which other figures replaced since: they would stand again."""
+    old, last = decode(copy.records[10].value), decode(copy.records[-1].value)
+    assert isinstance(old, CountUpdate)
+    assert isinstance(last, CountUpdate)
+    follows = {"sequence": last.sequence + 1, "previous_event_id": last.event_id}
+    message = encode(named(old.model_copy(update=follows)))
+    again = copy.records[-1]._replace(value=message.value, headers=list(message.headers))
+    copy.messages = copy.messages.rename(copy.log / messages_file(0, len(copy.records) + 1))
+    copy.put([*copy.records, again])
+
+
+def _row_hidden_as_rejected(copy: Copy) -> None:
+    _row_hidden(copy)
+    update = decode(copy.records[7].value)
+    assert isinstance(update, CountUpdate)
+    (document,) = update.source.documents
+    said = {"code": "F201", "document": document.sha256, "message": "no number", "place": document.place}
+    (file,), lines = copy.rejected.glob("messages/*.avro"), copy.rejected / "rejected.jsonl"
+    about, records = unpack(RECORD, file.read_bytes())
+    texts = said | {"document": document.name, "document_sha256": document.sha256}
+    texts["ce_id"] = str(name_text(canonical(said)))
+    headers = [(name, texts[name].encode() if name in texts else value) for name, value in records[0].headers]
+    records.append(records[0]._replace(offset=2, headers=headers))
+    file.write_bytes(pack(RECORD, records, about))
+    lines.write_bytes(b"".join(map(line_of_rejected, records)))
+
+
 def _schema_swapped(copy: Copy) -> None:
     (file,) = (copy.path / "schemas").glob("CountUpdate.*")
     file.write_bytes(file.read_bytes().replace(b"peru", b"perv") + b"\n")
@@ -289,7 +326,7 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
         {"tree": "not those", "events.jsonl": "1 do", "totals": "do not", "statements": "1 do", "rows": "1 do"},
     ),
     "provenance altered": (
-        _provenance_altered, {"tree": "not those that were signed", "events.jsonl": "1 do", "statements": "8 do"}
+        _provenance_altered, {"tree": "not those that were signed", "events.jsonl": "1 do", "statements": "19 do"}
     ),
     "votes altered, with the old id": (
         _old_id, {"tree": "not those", "ids": "1 do not hold", "events.jsonl": "1 do", "statements": "1 do"}
@@ -311,7 +348,17 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
         {"tree": "not those that were signed", "chains": "3 do not hold", "events.jsonl": "2 do not hold"},
     ),
     "an event invented behind the end": (
-        _invented, {"tree": "behind them stand 1 more", "events.jsonl": "1 do", "statements": "1 do not hold"}
+        _invented, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do not hold", "statements": "1 do not hold"}
+    ),
+    "a sequence set back, so that nobody counts it": (
+        _sequence_set_back, {"tree": "not those", "chains": "1 do", "events.jsonl": "1 do", "totals": "do not hold"}
+    ),
+    "an old row stated once more": (
+        _stated_again, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do", "statements": "1 do not hold"}
+    ),
+    "a row hidden, with a rejection that is invented": (
+        _row_hidden_as_rejected,
+        {"tree": "signed, and there are 44", "events.jsonl": "38 do", "totals": "do not hold", "rows": "1 do not hold"},
     ),
     "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
     "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),

@@ -65,7 +65,7 @@ def test_an_old_checkpoint_does_not_vouch_for_what_somebody_put_behind_it(
     old = (log / "older" / bundles.TOPIC / "0" / CHECKPOINT).read_bytes()
     nothing = Checkpoint(origin_of(KEY.name, bundles.TOPIC, 0), 0, EMPTY).signed(bundles.SIGNER)
     (log / CHECKPOINT).write_bytes(old if signed else bytes(nothing))
-    said = f"{signed} messages are signed, and behind them stand {2 - signed} more that nobody signed"
+    said = f"the first {signed} messages are those that were signed, and nobody signed the {2 - signed} after them"
     assert _failed(log) == {"tree": said}
 
 
@@ -124,7 +124,7 @@ def _in_another_schema(records: Sequence[RawRecord]) -> bytes:
     ("made", "words"),
     [
         (lambda records: pack(RECORD, [records[0], records[1]._replace(timestamp_ms=-1)], ABOUT), "offset 1: no entry"),
-        (_in_another_schema, "another Avro schema"),
+        (_in_another_schema, "a definition that `export` did not write"),
     ],
 )
 def test_messages_that_no_export_wrote_are_named(

@@ -118,6 +118,13 @@ def test_a_figure_that_was_edited_is_named() -> None:
     edited = answer | {"sub_units": answer["sub_units"] | {"counted": 99}}
     was = answer["sub_units"]["counted"]
     assert list(differences(edited, moment)) == [Difference(answer["area_id"], "sub_units.counted", 99, was)]
+    first, *others = answer["selections"]
+    renamed = answer | {"selections": [first | {"candidate": "Nobody"}, *others]}
+    assert [one.figure for one in differences(renamed, moment)] == [f"candidate.{first['selection_id']}"]
+    twice = answer | {"selections": [first | {"votes": 10**9}, first, *others]}
+    assert [one.figure for one in differences(twice, moment)] == ["selections"]
+    last = answer | {"last_update": answer["last_update"] | {"offset": answer["last_update"]["offset"] - 1}}
+    assert [one.figure for one in differences(last, moment)] == ["last_update"]
     (other,) = differences(answer | {"area_id": "nowhere"}, moment)
     assert (other.figure, other.recounted) == ("", None)
 

@@ -165,8 +165,8 @@ def _read(
         more += part.more
         parts.append(part)
         progress(place, tree.size, parts_of[-1].following)
-    if others.definitions != before.definitions:  # they are found by their first bytes
-        raise FilesDamaged(f"{folder}: the files of messages have another Avro schema than those of `export`")
+    if others.definitions != before.definitions:  # it is found by its first bytes, as `export` writes them
+        raise FilesDamaged(f"{folder} has a definition that `export` did not write")
     lines += [Said("events.jsonl.more", {"count": more})] if more else []
     checks.append(_of_tree(place, signed, tree.size, root))
     evidence = Evidence(topic, int(number), tree.size)
@@ -180,7 +180,7 @@ def _read(
             continue
         others.types["CountUpdate"] += len(batch)
         misnamed += _misnamed(batch)
-        chains += _broken(batch)
+        chains += (*_broken(batch), *_refused(batch))
         if (definitions := others.definitions.get(contest_id)) is not None:
             of = OfContest(definitions, batch, others.rolls.get(contest_id, []), others.sources.get(contest_id, []))
             evidence.contests[contest_id] = of
@@ -202,7 +202,7 @@ def _of_tree(place: str, signed: Checkpoint | None, size: int, root: bytes) -> C
         return Check("tree", place, False, Said("tree.short", about))
     if root != signed.root:
         return Check("tree", place, False, Said("tree.altered", about))
-    if size > signed.size:  # `export` writes what is signed and no more
+    if size > signed.size:
         return Check("tree", place, False, Said("tree.more", about))
     return Check("tree", place, True, Said("tree.holds", about))
 
@@ -214,13 +214,26 @@ def _misnamed(batch: StatementBatch) -> Iterator[Said]:
             yield _at("ids.place", int(batch.offset[entry]), event_id=event_id)
 
 
+def _refused(batch: StatementBatch) -> Iterator[Said]:
+    """Yield the statements that no reader counts: what is on the log is not what is added up."""
+    for entry, findings in batch.findings.items():
+        if (fault := next((of for of in findings if of.refuses and of.code != "F404"), None)) is not None:
+            yield _at("chains.refused", int(batch.offset[entry]), fault=str(fault))
+
+
 def _broken(batch: StatementBatch) -> Iterator[Said]:
-    """Yield where a statement does not name the one before it of its unit, in the order of the log."""
+    """Yield where a statement does not name the one before it of its unit, in the order of the log, or its number."""
     order = np.argsort(batch.unit, kind="stable")
-    unit, ids = batch.unit[order], batch.event_id[order]
+    unit, ids, sequence = batch.unit[order], batch.event_id[order], batch.sequence[order]
     before = np.zeros_like(ids)
     before[1:] = np.where((unit[1:] == unit[:-1])[:, None], ids[:-1], 0)
-    for row in np.flatnonzero((batch.previous[order] != before).any(axis=1)).tolist():
+    expected = np.ones(len(unit), np.int64)
+    expected[1:] += np.where(unit[1:] == unit[:-1], sequence[:-1], 0)
+    unlinked = (batch.previous[order] != before).any(axis=1)
+    for row in np.flatnonzero(~unlinked & (sequence != expected)).tolist():
+        fault = f"F401 sequence {sequence[row]}, expected {expected[row]}"
+        yield _at("chains.refused", int(batch.offset[order[row]]), fault=fault)
+    for row in np.flatnonzero(unlinked).tolist():
         entry = int(order[row])
         named, last = _id(batch.previous[entry]), _id(before[row])
         key = batch.index.keys[int(batch.unit[entry])]

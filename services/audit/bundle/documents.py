@@ -219,6 +219,7 @@ class _Log:
             else:
                 matched.append(entry)
                 places.append(row)
+        found.faults += (self._said("statements.again", matched[i]) for i in _later_again(places))
         entries, at = np.array(matched, np.int64), np.array(places, np.int64)
         found.compared += len(entries)
         found.claimed += 0 if rows.times else len(entries)
@@ -234,7 +235,8 @@ class _Log:
         others = np.array([row for row, key in enumerate(keys) if key not in self._used], np.int64)
         self._used.update(keys)  # another parsing of the document tells of none twice
         if len(work.entries) or rows.times:
-            self._explain(others, rows, columns, figures, ends_at, found, rejected)
+            is_alone = len(work.publication.documents) == 1
+            self._explain(others, rows, columns, figures, ends_at, found, rejected, is_alone=is_alone)
         for passed in rows.passed_over:
             found.rows[passed.sha256, "passed_over", passed.what] += passed.rows
 
@@ -354,6 +356,8 @@ class _Log:
         ends_at: int | None,
         found: _Found,
         rejected: Rejected,
+        *,
+        is_alone: bool,
     ) -> None:
         if not len(others):
             return
@@ -373,8 +377,9 @@ class _Log:
                 found.rows[rows.documents[row][0], name, ""] += rows.numbers[row]
         for row in others[known == NEWS].tolist():
             sha256, place = rows.documents[row][0], rows.places[row][0].decode()
-            if (code := rejected.code_of(sha256, place)) is not None:
-                found.rows[sha256, "rejected", code] += rows.numbers[row]
+            code = rejected.code_of(sha256, place)
+            if code is not None and not (is_alone and code in _OF_ITSELF):
+                found.rows[sha256, "excused", code] += rows.numbers[row]
             elif (finding := rows.refused.get(row)) is not None:
                 found.rows[sha256, "rejected", finding.code] += rows.numbers[row]
             elif ends_at is not None and columns["order"][row] > ends_at:
@@ -385,11 +390,22 @@ class _Log:
                 found.left_out.append(Said("rows.place", about))
 
 
+_OF_ITSELF = ("F201", "F203", "F206")
+"""Rules that a row breaks whatever the log has: parsing finds them too, or a record of them is invented."""
 _WHY = {AGAIN: "again", REPEATED: "repeated", OLDER: "older"}
 _FIELDS = {
     "unit": "unit", "group": "area_path", "reported": "reported_at", "stated": "stated_at", "status": "count_status",
     "reason": "review_reason", "stage": "result_stage",
 }  # fmt: skip
+
+
+def _later_again(places: Sequence[int]) -> Iterator[int]:
+    """Yield the places in a list of what stands in it before."""
+    seen = set[int]()
+    for i, place in enumerate(places):
+        if place in seen:
+            yield i
+        seen.add(place)
 
 
 def _stated(details: bytes | None) -> dict[str, Any]:

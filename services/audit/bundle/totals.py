@@ -59,7 +59,7 @@ def _of_totals(bundle: Path, found: Sequence[Evidence], logs: Mapping[str, Conte
             for answer in answers_in(orjson.loads(_read(file))):
                 areas += 1
                 faults += _of_answer(file.name, answer, found, logs, moments)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             faults.append(Said("totals.unreadable", {"file": file.name, "fault": f"{type(error).__name__}: {error}"}))
     return of_places("totals", "", faults, files=len(files), areas=areas)
 
@@ -87,6 +87,9 @@ def _of_answer(
     if (moment := moments[key]) is None:
         yield Said("totals.strange", about)
         return
+    place = {"topic": of[0].topic, "partition": of[0].partition}
+    if (said := answer.get("log", place)) != place:
+        yield Said("totals.place", about | {"figure": "log", "stated": said, "recounted": place})
     for one in differences(answer, moment):
         figures = {"figure": one.figure, "stated": one.stated, "recounted": one.recounted}
         yield Said("totals.place" if one.figure else "totals.nothing", about | figures)

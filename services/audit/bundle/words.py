@@ -57,8 +57,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "los {signed:,} mensajes son los que se firmaron, en su orden",
     ),
     "tree.more": (
-        "{signed:,} messages are signed, and behind them stand {more:,} more that nobody signed",
-        "{signed:,} mensajes están firmados, y detrás hay otros {more:,} que nadie firmó",
+        "the first {signed:,} messages are those that were signed, and nobody signed the {more:,} after them",
+        "los primeros {signed:,} mensajes son los que se firmaron, y nadie firmó los {more:,} que les siguen",
     ),
     "tree.short": (
         "{signed:,} messages were signed, and there are {size:,}: some are missing",
@@ -122,6 +122,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{log}, offset {offset:,}: {unit}: no row of document {sha256} states it ({row})",
         "{log}, posición {offset:,}: {unit}: ninguna fila del documento {sha256} lo dice ({row})",
     ),
+    "statements.again": (
+        "{log}, offset {offset:,}: {unit}: {row} of document {sha256} was stated before: what is known is no news",
+        "{log}, posición {offset:,}: {unit}: {row} del documento {sha256} ya se dijo antes: lo sabido no es novedad",
+    ),
     "statements.no_document": (
         "{log}, offset {offset:,}: {unit}: it names no document",
         "{log}, posición {offset:,}: {unit}: no nombra ningún documento",
@@ -169,6 +173,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "not_summed.rejected": (
         "document {sha256}: {count:,} rows are rejected by {of}",
         "documento {sha256}: {count:,} filas se rechazan por {of}",
+    ),
+    "not_summed.excused": (
+        "document {sha256}: {count:,} rows would count, and only an unsigned record says that {of} rejects them",
+        "documento {sha256}: {count:,} filas contarían, y solo un registro sin firma dice que las rechaza {of}",
     ),
     "not_summed.refused": (
         "document {sha256} is refused by {of}",

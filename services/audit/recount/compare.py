@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 
@@ -68,10 +69,36 @@ def differences(answer: Mapping[str, Any], moment: Moment) -> Iterator[Differenc
     if recounted is None:
         yield Difference(area, "", answer["basis"], None)
         return
-    said = stated(answer)
+    said, recounted = stated(answer) | _names(answer), recounted | _named(answer, moment, area)
     for name in said | recounted:
         if (one := said.get(name)) != (other := recounted.get(name)):
             yield Difference(area, name, one, other)
+
+
+_NAMES = ("contest_name", "authority", "area_name", "area_type")
+
+
+def _names(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an answer says beside its figures: who stands for them, and which message changed them last."""
+    found = {name: answer[name] for name in _NAMES} | {
+        "selections": [of["selection_id"] for of in answer["selections"]]
+    }
+    for of in answer["selections"]:
+        found |= {f"{name}.{of['selection_id']}": of[name] for name in ("candidate", "party")}
+    last = answer["last_update"]
+    return found | {"last_update": f"{last['offset']} {last['event_id']}"}
+
+
+def _named(answer: Mapping[str, Any], moment: Moment, area_id: str) -> dict[str, Any]:
+    """Return what the log says of it, of the message that an answer names."""
+    contest, area, batch = moment.contest, moment.contest.areas_by_id[area_id], moment.batch
+    found: dict[str, Any] = dict(zip(_NAMES, (contest.name, contest.authority, area.name, area.type), strict=True))
+    found["selections"] = list(contest.selection_ids)
+    for of in contest.selections:
+        found |= {f"candidate.{of.selection_id}": of.candidate, f"party.{of.selection_id}": of.party}
+    for entry in np.flatnonzero(batch.offset == answer["last_update"]["offset"]).tolist():
+        found["last_update"] = f"{batch.offset[entry]} {UUID(bytes=batch.event_id[entry].tobytes())}"
+    return found
 
 
 class Reconciled(NamedTuple):
