@@ -125,6 +125,11 @@ def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_j
 @click.option("--partition", type=options.Whole(0), default=0, help="Partition of the log, for an offset.")
 @click.option("--total", nargs=2, metavar="CONTEST AREA", help="Prove a total, with the statements that it adds up.")
 @click.option("--at-offset", type=options.Whole(0), help="As of this offset, for a total. Default: the last signed.")
+@click.option(
+    "--size",
+    type=options.Whole(1),
+    help="By the kept checkpoint of this size, for an EVENT. Default: the last.",
+)
 @_public
 @options.kafka
 @options.log_format
@@ -134,6 +139,7 @@ def prove_command(
     partition: int,
     total: tuple[str, str] | None,
     at_offset: int | None,
+    size: int | None,
     key_file: Path,
     **flags: Any,
 ) -> None:
@@ -160,7 +166,7 @@ def prove_command(
     settings, key = _settings(flags), _verifier(key_file)
     with Reader(settings.kafka, _topic(settings)) as log:
         record = find(log, event, partition)
-    made = prove(TreeFolder.of(folder, log.topic, record.partition), log.topic, record, key)
+    made = prove(TreeFolder.of(folder, log.topic, record.partition), log.topic, record, key, size)
     sys.stdout.buffer.write(bytes(made))
 
 

@@ -48,12 +48,15 @@ def find(log: Reader, event: str, partition: int) -> RawRecord:
     raise NoSuchEvent(f"no event of {log.topic} has the id {event}")
 
 
-def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier) -> Proof:
-    """Prove that a message is in the signed tree. Raises NoteError or NotSigned where it is not yet; FilesDamaged."""
-    note = folder.last_note()
+def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier, size: int | None = None) -> Proof:
+    """Prove that a message is in the last signed tree, or in that of a size whose checkpoint is kept.
+
+    Raises NoteError or NotSigned where it is not; FilesDamaged.
+    """
+    note = folder.note(size)
     signed = opened(note, [key])
     if record.offset >= signed.size:
-        raise NoteError(f"offset {record.offset:,} is not signed yet: the last checkpoint is at size {signed.size:,}")
+        raise NoteError(f"offset {record.offset:,} is not signed yet: the checkpoint is at size {signed.size:,}")
     hashes = inclusion_proof(record.offset, signed.size, folder.subtrees(signed.size))
     made = Proof(record.offset, tuple(hashes), note, _written(topic, record))
     made.check(bytes(entry_of(topic, record)), [key])

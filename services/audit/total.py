@@ -102,7 +102,7 @@ def prove(log: Reader, files: Path, key: Verifier, contest_id: str, area_id: str
     """
     partition = partition_of(contest_id.encode(), len(log.partitions()))
     folder = TreeFolder.of(files, log.topic, partition)
-    note = folder.last_note()
+    note = folder.note()
     size = opened(note, [key]).size
     offset = size - 1 if offset is None else offset
     if offset >= size:

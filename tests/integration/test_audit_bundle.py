@@ -97,8 +97,9 @@ def copy(exported: tuple[Setup, Path], tmp_path: Path) -> Copy:
 def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, Path], copy: Copy) -> None:
     found = check(copy.path, copy.key)
     assert [one.code for one in found] == [
-        "signature", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements", "rows", "not_summed",
-        "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny", "schemas", "files",
+        "signature", "checkpoints", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements",
+        "rows", "not_summed", "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny",
+        "schemas", "files",
     ]  # fmt: skip
     assert all(one.holds or one.is_list for one in found)
     setup, folder = exported
@@ -310,6 +311,14 @@ def _checkpoint_altered(copy: Copy) -> None:
     file.write_bytes(file.read_bytes().replace(b"\n45\n", b"\n44\n"))
 
 
+def _kept_of_another_tree(copy: Copy) -> None:
+    (copy.log / "checkpoints" / "11").write_bytes((copy.log / "checkpoints" / "10").read_bytes())
+
+
+def _kept_unsigned(copy: Copy) -> None:
+    (copy.log / "checkpoints" / "10").write_bytes(b"nothing")
+
+
 def _of_another_log(copy: Copy) -> None:
     other = copy.log.parent.with_name("other.events")
     copy.log.parent.rename(other)
@@ -376,7 +385,9 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     "a rejection missing": (_rejection_missing, {"rejected": "1 do not hold"}),
     "a rejected line edited": (_rejected_line_edited, {"rejected": "1 do not hold"}),
     "the checkpoint altered": (_checkpoint_altered, {"signature": "is not of this text"}),
-    "another log": (_of_another_log, {"signature": "is of the log", "tree": "not those"}),
+    "a kept checkpoint of another tree": (_kept_of_another_tree, {"checkpoints": "1 do not hold"}),
+    "a kept checkpoint that is none": (_kept_unsigned, {"checkpoints": "1 do not hold"}),
+    "another log": (_of_another_log, {"signature": "is of the log", "tree": "not those", "totals": "do not hold"}),
 }  # fmt: skip
 
 
@@ -385,6 +396,8 @@ def test_a_forged_bundle_is_refused_and_says_why(copy: Copy, forgery: str) -> No
     forge, words = FORGERIES[forgery]
     forge(copy)
     found = copy.faults()
+    if "checkpoints" not in words:
+        found.pop("checkpoints", None)  # another tree is not that of the earlier checkpoints, either
     assert found.keys() == words.keys() - ({"tree"} if forgery == "another log" else set())
     for name, one in found.items():
         assert words[name] in one.said.text()

@@ -21,7 +21,7 @@ from ingest.news.changes import adopt, changes_since
 from ingest.news.contest_memory import ContestMemory
 from schemas.contest import ContestDefined
 from schemas.count_update import Correction, CountUpdate, Document
-from schemas.identity import named
+from schemas.identity import NIL, named
 from schemas.types import CorrectionBasis, UpdateKind
 from tests.support import bundles
 from tests.support.ingest_samples import ACTA, FINAL, NATIONAL, OBSERVED, kept
@@ -154,16 +154,16 @@ _CHANGES: dict[str, Callable[[CountUpdate], Any]] = {
 """Ways to alter statements of the log so that their documents do not have them."""
 
 
-def test_what_people_decided_is_listed_with_their_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("forged", "is_signed"),
+    [({}, True), ({"confirmed_by": "Ana"}, False), ({"event_id": str(NIL)}, False), ({"votes": 2}, False)],
+)
+def test_what_people_decided_is_listed_with_their_names(
+    tmp_path: Path, forged: dict[str, Any], is_signed: bool
+) -> None:
+    """An event that their documents do not have, or that one of them alone signed, is no decision."""
     loaded = Loaded({"0.csv": (HEADER + row("P1", "broome")).encode()})
     first = loaded.events[0]
-    papers = {
-        "proposal": json.dumps({"proposed_by": "Ana"}).encode(),
-        "confirmation": json.dumps({"confirmed_by": "Bea"}).encode(),
-    }
-    documents = tuple(
-        Document(name=name, sha256=hashlib.sha256(content).hexdigest(), place="") for name, content in papers.items()
-    )
     assert first.counts is not None
     correction = Correction(
         reason="typed wrongly",
@@ -177,15 +177,27 @@ def test_what_people_decided_is_listed_with_their_names(tmp_path: Path) -> None:
         "kind": UpdateKind.CORRECTED,
         "correction": correction,
         "counts": first.counts.model_copy(update={"votes": {"lee": 1, "roe": 1}, "ballots_cast": 2}),
-        "source": first.source.model_copy(update={"name": "operator", "documents": documents}),
     }
-    loaded.events.append(named(first.model_copy(update=change)))
+    event = named(first.model_copy(update=change))
+    decided_event = event.model_dump(mode="json")
+    decided_event["counts"]["votes"]["lee"] = forged.get("votes", 1)
+    proposal = json.dumps({"proposed_by": "Ana", "event": decided_event}).encode()
+    said = {"proposal_sha256": hashlib.sha256(proposal).hexdigest(), "event_id": str(event.event_id)}
+    confirmation = json.dumps(said | {"confirmed_by": "Bea"} | forged).encode()
+    papers = {"proposal": proposal, "confirmation": confirmation}
+    documents = tuple(
+        Document(name=name, sha256=hashlib.sha256(content).hexdigest(), place="") for name, content in papers.items()
+    )
+    source = first.source.model_copy(update={"name": "operator", "documents": documents})
+    loaded.events.append(event.model_copy(update={"source": source}))
     loaded.documents |= papers
     found = loaded.check(tmp_path)
-    assert not [one for one in found.values() if one.holds is False]
+    faults = [place.code for one in found.values() if one.holds is False for place in one.places]
+    assert faults == ([] if is_signed else ["statements.undecided"])
     defined, decided = found["operators"].places
     assert defined.code == "operators.definition"
-    assert (decided.of["kind"], decided.of["proposed_by"], decided.of["confirmed_by"]) == ("CORRECTED", "Ana", "Bea")
+    names = decided.of["proposed_by"], decided.of["confirmed_by"]
+    assert (decided.of["kind"], *names) == ("CORRECTED", "Ana", forged.get("confirmed_by", "Bea"))
 
 
 def test_a_clock_that_was_said_to_be_ahead_is_listed(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ holds and what does not, with the places; nothing is believed that another check
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -22,10 +22,10 @@ from audit.bundle.totals import recounted
 from audit.bundle.words import Said
 from audit.bundle.workers import Workers
 from audit.errors import FilesDamaged
-from audit.store import CHECKPOINT
+from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
-from audit.tree.note import NotProved, Verifier
+from audit.tree.note import NoteError, NotProved, Verifier
 from runtime.files import read_regular
 from runtime.kafka.producer import elsewhere
 from schemas.chain import definition_fault, roll_fault, source_fault
@@ -147,9 +147,9 @@ def _read(
     before = _Others(partitions)
     for record in filter(is_definition, definitions_in(parts_of)):
         before.add(record)
-    tree, root, others, lines, parts = Peaks(), b"", _Others(partitions), list[Said](), list[Part]()
-    if signed is not None and signed.size == 0:
-        root = tree.root()
+    tree, others, lines, parts = Peaks(), _Others(partitions), list[Said](), list[Part]()
+    kept = TreeFolder(folder).kept()
+    wanted, roots = {*kept, signed.size} if signed is not None else set(kept), {0: tree.root()}
     work = [(file, before.definitions) for file in parts_of]
     size = sum(file.path.stat().st_size for file in parts_of)
     for file, part in zip(parts_of, workers.map(read_file, work, size), strict=True):
@@ -157,8 +157,8 @@ def _read(
             raise FilesDamaged(f"{file.path}: offset {tree.size:,} expected, offset {file.first:,} found")
         for at in range(0, len(part.leaves), _HASH):
             tree.add(part.leaves[at : at + _HASH])
-            if signed is not None and tree.size == signed.size:
-                root = tree.root()
+            if tree.size in wanted:
+                roots[tree.size] = tree.root()
         for record in part.others:
             others.add(record)
         lines += (_at("events.jsonl.place", offset) for offset in part.edited)
@@ -168,7 +168,8 @@ def _read(
     if others.definitions != before.definitions:  # it is found by its first bytes, as `export` writes them
         raise FilesDamaged(f"{folder} has a definition that `export` did not write")
     lines += [Said("events.jsonl.more", {"count": more})] if more else []
-    checks.append(_of_tree(place, signed, tree.size, root))
+    checks.append(of_places("checkpoints", place, list(_misplaced(TreeFolder(folder), key, roots)), count=len(kept)))
+    checks.append(_of_tree(place, signed, tree.size, roots))
     evidence = Evidence(topic, int(number), tree.size)
     unreadable, misnamed, chains = others.unreadable, others.misnamed, others.refused
     for part in parts:
@@ -194,13 +195,26 @@ def _read(
     return checks, evidence
 
 
-def _of_tree(place: str, signed: Checkpoint | None, size: int, root: bytes) -> Check:
+def _misplaced(folder: TreeFolder, key: Verifier, roots: Mapping[int, bytes]) -> Iterator[Said]:
+    """Yield the kept checkpoints that the key has not signed, or that are of another tree."""
+    topic, number = folder.path.parent.name, folder.path.name
+    for size in folder.kept():
+        try:
+            known = opened(folder.note(size), [key], origin_of(key.name, topic, number))
+        except NoteError as error:
+            yield Said("checkpoints.unsigned", {"size": size, "fault": str(error)})
+        else:
+            if known.size != size or known.root != roots.get(size):
+                yield Said("checkpoints.other", {"size": size})
+
+
+def _of_tree(place: str, signed: Checkpoint | None, size: int, roots: Mapping[int, bytes]) -> Check:
     if signed is None:
         return Check("tree", place, None, Said("tree.unchecked", {"size": size}))
     about = {"signed": signed.size, "size": size, "more": size - signed.size}
     if size < signed.size:
         return Check("tree", place, False, Said("tree.short", about))
-    if root != signed.root:
+    if roots[signed.size] != signed.root:
         return Check("tree", place, False, Said("tree.altered", about))
     if size > signed.size:
         return Check("tree", place, False, Said("tree.more", about))

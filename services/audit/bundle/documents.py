@@ -29,6 +29,8 @@ from audit.errors import FilesDamaged
 from runtime.files import read_regular
 from schemas.columns.layout import NONE, REASONS, STAGES, STATUSES, Layout, Numbers
 from schemas.columns.wire import NO_TIME
+from schemas.count_update import CountUpdate
+from schemas.identity import is_named_right
 from schemas.rules import CLOCK_LIMIT
 from schemas.types import CorrectionBasis, from_milliseconds, rfc3339
 
@@ -163,7 +165,11 @@ class _Log:
         for one in self._of.definitions:
             about = {"contest": self._of.contest.contest_id, "revision": one.definition.revision}
             found.operators.append(Said("operators.definition", {"log": self.place, "offset": one.offset} | about))
-        found.operators += map(self._decided, self._operators)
+        for entry in self._operators:
+            decided = self._decided(entry)
+            found.operators.append(decided)
+            if not decided.of["signed"] and not faults.keys() & set(self._keys[entry][0]):
+                found.faults.append(self._said("statements.undecided", entry))
         groups: dict[frozenset[str], list[int]] = {}
         for number, shas in enumerate(self._shas):
             groups.setdefault(frozenset(shas), []).append(number)
@@ -336,14 +342,26 @@ class _Log:
 
     def _decided(self, entry: int) -> Said:
         """Say who decided what no document of the office states: from the documents that two people signed by name."""
-        names = {"proposed_by": "?", "confirmed_by": "?"}
+        update, proposal, decision = self._batch.updates[entry], None, dict[str, Any]()
         for sha256 in self._shas[int(self._publication[entry])]:
             try:
                 content = orjson.loads(read_regular(self._folder / sha256, 1 << 24))
-            except (OSError, ValueError):
-                continue
-            names |= {name: str(content[name]) for name in names if isinstance(content, dict) and name in content}
-        return self._said("operators.place", entry, kind=self._batch.updates[entry].kind.value, **names)
+                if "proposed_by" in content:
+                    event = CountUpdate.model_validate_json(orjson.dumps(content["event"]))
+                    is_it = event.event_id == update.event_id and is_named_right(event)
+                    proposal = sha256 if is_it else None
+                decision |= dict(content)
+            except (OSError, ValueError, TypeError, KeyError):
+                continue  # the table of figures, or what is no decision
+        names = {name: str(decision.get(name, "?")) for name in ("proposed_by", "confirmed_by")}
+        confirmed = decision.get("proposal_sha256"), decision.get("event_id")
+        is_signed = (
+            proposal is not None
+            and confirmed == (proposal, str(update.event_id))
+            and "?" not in names.values()
+            and names["proposed_by"].split() != names["confirmed_by"].split()
+        )
+        return self._said("operators.place", entry, kind=update.kind.value, signed=is_signed, **names)
 
     # --- from the documents to the log
 

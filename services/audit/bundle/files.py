@@ -8,7 +8,7 @@ from audit.bundle.layout import DOCUMENTS, EVENTS, KEY, README, REJECTED, SCHEMA
 from audit.bundle.outcome import Check, list_of, of_places
 from audit.bundle.words import Said
 from audit.errors import FilesDamaged
-from audit.store import CHECKPOINT
+from audit.store import CHECKPOINT, CHECKPOINTS, TreeFolder
 from runtime.files import read_regular
 from schemas.codec import SCHEMAS as RELEASED
 from schemas.topics import EVENTS as LOG
@@ -29,6 +29,8 @@ def checks_of(
     known = {KEY, README, *(f"{SCHEMAS}/{schema_file(schema)}" for schema in RELEASED.values())}
     known |= {f"{DOCUMENTS}/{sha256}" for sha256 in documents}
     known |= {f"{topic}/{number}/{name}" for topic, number in partitions for name in (CHECKPOINT, EVENTS)}
+    kept = ((topic, number, TreeFolder.of(bundle, topic, number).kept()) for topic, number in partitions)
+    known |= {f"{topic}/{number}/{CHECKPOINTS}/{size}" for topic, number, sizes in kept for size in sizes}
     there = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if not path.is_dir())
     whole = [*(f"{topic}/{number}/messages/" for topic, number in partitions), f"{TOTALS}/", f"{SCHEMAS}/"]
     others = [

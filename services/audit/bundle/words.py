@@ -26,6 +26,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # The names of the checks
     "signature": ("signature", "firma"),
     "tree": ("tree", "árbol"),
+    "checkpoints": ("checkpoints", "puntos de control"),
     "events": ("events", "eventos"),
     "ids": ("ids", "identificadores"),
     "chains": ("chains", "cadenas"),
@@ -59,6 +60,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "tree.more": (
         "the first {signed:,} messages are those that were signed, and nobody signed the {more:,} after them",
         "los primeros {signed:,} mensajes son los que se firmaron, y nadie firmó los {more:,} que les siguen",
+    ),
+    "checkpoints.holds": (
+        "{count:,} earlier ones, where publications ended, are signed and of this same tree",
+        "{count:,} anteriores, donde terminó una publicación, están firmados y son de este mismo árbol",
+    ),
+    "checkpoints.unsigned": ("that of size {size:,}: {fault}", "el de tamaño {size:,}: {fault}"),
+    "checkpoints.other": (
+        "that of size {size:,} is not of the tree of these messages",
+        "el de tamaño {size:,} no es del árbol de estos mensajes",
     ),
     "tree.short": (
         "{signed:,} messages were signed, and there are {size:,}: some are missing",
@@ -125,6 +135,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "statements.again": (
         "{log}, offset {offset:,}: {unit}: {row} of document {sha256} was stated before: what is known is no news",
         "{log}, posición {offset:,}: {unit}: {row} del documento {sha256} ya se dijo antes: lo sabido no es novedad",
+    ),
+    "statements.undecided": (
+        "{log}, offset {offset:,}: {unit}: none of its documents is this decision, signed by two people",
+        "{log}, posición {offset:,}: {unit}: ninguno de sus documentos es esta decisión, firmada por dos personas",
     ),
     "statements.no_document": (
         "{log}, offset {offset:,}: {unit}: it names no document",
