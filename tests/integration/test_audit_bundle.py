@@ -357,13 +357,13 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
         {"tree": "not those that were signed", "chains": "3 do not hold", "events.jsonl": "2 do not hold"},
     ),
     "an event invented behind the end": (
-        _invented, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do not hold", "statements": "1 do not hold"}
+        _invented, {"tree": "behind them stand 1 more", "events.jsonl": "1 do not hold", "statements": "1 do not hold"}
     ),
     "a sequence set back, so that nobody counts it": (
         _sequence_set_back, {"tree": "not those", "chains": "1 do", "events.jsonl": "1 do", "totals": "do not hold"}
     ),
     "an old row stated once more": (
-        _stated_again, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do", "statements": "1 do not hold"}
+        _stated_again, {"tree": "behind them stand 1 more", "events.jsonl": "1 do", "statements": "1 do not hold"}
     ),
     "a row hidden, with a rejection that is invented": (
         _row_hidden_as_rejected,

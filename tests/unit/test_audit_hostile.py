@@ -65,7 +65,7 @@ def test_an_old_checkpoint_does_not_vouch_for_what_somebody_put_behind_it(
     old = (log / "older" / bundles.TOPIC / "0" / CHECKPOINT).read_bytes()
     nothing = Checkpoint(origin_of(KEY.name, bundles.TOPIC, 0), 0, EMPTY).signed(bundles.SIGNER)
     (log / CHECKPOINT).write_bytes(old if signed else bytes(nothing))
-    said = f"the first {signed} messages are those that were signed, and nobody signed the {2 - signed} after them"
+    said = f"{signed} messages are signed, and behind them stand {2 - signed} more that nobody signed"
     assert _failed(log) == {"tree": said}
 
 
@@ -124,7 +124,7 @@ def _in_another_schema(records: Sequence[RawRecord]) -> bytes:
     ("made", "words"),
     [
         (lambda records: pack(RECORD, [records[0], records[1]._replace(timestamp_ms=-1)], ABOUT), "offset 1: no entry"),
-        (_in_another_schema, "a definition that `export` did not write"),
+        (_in_another_schema, "another Avro schema"),
     ],
 )
 def test_messages_that_no_export_wrote_are_named(
@@ -161,6 +161,13 @@ def test_a_proof_with_a_message_that_cannot_be_is_none(others: dict[str, Any]) -
 def test_a_proof_that_is_nested_without_end_is_none() -> None:
     with pytest.raises(NoteError, match="no message with it that can be read"):
         proving.check(bytes(Proof(0, (), b"", b"[" * 100_000)), KEY)
+
+
+def test_a_checkpoint_is_kept_by_its_size_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("7", "1²", "9" * 30, "12.old", "1٣"):
+        (tmp_path / "checkpoints" / name).touch()
+    assert TreeFolder(tmp_path).kept() == [7]
 
 
 def test_a_range_of_rows_takes_no_memory_however_long_somebody_made_it() -> None:

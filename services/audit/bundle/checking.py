@@ -165,8 +165,8 @@ def _read(
         more += part.more
         parts.append(part)
         progress(place, tree.size, parts_of[-1].following)
-    if others.definitions != before.definitions:  # it is found by its first bytes, as `export` writes them
-        raise FilesDamaged(f"{folder} has a definition that `export` did not write")
+    if others.definitions != before.definitions:  # they are found by their first bytes
+        raise FilesDamaged(f"{folder}: the files of messages have another Avro schema than those of `export`")
     lines += [Said("events.jsonl.more", {"count": more})] if more else []
     checks.append(of_places("checkpoints", place, list(_misplaced(TreeFolder(folder), key, roots)), count=len(kept)))
     checks.append(_of_tree(place, signed, tree.size, roots))
@@ -216,7 +216,7 @@ def _of_tree(place: str, signed: Checkpoint | None, size: int, roots: Mapping[in
         return Check("tree", place, False, Said("tree.short", about))
     if roots[signed.size] != signed.root:
         return Check("tree", place, False, Said("tree.altered", about))
-    if size > signed.size:
+    if size > signed.size:  # `export` writes what is signed and no more
         return Check("tree", place, False, Said("tree.more", about))
     return Check("tree", place, True, Said("tree.holds", about))
 

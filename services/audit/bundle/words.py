@@ -58,8 +58,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "los {signed:,} mensajes son los que se firmaron, en su orden",
     ),
     "tree.more": (
-        "the first {signed:,} messages are those that were signed, and nobody signed the {more:,} after them",
-        "los primeros {signed:,} mensajes son los que se firmaron, y nadie firmó los {more:,} que les siguen",
+        "{signed:,} messages are signed, and behind them stand {more:,} more that nobody signed",
+        "{signed:,} mensajes están firmados, y detrás hay otros {more:,} que nadie firmó",
     ),
     "checkpoints.holds": (
         "{count:,} earlier ones, where publications ended, are signed and of this same tree",
