@@ -70,7 +70,8 @@ class TreeFolder:
 
     def kept(self) -> list[int]:
         """List the sizes of the checkpoints that are kept."""
-        return sorted(int(file.name) for file in self.path.glob(f"{CHECKPOINTS}/[0-9]*") if file.name.isdigit())
+        names = [file.name for file in self.path.glob(f"{CHECKPOINTS}/[0-9]*")]
+        return sorted(int(name) for name in names if len(name) < 19 and name.isascii() and name.isdigit())
 
     def keep(self, size: int, checkpoint: bytes) -> None:
         """Keep a checkpoint beside the last one. Every file of its tree has to be there. Raises FolderFull."""

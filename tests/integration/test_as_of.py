@@ -26,7 +26,9 @@ from results.vectors import LevelTotal
 from schemas.area_count import Basis
 from schemas.columns.layout import Layout
 from schemas.contest import ContestDefined
+from schemas.count_update import Correction
 from schemas.log_record import RawRecord, Recorded
+from schemas.types import CorrectionBasis, UpdateKind
 from tests.support import naive
 from tests.support.fix_postgres import Database
 from tests.support.fix_tables import CONTEST, or_none, written
@@ -105,6 +107,19 @@ def test_a_statement_that_came_late_counts_in_its_own_area_as_that_one_was_read(
     assert votes["010101"] == {"peru-libre": 110, "fuerza-popular": 70}
     assert votes["010102"] == {"peru-libre": 7, "fuerza-popular": 6}
     assert votes["pe"] == {"peru-libre": 117, "fuerza-popular": 76}
+
+
+def test_a_statement_that_was_taken_back_is_none_of_those_behind_a_count(tables: Database) -> None:
+    one, other = a_sheet(), a_sheet(reporting_unit=a_unit("000002"))
+    correction = Correction(
+        reason="twice", basis=CorrectionBasis.OPERATOR, authority="desk", replaces_event_id=other.event_id
+    )
+    gone = after(other, kind=UpdateKind.RETRACTED, correction=correction)
+    log = recorded([a_contest(counting_level=(PRECINCT,)), one, other, gone])
+    with written(tables, [raw(r) for r in log], [9]) as views:
+        past = ContestAsOf(views, CONTEST, NOW)
+        listed = statements_of(views, past.count("pe"), NOW, past.level, past.to_offset).statements
+    assert [of.event_id for of in listed] == [log[1].event.event_id]
 
 
 @pytest.mark.parametrize("analysed", [False, True])

@@ -74,6 +74,7 @@ def behind(log: Iterable[Place], area_id: str, offset: int, stated_at: datetime 
     definitions, updates, _ = _accepted([place.event for place in log if place.offset <= offset])
     level = _in_force(definitions, stated_at).counting_level
     states = [update for update in _states(updates, stated_at) if update.reporting_unit.type in level]
+    states = [update for update in states if update.kind is not UpdateKind.RETRACTED]
     return {update.event_id for update in states if area_id in _areas(update, definitions[-1])}
 
 

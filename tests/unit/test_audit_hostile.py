@@ -163,6 +163,13 @@ def test_a_proof_that_is_nested_without_end_is_none() -> None:
         proving.check(bytes(Proof(0, (), b"", b"[" * 100_000)), KEY)
 
 
+def test_a_checkpoint_is_kept_by_its_size_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("7", "1²", "9" * 30, "12.old", "1٣"):
+        (tmp_path / "checkpoints" / name).touch()
+    assert TreeFolder(tmp_path).kept() == [7]
+
+
 def test_a_range_of_rows_takes_no_memory_however_long_somebody_made_it() -> None:
     assert len(numbers_of("row 1 to row 999999999999999999, column votes.a")) == 999_999_999_999_999_999
     assert list(numbers_of("row 3 to row 5")) == [3, 4, 5]

@@ -250,14 +250,15 @@ WHERE s.contest_id = %(contest_id)s AND %(area)s = ANY (h.areas) AND (s.unit_id,
 ORDER BY s.unit_id, s.unit_type LIMIT %(limit)s
 
 -- states_at --
--- The state of each unit at a moment: of its accepted statements up to there the last of the latest official time.
+-- The state of each unit at a moment: of its accepted statements up to there the last of the latest official time. One
+-- that is taken back adds nothing.
 SELECT s.log_offset AS "offset", s.event_id, s.unit_type || '/' || s.unit_id AS unit, s.unit_name, s.kind, s.count_status,
        s.stated_at, s.publication, s.places
 FROM (SELECT DISTINCT ON (h.unit) h.* FROM update_row h
       WHERE h.contest_id = %(contest_id)s AND h.unit_type = ANY (%(level)s) AND h.accepted
         AND h.log_offset <= %(to_offset)s AND h.stated_at <= coalesce(%(stated_at)s::timestamptz, 'infinity')
       ORDER BY h.unit, h.stated_at DESC, h.sequence DESC) s
-WHERE %(area_id)s = ANY (s.areas)
+WHERE %(area_id)s = ANY (s.areas) AND s.kind <> 'RETRACTED'
 ORDER BY s.log_offset
 
 -- statement_at --
