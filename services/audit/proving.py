@@ -89,9 +89,11 @@ def _read(extra: bytes) -> tuple[str, RawRecord]:
     try:
         of = json.loads(extra)
         headers = [(str(name), _bytes(value)) for name, value in of["headers"]]
+        for name in (of["topic"], *(name for name, _ in headers)):
+            len(name.encode()).to_bytes(2)  # a name is text, and short
         place = int(of["partition"]), int(of["offset"]), int(of["timestamp_ms"])
         return str(of["topic"]), RawRecord(*place, _bytes(of["key"]), _bytes(of["value"]), headers)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise NoteError("the proof has no message with it that can be read") from error
 
 

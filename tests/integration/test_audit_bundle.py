@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from audit.bundle.checking import check
 from audit.bundle.layout import RECORD, messages_file
 from audit.bundle.outcome import Check
 from audit.bundle.rejected import line_of as line_of_rejected
-from audit.errors import FilesDamaged
+from audit.errors import FilesDamaged, NotRead
 from audit.tree.note import NotProved, Verifier
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
@@ -453,6 +454,7 @@ def test_the_report_is_a_page_in_both_languages(
 ) -> None:
     setup, folder = exported
     _document_missing(copy)
+    (copy.path / os.fsdecode(b"\xff<b>\xe2\x80\xae")).touch()
     line = ("audit", "check", "--key", str(folder / "log.key.pub"), "--language", language)
     said = setup.run(*line, "--report", str(tmp_path / "page.html"), str(copy.path), expect=1)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -465,6 +467,7 @@ def test_the_report_is_a_page_in_both_languages(
         assert text in said
         assert text in page
     assert (folder / "log.key.pub").read_text(encoding="utf-8").strip() in page
+    assert r"\udcff&lt;b&gt;\u202e" in page
     assert "src=" not in page
     assert "href=" not in page
     assert page.count("<tr") == page.count("<th") == number
@@ -480,6 +483,9 @@ def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> No
     copy.put(copy.records)
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
+        check(copy.path, copy.key)
+    copy.put([copy.records[0]._replace(timestamp_ms=-1), *copy.records[1:]])
+    with pytest.raises(NotRead, match="offset 0: its place or its time is none of Kafka's"):
         check(copy.path, copy.key)
 
 

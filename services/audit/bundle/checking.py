@@ -27,6 +27,7 @@ from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
 from audit.tree.note import NotProved, Verifier
 from runtime.files import read_regular
+from runtime.kafka.producer import partition_of
 from schemas.chain import definition_fault, roll_fault, source_fault
 from schemas.columns.layout import Bytes
 from schemas.columns.statement_batch import StatementBatch
@@ -75,7 +76,10 @@ def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress)
     folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
     if not folders:
         raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
-    return [_read(folder, key, workers, progress) for folder in folders]
+    named = sorted(path for topic in {folder.parent for folder in folders} for path in topic.iterdir())
+    if named != folders or {folder.name for folder in folders} != set(map(str, range(len(folders)))):
+        raise FilesDamaged(f"{bundle} has not one topic, with each partition from 0 on, and its {CHECKPOINT}")
+    return [_read(folder, len(folders), key, workers, progress) for folder in folders]
 
 
 class _Others:
@@ -128,7 +132,9 @@ class _Others:
         return fault
 
 
-def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> tuple[list[Check], Evidence]:
+def _read(
+    folder: Path, partitions: int, key: Verifier, workers: Workers, progress: Progress
+) -> tuple[list[Check], Evidence]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
     if not number.isdecimal():
@@ -178,6 +184,10 @@ def _read(folder: Path, key: Verifier, workers: Workers, progress: Progress) -> 
         if (definitions := others.definitions.get(contest_id)) is not None:
             of = OfContest(definitions, batch, others.rolls.get(contest_id, []), others.sources.get(contest_id, []))
             evidence.contests[contest_id] = of
+    for contest_id, definitions in others.definitions.items():
+        if partition_of(contest_id.encode(), partitions) != int(number):
+            about = {"contest": contest_id, "count": partitions}
+            chains.append(_at("chains.elsewhere", definitions[0].offset, **about))
     types = ", ".join(f"{count:,} {name}" for name, count in sorted(others.types.items()) if count)
     checks += (
         of_places("events", place, _in_order(unreadable), types=types),
@@ -248,6 +258,6 @@ def _in_order(places: list[Said]) -> list[Said]:
 
 def _content(file: Path) -> bytes:
     try:
-        return read_regular(file)
+        return read_regular(file, 1 << 20)
     except OSError as error:
         raise FilesDamaged(f"{file} cannot be read: {error.strerror or error}") from error

@@ -5,6 +5,7 @@ same definition give the same statements.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -64,7 +65,7 @@ class Rows:
     """SHA-256 of the documents of each statement."""
     places: list[tuple[bytes, ...]] = field(default_factory=list)
     """Where in each of them it stands."""
-    numbers: list[tuple[int, ...]] = field(default_factory=list)
+    numbers: list[Sequence[int]] = field(default_factory=list)
     """Rows in the first of them."""
     columns: dict[str, Numbers] = field(default_factory=dict)
     """COLUMNS, and `order`, in which ingest sends them."""
@@ -85,15 +86,15 @@ class Rows:
         return len(self.places)
 
 
-def numbers_of(place: str) -> tuple[int, ...]:
+def numbers_of(place: str) -> Sequence[int]:
     """Return the rows that a place in a document names: `row 7`, `rows 3, 4`, `row 3 to row 9, column votes.a`."""
     rows = place.partition(", column ")[0]
     if (ends := _RANGE.fullmatch(rows)) is not None:
-        return tuple(range(int(ends[1]), int(ends[2]) + 1))
+        return range(int(ends[1]), int(ends[2]) + 1)
     return tuple(map(int, _NUMBER.findall(rows)))
 
 
-_RANGE, _NUMBER = re.compile("row ([0-9]+) to row ([0-9]+)"), re.compile("[0-9]+")
+_RANGE, _NUMBER = re.compile("row ([0-9]{1,18}) to row ([0-9]{1,18})"), re.compile("[0-9]{1,18}")
 COLUMNS = ("unit", "group", "reported", "stated", "status", "reason", "stage")
 
 

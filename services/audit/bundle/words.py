@@ -91,6 +91,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "offset {offset:,}: {unit} follows {named}, not {last}",
         "posición {offset:,}: {unit} sigue a {named}, no a {last}",
     ),
+    "chains.elsewhere": (
+        "offset {offset:,}: of {count:,} partitions, {contest} belongs on another: some are missing, or it is misplaced",
+        "posición {offset:,}: de {count:,} particiones, {contest} va en otra: faltan algunas, o está donde no va",
+    ),
     "chains.refused": ("offset {offset:,}: {fault}", "posición {offset:,}: {fault}"),
     "events.jsonl.holds": ("it has the same events as the messages", "tiene los mismos eventos que los mensajes"),
     "events.jsonl.place": (
