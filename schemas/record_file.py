@@ -166,14 +166,12 @@ def _long(data: bytes, at: int) -> tuple[int, int]:
     byte = data[at]
     found, shift = byte & 0x7F, 7
     while byte & 0x80:
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
         at += 1
         byte = data[at]
         found |= (byte & 0x7F) << shift
         shift += 7
-    if found >> 64:
-        raise ValueError("a number of more than 64 bits")
+        if found >> 64 or shift > 70:  # before the number fills the memory
+            raise ValueError("a number of more than 64 bits")
     return (found >> 1) ^ -(found & 1), at + 1
 
 

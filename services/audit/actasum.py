@@ -14,12 +14,11 @@ from uuid import UUID
 
 import orjson
 
-from audit.bundle.reading import files_of, records_of
-from audit.errors import AuditError, FilesDamaged, FolderFull, NothingStated
+from audit.bundle.reading import files_of, partitions_of, records_of
+from audit.errors import AuditError, FolderFull, NothingStated
 from audit.recount.contest_log import RETRACTED, Moment
 from audit.recount.figures import bulletin, of_area
 from audit.recount.reading import Reading
-from audit.store import CHECKPOINT
 from runtime.files import write_whole
 from runtime.kafka.producer import partition_of
 from schemas.columns.layout import NONE, STATUSES
@@ -59,12 +58,9 @@ def write(bundle: Path, out: Path, contest_id: str, level: str | None, offset: i
 
 
 def _moment(bundle: Path, contest_id: str, offset: int | None) -> Moment:
-    folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
-    if not folders:
-        raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
+    folders = partitions_of(bundle)
     number = partition_of(contest_id.encode(), len(folders))
-    (folder,) = (one for one in folders if one.name == str(number))
-    files, reading = files_of(folder, folder.parent.name, number)[0], Reading(contest_id)
+    files, reading = files_of(folders[number], folders[number].parent.name, number)[0], Reading(contest_id)
     for file in files:
         reading.add(records_of(file))
     log = reading.log()

@@ -63,14 +63,19 @@ def key_command(name: str, file: Path) -> None:
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from audit.errors import FolderFull
     from audit.tree.note import NoteError, Signer
     from runtime.files import write_whole
 
-    signer = Signer(name, Ed25519PrivateKey.generate())
-    if file.exists():
-        raise NoteError(f"{file} is there already: what it signed would have another key; choose another name")
-    write_whole(file, f"{signer}\n".encode(), mode=0o600)
-    write_whole(file.with_name(f"{file.name}.pub"), f"{signer.verifier}\n".encode())
+    signer, public = Signer(name, Ed25519PrivateKey.generate()), file.with_name(f"{file.name}.pub")
+    for one in (file, public):
+        if one.exists():
+            raise NoteError(f"{one} is there already: what it signed would have another key; choose another name")
+    try:
+        write_whole(file, f"{signer}\n".encode(), mode=0o600)
+        write_whole(public, f"{signer.verifier}\n".encode())
+    except OSError as error:
+        raise FolderFull(f"{file} cannot be written: {error.strerror}") from error
     say(str(signer.verifier))
 
 
@@ -120,6 +125,11 @@ def run_command(folder: Path, key_file: Path, every_s: float, follow: bool, as_j
 @click.option("--partition", type=options.Whole(0), default=0, help="Partition of the log, for an offset.")
 @click.option("--total", nargs=2, metavar="CONTEST AREA", help="Prove a total, with the statements that it adds up.")
 @click.option("--at-offset", type=options.Whole(0), help="As of this offset, for a total. Default: the last signed.")
+@click.option(
+    "--size",
+    type=options.Whole(1),
+    help="By the kept checkpoint of this size, for an EVENT. Default: the last.",
+)
 @_public
 @options.kafka
 @options.log_format
@@ -129,6 +139,7 @@ def prove_command(
     partition: int,
     total: tuple[str, str] | None,
     at_offset: int | None,
+    size: int | None,
     key_file: Path,
     **flags: Any,
 ) -> None:
@@ -155,7 +166,7 @@ def prove_command(
     settings, key = _settings(flags), _verifier(key_file)
     with Reader(settings.kafka, _topic(settings)) as log:
         record = find(log, event, partition)
-    made = prove(TreeFolder.of(folder, log.topic, record.partition), log.topic, record, key)
+    made = prove(TreeFolder.of(folder, log.topic, record.partition), log.topic, record, key, size)
     sys.stdout.buffer.write(bytes(made))
 
 
@@ -274,19 +285,18 @@ def check_command(
     if proof.is_dir():
         _check_bundle(proof, key_file, language, report, as_json, flags)
     from audit import proving, total
-    from runtime.files import read_regular
     from schemas.codec import decode
+    from schemas.errors import ContractError
     from schemas.types import rfc3339
 
     _settings(flags)
-    content = read_regular(proof, 1 << 30)
+    content = _content(proof, 1 << 30)
     if content.startswith(total.MAGIC):
         found = total.check(content, _verifier(key_file))
         tell(as_json, found.facts() | {"checkpoint": _about(found.checkpoint)}, list(found.lines()))
         return
     proved = proving.check(content, _verifier(key_file))
     record = proved.record
-    event = decode(record.value, [(name, value or b"") for name, value in record.headers])
     place = f"{proved.topic}/{record.partition}, offset {record.offset:,}"
     about = {
         "topic": proved.topic,
@@ -294,12 +304,19 @@ def check_command(
         "offset": record.offset,
         "recorded_at": rfc3339(record.recorded_at),
         "checkpoint": _about(proved.checkpoint),
-        "event_type": type(event).__name__,
-        "event": event.model_dump(mode="json"),
+        "event_type": None,
+        "event": None,
     }
-    lines = [f"Proved: {place} has this {type(event).__name__}, recorded {rfc3339(record.recorded_at)}."]
-    lines.append(f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}.")
-    lines += event.model_dump_json(indent=1).splitlines()
+    what, text = "message, which is no event", list[str]()
+    try:
+        event = decode(record.value, record.headers)
+    except ContractError as error:
+        text = [str(error)]
+    else:
+        what, text = type(event).__name__, event.model_dump_json(indent=1).splitlines()
+        about |= {"event_type": what, "event": event.model_dump(mode="json")}
+    signed = f"Signed by {proved.checkpoint.origin} at size {proved.checkpoint.size:,}."
+    lines = [f"Proved: {place} has this {what}, recorded {rfc3339(record.recorded_at)}.", signed, *text]
     tell(as_json, about, lines)
 
 
@@ -347,11 +364,10 @@ def verify_command(checkpoints: tuple[Path, ...], key_files: tuple[Path, ...], a
     """
     from audit.tree.checkpoint import opened
     from audit.verifying import partition_of, verify
-    from runtime.files import read_regular
     from runtime.kafka.reader import Reader
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    kept = [opened(read_regular(file, 1 << 20), keys) for file in checkpoints]
+    kept = [opened(_content(file), keys) for file in checkpoints]
     with Reader(settings.kafka, _topic(settings)) as log:
         found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
@@ -382,10 +398,9 @@ def compare_command(one: Path, other: Path, key_files: tuple[Path, ...], files: 
     from audit.store import TreeFolder
     from audit.tree.checkpoint import opened
     from audit.verifying import extends, partition_of
-    from runtime.files import read_regular
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
-    notes = [read_regular(file, 1 << 20) for file in (one, other)]
+    notes = [_content(file) for file in (one, other)]
     old, new = sorted((opened(content, keys) for content in notes), key=lambda of: of.size)
     partition = partition_of([old, new], _topic(settings))
     if old.size == new.size:
@@ -422,16 +437,35 @@ def _line(checkpoint: Checkpoint) -> str:
 
 def _signer(file: Path) -> Signer:
     from audit.tree.note import Signer
-    from runtime.files import read_text
 
-    return Signer.parse(read_text(file))
+    return Signer.parse(_text(file))
 
 
 def _verifier(file: Path) -> Verifier:
     from audit.tree.note import Verifier
-    from runtime.files import read_text
 
-    return Verifier.parse(read_text(file))
+    return Verifier.parse(_text(file))
+
+
+def _text(file: Path) -> str:
+    """Read a key. Raises NoteError."""
+    from audit.tree.note import NoteError
+
+    try:
+        return _content(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NoteError(f"{file} is no key: it is not UTF-8") from error
+
+
+def _content(file: Path, most: int = 1 << 20) -> bytes:
+    """Read a file that somebody was given. Raises NoteError where it is no regular file, or too large."""
+    from audit.tree.note import NoteError
+    from runtime.files import read_regular
+
+    try:
+        return read_regular(file, most)
+    except OSError as error:
+        raise NoteError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _settings(flags: dict[str, Any]) -> Settings:

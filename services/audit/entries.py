@@ -6,7 +6,6 @@ from audit.errors import NotRead
 from audit.tree.leaf import Entry, digest, headers_digest
 from schemas.log_record import RawRecord
 
-_INT, _LONG = 2**31 - 1, 2**63 - 1
 _of_key = lru_cache(digest)
 """A log has as many keys as contests."""
 
@@ -18,8 +17,6 @@ def entry_of(topic: str, record: RawRecord) -> Entry:
             f"{topic}/{record.partition}, offset {record.offset:,}: {record.fault}. Neither such a message is signed "
             "nor what stands behind it, and the mirror stops there too: keep the broker's files, and ask who wrote it"
         )
-    if not (0 <= record.partition <= _INT and 0 <= record.offset <= _LONG and 0 <= record.timestamp_ms <= _LONG):
-        raise NotRead(f"{topic}/{record.partition}, offset {record.offset:,}: its place or its time is none of Kafka's")
     return Entry(
         topic, record.partition, record.offset, record.timestamp_ms,
         _of_key(record.key), headers_digest(record.headers), digest(record.value),

@@ -48,12 +48,15 @@ def find(log: Reader, event: str, partition: int) -> RawRecord:
     raise NoSuchEvent(f"no event of {log.topic} has the id {event}")
 
 
-def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier) -> Proof:
-    """Prove that a message is in the signed tree. Raises NoteError or NotSigned where it is not yet; FilesDamaged."""
-    note = folder.last_note()
+def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier, size: int | None = None) -> Proof:
+    """Prove that a message is in the last signed tree, or in that of a size whose checkpoint is kept.
+
+    Raises NoteError or NotSigned where it is not; FilesDamaged.
+    """
+    note = folder.note(size)
     signed = opened(note, [key])
     if record.offset >= signed.size:
-        raise NoteError(f"offset {record.offset:,} is not signed yet: the last checkpoint is at size {signed.size:,}")
+        raise NoteError(f"offset {record.offset:,} is not signed yet: the checkpoint is at size {signed.size:,}")
     hashes = inclusion_proof(record.offset, signed.size, folder.subtrees(signed.size))
     made = Proof(record.offset, tuple(hashes), note, _written(topic, record))
     made.check(bytes(entry_of(topic, record)), [key])
@@ -63,10 +66,10 @@ def prove(folder: TreeFolder, topic: str, record: RawRecord, key: Verifier) -> P
 def check(content: bytes, key: Verifier) -> Proved:
     """Return the message that a proof is about. Raises NotProved where it does not prove it, NoteError."""
     proof = Proof.parse(content)
-    topic, record = _read(proof.extra)
+    topic, record, entry = _read(proof.extra)
     if record.offset != proof.index:
         raise NotProved(f"the proof is of message {proof.index}, and has message {record.offset} with it")
-    signed = proof.check(bytes(entry_of(topic, record)), [key])
+    signed = proof.check(entry, [key])
     if signed.origin != origin_of(key.name, topic, record.partition):
         raise NotProved(f"the checkpoint is of {signed.origin}, and the message of {topic}/{record.partition}")
     return Proved(topic, record, signed)
@@ -85,14 +88,14 @@ def _written(topic: str, record: RawRecord) -> bytes:
     return json.dumps(about, ensure_ascii=False).encode()
 
 
-def _read(extra: bytes) -> tuple[str, RawRecord]:
+def _read(extra: bytes) -> tuple[str, RawRecord, bytes]:
+    """Return the topic, the message and its entry."""
     try:
         of = json.loads(extra)
         headers = [(str(name), _bytes(value)) for name, value in of["headers"]]
-        for name in (of["topic"], *(name for name, _ in headers)):
-            len(name.encode()).to_bytes(2)  # a name is text, and short
         place = int(of["partition"]), int(of["offset"]), int(of["timestamp_ms"])
-        return str(of["topic"]), RawRecord(*place, _bytes(of["key"]), _bytes(of["value"]), headers)
+        record = RawRecord(*place, _bytes(of["key"]), _bytes(of["value"]), headers)
+        return (topic := str(of["topic"])), record, bytes(entry_of(topic, record))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise NoteError("the proof has no message with it that can be read") from error
 

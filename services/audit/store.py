@@ -58,12 +58,15 @@ class TreeFolder:
 
     def checkpoint(self) -> bytes | None:
         """Return the last checkpoint, a signed note; None before the first. Raises FilesDamaged."""
+        return self._note(CHECKPOINT)
+
+    def _note(self, name: str) -> bytes | None:
         try:
-            return read_regular(self.path / CHECKPOINT)
+            return read_regular(self.path / name)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FilesDamaged(f"{self.path / CHECKPOINT} cannot be read: {error.strerror}") from error
+            raise FilesDamaged(f"{self.path / name} cannot be read: {error.strerror}") from error
 
     def kept(self) -> list[int]:
         """List the sizes of the checkpoints that are kept."""
@@ -73,11 +76,14 @@ class TreeFolder:
         """Keep a checkpoint beside the last one. Every file of its tree has to be there. Raises FolderFull."""
         self._write(self.path / CHECKPOINTS / str(size), checkpoint)
 
-    def last_note(self) -> bytes:
-        """Return the last checkpoint. Raises NotSigned before the first, FilesDamaged."""
-        if (note := self.checkpoint()) is None:
+    def note(self, size: int | None = None) -> bytes:
+        """Return the last checkpoint, or the one that is kept of a size. Raises NotSigned, FilesDamaged."""
+        name = CHECKPOINT if size is None else f"{CHECKPOINTS}/{size}"
+        if (note := self._note(name)) is not None:
+            return note
+        if size is None:
             raise NotSigned(f"{self.path} has no checkpoint yet: `escrutinio-audit run` makes them")
-        return note
+        raise NotSigned(f"{self.path} keeps no checkpoint of size {size}: {CHECKPOINTS}/ has those that it keeps")
 
     def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
         """Return the content of tiles; of a partial one that is gone, from the full one. Raises FilesDamaged."""

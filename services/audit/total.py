@@ -103,7 +103,7 @@ def prove(log: Reader, files: Path, key: Verifier, contest_id: str, area_id: str
     """
     partition = partition_of(contest_id.encode(), len(log.partitions()))
     folder = TreeFolder.of(files, log.topic, partition)
-    note = folder.last_note()
+    note = folder.note()
     size = opened(note, [key]).size
     offset = size - 1 if offset is None else offset
     if offset >= size:
@@ -148,13 +148,15 @@ def check(content: bytes, key: Verifier) -> Total:
     topic, contest_id, area_id = about["topic"], about["contest"], about["area"]
     partition, offset = int(about["partition"]), int(about["offset"])
     signed = opened(about["checkpoint"].encode(), [key], origin_of(key.name, topic, partition))
-    leaves = [leaf_hash(bytes(entry_of(topic, record))) for record in records]
     try:
+        leaves = [leaf_hash(bytes(entry_of(topic, record))) for record in records]
         root = root_above([record.offset for record in records], leaves, signed.size, hashes)
     except ValueError as error:
         raise NotProved(f"the messages are not those that were signed: {error}") from error
     if root != signed.root:
         raise NotProved("the messages are not those that were signed")
+    if offset >= signed.size:
+        raise NotProved(f"the total is as of offset {offset:,}, and {signed.size:,} messages are signed")
     if records[-1].offset > offset:
         raise NotProved(f"message {records[-1].offset:,} is later than the total, which is as of {offset:,}")
     reading = Reading(contest_id)

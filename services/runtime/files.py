@@ -105,9 +105,7 @@ def _open(path: Path, beneath: Path | None) -> int:
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file atomically and sync it to the disk. Makes its folder. `mode`: who may read it. Raises OSError."""
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)  # another process may have made it meanwhile
-        _sync(path.parent.parent)
+    _make(path.parent)
     handle, name = tempfile.mkstemp(
         prefix=f"{TEMPORARY}{path.name}-", dir=path.parent
     )  # two processes may write one file
@@ -124,6 +122,14 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             temporary.unlink(missing_ok=True)
         raise
     _sync(path.parent)  # until now a power cut can undo the rename, as if the crash had come before it
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and those above it, each synced where it stands: else a power cut can take a file's whole path."""
+    if not folder.exists():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)  # another process may have made it meanwhile
+        _sync(folder.parent)
 
 
 def sweep(folder: Path) -> None:

@@ -236,15 +236,15 @@ def test_killed_at_any_write_it_leaves_no_checkpoint_without_its_files_and_goes_
                 except Killed:
                     pass
             there = store.TreeFolder(folder / topic / "0")
-            assert notary.checked(there, there.last_note(), key.verifier) in (first, last)
+            assert notary.checked(there, there.note(), key.verifier) in (first, last)
             notes = [record.value or b"" for batch in reader.read_to_end(0, begun) for record in batch]
             assert {notary.checked(there, note, key.verifier).size for note in notes} <= {first.size, 301, last.size}
-            files = [there.last_note(), *(file.read_bytes() for file in there.path.glob("checkpoints/*"))]
+            files = [there.note(), *(file.read_bytes() for file in there.path.glob("checkpoints/*"))]
             assert {*files} <= {bytes(first.signed(key)), *notes}, "on the topic before it is a file"
             assert sign(folder, key) == last
             assert there.kept() == [301]
             assert notary.checked(there, (there.path / "checkpoints" / "301").read_bytes(), key.verifier).size == 301
-            assert notary.checked(there, there.last_note(), key.verifier) == last
+            assert notary.checked(there, there.note(), key.verifier) == last
     assert end >= 10, "tiles, entries, the claim, the topic, the checkpoint that is kept and the last"
 
 
@@ -270,6 +270,10 @@ def test_a_proof_leads_from_the_public_key_to_the_event(
     assert proved["event"]["counts"]["votes"] == {"peru-libre": 8399160, "fuerza-popular": 8373661}
     by_id = ("audit", "prove", "--key", signed.public, str(signed.folder / "proof"), proved["event"]["event_id"])
     assert signed.setup.alone(*by_id) == proof
+    file.write_text(signed.setup.alone(*by_id, "--size", "15"), encoding="utf-8")  # by that of its own bulletin
+    assert signed.setup.json("audit", "check", "--key", signed.public, str(file))["checkpoint"]["size"] == 15
+    assert "is not signed yet" in signed.setup.refused(*by_id, "--size", "14")
+    assert "keeps no checkpoint of size 999" in signed.setup.refused(*by_id, "--size", "999")
     for unknown, words in (("x", "neither an offset nor the id"), (str(UUID(int=1)), "has the id")):
         assert words in signed.setup.refused(*by_id[:-1], unknown)
     other = signed.folder / "other.key"

@@ -18,7 +18,7 @@ from audit.bundle.checking import check
 from audit.bundle.layout import RECORD, messages_file
 from audit.bundle.outcome import Check
 from audit.bundle.rejected import line_of as line_of_rejected
-from audit.errors import FilesDamaged, NotRead
+from audit.errors import FilesDamaged
 from audit.tree.note import NotProved, Verifier
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.reader import Reader
@@ -98,13 +98,14 @@ def copy(exported: tuple[Setup, Path], tmp_path: Path) -> Copy:
 def test_a_bundle_is_checked_with_a_key_and_nothing_else(exported: tuple[Setup, Path], copy: Copy) -> None:
     found = check(copy.path, copy.key)
     assert [one.code for one in found] == [
-        "signature", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements", "rows", "not_summed",
-        "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny", "schemas", "files",
+        "signature", "checkpoints", "tree", "events", "ids", "chains", "events.jsonl", "documents", "statements",
+        "rows", "not_summed", "operators", "rejected", "rejections", "totals", "bulletins", "times", "silences", "tiny",
+        "schemas", "files",
     ]  # fmt: skip
     assert all(one.holds or one.is_list for one in found)
     setup, folder = exported
     said = setup.run("audit", "check", "--key", str(folder / "log.key.pub"), str(folder / "bundle"))
-    assert "tree: holds: the 45 messages are those that were signed, in their order; 0 more" in said
+    assert "tree: holds: the 45 messages are those that were signed, in their order\n" in said
     lines = (copy.log / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["offset"] for line in lines] == list(range(45))
     assert json.loads(lines[27])["event"]["counts"]["votes"]["peru-libre"] == 8548929
@@ -171,6 +172,14 @@ def _total_edited(copy: Copy) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("8548929", "9548929"), encoding="utf-8")
 
 
+def _names_swapped(copy: Copy) -> None:
+    file = copy.path / "totals" / "1923.json"
+    answer = json.loads(file.read_text(encoding="utf-8"))
+    one, other = answer["selections"]
+    one["candidate"], other["candidate"] = other["candidate"], one["candidate"]
+    file.write_text(json.dumps(answer), encoding="utf-8")
+
+
 def _totals_of_elsewhere(copy: Copy) -> None:
     folder = copy.path / "totals"
     (answer,) = json.loads((folder / "last.json").read_text(encoding="utf-8"))["counts"]
@@ -183,6 +192,11 @@ def _totals_of_elsewhere(copy: Copy) -> None:
 
 def _document_swapped(copy: Copy) -> None:
     copy.document.write_bytes(b"another")
+
+
+def _document_of_rejection_swapped(copy: Copy) -> None:
+    (other,) = (file for file in copy.document.parent.iterdir() if file != copy.document)
+    other.write_bytes(other.read_bytes().replace(b"other-contest", b"third-contest"))
 
 
 def _document_missing(copy: Copy) -> None:
@@ -209,7 +223,7 @@ def _naming(record: RawRecord, **others: str) -> RawRecord:
 
 
 def _invented(copy: Copy) -> None:
-    """Behind what is signed: nothing but the documents says that nobody stated it."""
+    """Behind what is signed: the documents say as well that nobody stated it."""
     last = decode(copy.records[-1].value)
     assert isinstance(last, CountUpdate)
     follows = {"sequence": last.sequence + 1, "previous_event_id": last.event_id}
@@ -303,6 +317,14 @@ def _checkpoint_altered(copy: Copy) -> None:
     file.write_bytes(file.read_bytes().replace(b"\n45\n", b"\n44\n"))
 
 
+def _kept_of_another_tree(copy: Copy) -> None:
+    (copy.log / "checkpoints" / "11").write_bytes((copy.log / "checkpoints" / "10").read_bytes())
+
+
+def _kept_unsigned(copy: Copy) -> None:
+    (copy.log / "checkpoints" / "10").write_bytes(b"nothing")
+
+
 def _of_another_log(copy: Copy) -> None:
     other = copy.log.parent.with_name("other.events")
     copy.log.parent.rename(other)
@@ -341,13 +363,13 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
         {"tree": "not those that were signed", "chains": "3 do not hold", "events.jsonl": "2 do not hold"},
     ),
     "an event invented behind the end": (
-        _invented, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do not hold", "statements": "1 do not hold"}
+        _invented, {"tree": "behind them stand 1 more", "events.jsonl": "1 do not hold", "statements": "1 do not hold"}
     ),
     "a sequence set back, so that nobody counts it": (
         _sequence_set_back, {"tree": "not those", "chains": "1 do", "events.jsonl": "1 do", "totals": "do not hold"}
     ),
     "an old row stated once more": (
-        _stated_again, {"tree": "nobody signed the 1 after", "events.jsonl": "1 do", "statements": "1 do not hold"}
+        _stated_again, {"tree": "behind them stand 1 more", "events.jsonl": "1 do", "statements": "1 do not hold"}
     ),
     "a row hidden, with a rejection that is invented": (
         _row_hidden_as_rejected,
@@ -356,8 +378,10 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     "a decoded event edited": (_line_edited, {"events.jsonl": "1 do not hold"}),
     "a decoded event added": (_line_added, {"events.jsonl": "1 do not hold"}),
     "totals edited": (_total_edited, {"totals": "1 do not hold"}),
+    "the candidates' names swapped in a total": (_names_swapped, {"totals": "2 do not hold"}),
     "totals of another log": (_totals_of_elsewhere, {"totals": "4 do not hold"}),
     "a document swapped": (_document_swapped, {"documents": "1 do not hold"}),
+    "a document of a rejection swapped": (_document_of_rejection_swapped, {"documents": "1 do not hold"}),
     "a document missing": (_document_missing, {"documents": "1 do not hold"}),
     "a document swapped, and the provenance with it": (
         _document_and_provenance_swapped, {"tree": "not those", "events.jsonl": "44 do", "statements": "1 do not hold"}
@@ -368,7 +392,9 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     "a rejection missing": (_rejection_missing, {"rejected": "1 do not hold"}),
     "a rejected line edited": (_rejected_line_edited, {"rejected": "1 do not hold"}),
     "the checkpoint altered": (_checkpoint_altered, {"signature": "is not of this text"}),
-    "another log": (_of_another_log, {"signature": "is of the log", "tree": "not those"}),
+    "a kept checkpoint of another tree": (_kept_of_another_tree, {"checkpoints": "1 do not hold"}),
+    "a kept checkpoint that is none": (_kept_unsigned, {"checkpoints": "1 do not hold"}),
+    "another log": (_of_another_log, {"signature": "is of the log", "tree": "not those", "totals": "do not hold"}),
 }  # fmt: skip
 
 
@@ -377,6 +403,8 @@ def test_a_forged_bundle_is_refused_and_says_why(copy: Copy, forgery: str) -> No
     forge, words = FORGERIES[forgery]
     forge(copy)
     found = copy.faults()
+    if "checkpoints" not in words:
+        found.pop("checkpoints", None)  # another tree is not that of the earlier checkpoints, either
     assert found.keys() == words.keys() - ({"tree"} if forgery == "another log" else set())
     for name, one in found.items():
         assert words[name] in one.said.text()
@@ -485,7 +513,7 @@ def test_what_is_no_bundle_or_damaged_is_named(copy: Copy, tmp_path: Path) -> No
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
         check(copy.path, copy.key)
     copy.put([copy.records[0]._replace(timestamp_ms=-1), *copy.records[1:]])
-    with pytest.raises(NotRead, match="offset 0: its place or its time is none of Kafka's"):
+    with pytest.raises(FilesDamaged, match="offset 0: no entry has room"):
         check(copy.path, copy.key)
 
 
@@ -568,6 +596,11 @@ def _later(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
     return records
 
 
+def _beyond(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+    about["offset"] = "45"
+    return records
+
+
 def _elsewhere(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
     about["area"] = "nowhere"
     return records
@@ -583,6 +616,7 @@ def _of_another_partition(records: list[RawRecord], about: dict[str, str]) -> li
     [
         (_claimed, "votes.peru-libre: 9548929 said, 8548929 summed"),
         (_later, "message 27 is later than the total"),
+        (_beyond, "as of offset 45, and 45 messages are signed"),
         (_elsewhere, "no area 'nowhere'"),
         (_of_another_partition, "is of the log"),
         (lambda records, _: [*records[:-1], _altered(records[-1], 1)], "not those that were signed"),

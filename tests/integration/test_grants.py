@@ -79,7 +79,7 @@ READS = {
     *(("newsroom-demo", topic) for topic in (*MADE, CHECKPOINTS)),
     *(("ingest", topic) for topic in TOPICS),
     *(("backup", topic) for topic in TOPICS),
-    *(("audit", topic) for topic in (TOPICS[0], CHECKPOINTS)),
+    *(("audit", topic) for topic in (*TOPICS[:2], CHECKPOINTS)),
     *(
         (who, topic)
         for who in ("aggregator", "newsroom-demo")

@@ -276,7 +276,7 @@ def test_the_mirror_keeps_what_stands_before_and_other_partitions(
             notary.run(
                 reader, tmp_path, key, published, threading.Event(), AuditMetrics(CollectorRegistry()), follow=False
             )
-        note = TreeFolder.of(tmp_path, log.topic, 0).last_note()
+        note = TreeFolder.of(tmp_path, log.topic, 0).note()
         assert opened(note, [key.verifier]).size == offset
 
 

@@ -206,6 +206,10 @@ def test_a_clock_that_was_said_to_be_ahead_is_listed(tmp_path: Path) -> None:
     assert not [one for one in found.values() if one.holds is False]
     (place,) = found["clocks"].places
     assert (place.of["count"], place.of["seconds"]) == (2, 3600)
+    for number, ahead in enumerate((timedelta(days=-2), timedelta(seconds=-1.5))):
+        found = Loaded(documents, ahead=ahead).check(tmp_path / str(number))
+        assert "clocks" not in found
+        assert {place.of["what"] for place in found["statements"].places} >= {"reported_at"}, "no clock is told of that"
 
 
 def test_where_the_log_ends_within_a_document_its_other_rows_are_not_missed(tmp_path: Path) -> None:

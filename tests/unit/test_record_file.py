@@ -11,7 +11,7 @@ import fastavro
 import pytest
 
 from schemas.log_record import RawRecord
-from schemas.record_file import pack, unpack, unpack_some
+from schemas.record_file import _as_packed, pack, unpack, unpack_some
 from tests.support.wild_logs import wild_log
 
 _NAMES = ("ce_id", "kind", "", "a" * 63, "b" * 64, "ñ", "c" * 9000)
@@ -63,3 +63,10 @@ def test_a_damaged_file_is_not_read(cut: int) -> None:
     content = pack("audit.Message", _odd(2), {"partition": "0"})
     with pytest.raises((EOFError, ValueError, IndexError)):
         unpack("audit.Message", content[:-cut])
+
+
+def test_a_number_without_end_is_refused_before_it_is_read_to_its_end() -> None:
+    with pytest.raises(ValueError, match="more than 64 bits"):
+        next(_as_packed(b"\xff" * 10_000_000, 1, 0))
+    with pytest.raises(ValueError, match="more than 64 bits"):
+        next(_as_packed(b"\x80" * 10_000_000, 1, 0))

@@ -20,7 +20,7 @@ from ingest.errors import ArchiveError, SourceError
 from ingest.feeds.statement import Capture, Rejection
 from ingest.sources import folder as source
 from ingest.sources.archive import Archive
-from runtime.files import read_regular
+from runtime.files import read_regular, write_whole
 from tests.support.ingest_samples import ROOT
 from tests.support.strategies import NIGHT
 
@@ -164,3 +164,16 @@ def test_no_command_waits_for_a_pipe_that_it_is_given(tmp_path: Path) -> None:
         answer = CliRunner().invoke(command, [str(argument) for argument in arguments])
         assert answer.exit_code != 0
         assert "it is a named pipe" in answer.output, arguments
+
+
+def test_each_folder_that_is_made_for_a_file_is_synced_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    write_whole(tmp_path / "tile" / "0" / "x001" / "000", b"hashes")
+    for folder in (tmp_path, tmp_path / "tile", tmp_path / "tile" / "0", tmp_path / "tile" / "0" / "x001"):
+        assert str(folder) in synced
+    synced.clear()
+    write_whole(tmp_path / "tile" / "0" / "x001" / "001", b"hashes")
+    assert len(synced) == 2, "the file and its folder"

@@ -5,7 +5,7 @@ holds and what does not, with the places; nothing is believed that another check
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -16,18 +16,18 @@ from audit.bundle.evidence import Evidence, OfContest
 from audit.bundle.layout import DOCUMENTS, EVENTS
 from audit.bundle.oddities import lists_of, tiny_of
 from audit.bundle.outcome import Check, of_places
-from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, read_file
+from audit.bundle.reading import Part, definitions_in, files_of, is_definition, joined, partitions_of, read_file
 from audit.bundle.rejected import Rejected
 from audit.bundle.totals import recounted
 from audit.bundle.words import Said
 from audit.bundle.workers import Workers
 from audit.errors import FilesDamaged
-from audit.store import CHECKPOINT
+from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
-from audit.tree.note import NotProved, Verifier
+from audit.tree.note import NoteError, NotProved, Verifier
 from runtime.files import read_regular
-from runtime.kafka.producer import partition_of
+from runtime.kafka.producer import elsewhere
 from schemas.chain import definition_fault, roll_fault, source_fault
 from schemas.columns.layout import Bytes
 from schemas.columns.statement_batch import StatementBatch
@@ -73,19 +73,15 @@ def tiny_in(bundle: Path, key: Verifier, progress: Progress) -> Check:
 
 
 def _read_all(bundle: Path, key: Verifier, workers: Workers, progress: Progress) -> list[tuple[list[Check], Evidence]]:
-    folders = sorted(path.parent for path in bundle.glob(f"*/*/{CHECKPOINT}"))
-    if not folders:
-        raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
-    named = sorted(path for topic in {folder.parent for folder in folders} for path in topic.iterdir())
-    if named != folders or {folder.name for folder in folders} != set(map(str, range(len(folders)))):
-        raise FilesDamaged(f"{bundle} has not one topic, with each partition from 0 on, and its {CHECKPOINT}")
+    folders = partitions_of(bundle)
     return [_read(folder, len(folders), key, workers, progress) for folder in folders]
 
 
 class _Others:
     """The messages of a partition that are no statements: which are accepted, and what is wrong with the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
         self.definitions: dict[str, list[Recorded]] = {}
         self.rolls: dict[str, list[Recorded]] = {}
         self.sources: dict[str, list[Recorded]] = {}
@@ -98,6 +94,9 @@ class _Others:
 
     def add(self, record: RawRecord) -> None:
         """Read a message, the next in the order of the log."""
+        if (stray := elsewhere(record.key, record.partition, self._partitions)) is not None:
+            self.unreadable.append(_at("events.place", record.offset, fault=stray))
+            return
         try:
             recorded = recorded_of_raw(record)
         except ContractError as error:
@@ -137,8 +136,6 @@ def _read(
 ) -> tuple[list[Check], Evidence]:
     topic, number = folder.parent.name, folder.name
     place = f"{topic}/{number}"
-    if not number.isdecimal():
-        raise FilesDamaged(f"{folder} is no partition: its name is no number")
     checks, signed = list[Check](), None
     try:
         signed = opened(_content(folder / CHECKPOINT), [key], origin_of(key.name, topic, number))
@@ -147,12 +144,12 @@ def _read(
     else:
         checks.append(Check("signature", place, True, Said("signature.holds", {"name": key.name, "size": signed.size})))
     parts_of, more = files_of(folder, topic, int(number))
-    before = _Others()
+    before = _Others(partitions)
     for record in filter(is_definition, definitions_in(parts_of)):
         before.add(record)
-    tree, root, others, lines, parts = Peaks(), b"", _Others(), list[Said](), list[Part]()
-    if signed is not None and signed.size == 0:
-        root = tree.root()
+    tree, others, lines, parts = Peaks(), _Others(partitions), list[Said](), list[Part]()
+    kept = TreeFolder(folder).kept()
+    wanted, roots = {*kept, signed.size} if signed is not None else set(kept), {0: tree.root()}
     work = [(file, before.definitions) for file in parts_of]
     size = sum(file.path.stat().st_size for file in parts_of)
     for file, part in zip(parts_of, workers.map(read_file, work, size), strict=True):
@@ -160,34 +157,34 @@ def _read(
             raise FilesDamaged(f"{file.path}: offset {tree.size:,} expected, offset {file.first:,} found")
         for at in range(0, len(part.leaves), _HASH):
             tree.add(part.leaves[at : at + _HASH])
-            if signed is not None and tree.size == signed.size:
-                root = tree.root()
+            if tree.size in wanted:
+                roots[tree.size] = tree.root()
         for record in part.others:
             others.add(record)
         lines += (_at("events.jsonl.place", offset) for offset in part.edited)
         more += part.more
         parts.append(part)
         progress(place, tree.size, parts_of[-1].following)
-    if others.definitions != before.definitions:  # it is found by its first bytes, as `export` writes them
-        raise FilesDamaged(f"{folder} has a definition that `export` did not write")
+    if others.definitions != before.definitions:  # they are found by their first bytes
+        raise FilesDamaged(f"{folder}: the files of messages have another Avro schema than those of `export`")
     lines += [Said("events.jsonl.more", {"count": more})] if more else []
-    checks.append(_of_tree(place, signed, tree.size, root))
-    evidence = Evidence(topic, int(number), tree.size, signed.size if signed is not None and checks[-1].holds else None)
+    checks.append(of_places("checkpoints", place, list(_misplaced(TreeFolder(folder), key, roots)), count=len(kept)))
+    checks.append(_of_tree(place, signed, tree.size, roots))
+    evidence = Evidence(topic, int(number), tree.size)
     unreadable, misnamed, chains = others.unreadable, others.misnamed, others.refused
     for part in parts:
         unreadable += (_at("events.place", offset, fault=fault) for offset, fault in part.unreadable)
     for contest_id in dict.fromkeys(name for part in parts for name in part.batches):
         batch = joined(parts, contest_id)
+        if (stray := elsewhere(contest_id.encode(), int(number), partitions)) is not None:
+            unreadable += (_at("events.place", offset, fault=stray) for offset in batch.offset.tolist())
+            continue
         others.types["CountUpdate"] += len(batch)
         misnamed += _misnamed(batch)
         chains += (*_broken(batch), *_refused(batch))
         if (definitions := others.definitions.get(contest_id)) is not None:
             of = OfContest(definitions, batch, others.rolls.get(contest_id, []), others.sources.get(contest_id, []))
             evidence.contests[contest_id] = of
-    for contest_id, definitions in others.definitions.items():
-        if partition_of(contest_id.encode(), partitions) != int(number):
-            about = {"contest": contest_id, "count": partitions}
-            chains.append(_at("chains.elsewhere", definitions[0].offset, **about))
     types = ", ".join(f"{count:,} {name}" for name, count in sorted(others.types.items()) if count)
     checks += (
         of_places("events", place, _in_order(unreadable), types=types),
@@ -198,15 +195,28 @@ def _read(
     return checks, evidence
 
 
-def _of_tree(place: str, signed: Checkpoint | None, size: int, root: bytes) -> Check:
+def _misplaced(folder: TreeFolder, key: Verifier, roots: Mapping[int, bytes]) -> Iterator[Said]:
+    """Yield the kept checkpoints that the key has not signed, or that are of another tree."""
+    topic, number = folder.path.parent.name, folder.path.name
+    for size in folder.kept():
+        try:
+            known = opened(folder.note(size), [key], origin_of(key.name, topic, number))
+        except NoteError as error:
+            yield Said("checkpoints.unsigned", {"size": size, "fault": str(error)})
+        else:
+            if known.size != size or known.root != roots.get(size):
+                yield Said("checkpoints.other", {"size": size})
+
+
+def _of_tree(place: str, signed: Checkpoint | None, size: int, roots: Mapping[int, bytes]) -> Check:
     if signed is None:
         return Check("tree", place, None, Said("tree.unchecked", {"size": size}))
     about = {"signed": signed.size, "size": size, "more": size - signed.size}
     if size < signed.size:
         return Check("tree", place, False, Said("tree.short", about))
-    if root != signed.root:
+    if roots[signed.size] != signed.root:
         return Check("tree", place, False, Said("tree.altered", about))
-    if size > signed.size:
+    if size > signed.size:  # `export` writes what is signed and no more
         return Check("tree", place, False, Said("tree.more", about))
     return Check("tree", place, True, Said("tree.holds", about))
 

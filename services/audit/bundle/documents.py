@@ -9,6 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +31,10 @@ from schemas.columns.layout import NONE, REASONS, STAGES, STATUSES, Layout, Numb
 from schemas.columns.wire import NO_TIME
 from schemas.count_update import CountUpdate
 from schemas.identity import is_named_right
+from schemas.rules import CLOCK_LIMIT
 from schemas.types import CorrectionBasis, from_milliseconds, rfc3339
 
+_CLOCK_LIMIT_MS = CLOCK_LIMIT // timedelta(milliseconds=1)
 Key = tuple[tuple[str, ...], tuple[bytes, ...]]
 """Where a statement stands: its documents, and its place in each."""
 _OF_OPERATOR = ("correction", "replaced_by", "beyond")
@@ -282,8 +285,8 @@ class _Log:
         log, documents = self._batch.reported[entries], columns["reported"][at]
         timed = (log != NO_TIME) & (documents != NO_TIME)
         ahead = np.unique(documents[timed] - log[timed])
-        if len(ahead) != 1 or not ahead[0]:
-            return 0
+        if len(ahead) != 1 or not ahead[0] or ahead[0] % 1000 or abs(ahead[0]) > _CLOCK_LIMIT_MS:
+            return 0  # ingest is told whole seconds, and no more than this
         about = {
             "count": int(timed.sum()),
             "seconds": int(ahead[0]) // 1000,

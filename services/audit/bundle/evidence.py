@@ -1,8 +1,8 @@
 """Hold what the messages of a partition say: what the checks of a bundle and a recount read (pure).
 
 Place in the flow: `checking.check` reads the messages once and makes one `Evidence` of each partition; the checks of
-documents and times, and the recount, start from it. Nothing here is trusted: `size` and `signed` say how much of it the
-signature covers.
+documents and times, and the recount, start from it. Nothing here is trusted: that the messages are signed is a check of
+its own.
 """
 
 from collections.abc import Sequence
@@ -53,8 +53,6 @@ class Evidence:
     partition: int
     size: int
     """Messages that were read."""
-    signed: int | None
-    """Messages of a good checkpoint, whose root is that of the messages; None where there is none."""
     contests: dict[str, OfContest] = field(default_factory=dict)
     """By contest id. One that is stated and never defined is not here."""
 

@@ -8,7 +8,7 @@ from audit.bundle.layout import DOCUMENTS, EVENTS, KEY, README, REJECTED, SCHEMA
 from audit.bundle.outcome import Check, list_of, of_places
 from audit.bundle.words import Said
 from audit.errors import FilesDamaged
-from audit.store import CHECKPOINT
+from audit.store import CHECKPOINT, CHECKPOINTS, TreeFolder
 from runtime.files import read_regular
 from schemas.codec import SCHEMAS as RELEASED
 from schemas.topics import EVENTS as LOG
@@ -29,12 +29,14 @@ def checks_of(
     known = {KEY, README, *(f"{SCHEMAS}/{schema_file(schema)}" for schema in RELEASED.values())}
     known |= {f"{DOCUMENTS}/{sha256}" for sha256 in documents}
     known |= {f"{topic}/{number}/{name}" for topic, number in partitions for name in (CHECKPOINT, EVENTS)}
+    kept = ((topic, number, TreeFolder.of(bundle, topic, number).kept()) for topic, number in partitions)
+    known |= {f"{topic}/{number}/{CHECKPOINTS}/{size}" for topic, number, sizes in kept for size in sizes}
     there = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if not path.is_dir())
     whole = [*(f"{topic}/{number}/messages/" for topic, number in partitions), f"{TOTALS}/", f"{SCHEMAS}/"]
     others = [
         name
         for name in there
-        if name not in known and not name.startswith(tuple(whole)) and not _is_rejected(name, rejected)
+        if name not in known and ("/." in name or not (name.startswith(tuple(whole)) or _is_rejected(name, rejected)))
     ]
     yield list_of("files", "", [Said("files.place", {"file": name}) for name in others])
 
@@ -48,7 +50,7 @@ def _of_schemas(folder: Path) -> Iterator[Said]:
     """Yield what is wrong with the schemas: each file is one of the release, and all that a log needs are there."""
     released = {schema_file(schema): schema for schema in RELEASED.values()}
     right = set()
-    for path in sorted(folder.glob("*")):
+    for path in sorted(folder.glob("[!.]*")):
         try:
             sha256 = hashlib.sha256(read_regular(path)).hexdigest()
         except OSError as error:

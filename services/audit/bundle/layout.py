@@ -2,6 +2,7 @@
 
 log.key.pub                               the public key; bring your own to check with
 TOPIC/PARTITION/checkpoint                the signed tree
+TOPIC/PARTITION/checkpoints/SIZE          the same, where a publication of the office ended
 TOPIC/PARTITION/messages/FIRST-NEXT.avro  every message as it lies on the log: Avro object container files
 TOPIC/PARTITION/events.jsonl              the same for people and programs: an event on each line, decoded
 REJECTED/PARTITION/messages/…, rejected.jsonl  the same of what was rejected, and why: it is not signed

@@ -90,7 +90,7 @@ def numbers_of(place: str) -> Sequence[int]:
     """Return the rows that a place in a document names: `row 7`, `rows 3, 4`, `row 3 to row 9, column votes.a`."""
     rows = place.partition(", column ")[0]
     if (ends := _RANGE.fullmatch(rows)) is not None:
-        return range(int(ends[1]), int(ends[2]) + 1)
+        return range(int(ends[1]), int(ends[2]) + 1)  # who wrote a rejection may have made it as long as they like
     return tuple(map(int, _NUMBER.findall(rows)))
 
 

@@ -19,6 +19,7 @@ from audit.bundle.layout import EVENTS, RECORD, UNPACKED
 from audit.bundle.lines import line_of
 from audit.entries import entry_of
 from audit.errors import FilesDamaged
+from audit.store import CHECKPOINT
 from audit.tree.merkle import leaf_hash
 from runtime.files import open_regular, read_regular
 from schemas.codec import MAGIC, SCHEMAS
@@ -81,13 +82,24 @@ class Part:
     groups: dict[str, list[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
 
 
+def partitions_of(bundle: Path) -> list[Path]:
+    """List the folders of a bundle's partitions, by number. Raises FilesDamaged where one is missing."""
+    folders = {path.parent for name in (CHECKPOINT, EVENTS) for path in bundle.glob(f"*/*/{name}")}
+    if not folders:
+        raise FilesDamaged(f"{bundle} is no bundle: it has no TOPIC/PARTITION/{CHECKPOINT}")
+    if {folder.name for folder in folders} != {str(number) for number in range(len(folders))}:
+        names = ", ".join(sorted(f"{folder.parent.name}/{folder.name}" for folder in folders))
+        raise FilesDamaged(f"{bundle} does not have the partitions of one topic from 0 on: {names}")
+    return sorted(folders, key=lambda folder: int(folder.name))
+
+
 def files_of(folder: Path, topic: str, partition: int) -> tuple[list[File], int]:
     """List the files of messages of a partition, and count the lines of events.jsonl behind them. Raises FilesDamaged.
 
     Their names say which offsets they have; whether they do is seen when they are read.
     """
     named, following = [], 0
-    for path in sorted(folder.glob("messages/*")):
+    for path in sorted(folder.glob("messages/[!.]*")):
         if (name := _NAME.fullmatch(path.name)) is None:
             raise FilesDamaged(f"{path} is no file of messages, FIRST-FOLLOWING.avro")
         first, end = map(int, name.groups())
@@ -137,7 +149,10 @@ def read_file(work: tuple[File, Mapping[str, Sequence[Recorded]]]) -> Part:
     file, definitions = work
     found, leaves, lines, by_key = Part(), list[bytes](), list[bytes](), dict[bytes | None, list[RawRecord]]()
     for record in records_of(file):
-        leaves.append(leaf_hash(bytes(entry_of(file.topic, record))))
+        try:
+            leaves.append(leaf_hash(bytes(entry_of(file.topic, record))))
+        except ValueError as error:
+            raise FilesDamaged(f"{file.path}, offset {record.offset:,}: {error}") from error
         lines.append(line_of(record))
         if is_update(record):
             by_key.setdefault(record.key, []).append(record)

@@ -62,7 +62,7 @@ class Rejected:
         self._faults: list[Said] = []
         self._records: list[_Record] = []
         self._compared: set[tuple[str, str, str]] = set()
-        for partition in sorted(folder.iterdir()) if self._is_here else ():
+        for partition in sorted(folder.glob("[!.]*")):
             self._read(partition)
         self._by_place = {(of.finding.code, of.document.sha256, of.place): of for of in self._records}
         self._codes: dict[tuple[str, str], str] = {}
@@ -78,7 +78,7 @@ class Rejected:
     def _read(self, folder: Path) -> None:
         messages, lines = list[RawRecord](), b""
         try:
-            for file in sorted(folder.glob("messages/*.avro")):
+            for file in sorted(folder.glob("messages/[!.]*.avro")):
                 messages += unpack(RECORD, inflated(RECORD, read_regular(file), UNPACKED))[1]
             lines = read_regular(folder / REJECTED)
         except Exception as error:  # damaged bytes can make the Avro reader raise anything

@@ -50,7 +50,7 @@ def recounted(bundle: Path, found: Sequence[Evidence]) -> Iterator[Check]:
 
 
 def _of_totals(bundle: Path, found: Sequence[Evidence], logs: Mapping[str, ContestLog]) -> Check:
-    files, faults, areas = sorted((bundle / TOTALS).glob("*")), list[Said](), 0
+    files, faults, areas = sorted((bundle / TOTALS).glob("[!.]*")), list[Said](), 0
     if not files:
         return Check("totals", "", None, Said("totals.unchecked"))
     moments: dict[tuple[str, Asked], Moment | None] = {}

@@ -26,6 +26,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # The names of the checks
     "signature": ("signature", "firma"),
     "tree": ("tree", "árbol"),
+    "checkpoints": ("checkpoints", "puntos de control"),
     "events": ("events", "eventos"),
     "ids": ("ids", "identificadores"),
     "chains": ("chains", "cadenas"),
@@ -53,12 +54,21 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "signature.holds": ("{name} signed {size:,} messages", "{name} firmó {size:,} mensajes"),
     "signature.fails": ("{fault}", "la firma no vale: {fault}"),
     "tree.holds": (
-        "the {signed:,} messages are those that were signed, in their order; {more:,} more are not signed",
-        "los {signed:,} mensajes son los que se firmaron, en su orden; otros {more:,} no están firmados",
+        "the {signed:,} messages are those that were signed, in their order",
+        "los {signed:,} mensajes son los que se firmaron, en su orden",
     ),
     "tree.more": (
-        "the first {signed:,} messages are those that were signed, and nobody signed the {more:,} after them",
-        "los primeros {signed:,} mensajes son los que se firmaron, y nadie firmó los {more:,} que les siguen",
+        "{signed:,} messages are signed, and behind them stand {more:,} more that nobody signed",
+        "{signed:,} mensajes están firmados, y detrás hay otros {more:,} que nadie firmó",
+    ),
+    "checkpoints.holds": (
+        "{count:,} earlier ones, where publications ended, are signed and of this same tree",
+        "{count:,} anteriores, donde terminó una publicación, están firmados y son de este mismo árbol",
+    ),
+    "checkpoints.unsigned": ("that of size {size:,}: {fault}", "el de tamaño {size:,}: {fault}"),
+    "checkpoints.other": (
+        "that of size {size:,} is not of the tree of these messages",
+        "el de tamaño {size:,} no es del árbol de estos mensajes",
     ),
     "tree.short": (
         "{signed:,} messages were signed, and there are {size:,}: some are missing",
@@ -90,10 +100,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "chains.place": (
         "offset {offset:,}: {unit} follows {named}, not {last}",
         "posición {offset:,}: {unit} sigue a {named}, no a {last}",
-    ),
-    "chains.elsewhere": (
-        "offset {offset:,}: of {count:,} partitions, {contest} belongs on another: some are missing, or it is misplaced",
-        "posición {offset:,}: de {count:,} particiones, {contest} va en otra: faltan algunas, o está donde no va",
     ),
     "chains.refused": ("offset {offset:,}: {fault}", "posición {offset:,}: {fault}"),
     "events.jsonl.holds": ("it has the same events as the messages", "tiene los mismos eventos que los mensajes"),

@@ -25,7 +25,7 @@ from audit.bundle.layout import (
 from audit.bundle.lines import line_of
 from audit.bundle.totals import write_totals
 from audit.errors import AuditError, FolderFull
-from audit.store import CHECKPOINT, TreeFolder
+from audit.store import CHECKPOINT, CHECKPOINTS, TreeFolder
 from audit.tree.checkpoint import opened
 from audit.tree.note import Verifier
 from runtime.files import read_regular, write_whole
@@ -76,9 +76,13 @@ def export(
     documents: dict[str, None] = {}
     try:
         for partition in log.partitions():
-            note = TreeFolder.of(files, log.topic, partition).last_note()
-            size, here = opened(note, [key]).size, out / log.topic / str(partition)
+            tree, here = TreeFolder.of(files, log.topic, partition), out / log.topic / str(partition)
+            note = tree.note()
+            size = opened(note, [key]).size
             documents |= dict.fromkeys(_write(log, partition, size, here, progress))
+            for kept in tree.kept():
+                if kept <= size:
+                    write_whole(here / CHECKPOINTS / str(kept), tree.note(kept))
             write_whole(here / CHECKPOINT, note)
             written[f"{log.topic}/{partition}"] = size
         of_rejected = _write_rejected(rejections, out / rejections.topic, progress)

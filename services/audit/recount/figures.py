@@ -18,9 +18,10 @@ from schemas.count_update import UnitKey
 from schemas.types import CountStatus, UpdateKind
 
 Figures = dict[str, Any]
-"""Numbers and percentages by name; None: not stated."""
+"""Numbers, percentages and names by name; None: not stated."""
 _UNKNOWN_KIND, _UNKNOWN = KINDS.index(UpdateKind.UNKNOWN), STATUSES.index(CountStatus.UNKNOWN)
 _ANNULLED = STATUSES.index(CountStatus.ANNULLED)
+_NAMES = ("contest_name", "area_name", "area_type")
 _OF_SHEETS = frozenset((*SHEETS, *VOTERS, *(f"under_review.{name}" for name in REASONS)))
 
 
@@ -28,9 +29,10 @@ def stated(answer: Mapping[str, Any]) -> Figures:
     """Return the figures of an answer of `escrutinio show --json`. Raises KeyError, TypeError for what is none."""
     found: Figures = {name: answer[name] for name in ("basis", "counting_level", *BALLOTS, "annulled_ballots")}
     found |= {name: answer[name] for name in ("share_base", "lead", "leader", "lead_is_withheld")}
-    found |= {name: answer[name] for name in ("suppressed_units", "unknown_units")}
+    found |= {name: answer[name] for name in ("suppressed_units", "unknown_units", *_NAMES)}
+    found["selections"] = sorted(one["selection_id"] for one in answer["selections"])  # each once
     for one in answer["selections"]:
-        for name in ("votes", "share", "not_counted", "is_on_ballot"):
+        for name in ("candidate", "party", "votes", "share", "not_counted", "is_on_ballot"):
             found[f"{name}.{one['selection_id']}"] = one[name]
     found |= {f"sub_units.{name}": answer["sub_units"][name] for name in SHEETS}
     found |= {f"under_review.{name}": answer["under_review_by_reason"].get(name) or 0 for name in REASONS}
@@ -313,6 +315,10 @@ def _answer(moment: Moment, area: Area, of: _Official | _Computed) -> Figures:
     found |= {"share_base": base, "lead": lead if reaches else None, "lead_is_withheld": not reaches}
     found["leader"] = max(of.votes, key=lambda name: of.votes[name] or 0) if lead and reaches else None
     found |= {"suppressed_units": of.suppressed, "unknown_units": of.unknown}
+    found |= {"contest_name": contest.name, "area_name": area.name, "area_type": area.type}
+    found["selections"] = sorted(contest.selection_ids)
+    for one in contest.selections:
+        found |= {f"candidate.{one.selection_id}": one.candidate, f"party.{one.selection_id}": one.party}
     for name, votes in of.votes.items():
         found |= {f"votes.{name}": votes, f"share.{name}": percent(votes, base)}
         found |= {f"not_counted.{name}": of.not_counted.get(name), f"is_on_ballot.{name}": name in of.on_ballot}

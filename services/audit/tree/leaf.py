@@ -45,9 +45,12 @@ class Entry(NamedTuple):
     value: bytes
 
     def __bytes__(self) -> bytes:
-        """Return it as the tree hashes it."""
-        place = _PLACE.pack(self.partition, self.offset, self.timestamp_ms)
-        return b"".join((_of_topic(self.topic), place, self.key, self.headers, self.value))
+        """Return it as the tree hashes it. Raises ValueError where the layout has no room for what it says."""
+        try:
+            place = _PLACE.pack(self.partition, self.offset, self.timestamp_ms)
+            return b"".join((_of_topic(self.topic), place, self.key, self.headers, self.value))
+        except (struct.error, OverflowError) as error:
+            raise ValueError(f"no entry has room for this topic, partition, offset or time: {error}") from error
 
     @classmethod
     def parse(cls, content: bytes) -> "Entry":
