@@ -63,7 +63,7 @@ def inflated(name: str, content: bytes, most: int) -> bytes:
     file = io.BytesIO(content)
     blocks: Any = fastavro.block_reader(file)
     if not _is_ours(blocks, name) or blocks.codec not in ("deflate", "null"):
-        raise ValueError("its Avro schema, or its codec, is another one")
+        raise ValueError("it has another Avro schema, or another codec")
     if blocks.codec == "null":
         return content
     at = file.tell()
