@@ -2,6 +2,7 @@
 
 import io
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -18,6 +19,8 @@ _HEADER = {
     "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": _BYTES}],
 }
 _PREFIX = "escrutinio."
+_SYNC = 16
+"""Bytes behind each block."""
 
 
 @cache
@@ -51,6 +54,46 @@ def unpack(name: str, content: bytes, partition: int | None = None) -> tuple[dic
     return metadata, [record for block in blocks for record in _records(block, of)]
 
 
+def inflated(name: str, content: bytes, most: int) -> bytes:
+    """Return a file as it is without compression, so that reading it needs no more memory than its bytes say.
+
+    Raises ValueError for one of more than `most` bytes, or of another schema, whose records can go on without bytes.
+    Damaged bytes can make the Avro reader raise anything.
+    """
+    file = io.BytesIO(content)
+    blocks: Any = fastavro.block_reader(file)
+    if not _is_ours(blocks, name) or blocks.codec not in ("deflate", "null"):
+        raise ValueError("it has another Avro schema, or another codec")
+    if blocks.codec == "null":
+        return content
+    at = file.tell()
+    parts, size = [content[:at].replace(b"\x14avro.codec\x0edeflate", b"\x14avro.codec\x08null", 1)], at
+    if fastavro.block_reader(io.BytesIO(parts[0])).codec != "null":
+        raise ValueError("its codec stands in no known place")
+    while at < len(content):
+        begin = at
+        _, at = _long(content, at)
+        number = content[begin:at]
+        length, at = _long(content, at)
+        if not 0 <= length <= len(content) - at - _SYNC:
+            raise ValueError("it ends within a block")
+        whole = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[at : at + length], max(most - size, 1))
+        size, at = size + len(whole), at + length + _SYNC
+        if size >= most:
+            raise ValueError(f"it unpacks to more than {most:,} bytes")
+        parts += (number, _as_long(len(whole)), whole, content[at - _SYNC : at])
+    return b"".join(parts)
+
+
+def _as_long(number: int) -> bytes:
+    """Write a long that is not below 0."""
+    content, rest = bytearray(), number << 1
+    while rest > 0x7F:
+        content.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*content, rest])
+
+
 def unpack_some(name: str, content: bytes, pattern: re.Pattern[bytes]) -> list[RawRecord]:
     """Return the records of those blocks of a file in which a pattern is found, before it is known which has it.
 
@@ -63,9 +106,15 @@ def unpack_some(name: str, content: bytes, pattern: re.Pattern[bytes]) -> list[R
 
 def _blocks(name: str, content: bytes) -> tuple[dict[str, str], Iterable[Any]]:
     blocks: Any = fastavro.block_reader(io.BytesIO(content))
-    if blocks.writer_schema != {key: value for key, value in _schema(name).items() if not key.startswith("__")}:
+    if not _is_ours(blocks, name):
         blocks = fastavro.block_reader(io.BytesIO(content), _schema(name))
     return {k.removeprefix(_PREFIX): text for k, text in blocks.metadata.items() if k.startswith(_PREFIX)}, blocks
+
+
+def _is_ours(blocks: Any, name: str) -> bool:
+    """Say whether a file has our schema, letter by letter."""
+    ours = {key: value for key, value in _schema(name).items() if not key.startswith("__")}
+    return bool(blocks.writer_schema == ours)
 
 
 def _records(block: Any, partition: int) -> list[RawRecord]:

@@ -12,6 +12,9 @@ import (
 	"strconv"
 )
 
+// unpacked is what a block may have without compression; who wrote it may claim anything.
+const unpacked = 1 << 29
+
 // fields of a message in a bundle, in the order in which they are written.
 var inBundle = []string{"offset", "timestamp_ms", "key", "value", "headers"}
 
@@ -73,8 +76,12 @@ func container(content []byte, take func(Message) error) error {
 		count, body := d.long(), d.bytes(d.long())
 		if codec := string(head["avro.codec"]); codec == "deflate" {
 			var err error
-			if body, err = io.ReadAll(flate.NewReader(bytes.NewReader(body))); err != nil {
+			packed := flate.NewReader(bytes.NewReader(body))
+			if body, err = io.ReadAll(io.LimitReader(packed, unpacked+1)); err != nil {
 				return err
+			}
+			if len(body) > unpacked {
+				return fmt.Errorf("a block unpacks to more than %d bytes", unpacked)
 			}
 		} else if codec != "null" && codec != "" {
 			return fmt.Errorf("codec %q is not read", codec)

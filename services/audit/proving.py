@@ -98,7 +98,7 @@ def _read(extra: bytes) -> tuple[str, RawRecord, bytes]:
         place = int(of["partition"]), int(of["offset"]), int(of["timestamp_ms"])
         record = RawRecord(*place, _bytes(of["key"]), _bytes(of["value"]), headers)
         return (topic := str(of["topic"])), record, bytes(entry_of(topic, record))
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise NoteError("the proof has no message with it that can be read") from error
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import numpy as np
 
+from audit.bundle.layout import UNPACKED
 from audit.bundle.words import Language, Said
 from audit.entries import entry_of
 from audit.errors import NothingStated
@@ -31,7 +32,7 @@ from runtime.kafka.reader import Reader
 from schemas.columns.layout import STATUSES
 from schemas.columns.wire import is_update
 from schemas.log_record import RawRecord
-from schemas.record_file import pack, unpack
+from schemas.record_file import inflated, pack, unpack
 
 MAGIC = b"Obj\x01"
 """Begins the file, as any Avro object container."""
@@ -177,7 +178,7 @@ def check(content: bytes, key: Verifier) -> Total:
 
 def _opened(content: bytes) -> tuple[dict[str, str], list[RawRecord], list[bytes], dict[str, int | None]]:
     try:
-        about, records = unpack(RECORD, content)
+        about, records = unpack(RECORD, inflated(RECORD, content, UNPACKED))
         hashes = b64decode(about["hashes"], validate=True)
         figures = {str(name): None if of is None else int(of) for name, of in json.loads(about["figures"]).items()}
         int(about["partition"]), int(about["offset"]), about["topic"], about["contest"], about["area"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -194,6 +195,11 @@ def _document_swapped(copy: Copy) -> None:
     copy.document.write_bytes(b"another")
 
 
+def _document_of_rejection_swapped(copy: Copy) -> None:
+    (other,) = (file for file in copy.document.parent.iterdir() if file != copy.document)
+    other.write_bytes(other.read_bytes().replace(b"other-contest", b"third-contest"))
+
+
 def _document_missing(copy: Copy) -> None:
     copy.document.unlink()
 
@@ -376,6 +382,7 @@ FORGERIES: dict[str, tuple[Callable[[Copy], None], dict[str, str]]] = {
     "the candidates' names swapped in a total": (_names_swapped, {"totals": "2 do not hold"}),
     "totals of another log": (_totals_of_elsewhere, {"totals": "4 do not hold"}),
     "a document swapped": (_document_swapped, {"documents": "1 do not hold"}),
+    "a document of a rejection swapped": (_document_of_rejection_swapped, {"documents": "1 do not hold"}),
     "a document missing": (_document_missing, {"documents": "1 do not hold"}),
     "a document swapped, and the provenance with it": (
         _document_and_provenance_swapped, {"tree": "not those", "events.jsonl": "44 do", "statements": "1 do not hold"}
@@ -476,6 +483,7 @@ def test_the_report_is_a_page_in_both_languages(
 ) -> None:
     setup, folder = exported
     _document_missing(copy)
+    (copy.path / os.fsdecode(b"\xff<b>\xe2\x80\xae")).touch()
     line = ("audit", "check", "--key", str(folder / "log.key.pub"), "--language", language)
     said = setup.run(*line, "--report", str(tmp_path / "page.html"), str(copy.path), expect=1)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -488,6 +496,7 @@ def test_the_report_is_a_page_in_both_languages(
         assert text in said
         assert text in page
     assert (folder / "log.key.pub").read_text(encoding="utf-8").strip() in page
+    assert r"\udcff&lt;b&gt;\u202e" in page
     assert "src=" not in page
     assert "href=" not in page
     assert page.count("<tr") == page.count("<th") == number
@@ -510,6 +519,9 @@ def test_what_is_no_bundle_or_damaged_is_named(exported: tuple[Setup, Path], cop
     copy.put(copy.records)
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
+        check(copy.path, copy.key)
+    copy.put([copy.records[0]._replace(timestamp_ms=-1), *copy.records[1:]])
+    with pytest.raises(FilesDamaged, match="offset 0: no entry has room"):
         check(copy.path, copy.key)
 
 

@@ -274,6 +274,6 @@ def _in_order(places: list[Said]) -> list[Said]:
 
 def _content(file: Path) -> bytes:
     try:
-        return read_regular(file)
+        return read_regular(file, 1 << 20)
     except OSError as error:
         raise FilesDamaged(f"{file} cannot be read: {error.strerror or error}") from error

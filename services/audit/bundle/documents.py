@@ -81,13 +81,14 @@ def checks_of(
         for sha256, offset in log.named().items():
             named.setdefault(sha256, f"{log.place} offset {offset:,}")
     names.update(named)
-    for _, of in contests:
-        names.update(one.sha256 for one in rejected.documents(of.contest.contest_id))
+    of_rejected = {one.sha256 for _, of in contests for one in rejected.documents(of.contest.contest_id)}
+    names.update(of_rejected)
     if not folder.is_dir():
         yield Check(DOCUMENTS, "", None, Said("documents.unchecked", {"count": len(named)}))
         yield from (Check(code, "", None, Said("no_documents")) for code in ("statements", "rows", "not_summed"))
         return
-    faults = dict(_faults(folder, named))
+    there = {sha256: "a rejection" for sha256 in sorted(of_rejected) if (folder / sha256).exists()}
+    faults = dict(_faults(folder, there | named))
     yield of_places(DOCUMENTS, "", list(faults.values()), count=len(named))
     made, done = _Found(), 0
     for log in logs:
@@ -182,7 +183,8 @@ class _Log:
             elif len(entries):
                 yield from self._by_definition(self._documents[numbers[0]], entries)
         for document in rejected.documents(self._of.contest.contest_id):
-            if not any(document.sha256 in shas for shas in self._shas) and (self._folder / document.sha256).is_file():
+            is_read = any(document.sha256 in shas for shas in self._shas) or document.sha256 in faults
+            if not is_read and (self._folder / document.sha256).is_file():
                 observed = self._of.contest.effective_at
                 publication = Publication(self._folder, (document,), self._of.contest, observed, None)
                 yield _Work(publication, np.zeros(0, np.int64))

@@ -18,6 +18,8 @@ RECORD = "audit.Message"
 """Name of the Avro record of a message."""
 MESSAGES = 10_000
 """In one file."""
+UNPACKED = 1 << 29
+"""Bytes that a file of messages may have without compression: of each, some fifty thousand."""
 KEY = "log.key.pub"
 EVENTS = "events.jsonl"
 REJECTED = "rejected.jsonl"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.bundle.layout import EVENTS, RECORD
+from audit.bundle.layout import EVENTS, RECORD, UNPACKED
 from audit.bundle.lines import line_of
 from audit.entries import entry_of
 from audit.errors import FilesDamaged
@@ -32,7 +32,7 @@ from schemas.contest import ContestDefined
 from schemas.count_update import UnitKey
 from schemas.errors import ContractError
 from schemas.log_record import RawRecord, Recorded, recorded_of_raw
-from schemas.record_file import unpack, unpack_some
+from schemas.record_file import inflated, unpack, unpack_some
 
 _NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.avro")
 _BLOCK = 4 << 20
@@ -138,7 +138,7 @@ def definitions_in(files: Sequence[File]) -> Iterator[RawRecord]:
     pattern = re.compile(rb"\x02[\x80-\xff]{0,4}[\x00-\x7f](?:" + begins + b")")  # a value, its length, its schema
     for file in files:
         with _damage_named(file.path):
-            yield from unpack_some(RECORD, read_regular(file.path), pattern)
+            yield from unpack_some(RECORD, inflated(RECORD, read_regular(file.path), UNPACKED), pattern)
 
 
 def is_definition(record: RawRecord) -> bool:
@@ -161,7 +161,8 @@ def read_file(work: tuple[File, Mapping[str, Sequence[Recorded]]]) -> Part:
         else:
             found.others.append(record)
     found.leaves = b"".join(leaves)
-    if (written := _lines(file)) != b"".join(lines):
+    made = b"".join(lines)
+    if (written := _lines(file, 2 * len(made) + _BLOCK)) != made:
         there = written.splitlines(keepends=True)
         found.edited = [file.first + i for i, line in enumerate(lines) if i >= len(there) or there[i] != line]
         found.more = max(len(there) - len(lines), 0)
@@ -174,7 +175,7 @@ def read_file(work: tuple[File, Mapping[str, Sequence[Recorded]]]) -> Part:
 def records_of(file: File) -> list[RawRecord]:
     """Return the messages of a file, none but the last missing. Raises FilesDamaged."""
     with _damage_named(file.path):
-        about, records = unpack(RECORD, read_regular(file.path))
+        about, records = unpack(RECORD, inflated(RECORD, read_regular(file.path), UNPACKED))
     place = f"{file.topic}/{file.partition}"
     if f"{about.get('topic')}/{about.get('partition')}" != place:
         raise FilesDamaged(f"{file.path} is of {about.get('topic')}/{about.get('partition')}, not of {place}")
@@ -186,11 +187,11 @@ def records_of(file: File) -> list[RawRecord]:
     return records
 
 
-def _lines(file: File) -> bytes:
+def _lines(file: File, most: int) -> bytes:
     try:
         with open_regular(file.lines) as opened:
             opened.seek(file.begin)
-            return opened.read(file.end - file.begin)
+            return opened.read(min(file.end - file.begin, most))
     except OSError as error:
         raise _unreadable(file.lines, error) from error
 

@@ -5,6 +5,7 @@ from code, document, place and message. Parsing gives the same records, but for 
 from the log: held rows, a roll, an operator's decision.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
-from audit.bundle.layout import RECORD, REJECTED
+from audit.bundle.layout import RECORD, REJECTED, UNPACKED
 from audit.bundle.outcome import Check, list_of, of_places
 from audit.bundle.parsing import Named, Rows, numbers_of
 from audit.bundle.words import Said
@@ -20,7 +21,7 @@ from audit.errors import FilesDamaged
 from runtime.files import read_regular
 from schemas.identity import canonical, name_text
 from schemas.log_record import RawRecord
-from schemas.record_file import unpack
+from schemas.record_file import inflated, unpack
 from schemas.rules import RULES, Finding
 from schemas.types import rfc3339
 
@@ -78,7 +79,7 @@ class Rejected:
         messages, lines = list[RawRecord](), b""
         try:
             for file in sorted(folder.glob("messages/[!.]*.avro")):
-                messages += unpack(RECORD, read_regular(file))[1]
+                messages += unpack(RECORD, inflated(RECORD, read_regular(file), UNPACKED))[1]
             lines = read_regular(folder / REJECTED)
         except Exception as error:  # damaged bytes can make the Avro reader raise anything
             raise FilesDamaged(f"{folder} cannot be read: {type(error).__name__}: {error}") from error
@@ -135,6 +136,8 @@ def _record_of(message: RawRecord) -> _Record:
     code, said = of["code"], of["message"]
     if code not in RULES:
         raise ValueError(code)
+    if of["document_sha256"] and not re.fullmatch("[0-9a-f]{64}", of["document_sha256"]):
+        raise ValueError("it names no document")
     named = name_text(
         canonical({"code": code, "document": of["document_sha256"], "message": said, "place": of["place"]})
     )

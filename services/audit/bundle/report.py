@@ -4,12 +4,14 @@ The page needs no network, no script and no other file: it can be sent, printed 
 never by a colour alone.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from audit.bundle.outcome import SHOWN, Check
 from audit.bundle.words import LANGUAGES, Language, Said
+from schemas.text import visible
 
 _TEXTS = {
     "title": ("Check of a signed election log", "Comprobación del registro firmado de un escrutinio"),
@@ -92,18 +94,18 @@ class Report:
         """Return it as a page."""
 
         def of(code: str, **figures: object) -> str:
-            return escape(_text(code, language, **figures))
+            return _shown(_text(code, language, **figures))
 
-        command = f"escrutinio-audit check --key log.key.pub {self.bundle}"
+        command = f"escrutinio-audit check --key log.key.pub {shlex.quote(self.bundle)}"
         rows = "\n".join(_row(one, language) for one in self.checks)
-        limits = "\n".join(f"<li>{escape(text[LANGUAGES.index(language)])}" for text in LIMITS)
+        limits = "\n".join(f"<li>{_shown(text[LANGUAGES.index(language)])}" for text in LIMITS)
         return f"""<!doctype html>
 <html lang="{language}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{of("title")}</title><style>{_STYLE}</style>
 <h1>{of("title")}</h1>
-<p class="verdict">{escape(self.verdict(language))}</p>
-<p>{of("bundle")}: <code>{escape(self.bundle)}</code><br>{of("key")}: <code>{escape(self.key)}</code><br>
-{of("checked")}: {escape(self.checked_at)}, {of("with", version=self.version)}</p>
+<p class="verdict">{_shown(self.verdict(language))}</p>
+<p>{of("bundle")}: <code>{_shown(self.bundle)}</code><br>{of("key")}: <code>{_shown(self.key)}</code><br>
+{of("checked")}: {_shown(self.checked_at)}, {of("with", version=self.version)}</p>
 <h2>{of("checks")}</h2>
 <table>
 {rows}
@@ -114,18 +116,23 @@ class Report:
 </ul>
 <h2>{of("repeat")}</h2>
 <p>{of("needs", version=self.version)}</p>
-<pre><code>{escape(command)}</code></pre>
+<pre><code>{_shown(command)}</code></pre>
 </html>
 """
 
 
 def _row(check: Check, language: Language) -> str:
-    name = "<br>".join(escape(part) for part in (Said(check.code).text(language), check.place) if part)
+    name = "<br>".join(_shown(part) for part in (Said(check.code).text(language), check.place) if part)
     more = [Said("more", {"count": len(check.places) - SHOWN})] if len(check.places) > SHOWN else []
-    places = "".join(f"<li>{escape(place.text(language))}" for place in (*check.places[:SHOWN], *more))
-    said = escape(check.said.text(language)) + (f"<ul>{places}</ul>" if places else "")
-    outcome = "" if check.outcome == "listed" and not places else escape(Said(check.outcome).text(language))
+    places = "".join(f"<li>{_shown(place.text(language))}" for place in (*check.places[:SHOWN], *more))
+    said = _shown(check.said.text(language)) + (f"<ul>{places}</ul>" if places else "")
+    outcome = "" if check.outcome == "listed" and not places else _shown(Said(check.outcome).text(language))
     return f'<tr class="{check.outcome}"><th>{name}<td>{outcome}<td>{said}'
+
+
+def _shown(text: str) -> str:
+    """Return text as HTML. What is invisible in it, as a mark that turns its direction, is written out."""
+    return escape(visible(text))
 
 
 def _text(code: str, language: Language, **figures: object) -> str:
