@@ -3,13 +3,14 @@
 Place in the flow: `notary` asks it before it signs, and sends it what it signed before any file says so. A record's key
 is the origin of a log, its value a signed note.
 
-**A tree is claimed before it is signed**: the last note is sent again, and its header `next` has the text that is to be
-signed. The broker puts all claims into one order, and a tree is signed only where its own, read back, contradicts none
-before it. So two notaries with one key never sign two trees of one size, whatever their folders have: a folder that was
-restored from an old copy, or lost, is no folder without a past. A crash leaves a claim, with which the same log agrees.
+**A tree is claimed before it is signed**: the last note is sent again, and its header `next` has a note of its own, the
+word `claim` above the text that is to be signed. The broker puts all claims into one order, and a tree is signed only
+where its own, read back, contradicts none before it. So two notaries with one key never sign two trees of one size,
+whatever their folders have: a folder that was restored from an old copy, or lost, is no folder without a past. A crash
+leaves a claim, with which the same log agrees.
 
 Only the largest tree of a log matters: of that size and above it nothing else is signed, and below it nothing that is
-no part of it. A record whose note the key has not signed is another's, and passed over.
+no part of it. A note or claim that the key has not signed is another's, and passed over.
 """
 
 import time
@@ -18,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from audit.tree.checkpoint import Checkpoint
-from audit.tree.note import Note, NoteError, Verifier
+from audit.tree.note import Note, NoteError, Signer, Verifier
 from runtime.kafka.access import KafkaAccess
 from runtime.kafka.errors import BrokerAway
 from runtime.kafka.producer import Producer
@@ -29,6 +30,8 @@ from schemas.topics import CHECKPOINTS
 
 NEXT = "next"
 """The header of a claim."""
+_CLAIM = "claim\n"
+"""How its text begins: so it is no checkpoint."""
 _PARTITION = 0
 
 
@@ -58,9 +61,10 @@ class CheckpointTopic:
         self._read_to(self._reader.end_offset(_PARTITION))
         return self._largest.get(origin)
 
-    def claim(self, tree: Checkpoint, note: bytes) -> Checkpoint | None:
+    def claim(self, tree: Checkpoint, note: bytes, signer: Signer) -> Checkpoint | None:
         """Claim a tree, with the last note of its log. Returns the largest that was signed or claimed before."""
-        (offset,) = self._send(tree.origin, [note], [(NEXT, str(tree).encode())])
+        text = f"{_CLAIM}{tree}"
+        (offset,) = self._send(tree.origin, [note], [(NEXT, bytes(Note(text, (signer.sign(text),))))])
         self._read_to(offset)
         return self._largest.get(tree.origin)
 
@@ -75,32 +79,33 @@ class CheckpointTopic:
 
     def _read_to(self, end: int) -> None:
         for batch in self._reader.read_to_end(_PARTITION, self._place, end):
-            found = [(tree, record) for record in batch for tree in _trees(record)]
+            found = [one for record in batch for one in _trees(record)]
             found.sort(key=lambda one: one[0].size, reverse=True)
-            for tree, record in found:
+            for tree, note in found:
                 known = self._largest.get(tree.origin)
-                if (known is None or tree.size > known.size) and self._has_signed(record):
+                if (known is None or tree.size > known.size) and self._has_signed(note):
                     self._largest[tree.origin] = tree
             self._place = batch.next_offset
 
-    def _has_signed(self, record: RawRecord) -> bool:
+    def _has_signed(self, note: Note) -> bool:
         try:
-            Note.parse(record.value or b"").signed_by([self._key])
+            note.signed_by([self._key])
         except NoteError:
             return False
         return True
 
 
-def _trees(record: RawRecord) -> Iterator[Checkpoint]:
-    """Yield the trees that a record names as those of the log of its key."""
-    try:
-        texts = [Note.parse(record.value or b"").text]
-        texts += [(text or b"").decode() for name, text in record.headers if name == NEXT]
-        for tree in map(Checkpoint.parse, texts):
-            if tree.origin.encode() == record.key:
-                yield tree
-    except (NoteError, UnicodeDecodeError):
-        return
+def _trees(record: RawRecord) -> Iterator[tuple[Checkpoint, Note]]:
+    """Yield the trees that a record names as those of the log of its key, each with the note that has to be signed."""
+    claims = ((_CLAIM, content) for name, content in record.headers if name == NEXT)
+    for begin, content in (("", record.value), *claims):
+        try:
+            note = Note.parse(content or b"")
+            tree = Checkpoint.parse(note.text.removeprefix(begin))
+        except NoteError:
+            continue
+        if note.text.startswith(begin) and tree.origin.encode() == record.key:
+            yield tree, note
 
 
 def _waiting(silent_s: float) -> None:

@@ -123,7 +123,7 @@ class Notary:
         if not self._agrees(self._published.largest(self.origin), tree):
             return self.signed
         if tree != self.signed or self._ends:
-            if self._agrees(self._published.claim(tree, self._note), tree):
+            if self._agrees(self._published.claim(tree, self._note, self._signer), tree):
                 self._sign(tree)
         elif time.monotonic() - self._sent_at > LIFE_S:
             self._published.send(self.origin, [self._note])

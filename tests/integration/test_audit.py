@@ -390,8 +390,9 @@ def test_of_two_claims_to_one_size_the_second_sees_the_first(kept: tuple[Signed,
     with CheckpointTopic.opened(*opened_topic) as one, CheckpointTopic.opened(*opened_topic) as other:
         one.send(tree.origin, [note, bytes(claimed.signed(stranger)), b"no note"])
         assert one.largest(tree.origin) == other.largest(tree.origin) == tree, "what another key signed is another's"
-        assert one.claim(claimed, note) == tree
-        assert other.claim(claimed._replace(root=b"2" * 32), note) == claimed
+        assert one.claim(claimed, note, key) == tree
+        assert other.claim(tree._replace(size=10**15), note, stranger) == claimed, "a claim has to be signed, too"
+        assert other.claim(claimed._replace(root=b"2" * 32), note, key) == claimed
         assert one.largest(tree.origin) == claimed, "of one size the first"
 
 
@@ -410,13 +411,13 @@ def test_a_notary_signs_nothing_beside_what_another_claimed_meanwhile(
         for batch in log.read_to_end(0, 0, 9):
             one.add(batch)
         empty = Checkpoint(one.origin, 0, EMPTY)
-        published.claim(empty._replace(size=10, root=b"1" * 32), bytes(empty.signed(key)))
+        published.claim(empty._replace(size=10, root=b"1" * 32), bytes(empty.signed(key)), key)
         assert one.sign() is None, "another notary is ahead: this one has to read on first"
         for batch in log.read_to_end(0, 9, 11):
             one.add(batch)
         with pytest.raises(Contradicted, match="another tree of size 10 than the log"):
             one.sign()
-        published.claim(empty._replace(size=1000), bytes(empty.signed(key)))
+        published.claim(empty._replace(size=1000), bytes(empty.signed(key)), key)
         with pytest.raises(Contradicted, match="1,000 messages were signed: it was cut"):
             one.sign()
         assert folder.checkpoint() is None

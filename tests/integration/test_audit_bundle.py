@@ -520,9 +520,10 @@ def test_what_is_no_bundle_or_damaged_is_named(exported: tuple[Setup, Path], cop
     copy.messages.write_bytes(pack(RECORD, copy.records[3:], copy.about))
     with pytest.raises(FilesDamaged, match="offset 0 expected, offset 3 found"):
         check(copy.path, copy.key)
-    copy.put([copy.records[0]._replace(timestamp_ms=-1), *copy.records[1:]])
-    with pytest.raises(FilesDamaged, match="offset 0: no entry has room"):
-        check(copy.path, copy.key)
+    for time_ms in (-1, -(2**63), 2**63 - 1):
+        for at in (0, 7):
+            copy.put([*copy.records[:at], copy.records[at]._replace(timestamp_ms=time_ms), *copy.records[at + 1 :]])
+            assert "tree" in copy.faults()
 
 
 def test_a_program_in_go_counts_it_as_it_counts_the_log(

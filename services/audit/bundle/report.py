@@ -38,6 +38,10 @@ LIMITS = (
         "nunca publicó.",
     ),
     (
+        "Whether the log has more partitions than the bundle: their number is not signed. Ask for it.",
+        "Si el registro tiene más particiones que el paquete: su número no está firmado. Pregúntelo.",
+    ),
+    (
         "Whether the documents are those of the office: compare their SHA-256 with what the office publishes itself.",
         "Si los documentos son los del organismo electoral: compare su SHA-256 con lo que este publica.",
     ),

@@ -4,6 +4,7 @@ A check says codes and figures; the sentences stand here once for each language,
 one for programs cannot say two things.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,7 +20,29 @@ class Said(NamedTuple):
 
     def text(self, language: Language = "en") -> str:
         """Return the sentence."""
-        return TEXTS[self.code][LANGUAGES.index(language)].format(**self.of)
+        of = dict(self.of)
+        if language == "es":
+            of |= {name: _in_spanish(of[name]) for name in _NAMED if isinstance(of.get(name), str)}
+        return TEXTS[self.code][LANGUAGES.index(language)].format(**of)
+
+
+_NAMED = ("words", "figure", "what", "unit")
+"""Parts of a sentence that name figures and units as the contract does."""
+_SPANISH = {
+    "country": "país", "state": "departamento", "county": "provincia", "municipality": "distrito",
+    "polling-place": "local", "precinct": "mesa", "votes": "votos", "ballots_cast": "votos emitidos",
+    "valid_votes": "votos válidos", "blank_votes": "votos en blanco", "invalid_votes": "votos nulos",
+    "challenged_votes": "votos impugnados", "registered_voters": "electores hábiles",
+    "registered_voters_counted": "electores hábiles de actas contabilizadas", "total": "actas",
+    "processed": "actas procesadas", "counted": "actas contabilizadas",
+    "counted_normal": "actas contabilizadas normales", "annulled": "actas anuladas",
+    "not_installed": "mesas no instaladas", "under_review": "actas enviadas al JEE", "pending": "actas pendientes",
+    "in_process": "actas en digitación", "to_be_processed": "actas por procesar",
+}  # fmt: skip
+
+
+def _in_spanish(names: str) -> str:
+    return re.sub("[a-z_]+(?:-place)?", lambda name: _SPANISH.get(name[0], name[0]), names)
 
 
 TEXTS: Mapping[str, tuple[str, str]] = {

@@ -9,7 +9,7 @@ messages stay in bundles. Layout, numbers big-endian:
 | 2 + n | length and name of the topic, UTF-8 |
 | 4 | partition |
 | 8 | offset: the index of the leaf |
-| 8 | the broker's timestamp, milliseconds since 1970 |
+| 8 | the broker's timestamp, milliseconds since 1970, signed |
 | 32 | SHA-256 of the key; zeros: it has none |
 | 32 | SHA-256 of the headers, as follows |
 | 32 | SHA-256 of the value; zeros: it has none |
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 VERSION = 1
 _ABSENT = bytes(32)
-_PLACE = struct.Struct(">IQQ")
+_PLACE = struct.Struct(">IQq")
 _LENGTH = struct.Struct(">I")
 _SHORT = 256
 _LENGTHS = [_LENGTH.pack(length) for length in range(_SHORT)]
