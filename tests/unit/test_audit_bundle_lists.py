@@ -102,6 +102,9 @@ def test_odd_times_silences_and_tiny_stations_are_listed(tmp_path: Path) -> None
         at(sheet(1, after=first), stated_at=first.stated_at - timedelta(hours=1)),
         at(sheet(2), stated_at=recorded + timedelta(hours=1), observed_at=recorded - timedelta(hours=1)),
         at(sheet(3), observed_at=recorded + timedelta(hours=1)),
+        at(sheet(5), signed_at=recorded - timedelta(hours=2), registered_at=recorded - timedelta(hours=3)),
+        at(sheet(6), registered_at=recorded + timedelta(hours=2)),
+        at(sheet(7), signed_at=recorded + timedelta(hours=2)),
         at(sheet(4, {"a": 50, "b": 0}), observed_at=recorded + timedelta(minutes=4)),
         status(SourceState.SILENT, 1),
         status(SourceState.SPEAKING, 3),
@@ -115,6 +118,7 @@ def test_odd_times_silences_and_tiny_stations_are_listed(tmp_path: Path) -> None
     said = [(place.code, place.of["offset"]) for place in found["times"].places]
     assert said == [
         ("times.backwards", 2), ("times.before_recorded", 3), ("times.before_observed", 3), ("times.observed_later", 4),
+        ("times.signed_later", 5), ("times.registered_later", 6), ("times.signed_later", 7),
     ]  # fmt: skip
     silences = [(place.code, place.of.get("minutes")) for place in found["silences"].places]
     assert silences == [("silences.place", 120), ("silences.open", None), ("silences.gap", 31)]

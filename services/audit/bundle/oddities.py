@@ -4,18 +4,21 @@ Place in the flow: behind `checking`, on what the messages say. `export` warns o
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
+import orjson
 
 from audit.bundle.evidence import Evidence, OfContest
 from audit.bundle.outcome import Check, list_of
 from audit.bundle.words import Said
 from schemas.columns.layout import NONE, STATUSES, Mask, Numbers, sum_of_votes
+from schemas.columns.statement_batch import StatementBatch
 from schemas.columns.wire import NO_TIME
 from schemas.rules import CLOCK_TOLERANCE
 from schemas.source_status import SourceState, SourceStatus
-from schemas.types import CountStatus, from_milliseconds, rfc3339
+from schemas.types import CountStatus, from_milliseconds, rfc3339, to_milliseconds
 
 TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
 """What the times of two clocks may differ by, before it is odd."""
@@ -45,18 +48,34 @@ def tiny_of(found: Sequence[Evidence]) -> Check:
 def _times(place: str, of: OfContest) -> Iterator[Said]:
     """Yield the statements whose times are in an odd order, in the order of the log."""
     batch = of.statements
-    odd: dict[str, tuple[Mask, Numbers]] = {
-        "backwards": _backwards(of),
-        "before_recorded": (batch.stated > batch.recorded + TOLERANCE_MS, batch.recorded),
-        "before_observed": (batch.stated > batch.observed + TOLERANCE_MS, batch.observed),
-        "observed_later": (batch.observed > batch.recorded + TOLERANCE_MS, batch.recorded),
+    signed, registered = _beside(batch, "signed_at"), _beside(batch, "registered_at")
+    known = np.where(registered == NO_TIME, batch.recorded, registered)
+    orders = {
+        "before_recorded": (batch.stated, batch.recorded),
+        "before_observed": (batch.stated, batch.observed),
+        "observed_later": (batch.observed, batch.recorded),
+        "signed_later": (signed, known),
+        "registered_later": (registered, batch.recorded),
     }
-    for entry in np.flatnonzero(np.logical_or.reduce([mask for mask, _ in odd.values()])).tolist():
+    odd = {name: (time > other + TOLERANCE_MS, time, other) for name, (time, other) in orders.items()}
+    backwards, before = _backwards(of)
+    odd = {"backwards": (backwards, batch.stated, before)} | odd
+    for entry in np.flatnonzero(np.logical_or.reduce([mask for mask, _, _ in odd.values()])).tolist():
         about = {"log": place, "offset": int(batch.offset[entry]), "unit": str(batch.index.keys[batch.unit[entry]])}
-        for name, (mask, other) in odd.items():
+        for name, (mask, time, other) in odd.items():
             if mask[entry]:
-                time = batch.observed[entry] if name == "observed_later" else batch.stated[entry]
-                yield Said(f"times.{name}", about | {"time": _time(int(time)), "other": _time(int(other[entry]))})
+                yield Said(
+                    f"times.{name}", about | {"time": _time(int(time[entry])), "other": _time(int(other[entry]))}
+                )
+
+
+def _beside(batch: StatementBatch, name: str) -> Numbers:
+    """Return a time that few statements have, as a column."""
+    found = np.full(len(batch), NO_TIME)
+    for entry, details in batch.details.items():
+        if (time := orjson.loads(details).get(name)) is not None:
+            found[entry] = to_milliseconds(datetime.fromisoformat(time))
+    return found
 
 
 def _backwards(of: OfContest) -> tuple[Mask, Numbers]:

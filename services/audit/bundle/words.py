@@ -360,6 +360,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{log}, offset {offset:,}: {unit} is stated for {time}, and its document was fetched before, at {other}",
         "{log}, posición {offset:,}: {unit} se dice con hora {time} y su documento se obtuvo antes, a las {other}",
     ),
+    "times.signed_later": (
+        "{log}, offset {offset:,}: {unit} was signed at {time}, and registered before, at {other}",
+        "{log}, posición {offset:,}: {unit} se firmó a las {time} y se registró antes, a las {other}",
+    ),
+    "times.registered_later": (
+        "{log}, offset {offset:,}: {unit} was registered by the office at {time}, and recorded before, at {other}",
+        "{log}, posición {offset:,}: la autoridad registró {unit} a las {time}, y consta en el registro antes, a las "
+        "{other}",
+    ),
     "times.observed_later": (
         "{log}, offset {offset:,}: the document of {unit} was fetched at {time}, and recorded before, at {other}",
         "{log}, posición {offset:,}: el documento de {unit} se obtuvo a las {time} y se registró antes, a las {other}",
