@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,19 +120,10 @@ def _in_another_schema(records: Sequence[RawRecord]) -> bytes:
     return made.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("made", "words"),
-    [
-        (lambda records: pack(RECORD, [records[0], records[1]._replace(timestamp_ms=-1)], ABOUT), "offset 1: no entry"),
-        (_in_another_schema, "another Avro schema"),
-    ],
-)
-def test_messages_that_no_export_wrote_are_named(
-    bundle: tuple[Path, list[RawRecord]], made: Callable[[Sequence[RawRecord]], bytes], words: str
-) -> None:
+def test_messages_that_no_export_wrote_are_named(bundle: tuple[Path, list[RawRecord]]) -> None:
     log, records = bundle
-    _messages(log, made(records))
-    with pytest.raises(FilesDamaged, match=words):
+    _messages(log, _in_another_schema(records))
+    with pytest.raises(FilesDamaged, match="another Avro schema"):
         check(log.parent.parent, KEY, processes=1)
 
 
@@ -147,7 +138,7 @@ def test_lines_and_messages_behind_the_last_of_a_file_are_seen(bundle: tuple[Pat
 @pytest.mark.parametrize(
     "others",
     [
-        {"timestamp_ms": -1}, {"timestamp_ms": 1 << 70}, {"offset": float("inf")}, {"partition": -1}, {"key": 5},
+        {"timestamp_ms": 1 << 70}, {"offset": float("inf")}, {"partition": -1}, {"key": 5},
         {"topic": "a" * 70_000}, {"topic": "\ud800"}, {"headers": [["\ud800", None]]}, {"headers": 5}, {"value": "?"},
     ],
 )  # fmt: skip
