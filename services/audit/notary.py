@@ -32,7 +32,7 @@ from audit.store import TreeFolder
 from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.growing import Growing
 from audit.tree.leaf import Entry
-from audit.tree.merkle import EMPTY, leaf_hash, root_of
+from audit.tree.merkle import EMPTY, Peaks, leaf_hash, root_of
 from audit.tree.note import Signer, Verifier
 from audit.tree.tiles import WIDTH, Tile, entries_in, hashes_in, tile_of
 from runtime.kafka.errors import BrokerAway, Unreadable
@@ -228,10 +228,10 @@ def checked(folder: TreeFolder, note: bytes, key: Verifier, origin: str | None =
 
 def _compare(log: Reader, partition: int, known: Checkpoint, heard: Callable[[], None]) -> None:
     """Compare the log with a tree that was signed, or was to be, and that the folder does not have."""
-    tree = Growing()
+    tree = Peaks()
     for batch in _messages(log, partition, known):
         for record in batch:
-            tree.add(bytes(entry_of(log.topic, record)))
+            tree.add(leaf_hash(bytes(entry_of(log.topic, record))))
         heard()
     if tree.root() != known.root:
         raise _contradiction(known)

@@ -11,8 +11,7 @@ from audit.entries import entry_of
 from audit.errors import Contradicted, FilesDamaged
 from audit.store import TreeFolder
 from audit.tree.checkpoint import Checkpoint
-from audit.tree.growing import Growing
-from audit.tree.merkle import EMPTY, consistency_proof, root_of, verify_consistency
+from audit.tree.merkle import EMPTY, Peaks, consistency_proof, leaf_hash, root_of, verify_consistency
 from runtime.kafka.reader import Reader
 
 
@@ -35,12 +34,12 @@ def verify(
     wanted = sorted(checkpoints, key=lambda one: one.size)
     end = log.end_offset(partition)
     last = min(end, wanted[-1].size)
-    roots, tree = {0: EMPTY}, Growing()
+    roots, tree = {0: EMPTY}, Peaks()
     sizes = iter(sorted({one.size for one in wanted if 0 < one.size <= end}))
     following = next(sizes, None)
     for batch in log.read_to_end(partition, 0, last):
         for record in batch:
-            tree.add(bytes(entry_of(log.topic, record)))
+            tree.add(leaf_hash(bytes(entry_of(log.topic, record))))
             if tree.size == following:
                 roots[following], following = tree.root(), next(sizes, None)
         progress(tree.size, last)
