@@ -33,7 +33,7 @@ from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.growing import Growing
 from audit.tree.leaf import Entry
 from audit.tree.merkle import EMPTY, Peaks, leaf_hash, root_of
-from audit.tree.note import Signer, Verifier
+from audit.tree.note import NotProved, Signer, Verifier
 from audit.tree.tiles import WIDTH, Tile, entries_in, hashes_in, tile_of
 from runtime.kafka.errors import BrokerAway, Unreadable
 from runtime.kafka.reader import Batch, Reader
@@ -74,7 +74,11 @@ class Notary:
         """
         known, note = self._published.largest(self.origin), self._folder.checkpoint()
         if note is not None:
-            self.signed, self._note = checked(self._folder, note, self._signer.verifier, self.origin), note
+            try:
+                self.signed, self._note = checked(self._folder, note, self._signer.verifier, self.origin), note
+            except NotProved as error:
+                words = "another key signs into another folder: docs/proof.md, Another key"
+                raise NotProved(f"{self._folder.path}: {error}; {words}") from error
         if known is not None and known.size > (0 if self.signed is None else self.signed.size):
             _compare(self._log, self.partition, known, heard)
         if self.signed is not None:

@@ -278,6 +278,8 @@ def test_a_proof_leads_from_the_public_key_to_the_event(
         assert words in signed.setup.refused(*by_id[:-1], unknown)
     other = signed.folder / "other.key"
     signed.setup.run("audit", "key", "log.example/test", str(other))
+    into = ("audit", "run", "--once", "--signing-key", str(other), str(signed.folder / "proof"))
+    assert "another key signs into another folder" in signed.setup.ended(into, 1)[1]
     words = signed.setup.ended(("audit", "check", "--key", f"{other}.pub", str(file)), 1)[1]
     assert "no trusted key has signed it" in words
     file.write_text(proof.replace("index 14", "index 13"), encoding="utf-8")
