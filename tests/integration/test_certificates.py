@@ -28,7 +28,7 @@ def issue(broker: SecuredBroker, lasting_s: float, monkeypatch: pytest.MonkeyPat
 
 def start_with_one_that_runs_out(broker: SecuredBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has to outlast the start, which takes longer on a slow machine, and the test waits for its end."""
-    for lasting_s in (10, 40, 160, 320):
+    for lasting_s in (10, 20, 40, 80, 160, 320):
         issue(broker, lasting_s, monkeypatch)
         try:
             broker.start()
