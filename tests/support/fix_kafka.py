@@ -6,8 +6,10 @@ Whatever a test does to the second, the next one finds it running, on the same p
 
 from __future__ import annotations
 
+import gc
 import struct
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -38,12 +40,15 @@ def _restartable_broker(servers: Servers) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def own_kafka_server(_restartable_broker: Broker) -> Broker:
+def own_kafka_server(_restartable_broker: Broker) -> Iterator[Broker]:
     """A broker to be killed and started again, running and without topics."""
     _restartable_broker.start()
     with _admin(_restartable_broker.bootstrap_servers) as admin:
         delete_topics(admin)
-    return _restartable_broker
+    yield _restartable_broker
+    with warnings.catch_warnings():  # kafka-python leaves a connection that a broker had just taken when it was killed
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def delete_topics(admin: KafkaAdminClient) -> None:
