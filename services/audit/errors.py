@@ -13,6 +13,8 @@ EscrutinioError
     └── FolderFull     a file cannot be written: make room, and try again
 """
 
+from typing import Self
+
 from schemas.errors import EscrutinioError
 
 
@@ -28,6 +30,11 @@ class Contradicted(AuditError):
 
 class FilesDamaged(AuditError):
     """A file of a tree is missing, or altered."""
+
+    @classmethod
+    def unread(cls, file: object, error: OSError) -> Self:
+        """Return the fault of a file that cannot be read."""
+        return cls(f"{file} cannot be read: {error.strerror or error}")
 
 
 class NotSigned(AuditError):

@@ -66,7 +66,7 @@ class TreeFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FilesDamaged(f"{self.path / name} cannot be read: {error.strerror}") from error
+            raise FilesDamaged.unread(self.path / name, error) from error
 
     def kept(self) -> list[int]:
         """List the sizes of the checkpoints that are kept."""
@@ -101,7 +101,7 @@ class TreeFolder:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise FilesDamaged(f"{self.path / one.path} cannot be read: {error.strerror}") from error
+                raise FilesDamaged.unread(self.path / one.path, error) from error
             if tile.level is not None and len(content) != one.width * HASH:
                 raise FilesDamaged(f"{self.path / one.path} has {len(content):,} bytes, not {one.width * HASH:,}")
             return content if tile.level is None else content[: tile.width * HASH]
@@ -128,7 +128,7 @@ class TreeFolder:
             self._write(path, content)
             return
         except OSError as error:
-            raise FilesDamaged(f"{path} cannot be read: {error.strerror}") from error
+            raise FilesDamaged.unread(path, error) from error
         if there != content:
             raise Contradicted(f"{path} was written with another content: the log was another one then")
 

@@ -600,34 +600,24 @@ def _claimed(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]
     return records
 
 
-def _later(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
-    about["offset"] = "26"
-    return records
+def _saying(**others: str) -> Callable[[list[RawRecord], dict[str, str]], list[RawRecord]]:
+    """The same messages, said to be of another total."""
 
+    def change(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
+        about |= others
+        return records
 
-def _beyond(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
-    about["offset"] = "45"
-    return records
-
-
-def _elsewhere(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
-    about["area"] = "nowhere"
-    return records
-
-
-def _of_another_partition(records: list[RawRecord], about: dict[str, str]) -> list[RawRecord]:
-    about["partition"] = "1"
-    return records
+    return change
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (_claimed, "votes.peru-libre: 9548929 said, 8548929 summed"),
-        (_later, "message 27 is later than the total"),
-        (_beyond, "as of offset 45, and 45 messages are signed"),
-        (_elsewhere, "no area 'nowhere'"),
-        (_of_another_partition, "is of the log"),
+        (_saying(offset="26"), "message 27 is later than the total"),
+        (_saying(offset="45"), "as of offset 45, and 45 messages are signed"),
+        (_saying(area="nowhere"), "no area 'nowhere'"),
+        (_saying(partition="1"), "is of the log"),
         (lambda records, _: [*records[:-1], _altered(records[-1], 1)], "not those that were signed"),
         (lambda records, _: records[:-1], "not those that were signed"),
         (lambda records, _: records[::-1], "not in ascending order"),

@@ -276,4 +276,4 @@ def _content(file: Path) -> bytes:
     try:
         return read_regular(file, 1 << 20)
     except OSError as error:
-        raise FilesDamaged(f"{file} cannot be read: {error.strerror or error}") from error
+        raise FilesDamaged.unread(file, error) from error

@@ -118,7 +118,7 @@ def _faults(folder: Path, named: Mapping[str, str]) -> Iterator[tuple[str, Said]
         except FileNotFoundError:
             yield sha256, Said("documents.missing", about)
         except OSError as error:
-            raise FilesDamaged(f"{folder / sha256} cannot be read: {error.strerror or error}") from error
+            raise FilesDamaged.unread(folder / sha256, error) from error
         else:
             if not is_it:
                 yield sha256, Said("documents.swapped", about)

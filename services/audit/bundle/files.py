@@ -54,7 +54,7 @@ def _of_schemas(folder: Path) -> Iterator[Said]:
         try:
             sha256 = hashlib.sha256(read_regular(path)).hexdigest()
         except OSError as error:
-            raise FilesDamaged(f"{path} cannot be read: {error.strerror or error}") from error
+            raise FilesDamaged.unread(path, error) from error
         if (schema := released.get(path.name)) is None:
             yield Said("schemas.unknown", {"file": path.name})
         elif sha256 != schema.sha256:

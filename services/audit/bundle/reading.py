@@ -127,7 +127,7 @@ def lines_of(file: Path, numbers: Sequence[int]) -> Lines:
                 places |= {one: at + int(ends[one - line - 1]) for one in numbers if line < one <= line + len(ends)}
                 line, at, last = line + len(ends), at + len(block), block[-1:]
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise FilesDamaged.unread(file, error) from error
     begins = [at if number > line else places[number] for number in numbers]
     return Lines(begins, line + (last != b"\n"))
 
@@ -193,11 +193,7 @@ def _lines(file: File, most: int) -> bytes:
             opened.seek(file.begin)
             return opened.read(min(file.end - file.begin, most))
     except OSError as error:
-        raise _unreadable(file.lines, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> FilesDamaged:
-    return FilesDamaged(f"{path} cannot be read: {error.strerror or error}")
+        raise FilesDamaged.unread(file.lines, error) from error
 
 
 @contextmanager
@@ -206,7 +202,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise FilesDamaged.unread(path, error) from error
     except Exception as error:
         raise FilesDamaged(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 

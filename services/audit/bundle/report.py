@@ -10,56 +10,11 @@ from dataclasses import dataclass
 from html import escape
 
 from audit.bundle.outcome import SHOWN, Check
-from audit.bundle.words import LANGUAGES, Language, Said
+from audit.bundle.words import TEXTS, Language, Said
 from schemas.text import visible
 
-_TEXTS = {
-    "title": ("Check of a signed election log", "Comprobación del registro firmado de un escrutinio"),
-    "bundle": ("Bundle", "Paquete"),
-    "key": ("Public key", "Clave pública"),
-    "checked": ("Checked", "Comprobado"),
-    "with": ("with escrutinio {version}, offline", "con escrutinio {version}, sin red"),
-    "holds": ("All that was checked holds.", "Todo lo comprobado se cumple."),
-    "fails": ("{count} of {all} checks do not hold.", "{count} de {all} comprobaciones no se cumplen."),
-    "unchecked": ("{count} could not be checked.", "Sin poder comprobarse: {count}."),
-    "checks": ("What was checked", "Qué se comprobó"),
-    "limits": ("What such a check cannot show", "Qué no puede mostrar esta comprobación"),
-    "needs": (
-        "With the program escrutinio {version}, and a public key that you have from elsewhere than the bundle:",
-        "Con el programa escrutinio {version} y una clave pública que no proceda del paquete:",
-    ),
-    "repeat": ("Do not believe this page: check again", "No crea en esta página: compruebe usted mismo"),
-}
-LIMITS = (
-    (
-        "What never reached the log: a document that the office published and nobody loaded, or a sheet that the "
-        "office never published.",
-        "Lo que nunca llegó al registro: un documento que el organismo electoral publicó y nadie cargó, o un acta que "
-        "nunca publicó.",
-    ),
-    (
-        "Whether the log has more partitions than the bundle: their number is not signed. Ask for it.",
-        "Si el registro tiene más particiones que el paquete: su número no está firmado. Pregúntelo.",
-    ),
-    (
-        "Whether the documents are those of the office: compare their SHA-256 with what the office publishes itself.",
-        "Si los documentos son los del organismo electoral: compare su SHA-256 con lo que este publica.",
-    ),
-    (
-        "Whether the votes were counted rightly and written on the sheets as they were cast: only the paper shows it.",
-        "Si los votos se contaron bien y se escribieron en las actas como se emitieron: solo el papel lo muestra.",
-    ),
-    (
-        "What others were shown: whoever has the signing key can sign two histories. Compare your checkpoint with "
-        "those that others keep (escrutinio-audit compare).",
-        "Lo que se mostró a otros: quien tiene la clave de firma puede firmar dos historias. Compare su punto de "
-        "control con los que otros guardan (escrutinio-audit compare).",
-    ),
-    (
-        "Whether the broker's clock was right. The order of the messages does not depend on it.",
-        "Si el reloj del servidor era correcto. El orden de los mensajes no depende de él.",
-    ),
-)
+LIMITS = [Said(code) for code in TEXTS if code.startswith("limits.")]
+"""What such a check cannot show."""
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111;background:#fff}
 table{border-collapse:collapse;width:100%}td,th{border:1px solid #999;padding:.4rem .6rem;text-align:left;
@@ -83,26 +38,26 @@ class Report:
     def verdict(self, language: Language) -> str:
         """Return the one sentence that stands above all."""
         failed, unchecked = (sum(one.outcome == of for one in self.checks) for of in ("fails", "unchecked"))
-        first = _text("fails" if failed else "holds", language, count=failed, all=len(self.checks))
-        return first + (" " + _text("unchecked", language, count=unchecked) if unchecked else "")
+        first = _said("fails" if failed else "holds", count=failed, all=len(self.checks)).text(language)
+        return first + (" " + _said("unchecked", count=unchecked).text(language) if unchecked else "")
 
     def lines(self, language: Language) -> Iterator[str]:
         """Yield it as text."""
         for one in self.checks:
             yield from one.lines(language)
         yield self.verdict(language)
-        yield f"{_text('limits', language)}:"
-        yield from (f"  - {of[LANGUAGES.index(language)]}" for of in LIMITS)
+        yield f"{_said('limits').text(language)}:"
+        yield from (f"  - {of.text(language)}" for of in LIMITS)
 
     def html(self, language: Language) -> str:
         """Return it as a page."""
 
         def of(code: str, **figures: object) -> str:
-            return _shown(_text(code, language, **figures))
+            return _shown(_said(code, **figures).text(language))
 
         command = f"escrutinio-audit check --key log.key.pub {shlex.quote(self.bundle)}"
         rows = "\n".join(_row(one, language) for one in self.checks)
-        limits = "\n".join(f"<li>{_shown(text[LANGUAGES.index(language)])}" for text in LIMITS)
+        limits = "\n".join(f"<li>{_shown(text.text(language))}" for text in LIMITS)
         return f"""<!doctype html>
 <html lang="{language}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{of("title")}</title><style>{_STYLE}</style>
@@ -139,5 +94,5 @@ def _shown(text: str) -> str:
     return escape(visible(text))
 
 
-def _text(code: str, language: Language, **figures: object) -> str:
-    return _TEXTS[code][LANGUAGES.index(language)].format(**figures)
+def _said(code: str, **figures: object) -> Said:
+    return Said(f"report.{code}", figures)

@@ -105,4 +105,4 @@ def _read(file: Path) -> bytes:
     try:
         return read_regular(file)
     except OSError as error:
-        raise FilesDamaged(f"{file} cannot be read: {error.strerror or error}") from error
+        raise FilesDamaged.unread(file, error) from error

@@ -425,5 +425,49 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{count:,} archivos no son del paquete y no se comprobó nada de ellos",
     ),
     "files.place": ("{file}", "{file}"),
+    # The report on a bundle, and what no check of it can show: `report`
+    "report.title": ("Check of a signed election log", "Comprobación del registro firmado de un escrutinio"),
+    "report.bundle": ("Bundle", "Paquete"),
+    "report.key": ("Public key", "Clave pública"),
+    "report.checked": ("Checked", "Comprobado"),
+    "report.with": ("with escrutinio {version}, offline", "con escrutinio {version}, sin red"),
+    "report.holds": ("All that was checked holds.", "Todo lo comprobado se cumple."),
+    "report.fails": ("{count} of {all} checks do not hold.", "{count} de {all} comprobaciones no se cumplen."),
+    "report.unchecked": ("{count} could not be checked.", "Sin poder comprobarse: {count}."),
+    "report.checks": ("What was checked", "Qué se comprobó"),
+    "report.limits": ("What such a check cannot show", "Qué no puede mostrar esta comprobación"),
+    "report.needs": (
+        "With the program escrutinio {version}, and a public key that you have from elsewhere than the bundle:",
+        "Con el programa escrutinio {version} y una clave pública que no proceda del paquete:",
+    ),
+    "report.repeat": ("Do not believe this page: check again", "No crea en esta página: compruebe usted mismo"),
+    "limits.log": (
+        "What never reached the log: a document that the office published and nobody loaded, or a sheet that the "
+        "office never published.",
+        "Lo que nunca llegó al registro: un documento que el organismo electoral publicó y nadie cargó, o un acta que "
+        "nunca publicó.",
+    ),
+    "limits.partitions": (
+        "Whether the log has more partitions than the bundle: their number is not signed. Ask for it.",
+        "Si el registro tiene más particiones que el paquete: su número no está firmado. Pregúntelo.",
+    ),
+    "limits.documents": (
+        "Whether the documents are those of the office: compare their SHA-256 with what the office publishes itself.",
+        "Si los documentos son los del organismo electoral: compare su SHA-256 con lo que este publica.",
+    ),
+    "limits.votes": (
+        "Whether the votes were counted rightly and written on the sheets as they were cast: only the paper shows it.",
+        "Si los votos se contaron bien y se escribieron en las actas como se emitieron: solo el papel lo muestra.",
+    ),
+    "limits.others": (
+        "What others were shown: whoever has the signing key can sign two histories. Compare your checkpoint with "
+        "those that others keep (escrutinio-audit compare).",
+        "Lo que se mostró a otros: quien tiene la clave de firma puede firmar dos historias. Compare su punto de "
+        "control con los que otros guardan (escrutinio-audit compare).",
+    ),
+    "limits.clock": (
+        "Whether the broker's clock was right. The order of the messages does not depend on it.",
+        "Si el reloj del servidor era correcto. El orden de los mensajes no depende de él.",
+    ),
 }
 """English and Spanish, by code."""

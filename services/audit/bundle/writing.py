@@ -113,11 +113,9 @@ def _whole(out: Path) -> Iterator[None]:
 
 def _write(log: Reader, partition: int, size: int, here: Path, progress: Progress) -> Iterator[str]:
     """Write the messages of a partition, and yield the SHA-256 of each document that they name."""
-    about = {"topic": log.topic, "partition": str(partition)}
     here.mkdir(parents=True)
     with open(here / EVENTS, "xb") as lines:
-        for records in _chunks(log, partition, size):
-            write_whole(here / messages_file(records[0].offset, records[-1].offset + 1), pack(RECORD, records, about))
+        for records in _messages(log, partition, size, here):
             lines.writelines(map(line_of, records))
             yield from documents_of(records)
             progress(f"{log.topic}/{partition}", records[-1].offset + 1, size)
@@ -129,10 +127,8 @@ def _write_rejected(log: Reader, here: Path, progress: Progress) -> set[str]:
     """Write what was rejected up to now, and return the SHA-256 of the documents that it names."""
     named: set[str] = set()
     for partition, end in log.ends().items():
-        about, lines = {"topic": log.topic, "partition": str(partition)}, list[bytes]()
-        for records in _chunks(log, partition, end):
-            file = here / str(partition) / messages_file(records[0].offset, records[-1].offset + 1)
-            write_whole(file, pack(RECORD, records, about))
+        lines = list[bytes]()
+        for records in _messages(log, partition, end, here / str(partition)):
             lines += map(rejected.line_of, records)
             texts = (value for record in records for name, value in record.headers if name == "document_sha256")
             named |= {value.decode(errors="replace") for value in texts if value}
@@ -154,6 +150,14 @@ def _copy_documents(
 
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def _messages(log: Reader, partition: int, end: int, here: Path) -> Iterator[list[RawRecord]]:
+    """Write the messages of a partition into files, and yield those of each."""
+    about = {"topic": log.topic, "partition": str(partition)}
+    for records in _chunks(log, partition, end):
+        write_whole(here / messages_file(records[0].offset, records[-1].offset + 1), pack(RECORD, records, about))
+        yield records
 
 
 def _chunks(log: Reader, partition: int, size: int) -> Iterator[list[RawRecord]]:
