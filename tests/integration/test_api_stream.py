@@ -353,10 +353,19 @@ class Held:
         monkeypatch.setattr(feeding, "read_news", held)
 
 
-def whole(api: Api, last: str | None, is_end: Callable[[Event], bool]) -> list[Event]:
-    """Follow a contest up to an event."""
+def whole(api: Api, last: str | None, totals: Database) -> list[Event]:
+    """Follow a contest to its end: every update, and the count after them, which a sign of life may come before."""
     with following(api.port, at(FIRST), last) as stream:
-        return until(stream, is_end)
+        events = until(stream, reached(totals, FIRST))
+        while [event.name for event in events if event.name in {"change", "count"}][-1] != "count":
+            events += until(stream, reached(totals, FIRST))
+        return events
+
+
+def first_change(api: Api, last: str) -> list[Event]:
+    """Resume a contest, up to the first update."""
+    with following(api.port, at(FIRST), last) as stream:
+        return until(stream, lambda event: event.name == "change")
 
 
 def same_votes(count: Any, totals: Database) -> bool:
@@ -377,7 +386,7 @@ def test_an_area_whose_only_client_comes_back_while_news_are_read_has_its_new_co
         held = Held(monkeypatch)
         count(begun, totals, BEGUN, 300)
         assert held.waits.wait(WITHIN_S)
-        read = threads.submit(whole, api, None, reached(totals, FIRST))
+        read = threads.submit(whole, api, None, totals)
         eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 1)
         held.goes_on.set()
         assert same_votes([event.data for event in read.result() if event.name == "count"][-1], totals)
@@ -395,7 +404,7 @@ def test_a_count_has_every_update_before_it_also_while_many_are_read(
         held = Held(monkeypatch, first=2)
         count(begun, totals, BEGUN, len(EVENTS))
         assert held.waits.wait(WITHIN_S)
-        read = [threads.submit(whole, api, last, reached(totals, FIRST)) for last in (None, "-1")]
+        read = [threads.submit(whole, api, last, totals) for last in (None, "-1")]
         eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 3)
         held.goes_on.set()
         for future in read:
@@ -428,9 +437,7 @@ def test_clients_that_resume_far_back_keep_nothing_new_from_others(
         api.follow(totals.reader_url)
         with following(api.port, at(FIRST)) as stream:
             assert next(stream).name == "count"
-            behind = [
-                threads.submit(whole, api, last, lambda event: event.name == "change") for last in ("-1", "40", "70")
-            ]
+            behind = [threads.submit(first_change, api, last) for last in ("-1", "40", "70")]
             try:
                 eventually(lambda: waiting)
                 eventually(lambda: api.counted.get_sample_value("escrutinio_api_stream_clients") == 4)
