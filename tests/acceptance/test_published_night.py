@@ -80,7 +80,7 @@ class Published:
 
 @pytest.fixture(scope="module", params=[SOME, pytest.param(None, marks=pytest.mark.soak, id="all")])
 def published(
-    night: Night, new_setup: Callable[[Broker], Setup], kafka_server: Broker, kafka_producer: Any,
+    night: Night, new_setup: Callable[[Broker], Setup], kafka_server: Broker, lasting_producer: Any,
     request: pytest.FixtureRequest,
 ) -> Published:  # fmt: skip
     with Log(KafkaAccess(night.setup.bootstrap_servers), night.setup.names.events) as log:
@@ -88,7 +88,7 @@ def published(
     if request.param is not None:  # the level moves before the sheets, so that they count
         (moved,) = (raw for raw in records[BULLETINS:] if raw.value is not None and raw.value[4] == DEFINITION)
         records = [*records[:BULLETINS], moved, *records[BULLETINS : request.param - 1]]
-    found = Published(new_setup(kafka_server), records, kafka_producer)
+    found = Published(new_setup(kafka_server), records, lasting_producer)
     for offset in range(BULLETINS):
         found.append(offset, offset + 1)
     third = (len(records) - BULLETINS) // 3

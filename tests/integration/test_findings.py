@@ -21,10 +21,10 @@ END = next(of.raw.offset for of in log() if of.blocks)
 
 
 @pytest.fixture(scope="module")
-def hostile(new_setup: Callable[[Broker], Setup], kafka_server: Broker, kafka_producer: Any) -> Setup:
+def hostile(new_setup: Callable[[Broker], Setup], kafka_server: Broker, lasting_producer: Any) -> Setup:
     """The log on a topic of its own, aggregated."""
     setup = new_setup(kafka_server)
-    events = EventLog(kafka_server.bootstrap_servers, TopicNames(setup.prefix).events, kafka_producer)
+    events = EventLog(kafka_server.bootstrap_servers, TopicNames(setup.prefix).events, lasting_producer)
     for of in log():
         headers = [(name, content) for name, content in of.raw.headers if content is not None]
         assert events.append_raw(of.raw.key, of.raw.value, headers) == of.raw.offset

@@ -9,9 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 
+from runtime.kafka.access import KafkaAccess
 from tests.support.fix_kafka import create_topic
 from tests.support.fix_postgres import Database
 from tests.support.servers import Broker, Postgres, Server
@@ -41,6 +42,13 @@ def test_a_topic_is_never_made_by_accident(
     one = closing(KafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, max_block_ms=1000))
     with one as producer, pytest.raises(Exception, match=r"(?i)metadata|unknown"):
         producer.send(topic_prefix + "typo", b"lost").get(timeout=5)
+
+
+@pytest.mark.parametrize("client", [KafkaConsumer, KafkaProducer, KafkaAdminClient])
+def test_no_client_of_ours_makes_a_topic_by_asking_for_it(kafka_server: Broker, client: Any) -> None:
+    with closing(KafkaAccess(kafka_server.bootstrap_servers).open(client)) as opened:
+        metadata = opened._metadata if client is KafkaProducer else opened._manager.cluster
+        assert not metadata.metadata_request().allow_auto_topic_creation
 
 
 @pytest.mark.parametrize("end", ENDS)

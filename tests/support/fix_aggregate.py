@@ -59,11 +59,22 @@ class EventLog:
 
 
 @pytest.fixture(scope="session")
-def kafka_producer(kafka_server: Broker) -> Iterator[Any]:
+def lasting_producer(kafka_server: Broker) -> Iterator[Any]:
     """The session's producer to the session's broker."""
     settings = {"acks": "all", "linger_ms": 5, "max_request_size": 8 * 1024 * 1024}
     with closing(KafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, **settings)) as producer:
         yield producer
+
+
+@pytest.fixture
+def kafka_producer(lasting_producer: Any) -> Any:
+    """The session's producer, which forgets where a test has sent.
+
+    For a topic that a test deleted, kafka-python's thread would ask as fast as it can, on a core of the session's.
+    """
+    yield lasting_producer
+    lasting_producer.flush()
+    lasting_producer._accumulator._batches.clear()
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ class Group:
             max_poll_interval_ms=round(PATIENCE_S * 1000),
             enable_auto_commit=False,
             auto_offset_reset="none",
-            allow_auto_create_topics=False,
             reconnect_backoff_max_ms=1000,
             request_timeout_ms=10_000,
         )

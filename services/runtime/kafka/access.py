@@ -46,6 +46,9 @@ _CLIENT = logging.getLogger("kafka.net")
 _REFUSALS = re.compile("SaslAuthenticationFailed|UnsupportedSaslMechanism|certificate", re.IGNORECASE)
 
 
+_METADATA = {"allow_auto_create_topics": False, "retry_backoff_ms": 10}
+"""Asking for a topic does not make it, and the first question about one does not wait for the backoff of 100 ms, which
+is also the least time between two requests for metadata. kafka-python 3.0 gives what it is told of both to nothing."""
 _REACH_S = 3.0
 """Time limit for a broker to accept a connection. Without it the client reports no broker only after half a minute."""
 
@@ -108,7 +111,7 @@ class KafkaAccess:
         own = {_OURS[name]: value for name, value in self.settings} | {"bootstrap_timeout_ms": 10_000} | options
         with _ConnectionLog() as log:
             try:
-                return client(bootstrap_servers=self.bootstrap_servers.split(","), **own)
+                made = client(bootstrap_servers=self.bootstrap_servers.split(","), **own)
             except (KafkaError, OSError) as error:
                 for reason in filter(_REFUSALS.search, log.failures):
                     raise AccessRefused(self._not_accepted(reason)) from error
@@ -117,6 +120,9 @@ class KafkaAccess:
                     # A broker may disconnect before its refusal is read; one that is stopping does the same.
                     reason = f"the broker closed the connection; check the password of {self._user}"
                 raise BrokerAway(f"no broker answers at {self}: {reason}{self.hint}") from error
+        metadata = made._metadata if hasattr(made, "_metadata") else made._manager.cluster
+        metadata.config |= _METADATA
+        return made
 
     @contextmanager
     def admin(self) -> Iterator[Any]:

@@ -61,7 +61,6 @@ class Producer:
             # Were a batch dropped, a later one could still arrive and leave a hole before it.
             delivery_timeout_ms=2**31 - 1,
             max_block_ms=round(PATIENCE_S * 1000),
-            allow_auto_create_topics=False,
             reconnect_backoff_max_ms=1000,
             key_serializer=_Part("key"),
             value_serializer=_Part("value"),

@@ -401,7 +401,6 @@ class Reader:
                 auto_offset_reset="none",
                 isolation_level="read_committed",
                 check_crcs=True,
-                allow_auto_create_topics=False,
                 max_poll_records=self._max_records,
                 max_partition_fetch_bytes=self._max_fetch_bytes,
                 fetch_max_wait_ms=100,
