@@ -48,20 +48,23 @@ def own_kafka_server(_restartable_broker: Broker) -> Broker:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests that kill a broker leave a connection that it had just taken: kafka-python leaves it to the collector.
+    """Let tests whose brokers are killed, or refuse, leave a connection that was being made when its client was closed.
 
-    Some are collected within the test, and all before the next one.
+    kafka-python leaves it to the collector, which may come within a later test of that kind.
     """
     left = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
-    for item in items:
-        if "own_kafka_server" in getattr(item, "fixturenames", ()):
-            item.add_marker(left)
+    for item in filter(_leaves_connections, items):
+        item.add_marker(left)
 
 
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Collect what a killed broker's clients left, while that is no fault."""
-    if "own_kafka_server" in getattr(item, "fixturenames", ()):
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Collect what tests of that kind left before one of another kind begins."""
+    if _leaves_connections(item) and (nextitem is None or not _leaves_connections(nextitem)):
         gc.collect()
+
+
+def _leaves_connections(item: pytest.Item) -> bool:
+    return not {"own_kafka_server", "secured_server"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def delete_topics(admin: KafkaAdminClient) -> None:
