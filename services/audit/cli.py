@@ -368,12 +368,11 @@ def verify_command(checkpoints: tuple[Path, ...], key_files: tuple[Path, ...], a
     Example: escrutinio-audit verify --key log.key.pub checkpoint-of-june-7
     """
     from audit.verifying import partition_of, verify
-    from runtime.kafka.reader import Reader
 
     settings, keys = _settings(flags), list(map(_verifier, key_files))
     kept = [_opened(file, _content(file), keys) for file in checkpoints]
-    with Reader(settings.kafka, _topic(settings)) as log:
-        found = verify(log, partition_of(kept, log.topic), kept, Progress(log.topic, _log_line))
+    topic = _topic(settings)
+    found = verify(settings.kafka, topic, partition_of(kept, topic), kept, Progress(topic, _log_line))
     words = {True: "holds", False: "DOES NOT HOLD: the log has another root", None: "DOES NOT HOLD: the log is shorter"}
     lines = [f"{_line(one.checkpoint)}: {words[None if one.root is None else one.holds]}" for one in found]
     tell(as_json, {"checkpoints": [_about(one.checkpoint) | {"holds": one.holds} for one in found]}, lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import subprocess
 import threading
 from base64 import b64decode, b64encode
@@ -78,6 +79,28 @@ def test_go_finds_the_same_root_and_makes_the_same_proofs(
     with Reader(KafkaAccess(night.setup.bootstrap_servers), night.setup.names.events) as log:
         for record in log.messages_at(0, list(entries)[:20]):
             assert bytes(entry_of(log.topic, record)) == entries[record.offset]
+
+
+def test_each_checkpoint_of_the_night_holds_though_several_processes_read_the_log(
+    night: Night, signed: tuple[TreeFolder, Checkpoint], tmp_path: Path
+) -> None:
+    folder, last = signed
+    key, wrong = tmp_path / "log.key.pub", last._replace(size=70_001)
+    key.write_text(f"{KEY.verifier}\n", encoding="utf-8")
+    sizes = (1, 1023, 1024, 1025, 46_080, 46_081, 60_000, last.size)
+    kept = [last._replace(size=size, root=root_of(size, folder.subtrees(size))) for size in sizes]
+    files = [tmp_path / str(one.size) for one in (*kept, wrong)]
+    for file, one in zip(files, (*kept, wrong), strict=True):
+        file.write_bytes(bytes(one.signed(KEY)))
+    command = ("audit", "verify", "--key", str(key), "--json")
+    assert _held(night.setup.alone(*command, *map(str, files[:-1]))) == [True] * len(kept)
+    assert _held(night.setup.run(*command, *map(str, files), expect=1)) == [
+        one != wrong for one in sorted((*kept, wrong), key=lambda one: one.size)
+    ], "and where one does"
+
+
+def _held(said: str) -> list[bool]:
+    return [one["holds"] for one in json.loads(said)["checkpoints"]]
 
 
 def test_a_total_leads_to_its_sheets_and_their_documents(

@@ -20,7 +20,6 @@ from audit.bundle.checking import check
 from audit.bundle.layout import EVENTS, RECORD, messages_file
 from audit.bundle.lines import line_of
 from audit.bundle.parsing import numbers_of
-from audit.bundle.workers import Workers
 from audit.cli import main
 from audit.entries import entry_of
 from audit.errors import AuditError, FilesDamaged
@@ -28,6 +27,7 @@ from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, Proof, origin_of
 from audit.tree.merkle import EMPTY, leaf_hash
 from audit.tree.note import NoteError
+from audit.workers import Workers
 from runtime.kafka.producer import partition_of
 from schemas.log_record import RawRecord
 from schemas.record_file import pack

@@ -15,6 +15,7 @@ from audit.tree.growing import Growing
 from audit.tree.leaf import Entry, digest, headers_digest
 from audit.tree.merkle import (
     EMPTY,
+    Peaks,
     consistency_proof,
     inclusion_proof,
     leaf_hash,
@@ -87,6 +88,20 @@ def test_the_root_is_that_of_the_reference_implementation() -> None:
         assert list(tree.add(entry)) == []
     assert tree.root().hex() == RFC_ROOT
     assert Growing().root() == EMPTY == root([])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("level", [0, 3, 8])
+def test_a_tree_of_whole_subtrees_and_what_follows_them_has_the_same_root(size: int, level: int) -> None:
+    leaves = [leaf_hash(entry) for entry in entries_of(size)]
+    tree, part = Peaks(), Peaks()
+    for leaf in leaves:
+        part.add(leaf)
+        if part.size == 1 << level:
+            (whole,) = part.peaks()
+            tree.add(whole, level)
+            part = Peaks()
+    assert tree.root(part.peaks()) == root(entries_of(size))
 
 
 @pytest.mark.parametrize("size", SIZES)

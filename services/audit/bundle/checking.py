@@ -20,12 +20,12 @@ from audit.bundle.reading import Part, definitions_in, files_of, is_definition, 
 from audit.bundle.rejected import Rejected
 from audit.bundle.totals import recounted
 from audit.bundle.words import Said
-from audit.bundle.workers import Workers
 from audit.errors import FilesDamaged
 from audit.store import CHECKPOINT, TreeFolder
 from audit.tree.checkpoint import Checkpoint, opened, origin_of
 from audit.tree.merkle import Peaks
 from audit.tree.note import NoteError, NotProved, Stranger, Verifier
+from audit.workers import Workers
 from runtime.files import read_regular
 from runtime.kafka.producer import elsewhere
 from schemas.chain import definition_fault, roll_fault, source_fault

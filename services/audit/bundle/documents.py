@@ -24,8 +24,8 @@ from audit.bundle.outcome import Check, list_of, of_places
 from audit.bundle.parsing import COLUMNS, Named, Publication, Rows, numbers_of, parse
 from audit.bundle.rejected import Rejected
 from audit.bundle.words import Said
-from audit.bundle.workers import Workers
 from audit.errors import FilesDamaged
+from audit.workers import Workers
 from runtime.files import read_regular
 from schemas.columns.layout import NONE, REASONS, STAGES, STATUSES, Layout, Numbers
 from schemas.columns.wire import NO_TIME

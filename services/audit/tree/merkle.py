@@ -56,18 +56,22 @@ class Peaks:
         self.size = 0
         self._peaks: list[bytes] = []
 
-    def add(self, leaf: bytes) -> None:
-        """Add the hash of a leaf."""
-        whole_size = self.size
-        while whole_size & 1:
-            leaf = node_hash(self._peaks.pop(), leaf)
-            whole_size >>= 1
-        self._peaks.append(leaf)
-        self.size += 1
+    def add(self, subtree: bytes, level: int = 0) -> None:
+        """Add the hash of a leaf, or of the next whole subtree of a level: the size is a multiple of its leaves."""
+        before = self.size >> level
+        while before & 1:
+            subtree = node_hash(self._peaks.pop(), subtree)
+            before >>= 1
+        self._peaks.append(subtree)
+        self.size += 1 << level
 
-    def root(self) -> bytes:
-        """Return the root of the tree as it is."""
-        return joined(self._peaks)
+    def peaks(self) -> list[bytes]:
+        """Return the hashes of the whole subtrees that the tree consists of, the largest first."""
+        return list(self._peaks)
+
+    def root(self, following: Iterable[bytes] = ()) -> bytes:
+        """Return the root of the tree as it is, or with smaller whole subtrees that follow it."""
+        return joined([*self._peaks, *following])
 
 
 def root_of(size: int, subtrees: Subtrees) -> bytes:

@@ -1,7 +1,7 @@
-"""Do the heavy parts of a check in other processes, where there are several cores and several parts.
+"""Do heavy parts in other processes, where there are several cores and several parts.
 
-A worker is started anew (`spawn`), gets one part after the other, and ends with this process, also when that is killed.
-Ctrl-C is for this process alone: it ends once the parts at work are done.
+A worker gets one part after the other, and ends with this process, also when that is killed. Ctrl-C is for this process
+alone: it ends once the parts at work are done.
 """
 
 import gc
@@ -31,10 +31,13 @@ class Workers:
     """Worker processes, started when first needed. Use as a context manager.
 
     `processes`: 1 does all of it here. None: one on each core, and none for what is done sooner than they start.
+    `method`: multiprocessing's. "spawn" starts a worker anew, in half a second; "fork" copies this process at once,
+    which must have one thread.
     """
 
-    def __init__(self, processes: int | None = None) -> None:
+    def __init__(self, processes: int | None = None, *, method: str = "spawn") -> None:
         self._processes, self._least = cores() if processes is None else processes, _LEAST if processes is None else 0
+        self._context = multiprocessing.get_context(method)
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -53,14 +56,13 @@ class Workers:
             yield from map(work, parts)
             return
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._processes, context, initializer=_begin)
+            self._pool = ProcessPoolExecutor(self._processes, self._context, initializer=_begin)
         waiting = [self._pool.submit(work, part) for part in parts]
         for place, future in enumerate(waiting):
             try:
                 made = future.result()
             except BrokenProcessPool as error:
-                raise AuditError("the system ended a process that read the bundle: it may lack memory") from error
+                raise AuditError("the system ended a process that read for this one: it may lack memory") from error
             yield made
             waiting[place] = None  # type: ignore[call-overload]  # what it made is no longer held
 
